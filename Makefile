@@ -1,0 +1,100 @@
+# Every target does its own set-up: a machine with Python 3.11 or later and make is enough.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+PY := $(BIN)/python
+STAMP := .venv/.installed
+UP_FLAGS ?=
+SIM_COUNT ?= 200
+
+# $(call need,FILE,WHAT): stop with status 2 when a part of the map has no file.
+need = @test -e $(1) || { echo "make $@: $(2) does not exist yet ($(1) is missing)" >&2; exit 2; }
+
+.PHONY: help up venv deb fmt check test sim faults acceptance clients conformance \
+        bench bench-check compare profile lock hook
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
+
+up: venv ## set up, then run a whole cluster in the foreground
+	$(call need,gateway/main.py,the hexagone command)
+	exec $(BIN)/hexagone up $(UP_FLAGS)
+
+venv: $(STAMP) ## virtual environment from requirements.lock, project editable
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or later is needed; say which: make PYTHON=/path/to/python3" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || test -x $(PY) || .ci/debs python3-venv
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+deb: ## Debian packages that the tests need, only those missing
+	@.ci/debs rclone restic iproute2 strace e2fsprogs nftables procps
+
+fmt: venv ## format and fix what ruff can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: venv ## format, lint, types, layers, house rules (below 60 s)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PY) -m pytest tests/test_tidy.py
+
+test: venv deb ## all set-up, then the suites and the short simulation (below 15 min)
+	$(PY) -m pytest tests -n 2 -m "not slow"
+	$(call need,$(or $(wildcard tests/sim.py),tests/sim/__main__.py),the simulation)
+	PYTHONHASHSEED=0 $(PY) -m tests.sim --count $(SIM_COUNT)
+
+sim: venv ## one seeded cluster run (SEED=n), or a batch of random ones
+	$(call need,$(or $(wildcard tests/sim.py),tests/sim/__main__.py),the simulation)
+	PYTHONHASHSEED=0 $(PY) -m tests.sim $(if $(SEED),--seed $(SEED),--count $(SIM_COUNT))
+
+faults: venv deb ## crash at every boundary, power cuts, I/O errors, bit flips: the long form
+	$(call need,$(firstword $(wildcard tests/fault/test_*.py) tests/fault/test_*.py),the fault suite)
+	$(PY) -m pytest tests/fault --timeout 3600
+
+acceptance: venv deb ## the real-clients drill
+	$(call need,tests/acceptance/run.py,the acceptance drill)
+	$(PY) tests/acceptance/run.py
+
+clients: venv deb ## many S3 clients
+	$(call need,tests/clients/run.py,the clients run)
+	$(PY) tests/clients/run.py
+
+conformance: venv ## a public S3 suite (SUITE=path)
+	$(call need,tests/conformance/s3/run.py,the S3 conformance run)
+	@test -n "$(SUITE)" || { echo "make conformance SUITE=path" >&2; exit 2; }
+	$(PY) tests/conformance/s3/run.py $(SUITE)
+
+bench: venv ## microbenchmarks, end to end, ceilings
+	$(call need,bench/__main__.py,the bench)
+	$(PY) -m bench
+
+bench-check: venv ## the bench against the targets
+	$(call need,bench/check.py,the bench check)
+	$(PY) -m bench.check
+
+compare: venv ## two bench results, or Hexagone and its peers
+	$(call need,bench/compare.py,the comparison)
+	$(PY) -m bench.compare
+
+profile: venv ## where the time of one case goes (CASE=name)
+	$(call need,bench/profile.py,the profile)
+	@test -n "$(CASE)" || { echo "make profile CASE=name" >&2; exit 2; }
+	$(PY) -m bench.profile $(CASE)
+
+lock: ## write requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+
+hook: ## run `make check` before each commit in this clone
+	install -m 755 .ci/pre-commit "$$(git rev-parse --git-path hooks)/pre-commit"
