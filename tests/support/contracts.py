@@ -1,7 +1,8 @@
 """Import-linter's `forbidden` contract for a module map that is larger than the tree.
 
-Not a place for rules: those are in `pyproject.toml`. Only modules named in `[tool.hexagone] planned_modules` may be
-missing; a renamed or misspelt one is still an error, so a contract cannot lose a module silently.
+Not a place for rules: those are in `pyproject.toml`. Only modules named in `[tool.hexagone]
+planned_modules` may be missing; a renamed or misspelt one is still an error, so a contract cannot
+lose a module silently.
 """
 
 from __future__ import annotations
