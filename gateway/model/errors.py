@@ -1,0 +1,198 @@
+"""What the use cases may refuse, by the names S3 gives to it.
+
+Not for syntax: a malformed request is refused by `gateway.s3` before any use case runs. The class name is the S3
+error code and the docstring is the message S3 prints; status codes live in `gateway.s3.errors` only.
+
+Source: Amazon S3 API Reference, "Error responses", list of error codes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from storaged.base.errors import Kind, StorageError
+
+
+class SemanticError(StorageError):
+    """The request was understood and cannot be fulfilled."""
+
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+class NoSuchBucket(SemanticError):
+    """The specified bucket does not exist."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NoSuchKey(SemanticError):
+    """The specified key does not exist."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NoSuchVersion(SemanticError):
+    """The specified version does not exist."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NoSuchUpload(SemanticError):
+    """The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or \
+completed."""
+
+    kind = Kind.NOT_FOUND
+
+
+class BucketAlreadyExists(SemanticError):
+    """The requested bucket name is not available. The bucket namespace is shared by all users of the system. \
+Please select a different name and try again."""
+
+    kind = Kind.CONFLICT
+
+
+class BucketAlreadyOwnedByYou(SemanticError):
+    """Your previous request to create the named bucket succeeded and you already own it."""
+
+    kind = Kind.CONFLICT
+
+
+class BucketNotEmpty(SemanticError):
+    """The bucket you tried to delete is not empty."""
+
+    kind = Kind.CONFLICT
+
+
+class TooManyBuckets(SemanticError):
+    """You have attempted to create more buckets than allowed."""
+
+    kind = Kind.EXHAUSTED
+
+
+class InvalidBucketName(SemanticError):
+    """The specified bucket is not valid."""
+
+
+class InvalidLocationConstraint(SemanticError):
+    """The specified location-constraint is not valid."""
+
+
+class InvalidArgument(SemanticError):
+    """Invalid Argument."""
+
+
+class InvalidRequest(SemanticError):
+    """Invalid Request."""
+
+
+class InvalidPart(SemanticError):
+    """One or more of the specified parts could not be found. The part may not have been uploaded, or the specified \
+entity tag may not match the part's entity tag."""
+
+
+class InvalidPartOrder(SemanticError):
+    """The list of parts was not in ascending order. Parts must be ordered by part number."""
+
+
+class InvalidPartNumber(SemanticError):
+    """The requested partnumber is not satisfiable."""
+
+
+class EntityTooSmall(SemanticError):
+    """Your proposed upload is smaller than the minimum allowed size."""
+
+
+class EntityTooLarge(SemanticError):
+    """Your proposed upload exceeds the maximum allowed size."""
+
+
+class KeyTooLong(SemanticError):
+    """Your key is too long."""
+
+
+class MetadataTooLarge(SemanticError):
+    """Your metadata headers exceed the maximum allowed metadata size."""
+
+
+class InvalidStorageClass(SemanticError):
+    """The storage class you specified is not valid."""
+
+
+class InvalidRange(SemanticError):
+    """The requested range is not satisfiable."""
+
+
+class PreconditionFailed(SemanticError):
+    """At least one of the pre-conditions you specified did not hold."""
+
+    kind = Kind.PRECONDITION
+
+
+class NotModified(SemanticError):
+    """Not Modified."""
+
+    kind = Kind.PRECONDITION
+
+
+class ConditionalRequestConflict(SemanticError):
+    """The conditional request cannot succeed due to a conflicting operation against this resource."""
+
+    kind = Kind.CONFLICT
+
+
+class OperationAborted(SemanticError):
+    """A conflicting conditional operation is currently in progress against this resource. Please try again."""
+
+    kind = Kind.CONFLICT
+
+
+class BadDigest(SemanticError):
+    """The Content-MD5 or checksum value that you specified did not match what the server received."""
+
+
+class InvalidDigest(SemanticError):
+    """The Content-MD5 you specified was invalid."""
+
+
+class IncompleteBody(SemanticError):
+    """You did not provide the number of bytes specified by the Content-Length HTTP header."""
+
+
+class RequestTimeout(SemanticError):
+    """Your socket connection to the server was not read from or written to within the timeout period."""
+
+    kind = Kind.TIMEOUT
+
+
+class AccessDenied(SemanticError):
+    """Access Denied."""
+
+    kind = Kind.DENIED
+
+
+class InvalidObjectState(SemanticError):
+    """The operation is not valid for the current state of the object."""
+
+    kind = Kind.CONFLICT
+
+
+class MethodNotAllowed(SemanticError):
+    """The specified method is not allowed against this resource."""
+
+
+class SlowDown(SemanticError):
+    """Please reduce your request rate."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class ServiceUnavailable(SemanticError):
+    """Service is unable to handle request."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class InsufficientStorage(SemanticError):
+    """There is not enough space left to store the object."""
+
+    kind = Kind.EXHAUSTED
