@@ -97,4 +97,6 @@ lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	  --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
 
 hook: ## run `make check` before each commit in this clone
-	install -m 755 .ci/pre-commit "$$(git rev-parse --git-path hooks)/pre-commit"
+	@hook="$$(git rev-parse --git-path hooks)/pre-commit"; \
+	test ! -e "$$hook" || { echo "$$hook is there already; left as it is" >&2; exit 2; }; \
+	install -D -m 755 .ci/pre-commit "$$hook"

@@ -164,7 +164,9 @@ class Node(Protocol):
     """A storage node."""
 
     @property
-    def identity(self) -> NodeIdentity: ...
+    def identity(self) -> NodeIdentity:
+        """Who this node is; constant for its life."""
+        ...
 
     async def put(
         self,
