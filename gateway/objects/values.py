@@ -1,0 +1,308 @@
+"""What use cases take and give, beside bodies: options of requests and what a client is told.
+
+Not stored anywhere: stored values are in `gateway.model`. Keys, names and ETags are text here; ETags have no quotes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteConditions:
+    """Conditions of a put, copy, complete or delete: an ETag without quotes, or `*`."""
+
+    if_match: str | None = None
+    if_none_match: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadConditions:
+    """Conditions of a get, head or copy source; each ETag condition as the header says it, dates in ms UTC."""
+
+    if_match: str | None = None
+    if_none_match: str | None = None
+    if_modified_since_ms: int | None = None
+    if_unmodified_since_ms: int | None = None
+
+
+UNCONDITIONAL_WRITE = WriteConditions()
+UNCONDITIONAL_READ = ReadConditions()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checksum:
+    """An S3 checksum of an object or part.
+
+    Args:
+        algorithm: "CRC32", "CRC32C", "CRC64NVME", "SHA1" or "SHA256".
+        digest: raw. The base64 text of a COMPOSITE one is followed by `-N`.
+        composite_parts: N when the checksum is COMPOSITE, 0 when it is FULL_OBJECT.
+    """
+
+    algorithm: str
+    digest: bytes
+    composite_parts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metadata:
+    """What a client says about an object, given back as it was sent.
+
+    Args:
+        headers: stored headers by lower-case name: content-type, cache-control, content-disposition,
+            content-encoding, content-language, expires, x-amz-website-redirect-location.
+        user: user metadata by lower-case name without `x-amz-meta-`.
+    """
+
+    headers: Pairs = ()
+    user: Pairs = ()
+    storage_class: str = "STANDARD"
+
+
+NO_METADATA = Metadata()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutOptions:
+    """`checksum_algorithm`: the one that is kept with the object; it must be among the body's digests."""
+
+    metadata: Metadata = NO_METADATA
+    conditions: WriteConditions = UNCONDITIONAL_WRITE
+    checksum_algorithm: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetOptions:
+    """`range_header`: the Range header as sent. At most one of it and `part_number` may be there."""
+
+    conditions: ReadConditions = UNCONDITIONAL_READ
+    range_header: str | None = None
+    part_number: int | None = None
+    version_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectHead:
+    """What a client is told of a version.
+
+    Args:
+        version_id: None in buckets without versioning.
+        length: plaintext bytes.
+        modified_at_ms: never smaller than that of the version it replaced.
+        part_count: 0 for an object that was not a multipart upload.
+    """
+
+    key: str
+    version_id: str | None
+    etag: str
+    length: int
+    modified_at_ms: int
+    metadata: Metadata
+    checksum: Checksum | None
+    part_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRead:
+    """An answer to get or head.
+
+    Args:
+        offset, length: the range that is sent; `is_range` says whether it is a 206 answer.
+        body: verified plaintext, `length` bytes in order; None for head. Closing it early is allowed. An error in the
+            middle is raised from it and must break the connection.
+    """
+
+    head: ObjectHead
+    offset: int
+    length: int
+    is_range: bool
+    body: AsyncIterator[memoryview | bytes] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteKey:
+    """One key of DeleteObjects."""
+
+    key: str
+    version_id: str | None = None
+    if_match: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteOutcome:
+    """What happened to one key of DeleteObjects; `error` None = it is gone."""
+
+    key: str
+    version_id: str | None
+    error: Exception | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopySource:
+    """Where a copy comes from."""
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+    conditions: ReadConditions = UNCONDITIONAL_READ
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyOptions:
+    """`metadata` None: that of the source (directive COPY); else REPLACE.
+
+    `storage_class` goes with COPY (None: STANDARD) — under REPLACE it is in `metadata`.
+    """
+
+    metadata: Metadata | None = None
+    storage_class: str | None = None
+    conditions: WriteConditions = UNCONDITIONAL_WRITE
+    checksum_algorithm: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOptions:
+    """What to list.
+
+    Args:
+        after: keys up to and including this one are left out: marker (V1) or start-after (V2).
+        token: continuation token of an earlier page; it goes before `after`.
+        keys_max: at most this many keys and common prefixes together, ≤ 1,000.
+    """
+
+    prefix: str = ""
+    delimiter: str = ""
+    after: str = ""
+    token: str | None = None
+    keys_max: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ListEntry:
+    """One object of a listing."""
+
+    key: str
+    etag: str
+    length: int
+    modified_at_ms: int
+    storage_class: str
+    checksum_algorithm: str | None
+    checksum_composite: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListPage:
+    """One page: `entries` and `common_prefixes` each in byte order of UTF-8.
+
+    Args:
+        next_after: last key or common prefix of this page (NextMarker of V1); None when not truncated.
+        next_token: opaque continuation token (V2); None when not truncated.
+    """
+
+    entries: tuple[ListEntry, ...]
+    common_prefixes: tuple[str, ...]
+    is_truncated: bool
+    next_after: str | None
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketEntry:
+    """One bucket; `location` is what GetBucketLocation answers."""
+
+    name: str
+    created_at_ms: int
+    location: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BucketPage:
+    """`next_token` None: this was the last page."""
+
+    buckets: tuple[BucketEntry, ...]
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateUploadOptions:
+    """`checksum_composite` counts only with an algorithm."""
+
+    metadata: Metadata = NO_METADATA
+    checksum_algorithm: str | None = None
+    checksum_composite: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadHead:
+    """A multipart upload in progress."""
+
+    key: str
+    upload_id: str
+    created_at_ms: int
+    storage_class: str
+    checksum_algorithm: str | None
+    checksum_composite: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartHead:
+    """A part of an upload in progress."""
+
+    part_number: int
+    etag: str
+    length: int
+    modified_at_ms: int
+    checksum: Checksum | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletePart:
+    """One part as the client lists it; `checksums` raw by algorithm."""
+
+    part_number: int
+    etag: str
+    checksums: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteOptions:
+    """`checksum`: the full-object or composite digest the client states, raw; `length`: x-amz-mp-object-size."""
+
+    conditions: WriteConditions = UNCONDITIONAL_WRITE
+    checksum: Checksum | None = None
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartPage:
+    """Parts in order; `next_part_number` None: this was the last page."""
+
+    upload: UploadHead
+    parts: tuple[PartHead, ...]
+    next_part_number: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListUploadsOptions:
+    """Uploads after (`after_key`, `after_upload_id`); without an upload id, after all of that key."""
+
+    prefix: str = ""
+    delimiter: str = ""
+    after_key: str = ""
+    after_upload_id: str = ""
+    uploads_max: int = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadPage:
+    """`next_key` and `next_upload_id` None: not truncated."""
+
+    uploads: tuple[UploadHead, ...]
+    common_prefixes: tuple[str, ...]
+    is_truncated: bool
+    next_key: str | None
+    next_upload_id: str | None
