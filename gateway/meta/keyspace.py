@@ -1,0 +1,263 @@
+"""Row keys: family u8 ‖ partition 16 ‖ …, ordered as S3 lists. One builder, range and parser per family.
+
+Not for values (`gateway.meta.records`). Pure bytes. S3 keys hold no NUL, so 0x00 ends a key that something follows,
+and no key sorts between a key and its own rows.
+
+Source: docs/data-layout.md, "Row keys".
+"""
+
+from __future__ import annotations
+
+from gateway.meta.kv import PARTITION_BYTES, RowCorrupt
+from gateway.model.names import BucketId, BucketName, ObjectKey, ObjectUuid, TenantId, UploadId
+from storaged.base.ids import STRIPE_ID_BYTES, InvalidId, StripeId
+
+ACCESS_KEY = b"A"
+BUCKET = b"B"  # the open row: every batch of an object checks that it exists
+CLOSED_BUCKET = b"C"  # where the open row goes while a bucket is being deleted
+BUCKET_KEY = b"K"
+NONCURRENT = b"N"
+CURRENT = b"O"
+PART = b"P"
+KEYRING = b"R"
+STRIPE = b"S"
+TENANT = b"T"
+UPLOAD = b"U"
+CLUSTER = b"X"
+BUCKET_NAME = b"b"
+BUCKET_OF_TENANT = b"t"
+
+CLUSTER_PARTITION = bytes(PARTITION_BYTES)
+WRITER_EPOCH_ROW = CLUSTER + CLUSTER_PARTITION + b"writer-epoch"
+
+HEAD_BYTES = 1 + PARTITION_BYTES
+SEQUENCE_MAX = (1 << 64) - 1
+
+Range = tuple[bytes, bytes]
+"""First row key inside and first one beyond."""
+
+
+def partition_of(row_key: bytes) -> bytes:
+    """16 bytes; a key too short to have a partition counts for the cluster's."""
+    partition = row_key[1:HEAD_BYTES]
+    return partition if len(partition) == PARTITION_BYTES else CLUSTER_PARTITION
+
+
+def successor(prefix: bytes) -> bytes:
+    """The least key above every key that starts with `prefix`. The prefix must hold a byte below 0xFF."""
+    stem = prefix.rstrip(b"\xff")
+    assert stem, "nothing sorts above a prefix of 0xFF only"
+    return stem[:-1] + bytes((stem[-1] + 1,))
+
+
+def after(row_key: bytes) -> bytes:
+    """The least key above `row_key`: where the next page of a scan starts."""
+    return row_key + b"\x00"
+
+
+def family_range(family: bytes, partition: bytes) -> Range:
+    """All rows of a family in a partition."""
+    head = family + partition
+    return head, successor(head)
+
+
+def _bucket_of(row_key: bytes, family: bytes, rest_min: int) -> BucketId:
+    if row_key[:1] != family or len(row_key) < HEAD_BYTES + rest_min:
+        raise RowCorrupt(row_key=row_key[:64].hex())
+    return BucketId(row_key[1:HEAD_BYTES])
+
+
+# Current versions: O ‖ bucket ‖ key
+
+
+def current_row(bucket: BucketId, key: ObjectKey) -> bytes:
+    """Row key of the current version of an object."""
+    return CURRENT + bucket + key
+
+
+def parse_current(row_key: bytes) -> tuple[BucketId, ObjectKey]:
+    """Bucket and key of a current row. Raises: RowCorrupt."""
+    return _bucket_of(row_key, CURRENT, 1), ObjectKey(row_key[HEAD_BYTES:])
+
+
+def object_prefix_range(bucket: BucketId, prefix: bytes) -> Range:
+    """Current rows whose key starts with `prefix` (b"" = all)."""
+    start = CURRENT + bucket + prefix
+    return start, successor(start)
+
+
+def after_object(bucket: BucketId, key: bytes) -> bytes:
+    """First possible current row above an object key: where a listing goes on after `key`."""
+    return CURRENT + bucket + key + b"\x00"
+
+
+def after_common_prefix(bucket: BucketId, common_prefix: bytes) -> bytes:
+    """First possible current row above all keys with the prefix: a delimiter listing seeks here."""
+    return successor(CURRENT + bucket + common_prefix)
+
+
+# Noncurrent versions: N ‖ bucket ‖ key ‖ 0x00 ‖ ~sequence, so the newest comes first
+
+
+def noncurrent_row(bucket: BucketId, key: ObjectKey, sequence: int) -> bytes:
+    """Row key of a noncurrent version."""
+    return NONCURRENT + bucket + key + b"\x00" + (SEQUENCE_MAX - sequence).to_bytes(8, "big")
+
+
+def parse_noncurrent(row_key: bytes) -> tuple[BucketId, ObjectKey, int]:
+    """Bucket, key and sequence of a noncurrent row. Raises: RowCorrupt."""
+    bucket = _bucket_of(row_key, NONCURRENT, 10)
+    if row_key[-9] != 0:
+        raise RowCorrupt(row_key=row_key[:64].hex())
+    sequence = SEQUENCE_MAX - int.from_bytes(row_key[-8:], "big")
+    return bucket, ObjectKey(row_key[HEAD_BYTES:-9]), sequence
+
+
+def noncurrent_range(bucket: BucketId, key: ObjectKey) -> Range:
+    """Noncurrent versions of one key, newest first."""
+    return NONCURRENT + bucket + key + b"\x00", NONCURRENT + bucket + key + b"\x01"
+
+
+def noncurrent_prefix_range(bucket: BucketId, prefix: bytes) -> Range:
+    """Noncurrent versions of keys that start with `prefix`."""
+    start = NONCURRENT + bucket + prefix
+    return start, successor(start)
+
+
+# Uploads: U ‖ bucket ‖ key ‖ 0x00 ‖ upload id
+
+
+def upload_row(bucket: BucketId, key: ObjectKey, upload: UploadId) -> bytes:
+    """Row key of an upload."""
+    return UPLOAD + bucket + key + b"\x00" + upload
+
+
+def parse_upload(row_key: bytes) -> tuple[BucketId, ObjectKey, UploadId]:
+    """Bucket, key and upload id of an upload row. Raises: RowCorrupt."""
+    bucket = _bucket_of(row_key, UPLOAD, 18)
+    if row_key[-17] != 0:
+        raise RowCorrupt(row_key=row_key[:64].hex())
+    return bucket, ObjectKey(row_key[HEAD_BYTES:-17]), UploadId(row_key[-16:])
+
+
+def upload_prefix_range(bucket: BucketId, prefix: bytes) -> Range:
+    """Uploads of keys that start with `prefix` (b"" = all)."""
+    start = UPLOAD + bucket + prefix
+    return start, successor(start)
+
+
+def after_upload_prefix(bucket: BucketId, common_prefix: bytes) -> bytes:
+    """First possible upload row above all keys with the prefix."""
+    return successor(UPLOAD + bucket + common_prefix)
+
+
+def after_uploads_of(bucket: BucketId, key: bytes) -> bytes:
+    """First possible upload row above all uploads of exactly this key."""
+    return UPLOAD + bucket + key + b"\x01"
+
+
+# Parts: P ‖ bucket ‖ object uuid ‖ part number u16
+
+
+def part_row(bucket: BucketId, uuid: ObjectUuid, number: int) -> bytes:
+    """Row key of a part."""
+    return PART + bucket + uuid + number.to_bytes(2, "big")
+
+
+def parse_part(row_key: bytes) -> tuple[BucketId, ObjectUuid, int]:
+    """Bucket, object uuid and number of a part row. Raises: RowCorrupt."""
+    bucket = _bucket_of(row_key, PART, 18)
+    if len(row_key) != HEAD_BYTES + 18:
+        raise RowCorrupt(row_key=row_key[:64].hex())
+    return bucket, ObjectUuid(row_key[17:33]), int.from_bytes(row_key[33:], "big")
+
+
+def part_range(bucket: BucketId, uuid: ObjectUuid) -> Range:
+    """All parts of an object or upload, by number."""
+    head = PART + bucket + uuid
+    return head, head + b"\xff\xff\xff"
+
+
+# Stripes: S ‖ zeros ‖ stripe id
+
+
+def stripe_row(stripe: StripeId) -> bytes:
+    """Row key of a stripe."""
+    return STRIPE + CLUSTER_PARTITION + stripe.encode()
+
+
+def parse_stripe(row_key: bytes) -> StripeId:
+    """Stripe id of a stripe row. Raises: RowCorrupt."""
+    if row_key[:HEAD_BYTES] != STRIPE + CLUSTER_PARTITION:
+        raise RowCorrupt(row_key=row_key[:64].hex())
+    try:
+        return StripeId.decode(row_key[HEAD_BYTES : HEAD_BYTES + STRIPE_ID_BYTES + 1])
+    except InvalidId as error:
+        raise RowCorrupt(row_key=row_key[:64].hex()) from error
+
+
+def stripe_range() -> Range:
+    """All stripes: family, epoch, counter order."""
+    return family_range(STRIPE, CLUSTER_PARTITION)
+
+
+# Buckets, their names and their keys
+
+
+def bucket_row(bucket: BucketId) -> bytes:
+    """The open row of a bucket."""
+    return BUCKET + bucket
+
+
+def closed_bucket_row(bucket: BucketId) -> bytes:
+    """Where the open row goes while the bucket is being deleted."""
+    return CLOSED_BUCKET + bucket
+
+
+def bucket_name_row(name: BucketName) -> bytes:
+    """Row that makes a bucket name unique in the cluster."""
+    return BUCKET_NAME + CLUSTER_PARTITION + name.encode("ascii")
+
+
+def tenant_bucket_row(tenant: TenantId, name: BucketName) -> bytes:
+    """Row that lists a bucket under its tenant, by name."""
+    return BUCKET_OF_TENANT + CLUSTER_PARTITION + tenant + name.encode("ascii")
+
+
+def tenant_bucket_range(tenant: TenantId, prefix: str = "") -> Range:
+    """The tenant's buckets whose name starts with `prefix`, by name."""
+    start = BUCKET_OF_TENANT + CLUSTER_PARTITION + tenant + prefix.encode()
+    return start, successor(start)
+
+
+def bucket_key_row(bucket: BucketId, epoch: int) -> bytes:
+    """Row of the wrapped bucket key of an epoch."""
+    return BUCKET_KEY + bucket + epoch.to_bytes(4, "big")
+
+
+def bucket_key_range(bucket: BucketId) -> Range:
+    """All key epochs of a bucket, oldest first."""
+    return BUCKET_KEY + bucket, BUCKET_KEY + bucket + b"\xff\xff\xff\xff\xff"
+
+
+# Accounts and the cluster's own rows
+
+
+def tenant_row(tenant: TenantId) -> bytes:
+    """Row of a tenant."""
+    return TENANT + CLUSTER_PARTITION + tenant
+
+
+def access_key_row(access_key: str) -> bytes:
+    """Row of an access key."""
+    return ACCESS_KEY + CLUSTER_PARTITION + access_key.encode()
+
+
+def cluster_row(name: str) -> bytes:
+    """Row of one cluster-wide setting."""
+    return CLUSTER + CLUSTER_PARTITION + name.encode("ascii")
+
+
+def keyring_row() -> bytes:
+    """Row of the sealed copy of the tenant keys."""
+    return KEYRING + CLUSTER_PARTITION
