@@ -1,0 +1,92 @@
+"""The arithmetic of S3's checksums: CRC32, CRC32C, CRC64NVME, SHA-1, SHA-256, and MD5 for ETags.
+
+Not for headers, base64 or claims (`gateway.s3.checksums`), nor for our own shards. Values are raw
+digests, big-endian for CRCs. CRCs are awscrt's: hardware where there is any, and they combine.
+
+Source: Amazon S3 User Guide, "Checking object integrity".
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from awscrt import checksums as crt
+
+Buffer = bytes | bytearray | memoryview
+_CrcStep = Callable[[Buffer, int], int]
+_CrcCombine = Callable[[int, int, int], int]
+
+MD5 = "MD5"
+_CRCS: dict[str, tuple[int, _CrcStep, _CrcCombine]] = {
+    "CRC32": (4, crt.crc32, crt.combine_crc32),
+    "CRC32C": (4, crt.crc32c, crt.combine_crc32c),
+    "CRC64NVME": (8, crt.crc64nvme, crt.combine_crc64nvme),
+}
+DIGEST_BYTES = {"CRC32": 4, "CRC32C": 4, "CRC64NVME": 8, "SHA1": 20, "SHA256": 32, MD5: 16}
+
+
+class Digest(Protocol):
+    """An incremental digest."""
+
+    def update(self, buffer: Buffer, /) -> None:
+        """Add bytes."""
+        ...
+
+    def digest(self) -> bytes:
+        """Digest of everything so far."""
+        ...
+
+
+class _Crc:
+    __slots__ = ("_bytes", "_crc", "_step")
+
+    def __init__(self, width_bytes: int, step: _CrcStep) -> None:
+        self._bytes = width_bytes
+        self._step = step
+        self._crc = 0
+
+    def update(self, buffer: Buffer, /) -> None:
+        self._crc = self._step(buffer, self._crc)
+
+    def digest(self) -> bytes:
+        return self._crc.to_bytes(self._bytes, "big")
+
+
+def new_digest(algorithm: str) -> Digest:
+    """A fresh digest of one of DIGEST_BYTES. An unlisted algorithm is our mistake."""
+    if algorithm == MD5:
+        return hashlib.md5(usedforsecurity=False)
+    if algorithm == "SHA256":
+        return hashlib.sha256()
+    if algorithm == "SHA1":
+        return hashlib.sha1(usedforsecurity=False)
+    width_bytes, step, _ = _CRCS[algorithm]
+    return _Crc(width_bytes, step)
+
+
+def digest_of(algorithm: str, content: Buffer) -> bytes:
+    """Digest of one buffer."""
+    digest = new_digest(algorithm)
+    digest.update(content)
+    return digest.digest()
+
+
+def is_crc(algorithm: str) -> bool:
+    """Whether part digests of this algorithm combine to the digest of the whole."""
+    return algorithm in _CRCS
+
+
+def composite_digest(algorithm: str, part_digests: Sequence[bytes]) -> bytes:
+    """Digest over the parts' raw digests; S3 prints it as `base64-N`."""
+    return digest_of(algorithm, b"".join(part_digests))
+
+
+def full_object_digest(algorithm: str, parts: Sequence[tuple[bytes, int]]) -> bytes:
+    """CRC of the whole from (digest, length in bytes) of its parts, in order; CRCs only."""
+    width_bytes, _, combine = _CRCS[algorithm]
+    whole = 0
+    for digest, length_bytes in parts:
+        whole = combine(whole, int.from_bytes(digest, "big"), length_bytes)
+    return whole.to_bytes(width_bytes, "big")
