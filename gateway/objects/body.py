@@ -1,6 +1,8 @@
-"""The body of a request as use cases see it: decoded content of a known length, and what was promised about it.
+"""The body of a request as use cases see it: decoded content of a known length, and what was
+promised about it.
 
-Not for sockets or chunk syntax: `gateway.s3.http` implements the port. Tests use `tests.support.gateway.BytesBody`.
+Not for sockets or chunk syntax: `gateway.s3.http` implements the port. Tests use
+`tests.support.gateway.BytesBody`.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ Buffer = bytes | bytearray | memoryview
 
 
 class ExpectedDigest(NamedTuple):
-    """A digest that the client stated; `error` makes what is raised when the content has another one.
+    """A digest that the client stated; `error` makes what is raised when the content has another
+    one.
 
-    `algorithm` is "MD5", "CRC32", "CRC32C", "CRC64NVME", "SHA1" or "SHA256"; `digest` raw, big-endian for CRCs.
+    `algorithm` is "MD5", "CRC32", "CRC32C", "CRC64NVME", "SHA1" or "SHA256"; `digest` raw,
+    big-endian for CRCs.
     """
 
     algorithm: str
@@ -34,11 +38,14 @@ class Body(Protocol):
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """Algorithms that `expected` will speak of, or that the object shall keep. MD5 is always computed."""
+        """Algorithms that `expected` will speak of, or that the object shall keep. MD5 is always
+        computed.
+        """
         ...
 
     async def read(self) -> Buffer:
-        """The next bytes, b"" at the end. The caller must not change them; they stay as they are until it drops them.
+        """The next bytes, b"" at the end. The caller must not change them; they stay as they are
+        until it drops them.
 
         Raises:
             StorageError: truncated, stalled, wrongly signed; always before the end is reported.

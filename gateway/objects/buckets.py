@@ -9,7 +9,9 @@ from gateway.objects.values import BucketEntry, BucketPage
 async def list_buckets(
     ctx: Context, *, prefix: str = "", token: str | None = None, buckets_max: int = 10_000
 ) -> BucketPage:
-    """The caller's buckets in name order. Raises AccessDenied, InvalidArgument (a token that is not ours)."""
+    """The caller's buckets in name order. Raises AccessDenied, InvalidArgument (a token that is not
+    ours).
+    """
     raise NotImplementedError
 
 
@@ -18,7 +20,8 @@ async def create_bucket(ctx: Context, name: str, location: str | None) -> Bucket
 
     Raises:
         AccessDenied, InvalidBucketName, InvalidLocationConstraint, TooManyBuckets.
-        BucketAlreadyOwnedByYou: also in the us-east-1 location, where AWS answers 200 to be kind to old clients.
+        BucketAlreadyOwnedByYou: also in the us-east-1 location, where AWS answers 200 to be kind to
+            old clients.
         BucketAlreadyExists: another tenant's.
     """
     raise NotImplementedError

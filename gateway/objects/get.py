@@ -11,7 +11,8 @@ async def get_object(ctx: Context, bucket: str, key: str, options: GetOptions) -
 
     Raises:
         AccessDenied, NoSuchBucket, NoSuchKey, NoSuchVersion, InvalidArgument (version id).
-        PreconditionFailed, NotModified (field `head`: the ObjectHead), InvalidRange, InvalidPartNumber, InvalidRequest.
+        PreconditionFailed, NotModified (field `head`: the ObjectHead), InvalidRange,
+        InvalidPartNumber, InvalidRequest.
         StripeUnreadable: too few good shards.
     """
     raise NotImplementedError

@@ -1,4 +1,4 @@
-"""ListObjects, both versions. A delimiter seeks past each common prefix; nothing below it is read."""
+"""ListObjects, both versions. A delimiter seeks past each common prefix: nothing below is read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from gateway.objects.values import ListOptions, ListPage
 async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListPage:
     """One page of a bucket.
 
-    Raises: AccessDenied, NoSuchBucket, InvalidArgument (a token that is not ours, keys_max below 0).
+    Raises: AccessDenied, NoSuchBucket, InvalidArgument (a token that is not ours, keys_max below
+        0).
     """
     raise NotImplementedError

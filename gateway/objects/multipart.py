@@ -20,7 +20,9 @@ from gateway.objects.values import (
 async def create_upload(
     ctx: Context, bucket: str, key: str, options: CreateUploadOptions
 ) -> UploadHead:
-    """Begin an upload. Raises AccessDenied, NoSuchBucket, KeyTooLong, MetadataTooLarge, InvalidStorageClass."""
+    """Begin an upload. Raises AccessDenied, NoSuchBucket, KeyTooLong, MetadataTooLarge,
+    InvalidStorageClass.
+    """
     raise NotImplementedError
 
 
@@ -65,9 +67,11 @@ async def complete_upload(
     parts: Sequence[CompletePart],
     options: CompleteOptions,
 ) -> ObjectHead:
-    """Make the listed parts the object. Repeating a completed call succeeds while its object is the current one.
+    """Make the listed parts the object. Repeating a completed call succeeds while its object is the
+    current one.
 
-    Raises: AccessDenied, NoSuchBucket, NoSuchUpload, InvalidPart, InvalidPartOrder, EntityTooSmall, BadDigest,
+    Raises: AccessDenied, NoSuchBucket, NoSuchUpload, InvalidPart, InvalidPartOrder, EntityTooSmall,
+        BadDigest,
         InvalidRequest, PreconditionFailed, NoSuchKey, ConditionalRequestConflict.
     """
     raise NotImplementedError

@@ -15,6 +15,7 @@ async def put_object(
     Raises:
         AccessDenied, NoSuchBucket, InvalidBucketName, KeyTooLong, EntityTooLarge, MetadataTooLarge.
         PreconditionFailed, NoSuchKey (If-Match and nothing there), ConditionalRequestConflict.
-        whatever the body raises, and the error of an expected digest that does not match: nothing is stored.
+        whatever the body raises, and the error of an expected digest that does not match: nothing
+            is stored.
     """
     raise NotImplementedError

@@ -1,6 +1,7 @@
 """What use cases take and give, beside bodies: options of requests and what a client is told.
 
-Not stored anywhere: stored values are in `gateway.model`. Keys, names and ETags are text here; ETags have no quotes.
+Not stored anywhere: stored values are in `gateway.model`. Keys, names and ETags are text here;
+ETags have no quotes.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-Pairs = tuple[tuple[str, str], ...]
+from gateway.model.version import Checksum, Pairs
+from storaged.base.errors import StorageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +23,9 @@ class WriteConditions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadConditions:
-    """Conditions of a get, head or copy source; each ETag condition as the header says it, dates in ms UTC."""
+    """Conditions of a get, head or copy source; each ETag condition as the header says it, dates in
+    ms UTC.
+    """
 
     if_match: str | None = None
     if_none_match: str | None = None
@@ -34,26 +38,12 @@ UNCONDITIONAL_READ = ReadConditions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checksum:
-    """An S3 checksum of an object or part.
-
-    Args:
-        algorithm: "CRC32", "CRC32C", "CRC64NVME", "SHA1" or "SHA256".
-        digest: raw. The base64 text of a COMPOSITE one is followed by `-N`.
-        composite_parts: N when the checksum is COMPOSITE, 0 when it is FULL_OBJECT.
-    """
-
-    algorithm: str
-    digest: bytes
-    composite_parts: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
     """What a client says about an object, given back as it was sent.
 
     Args:
-        headers: stored headers by lower-case name: content-type, cache-control, content-disposition,
+        headers: stored headers by lower-case name: content-type, cache-control,
+            content-disposition,
             content-encoding, content-language, expires, x-amz-website-redirect-location.
         user: user metadata by lower-case name without `x-amz-meta-`.
     """
@@ -68,7 +58,9 @@ NO_METADATA = Metadata()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutOptions:
-    """`checksum_algorithm`: the one that is kept with the object; it must be among the body's digests."""
+    """`checksum_algorithm`: the one that is kept with the object; it must be among the body's
+    digests.
+    """
 
     metadata: Metadata = NO_METADATA
     conditions: WriteConditions = UNCONDITIONAL_WRITE
@@ -77,7 +69,7 @@ class PutOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetOptions:
-    """`range_header`: the Range header as sent. At most one of it and `part_number` may be there."""
+    """`range_header`: the Range header as sent; it and `part_number` exclude each other."""
 
     conditions: ReadConditions = UNCONDITIONAL_READ
     range_header: str | None = None
@@ -112,7 +104,8 @@ class ObjectRead:
 
     Args:
         offset, length: the range that is sent; `is_range` says whether it is a 206 answer.
-        body: verified plaintext, `length` bytes in order; None for head. Closing it early is allowed. An error in the
+        body: verified plaintext, `length` bytes in order; None for head. Closing it early is
+            allowed. An error in the
             middle is raised from it and must break the connection.
     """
 
@@ -138,7 +131,7 @@ class DeleteOutcome:
 
     key: str
     version_id: str | None
-    error: Exception | None
+    error: StorageError | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +192,8 @@ class ListPage:
     """One page: `entries` and `common_prefixes` each in byte order of UTF-8.
 
     Args:
-        next_after: last key or common prefix of this page (NextMarker of V1); None when not truncated.
+        next_after: last key or common prefix of this page (NextMarker of V1); None when not
+            truncated.
         next_token: opaque continuation token (V2); None when not truncated.
     """
 
@@ -261,19 +255,26 @@ class PartHead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletePart:
-    """One part as the client lists it; `checksums` raw by algorithm."""
+    """One part as the client lists it; `checksums` are (algorithm, base64) pairs."""
 
     part_number: int
     etag: str
-    checksums: tuple[tuple[str, bytes], ...] = ()
+    checksums: Pairs = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompleteOptions:
-    """`checksum`: the full-object or composite digest the client states, raw; `length`: x-amz-mp-object-size."""
+    """What the client states of the whole object.
+
+    Args:
+        checksum: (algorithm, base64) of it, a composite one with or without its `-N`.
+        checksum_type: x-amz-checksum-type; must be the upload's.
+        length: x-amz-mp-object-size.
+    """
 
     conditions: WriteConditions = UNCONDITIONAL_WRITE
-    checksum: Checksum | None = None
+    checksum: tuple[str, str] | None = None
+    checksum_type: str | None = None
     length: int | None = None
 
 
@@ -288,7 +289,7 @@ class PartPage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListUploadsOptions:
-    """Uploads after (`after_key`, `after_upload_id`); without an upload id, after all of that key."""
+    """Uploads after (`after_key`, `after_upload_id`); with "" as id, after all of that key."""
 
     prefix: str = ""
     delimiter: str = ""
