@@ -1,7 +1,8 @@
 """What the use cases may refuse, by the names S3 gives to it.
 
-Not for syntax: a malformed request is refused by `gateway.s3` before any use case runs. The class name is the S3
-error code and the docstring is the message S3 prints; status codes live in `gateway.s3.errors` only.
+Not for syntax: a malformed request is refused by `gateway.s3` before any use case runs. The class
+name is the S3 error code and the docstring is the message S3 prints; status codes live in
+`gateway.s3.errors` only.
 
 Source: Amazon S3 API Reference, "Error responses", list of error codes.
 """
@@ -38,15 +39,15 @@ class NoSuchVersion(SemanticError):
 
 
 class NoSuchUpload(SemanticError):
-    """The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or \
-completed."""
+    """The specified upload does not exist. The upload ID may be invalid, or the upload may have \
+been aborted or completed."""
 
     kind = Kind.NOT_FOUND
 
 
 class BucketAlreadyExists(SemanticError):
-    """The requested bucket name is not available. The bucket namespace is shared by all users of the system. \
-Please select a different name and try again."""
+    """The requested bucket name is not available. The bucket namespace is shared by all users of \
+the system. Please select a different name and try again."""
 
     kind = Kind.CONFLICT
 
@@ -86,8 +87,8 @@ class InvalidRequest(SemanticError):
 
 
 class InvalidPart(SemanticError):
-    """One or more of the specified parts could not be found. The part may not have been uploaded, or the specified \
-entity tag may not match the part's entity tag."""
+    """One or more of the specified parts could not be found. The part may not have been \
+uploaded, or the specified entity tag may not match the part's entity tag."""
 
 
 class InvalidPartOrder(SemanticError):
@@ -135,19 +136,22 @@ class NotModified(SemanticError):
 
 
 class ConditionalRequestConflict(SemanticError):
-    """The conditional request cannot succeed due to a conflicting operation against this resource."""
+    """The conditional request cannot succeed due to a conflicting operation against this \
+resource."""
 
     kind = Kind.CONFLICT
 
 
 class OperationAborted(SemanticError):
-    """A conflicting conditional operation is currently in progress against this resource. Please try again."""
+    """A conflicting conditional operation is currently in progress against this resource. Please \
+try again."""
 
     kind = Kind.CONFLICT
 
 
 class BadDigest(SemanticError):
-    """The Content-MD5 or checksum value that you specified did not match what the server received."""
+    """The Content-MD5 or checksum value that you specified did not match what the server \
+received."""
 
 
 class InvalidDigest(SemanticError):
@@ -159,7 +163,8 @@ class IncompleteBody(SemanticError):
 
 
 class RequestTimeout(SemanticError):
-    """Your socket connection to the server was not read from or written to within the timeout period."""
+    """Your socket connection to the server was not read from or written to within the timeout \
+period."""
 
     kind = Kind.TIMEOUT
 

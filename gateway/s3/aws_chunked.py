@@ -1,9 +1,11 @@
 """aws-chunked bodies: bytes in, events out.
 
-Not for sockets. Data is handed out as it arrives, before its chunk's signature can be known; the caller makes
-nothing durable or visible before `End`. Data events are slices of what was fed: use them before the buffer is reused.
+Not for sockets. Data is handed out as it arrives, before its chunk's signature can be known; the
+caller makes nothing durable or visible before `End`. Data events are slices of what was fed: use
+them before the buffer is reused.
 
-Source: AWS, "Signature Calculations for the Authorization Header: Transferring Payload in Multiple Chunks", and
+Source: AWS, "Signature Calculations for the Authorization Header: Transferring Payload in Multiple
+    Chunks", and
 "… Including Trailing Headers".
 """
 
@@ -62,7 +64,8 @@ class ChunkDecoder:
         """Decode what was received, any cut.
 
         Raises:
-            S3Error: SignatureDoesNotMatch, IncompleteBody, InvalidRequest, MalformedTrailerError, InvalidChunkSizeError.
+            S3Error: SignatureDoesNotMatch, IncompleteBody, InvalidRequest, MalformedTrailerError,
+                InvalidChunkSizeError.
         """
         raise NotImplementedError
 

@@ -92,12 +92,18 @@ def decode_content_md5(value: str) -> bytes:
 
 
 def claim_of(headers: Mapping[str, str], trailer_names: Sequence[str] = ()) -> ChecksumClaim | None:
-    """The one checksum a body comes with, or None. Raises S3Error: InvalidRequest, NotImplemented."""
+    """The one checksum a body comes with, or None. Raises S3Error: InvalidRequest,
+    NotImplemented.
+    """
     raise NotImplementedError
 
 
-def multipart_type(algorithm: ChecksumAlgorithm | None, requested: str | None) -> ChecksumType | None:
-    """Type of an upload by x-amz-checksum-type, or the algorithm's default. Raises S3Error: InvalidRequest."""
+def multipart_type(
+    algorithm: ChecksumAlgorithm | None, requested: str | None
+) -> ChecksumType | None:
+    """Type of an upload by x-amz-checksum-type, or the algorithm's default. Raises S3Error:
+    InvalidRequest.
+    """
     raise NotImplementedError
 
 
@@ -107,5 +113,7 @@ def composite_digest(algorithm: ChecksumAlgorithm, part_digests: Sequence[bytes]
 
 
 def full_object_digest(algorithm: ChecksumAlgorithm, parts: Sequence[tuple[bytes, int]]) -> bytes:
-    """CRC of the whole from (digest, length in bytes) of its parts, in order. CRC algorithms only."""
+    """CRC of the whole from (digest, length in bytes) of its parts, in order. CRC algorithms
+    only.
+    """
     raise NotImplementedError

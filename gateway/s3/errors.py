@@ -1,8 +1,8 @@
 """The one table from our errors to S3's: code, status, message, headers.
 
-Not for deciding anything: by the time an error is here it is already an answer. `S3Error` is what the syntax layer
-itself raises; every other `StorageError` is found by its class name, then by its kind, so no error is without an
-answer.
+Not for deciding anything: by the time an error is here it is already an answer. `S3Error` is what
+the syntax layer itself raises; every other `StorageError` is found by its class name, then by its
+kind, so no error is without an answer.
 
 Source: Amazon S3 API Reference, "Error responses".
 """
@@ -50,7 +50,8 @@ class S3Answer:
     Attributes:
         headers: (name, value) pairs beside content-type, such as Retry-After.
         extra: further elements of the XML body.
-        close_connection: the body of the request may be unread, so the connection cannot be used again.
+        close_connection: the body of the request may be unread, so the connection cannot be used
+            again.
         has_body: False for 304, which has none.
     """
 
@@ -63,7 +64,8 @@ class S3Answer:
     has_body: bool = True
 
 
-# Status by code. Codes outside this surface are here when an operation of S3 can be refused with them at once.
+# Status by code. Codes outside this surface are here when an operation of S3 can be refused with
+# them at once.
 STATUS: dict[str, int] = {
     "AccessDenied": 403,
     "AuthorizationHeaderMalformed": 400,
@@ -132,40 +134,53 @@ STATUS: dict[str, int] = {
 
 MESSAGES: dict[str, str] = {
     "AuthorizationHeaderMalformed": "The authorization header that you provided is not valid.",
-    "AuthorizationQueryParametersError": "Query-string authentication version 4 requires the X-Amz-Algorithm, "
-    "X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.",
+    "AuthorizationQueryParametersError": "Query-string authentication version 4 requires the "
+    "X-Amz-Algorithm, "
+    "X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires "
+    "parameters.",
     "BadRequest": "An error occurred when parsing the HTTP request.",
     "ExpiredToken": "The provided token has expired.",
-    "IllegalLocationConstraintException": "The unspecified location constraint is incompatible for the region "
+    "IllegalLocationConstraintException": "The unspecified location constraint is incompatible "
+    "for the region "
     "specific endpoint this request was sent to.",
     "InternalError": "We encountered an internal error. Please try again.",
     "InvalidAccessKeyId": "The AWS Access Key Id you provided does not exist in our records.",
     "InvalidChunkSizeError": "Only the last chunk is allowed to have a size less than 8192 bytes",
-    "InvalidEncryptionAlgorithmError": "The encryption request that you specified is not valid. The valid value "
+    "InvalidEncryptionAlgorithmError": "The encryption request that you specified is not valid. "
+    "The valid value "
     "is AES256.",
     "InvalidTag": "The tag provided was not a valid tag.",
     "InvalidToken": "The provided token is malformed or otherwise invalid.",
     "InvalidURI": "Couldn't parse the specified URI.",
     "MalformedPOSTRequest": "The body of your POST request is not well-formed multipart/form-data.",
-    "MalformedTrailerError": "The request contained trailing data that was not well-formed or did not conform to "
+    "MalformedTrailerError": "The request contained trailing data that was not well-formed or did "
+    "not conform to "
     "our published schema.",
-    "MalformedXML": "The XML you provided was not well-formed or did not validate against our published schema",
+    "MalformedXML": "The XML you provided was not well-formed or did not validate against our "
+    "published schema",
     "MaxMessageLengthExceeded": "Your request was too big.",
     "MissingContentLength": "You must provide the Content-Length HTTP header.",
     "MissingRequestBodyError": "Request Body is empty",
     "MissingSecurityHeader": "Your request was missing a required header.",
-    "NotImplemented": "A header or query you provided requested a function that is not implemented.",
-    "PermanentRedirect": "The bucket you are attempting to access must be addressed using the specified endpoint. "
+    "NotImplemented": "A header or query you provided requested a function that is not "
+    "implemented.",
+    "PermanentRedirect": "The bucket you are attempting to access must be addressed using the "
+    "specified endpoint. "
     "Please send all future requests to this endpoint.",
-    "RequestHeaderSectionTooLarge": "Your request header section exceeds the maximum allowed request header "
+    "RequestHeaderSectionTooLarge": "Your request header section exceeds the maximum allowed "
+    "request header "
     "section size.",
-    "RequestIsNotMultiPartContent": "Bucket POST must be of the enclosure-type multipart/form-data.",
-    "RequestTimeTooSkewed": "The difference between the request time and the current time is too large.",
-    "SignatureDoesNotMatch": "The request signature we calculated does not match the signature you provided. "
+    "RequestIsNotMultiPartContent": "Bucket POST must be of the enclosure-type "
+    "multipart/form-data.",
+    "RequestTimeTooSkewed": "The difference between the request time and the current time is too "
+    "large.",
+    "SignatureDoesNotMatch": "The request signature we calculated does not match the signature "
+    "you provided. "
     "Check your key and signing method.",
     "UnexpectedContent": "This request contains unsupported content.",
     "UnsupportedArgument": "The request contained an unsupported argument.",
-    "XAmzContentSHA256Mismatch": "The provided 'x-amz-content-sha256' header does not match what was computed.",
+    "XAmzContentSHA256Mismatch": "The provided 'x-amz-content-sha256' header does not match what "
+    "was computed.",
 }
 
 # A class whose S3 code differs from its name.
@@ -187,14 +202,28 @@ def _semantic_classes() -> dict[str, type[StorageError]]:
 
 # S3 prints these texts with a full stop, the other ones of the use cases without.
 _FULL_STOP = frozenset(
-    "NoSuchKey NoSuchVersion NoSuchUpload BucketAlreadyExists BucketAlreadyOwnedByYou InvalidBucketName InvalidPart "
-    "InvalidPartOrder OperationAborted SlowDown RequestTimeout InvalidDigest MethodNotAllowed".split()
+    {
+        "BucketAlreadyExists",
+        "BucketAlreadyOwnedByYou",
+        "InvalidBucketName",
+        "InvalidDigest",
+        "InvalidPart",
+        "InvalidPartOrder",
+        "MethodNotAllowed",
+        "NoSuchKey",
+        "NoSuchUpload",
+        "NoSuchVersion",
+        "OperationAborted",
+        "RequestTimeout",
+        "SlowDown",
+    }
 )
 for _name, _class in _semantic_classes().items():
     _code = _CODE_OF_CLASS.get(_name, _name)
     MESSAGES.setdefault(_code, _class.title() + ("." if _name in _FULL_STOP else ""))
 
-# An internal absence or conflict says nothing about the client's object: "cannot tell" is 503, never 404 or 412.
+# An internal absence or conflict says nothing about the client's object: "cannot tell" is 503,
+# never 404 or 412.
 _BY_KIND: dict[Kind, str] = {
     Kind.INVALID: "InvalidRequest",
     Kind.DENIED: "AccessDenied",
@@ -231,16 +260,23 @@ _ELEMENT_OF_FIELD: dict[str, str] = {
 
 # After these the rest of the request's body is not read, so the next request could not be found.
 _CLOSING = frozenset(
-    {"RequestTimeout", "IncompleteBody", "MissingContentLength", "MaxMessageLengthExceeded", "InternalError"}
+    {
+        "RequestTimeout",
+        "IncompleteBody",
+        "MissingContentLength",
+        "MaxMessageLengthExceeded",
+        "InternalError",
+    }
 )
 
 
 def s3_code_for(error: StorageError) -> S3Answer:
     """What the client is told about an error; total: every `StorageError` has an answer.
 
-    `S3Error` carries its own code. Others are found by class name along the bases, then by kind. The fields
-    `bucket`, `key`, `version_id`, … of an error of the use cases become elements of the body; a field `message`
-    replaces the text. Fields of any other error stay inside (they name nodes and drives).
+    `S3Error` carries its own code. Others are found by class name along the bases, then by kind.
+    The fields `bucket`, `key`, `version_id`, … of an error of the use cases become elements of the
+    body; a field `message` replaces the text. Fields of any other error stay inside (they name
+    nodes and drives).
     """
     if isinstance(error, S3Error):
         return _answer(error.code, error.text, error.extra)

@@ -1,9 +1,11 @@
 """Which operation is this request? Which bucket and key?
 
-Not for parameters of an operation, nor for names' validity (`model.names`). Any sub-resource that S3 knows leads to
-an operation of its own, implemented or not, so a request never falls through to another operation.
+Not for parameters of an operation, nor for names' validity (`model.names`). Any sub-resource that
+S3 knows leads to an operation of its own, implemented or not, so a request never falls through to
+another operation.
 
-Source: Amazon S3 API Reference, actions as of 2026; checked in the tests against the service model of botocore.
+Source: Amazon S3 API Reference, actions as of 2026; checked in the tests against the service model
+    of botocore.
 """
 
 from __future__ import annotations
@@ -40,8 +42,9 @@ def split_target(
 ) -> tuple[str | None, str | None]:
     """(bucket, key) of a request, either None if absent.
 
-    Virtual-host style if `host` (a port is ignored) is `<bucket>.<base domain>`, else path style. The key is decoded
-    once; `a/../b`, `//` and backslashes are ordinary. An empty bucket with a key (`//key`) is refused.
+    Virtual-host style if `host` (a port is ignored) is `<bucket>.<base domain>`, else path style.
+    The key is decoded once; `a/../b`, `//` and backslashes are ordinary. An empty bucket with a key
+    (`//key`) is refused.
 
     Raises:
         S3Error: InvalidURI (bad escape, not UTF-8, NUL, absolute-form target), InvalidBucketName.
@@ -50,7 +53,9 @@ def split_target(
 
 
 def split_copy_source(value: str) -> tuple[str, str, str | None]:
-    """(bucket, key, version id) of an x-amz-copy-source value, by the same decoding. Raises S3Error: InvalidArgument."""
+    """(bucket, key, version id) of an x-amz-copy-source value, by the same decoding. Raises
+    S3Error: InvalidArgument.
+    """
     raise NotImplementedError
 
 

@@ -1,6 +1,7 @@
 """AWS Signature Version 4: who sent this request, and is it unaltered?
 
-Not for long-term secrets: a caller's lookup gives a signing key that is good for one day, region and service. No
+Not for long-term secrets: a caller's lookup gives a signing key that is good for one day, region
+and service. No
 clock: the time is an argument. Nothing here logs or prints a signing key.
 
 Source: AWS, "Authenticating Requests (AWS Signature Version 4)", S3 API Reference.
@@ -8,19 +9,35 @@ Source: AWS, "Authenticating Requests (AWS Signature Version 4)", S3 API Referen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hmac
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from hashlib import sha256
 
-SKEW_MAX_S = 900
-EXPIRES_MAX_S = 604_800
+from gateway.s3.errors import S3Error
+from gateway.s3.sigv4_claim import (
+    ALGORITHM,
+    BAD_CONTENT_SHA256,
+    SERVICE,
+    SIGV2_REFUSED,
+    TERMINATOR,
+    Claim,
+    header_claim,
+    query_claim,
+)
+from gateway.s3.uri import canonical_path, canonical_query, split_query
 
 SigningKeyLookup = Callable[[str, str, str, str], bytes | None]
-"""(access key id, date YYYYMMDD, region, service) → 32-byte signing key, or None for an unknown access key."""
+"""(access key id, date YYYYMMDD, region, service) → 32-byte signing key, or None for an unknown
+access key.
+"""
 
 
 class PayloadMode(StrEnum):
-    """How the body is covered by the signature; the value is what `x-amz-content-sha256` says (SIGNED: a digest)."""
+    """How the body is covered by the signature; the value is what `x-amz-content-sha256` says
+    (SIGNED: a digest).
+    """
 
     SIGNED = "SIGNED"
     UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -55,7 +72,8 @@ class Authorized:
     """A request whose signature holds.
 
     Attributes:
-        content_sha256: the 64 lower-case hexadecimal digits the body must have, if the mode is SIGNED.
+        content_sha256: the 64 lower-case hexadecimal digits the body must have, if the mode is
+            SIGNED.
         seed_signature: signature of the head; first link of the chunk chain.
         signing_key: 32 bytes; needed for the chunk chain only; never printed.
         scope: date/region/service/aws4_request.
@@ -74,6 +92,21 @@ class Authorized:
     presigned: bool
 
 
+_ONLY_ONE = (
+    "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query "
+    "string parameter or the Authorization header should be specified"
+)
+_NOT_SIGNED = "There were headers present in the request which were not signed"
+_HOST_NOT_SIGNED = "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
+
+# Headers that decide who asks and what is signed; a second one leaves open which of the two counts.
+_ONCE = frozenset({"authorization", "host", "x-amz-date", "x-amz-content-sha256", "date"})
+_QUERY_V4 = frozenset({b"X-Amz-Algorithm", b"X-Amz-Credential", b"X-Amz-Signature"})
+_QUERY_V2 = frozenset({b"AWSAccessKeyId", b"Signature"})
+_HEX = frozenset("0123456789abcdef")
+_MODE_OF_VALUE = {mode.value: mode for mode in PayloadMode if mode is not PayloadMode.SIGNED}
+
+
 def authorize(
     head: RequestHead, *, now_ms: int, regions: Sequence[str], signing_key: SigningKeyLookup
 ) -> Authorized | None:
@@ -86,9 +119,43 @@ def authorize(
         signing_key: gives the day's key of an access key id.
 
     Raises:
-        S3Error: with S3's code for every way of being wrong (AccessDenied, SignatureDoesNotMatch, …).
+        S3Error: with S3's code for every way of being wrong (AccessDenied, SignatureDoesNotMatch,
+            …).
     """
-    raise NotImplementedError
+    fields = join_headers(head.headers)
+    pairs = split_query(head.raw_query)
+    names = {name for name, _ in pairs}
+    in_query = not _QUERY_V4.isdisjoint(names)
+    in_query_v2 = not _QUERY_V2.isdisjoint(names)
+    authorization = fields.get("authorization")
+    if (authorization is not None) + in_query + in_query_v2 > 1:
+        raise S3Error("InvalidArgument", _ONLY_ONE)
+    if in_query_v2:
+        raise S3Error("InvalidRequest", SIGV2_REFUSED)
+    if in_query:
+        claim = query_claim(pairs, fields, regions=regions, now_ms=now_ms)
+        pairs = [pair for pair in pairs if pair[0] != b"X-Amz-Signature"]
+    elif authorization is not None:
+        claim = header_claim(authorization, fields, regions=regions, now_ms=now_ms)
+    else:
+        return None
+    mode, digest = payload_mode_of(claim.content_sha256)
+    canonical_headers = _canonical_headers(claim, fields)
+    key = signing_key(claim.access_key_id, claim.date, claim.region, claim.service)
+    if key is None:
+        raise S3Error("InvalidAccessKeyId", extra={"AWSAccessKeyId": claim.access_key_id})
+    _check_signature(head, claim, canonical_headers, pairs, key)
+    return Authorized(
+        access_key_id=claim.access_key_id,
+        region=claim.region,
+        payload_mode=mode,
+        content_sha256=digest,
+        seed_signature=claim.signature,
+        signing_key=key,
+        scope=claim.scope,
+        amz_date=claim.amz_date,
+        presigned=claim.presigned,
+    )
 
 
 def payload_mode_of(content_sha256: str) -> tuple[PayloadMode, str | None]:
@@ -97,29 +164,113 @@ def payload_mode_of(content_sha256: str) -> tuple[PayloadMode, str | None]:
     Raises:
         S3Error: InvalidArgument.
     """
-    raise NotImplementedError
+    mode = _MODE_OF_VALUE.get(content_sha256)
+    if mode is not None:
+        return mode, None
+    digest = content_sha256.lower()
+    if len(digest) == 64 and _HEX.issuperset(digest):
+        return PayloadMode.SIGNED, digest
+    extra = {"ArgumentName": "x-amz-content-sha256", "ArgumentValue": content_sha256}
+    raise S3Error("InvalidArgument", BAD_CONTENT_SHA256, extra=extra)
 
 
-def derive_signing_key(secret: str, *, date: str, region: str, service: str = "s3") -> bytes:
-    """The 32-byte key of one day (YYYYMMDD), region and service."""
-    raise NotImplementedError
+def join_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Values as they are signed: trimmed, runs of blanks made one space, repeated headers joined by
+    commas.
+    """
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        if "  " in value or "\t" in value:
+            value = " ".join([word for word in value.replace("\t", " ").split(" ") if word])
+        else:
+            value = value.strip(" ")
+        if name in joined:
+            if name == "authorization":
+                raise S3Error("InvalidArgument", _ONLY_ONE)
+            if name in _ONCE:
+                raise S3Error("InvalidRequest", f"The header {name} may be sent only once.")
+            value = f"{joined[name]},{value}"
+        joined[name] = value
+    return joined
 
 
-def sign_request(
+def _canonical_headers(claim: Claim, fields: dict[str, str]) -> str:
+    """The signed headers, one per line, after the check that nothing that matters is left
+    unsigned.
+    """
+    signed = claim.signed_headers.split(";")
+    if "host" not in signed:
+        raise S3Error("AccessDenied", _HOST_NOT_SIGNED)
+    unsigned = [name for name in fields if name.startswith("x-amz-") and name not in signed]
+    if unsigned:
+        raise S3Error("AccessDenied", _NOT_SIGNED, extra={"HeadersNotSigned": ", ".join(unsigned)})
+    try:
+        return "".join([f"{name}:{fields[name]}\n" for name in signed])
+    except KeyError:
+        # A signed header that is not there any more; an empty line would let it be removed
+        # unnoticed.
+        extra = {"AWSAccessKeyId": claim.access_key_id}
+        raise S3Error("SignatureDoesNotMatch", extra=extra) from None
+
+
+def _check_signature(
     head: RequestHead,
-    *,
-    access_key_id: str,
-    secret: str,
-    now_ms: int,
-    region: str,
-    content_sha256: str = PayloadMode.UNSIGNED,
-) -> list[tuple[str, str]]:
-    """Headers of the head plus x-amz-date, x-amz-content-sha256 and authorization; all of them signed."""
-    raise NotImplementedError
+    claim: Claim,
+    canonical_headers: str,
+    pairs: list[tuple[bytes, bytes]],
+    key: bytes,
+) -> None:
+    rest = f"{canonical_headers}\n{claim.signed_headers}\n{claim.content_sha256}"
+    query = canonical_query(pairs) if pairs else ""
+    canonical = f"{head.method}\n{canonical_path(head.raw_path)}\n{query}\n{rest}"
+    text = string_to_sign(claim.amz_date, claim.scope, canonical)
+    provided = claim.signature.encode("utf-8", "surrogateescape")
+    if hmac.compare_digest(_signature(key, text), provided):
+        return
+    # Some signers (botocore among them) sign the path and the query as they send them, without
+    # encoding them again. That names the same key: what is compared decodes to the same bytes
+    # either way.
+    as_sent = f"{head.method}\n{head.raw_path}\n{_query_as_sent(head.raw_query)}\n{rest}"
+    if as_sent != canonical and hmac.compare_digest(
+        _signature(key, string_to_sign(claim.amz_date, claim.scope, as_sent)), provided
+    ):
+        return
+    raise S3Error(
+        "SignatureDoesNotMatch",
+        extra={
+            "AWSAccessKeyId": claim.access_key_id,
+            "StringToSign": text,
+            "SignatureProvided": claim.signature,
+            "CanonicalRequest": canonical,
+        },
+    )
 
 
-def presign_url(
-    head: RequestHead, *, access_key_id: str, secret: str, now_ms: int, region: str, expires_s: int
-) -> str:
-    """Path and query (`/bucket/key?X-Amz-…`) good for `expires_s` seconds; the headers of the head are signed."""
-    raise NotImplementedError
+def _query_as_sent(raw_query: str) -> str:
+    fields = [item.partition("=") for item in raw_query.split("&") if item]
+    return "&".join(
+        sorted(f"{name}={value}" for name, _, value in fields if name != "X-Amz-Signature")
+    )
+
+
+def string_to_sign(amz_date: str, scope: str, canonical_request: str) -> str:
+    """What the signing key signs: the digest of the canonical request, bound to time and scope."""
+    digest = sha256(canonical_request.encode("utf-8", "surrogateescape")).hexdigest()
+    return f"{ALGORITHM}\n{amz_date}\n{scope}\n{digest}"
+
+
+def _signature(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, text.encode(), "sha256").hex().encode()
+
+
+def chain_signature(key: bytes, text: str) -> str:
+    """One link of the chain of an aws-chunked body, 64 hexadecimal digits."""
+    return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def derive_signing_key(secret: str, *, date: str, region: str, service: str = SERVICE) -> bytes:
+    """The 32-byte key of one day (YYYYMMDD), region and service."""
+    key = f"AWS4{secret}".encode()
+    for step in (date, region, service, TERMINATOR):
+        key = hmac.digest(key, step.encode(), "sha256")
+    return key

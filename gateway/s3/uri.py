@@ -1,7 +1,7 @@
 """Percent-escapes as S3 reads and writes them.
 
-Not for routing. Decoding is strict and happens once; `+` is a plus in a path and a space in a query; a decoded
-`..` or `//` is an ordinary part of a key.
+Not for routing. Decoding is strict and happens once; `+` is a plus in a path and a space in a
+query; a decoded `..` or `//` is an ordinary part of a key.
 
 Source: AWS SigV4 documentation, "UriEncode"; RFC 3986 §2.
 """
@@ -9,11 +9,14 @@ Source: AWS SigV4 documentation, "UriEncode"; RFC 3986 §2.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import quote_from_bytes
 
 from gateway.s3.errors import S3Error
 
-QUERY_FIELDS_MAX = 1000  # S3's surface knows about 60 names; the rest is somebody's mistake or an attack
+QUERY_FIELDS_MAX = (
+    1000  # S3's surface knows about 60 names; the rest is somebody's mistake or an attack
+)
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
@@ -28,7 +31,7 @@ def decode_escapes(text: str) -> bytes:
         S3Error: InvalidURI, for an escape that is not two hexadecimal digits.
     """
     raw = text.encode("utf-8", "surrogateescape")
-    if b"%" not in raw:
+    if "%" not in text:
         return raw
     if _BAD_ESCAPE.search(raw) is not None:
         raise S3Error("InvalidURI")
@@ -60,7 +63,8 @@ def split_query(raw_query: str) -> list[tuple[bytes, bytes]]:
     """Decoded (name, value) pairs in the order sent; a name without `=` has the value b"".
 
     Raises:
-        S3Error: InvalidURI for a bad escape, InvalidArgument for more than `QUERY_FIELDS_MAX` fields.
+        S3Error: InvalidURI for a bad escape, InvalidArgument for more than `QUERY_FIELDS_MAX`
+            fields.
     """
     if not raw_query:
         return []
@@ -87,19 +91,8 @@ def query_fields(raw_query: str) -> list[tuple[str, str]]:
         raise S3Error("InvalidURI") from None
 
 
-def canonical_query(raw_query: str, *, without: bytes | None = None) -> str:
-    """The query as SigV4 signs it: every name and value encoded, sorted by code point.
-
-    Args:
-        raw_query: the query as sent, without `?`.
-        without: a decoded name to leave out (`X-Amz-Signature`, in a presigned request).
-    """
-    if not raw_query:
-        return ""
-    encoded = [
-        (encode_component(name), encode_component(value))
-        for name, value in split_query(raw_query)
-        if name != without
-    ]
+def canonical_query(pairs: Iterable[tuple[bytes, bytes]]) -> str:
+    """The query as SigV4 signs it: every decoded (name, value) encoded, sorted by code point."""
+    encoded = [(encode_component(name), encode_component(value)) for name, value in pairs]
     encoded.sort()
-    return "&".join(f"{name}={value}" for name, value in encoded)
+    return "&".join([f"{name}={value}" for name, value in encoded])

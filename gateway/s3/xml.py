@@ -1,8 +1,8 @@
 """The one XML writer and the one bounded XML reader.
 
-Not for S3's meaning: part numbers come back in the order sent, keys as text; use cases judge them. The writer's
-output always parses: what XML 1.0 cannot carry at all becomes U+FFFD (clients that need such keys ask for
-encoding-type=url).
+Not for S3's meaning: part numbers come back in the order sent, keys as text; use cases judge them.
+The writer's output always parses: what XML 1.0 cannot carry at all becomes U+FFFD (clients that
+need such keys ask for encoding-type=url).
 
 Source: Amazon S3 API Reference, request and response syntax; XML 1.0 §2.2.
 """
@@ -26,7 +26,9 @@ ELEMENTS_MAX = 8 * PARTS_MAX
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedObject:
-    """One row of a list answer; `key` already url-encoded if the client asked for it. `etag` without quotes."""
+    """One row of a list answer; `key` already url-encoded if the client asked for it. `etag`
+    without quotes.
+    """
 
     key: str
     last_modified_ms: int
@@ -58,7 +60,9 @@ class DeleteRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletedPart:
-    """One Part of CompleteMultipartUpload; `etag` without quotes; checksums base64 by element name."""
+    """One Part of CompleteMultipartUpload; `etag` without quotes; checksums base64 by element
+    name.
+    """
 
     part_number: int
     etag: str
@@ -104,7 +108,9 @@ def timestamp(at_ms: int) -> str:
 
 
 def contents(rows: Iterable[ListedObject], *, owner: str | None = None) -> str:
-    """The Contents elements of a list answer; `owner` is written as ID and DisplayName of each if given."""
+    """The Contents elements of a list answer; `owner` is written as ID and DisplayName of each if
+    given.
+    """
     raise NotImplementedError
 
 
@@ -124,7 +130,9 @@ def parse_delete(body: bytes) -> DeleteRequest:
 
 
 def parse_complete(body: bytes) -> tuple[CompletedPart, ...]:
-    """Body of CompleteMultipartUpload, at least one part, in the order sent. Raises S3Error: as parse_delete."""
+    """Body of CompleteMultipartUpload, at least one part, in the order sent. Raises S3Error: as
+    parse_delete.
+    """
     raise NotImplementedError
 
 

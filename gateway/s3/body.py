@@ -1,0 +1,279 @@
+"""The body of a request: bytes from a connection, decoded content with its promises out of it.
+
+Not for storing. Implements the port `gateway.objects.body.Body`. A client that sends nothing for
+long, or far too slowly, is cut; time in which we do not read is not held against it.
+
+Source: RFC 9112 §6; RFC 9110 §10.1.1 (100-continue).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiohttp import web
+
+from gateway.limits import BODY_FLOOR_BYTES_PER_S, BODY_IDLE_S
+from gateway.model.errors import BadDigest, EntityTooLarge, IncompleteBody, RequestTimeout
+from gateway.objects.body import Buffer, ExpectedDigest
+from gateway.s3 import checksums
+from gateway.s3.aws_chunked import ChunkDecoder, Data, End, Trailers
+from gateway.s3.checksums import ChecksumAlgorithm, ChecksumClaim
+from gateway.s3.errors import S3Error
+
+
+class Received(Protocol):
+    """What is needed of a connection's body: the reader of the HTTP library."""
+
+    total_bytes: int
+
+    async def readchunk(self) -> tuple[bytes, bool]: ...
+
+    def is_eof(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyPace:
+    """How slow a client may be.
+
+    Args:
+        idle_s: longest time without a byte.
+        floor_bytes_per_s: least rate, over `window_s` seconds of waiting.
+    """
+
+    idle_s: float = BODY_IDLE_S
+    floor_bytes_per_s: float = BODY_FLOOR_BYTES_PER_S
+    window_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyPromise:
+    """What the head of a request says about its body.
+
+    Args:
+        length: bytes of decoded content.
+        md5: Content-MD5, raw, or None.
+        sha256: what x-amz-content-sha256 says, raw; None unless the signature covers the content.
+    """
+
+    length: int
+    md5: bytes | None
+    sha256: bytes | None
+    checksum: ChecksumClaim | None
+
+
+class RequestBody:
+    """One body. `read` until it says b"", then `expected`."""
+
+    __slots__ = (
+        "_counted",
+        "_decoder",
+        "_ended",
+        "_on_first_read",
+        "_pace",
+        "_pieces",
+        "_promise",
+        "_received",
+        "_remaining",
+        "_taken",
+        "_trailers",
+        "_waited_s",
+    )
+
+    def __init__(
+        self,
+        received: Received,
+        promise: BodyPromise,
+        *,
+        decoder: ChunkDecoder | None,
+        on_first_read: Callable[[], None],
+        pace: BodyPace,
+    ) -> None:
+        """Begin.
+
+        Args:
+            decoder: for the streaming payload modes.
+            on_first_read: called before the first byte is awaited; it answers 100-continue.
+        """
+        self._received = received
+        self._promise = promise
+        self._decoder = decoder
+        self._on_first_read: Callable[[], None] | None = on_first_read
+        self._pace = pace
+        self._pieces: deque[memoryview] = deque()
+        self._remaining = promise.length
+        self._taken = 0  # bytes taken from the connection
+        self._counted = 0  # of them, those before the current window of the floor
+        self._waited_s = 0.0
+        self._ended = False
+        self._trailers: dict[str, str] = {}
+
+    @property
+    def length(self) -> int:
+        return self._promise.length
+
+    @property
+    def content_bytes(self) -> int:
+        """Decoded bytes given out so far."""
+        return self._promise.length - self._remaining
+
+    @property
+    def checksum_algorithm(self) -> str | None:
+        """The algorithm of the checksum that the client sends along."""
+        claim = self._promise.checksum
+        return None if claim is None else claim.algorithm.value
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        names = []
+        if self._promise.checksum is not None:
+            names.append(self._promise.checksum.algorithm.value)
+        if self._promise.sha256 is not None and "SHA256" not in names:
+            names.append("SHA256")
+        return tuple(names)
+
+    async def read(self) -> Buffer:
+        if self._decoder is not None:
+            return await self._read_decoded(self._decoder)
+        if self._ended:
+            return b""
+        piece = await self._receive()
+        if not piece:
+            if self._remaining:
+                raise IncompleteBody()
+            self._ended = True
+            return b""
+        self._remaining -= len(piece)
+        if self._remaining < 0:
+            raise S3Error("InvalidRequest", "The body is longer than announced.")
+        return piece
+
+    async def _read_decoded(self, decoder: ChunkDecoder) -> Buffer:
+        while not self._pieces:
+            if self._ended:
+                return b""
+            received = await self._receive()
+            if not received:
+                decoder.finish()
+                self._check_trailer()
+                self._ended = True
+                return b""
+            for event in decoder.feed(received):
+                match event:
+                    case Data():
+                        if len(event.piece):
+                            self._pieces.append(event.piece)
+                    case Trailers():
+                        self._trailers = event.fields
+                    case End():
+                        pass  # the transport's own end is awaited: nothing may follow
+        piece = self._pieces.popleft()
+        self._remaining -= len(piece)
+        return piece
+
+    def _check_trailer(self) -> None:
+        claim = self._promise.checksum
+        if claim is not None and claim.in_trailer and claim.algorithm.header not in self._trailers:
+            raise S3Error("MalformedTrailerError")
+
+    def expected(self) -> tuple[ExpectedDigest, ...]:
+        digests = []
+        if self._promise.md5 is not None:
+            digests.append(ExpectedDigest("MD5", self._promise.md5, BadDigest))
+        if self._promise.sha256 is not None:
+            digests.append(ExpectedDigest("SHA256", self._promise.sha256, _sha256_mismatch))
+        claim = self._promise.checksum
+        if claim is not None:
+            digest = claim.expected
+            if claim.in_trailer:
+                digest = checksums.decode_digest(
+                    claim.algorithm, self._trailers[claim.algorithm.header]
+                )
+            if digest is not None:
+                digests.append(ExpectedDigest(claim.algorithm.value, digest, _checksum_mismatch))
+        return tuple(digests)
+
+    async def read_document(self, bytes_max: int) -> bytes:
+        """The whole body, checked against all its promises.
+
+        Raises:
+            EntityTooLarge, BadDigest, and whatever `read` raises.
+        """
+        if self.length > bytes_max:
+            raise EntityTooLarge(proposed_bytes=self.length, max_bytes=bytes_max)
+        pieces = []
+        while piece := await self.read():
+            pieces.append(piece)
+        content = b"".join(pieces)
+        for expected in self.expected():
+            if digest_of(expected.algorithm, content) != expected.digest:
+                raise expected.error()
+        return content
+
+    @property
+    def is_protected(self) -> bool:
+        """Some digest covers the body."""
+        promise = self._promise
+        if promise.md5 is not None or promise.sha256 is not None:
+            return True
+        claim = promise.checksum
+        return claim is not None and (claim.in_trailer or claim.expected is not None)
+
+    async def _receive(self) -> bytes:
+        """Bytes from the connection; b"" at its body's end."""
+        if self._on_first_read is not None:
+            on_first_read, self._on_first_read = self._on_first_read, None
+            if not self._received.is_eof() and not self._received.total_bytes:
+                on_first_read()
+        try:
+            if self._received.total_bytes > self._taken or self._received.is_eof():
+                piece = await self._next_piece()
+            else:
+                piece = await self._await_piece()
+        except (ConnectionError, web.RequestPayloadError) as error:
+            raise IncompleteBody() from error
+        except TimeoutError as error:
+            raise RequestTimeout() from error
+        self._taken += len(piece)
+        return piece
+
+    async def _next_piece(self) -> bytes:
+        while True:
+            piece, at_chunk_end = await self._received.readchunk()
+            if piece or not at_chunk_end:
+                return piece
+
+    async def _await_piece(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        async with asyncio.timeout(self._pace.idle_s):
+            piece = await self._next_piece()
+        self._waited_s += loop.time() - began_s
+        if self._waited_s > self._pace.window_s:
+            in_window = self._taken + len(piece) - self._counted
+            if piece and in_window < self._waited_s * self._pace.floor_bytes_per_s:
+                raise RequestTimeout()
+            self._counted += in_window
+            self._waited_s = 0.0
+        return piece
+
+
+def digest_of(algorithm: str, content: bytes) -> bytes:
+    """Raw digest of a short content held in memory."""
+    if algorithm == "MD5":
+        digest = checksums.new_md5()
+    else:
+        digest = checksums.new_checksum(ChecksumAlgorithm(algorithm))
+    digest.update(content)
+    return digest.digest()
+
+
+def _sha256_mismatch() -> S3Error:
+    return S3Error("XAmzContentSHA256Mismatch")
+
+
+def _checksum_mismatch() -> S3Error:
+    return S3Error("BadDigest")
