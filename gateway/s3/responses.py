@@ -51,8 +51,9 @@ class Reply:
 
 def xml_reply(document: bytes, *, status: int = 200, headers: list[Header] | None = None) -> Reply:
     """An answer with an XML document."""
-    return Reply(status=status, headers=[("Content-Type", XML_TYPE), *(headers or ())], "
-    "body=document)
+    return Reply(
+        status=status, headers=[("Content-Type", XML_TYPE), *(headers or ())], body=document
+    )
 
 
 def error_reply(
