@@ -228,8 +228,8 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x0
 def botocore_head(
     method: str, url: str, headers: dict[str, str], *, query_auth: bool
 ) -> RequestHead:
-    request = AWSRequest(method=method, url=url, headers=headers, data=b"" if query_auth else "
-    "b"body")
+    body = b"" if query_auth else b"body"
+    request = AWSRequest(method=method, url=url, headers=headers, data=body)
     credentials = Credentials(KEY_ID, SECRET)
     auth_class = S3SigV4QueryAuth if query_auth else S3SigV4Auth
     auth_class(credentials, "s3", "fr").add_auth(request)
@@ -259,9 +259,7 @@ def test_botocore_signs_what_we_verify(key: str, query_auth: bool) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(key=texts, fields=st.dictionaries(texts.filter(bool), texts, max_size=4), auth=st.booleans())
-def test_botocore_oracle_on_random_requests(
-    key: str, fields: dict[str, str], auth: bool
-) -> None:
+def test_botocore_oracle_on_random_requests(key: str, fields: dict[str, str], auth: bool) -> None:
     query = "&".join(f"{quote(n, safe='~')}={quote(v, safe='~')}" for n, v in fields.items())
     url = f"https://s3.test/b/{quote(key, safe='/~')}" + (f"?{query}" if query else "")
     assert check(botocore_head("GET", url, {}, query_auth=auth), real_now_ms()) is not None
