@@ -7,7 +7,6 @@ Source: Amazon S3 API Reference, "CompleteMultipartUpload"; User Guide, "Checkin
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -143,11 +142,3 @@ def _compare(checksum: Checksum | None, stated: tuple[str, str] | None) -> None:
         return
     if stated[1].partition("-")[0] != checksum.value.partition("-")[0]:
         raise BadDigest(algorithm=checksum.algorithm)
-
-
-def raw_checksum(checksum: Checksum) -> bytes:
-    """The digest behind a kept checksum. Raises BadDigest on a value that is not base64."""
-    try:
-        return b64decode(checksum.value.partition("-")[0], validate=True)
-    except binascii.Error as error:
-        raise BadDigest(algorithm=checksum.algorithm) from error
