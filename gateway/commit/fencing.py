@@ -1,0 +1,134 @@
+"""One committer at a time: an epoch is granted by nodes that promise to refuse all lower ones.
+
+`fence` succeeds when a majority of the nodes has promised, and when the nodes that have not could not by themselves
+make any group durable: then nobody who holds a lower epoch can commit, whatever machines are cut off. Nothing here
+rests on elapsed time.
+
+Source: docs/data-layout.md, "The commit protocol", step 9.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.data.placement import can_write_without
+from gateway.data.topology import Topology
+from gateway.model.layout import Geometry
+from storaged.base.durable import replace_file
+from storaged.base.errors import Kind, StorageError
+from storaged.base.ids import LogId
+from storaged.node import FencedOut, Node, Promise
+
+FENCE_S = 5.0
+ATTEMPTS_MAX = 8
+HISTORY_MAX = 64
+
+
+class FenceNotReached(StorageError):
+    """Too few nodes answered to open a log epoch."""
+
+    kind = Kind.UNAVAILABLE
+    hint = "start or reconnect the nodes named"
+
+
+class TakeoverNotConfirmed(StorageError):
+    """Another gateway has opened an epoch of this log."""
+
+    kind = Kind.DENIED
+    hint = "make sure the other gateway is off, then start with --takeover"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fenced:
+    """An epoch that is ours: no node of `granted` will take a commit shard of a lower one."""
+
+    epoch: int
+    granted: frozenset[int]
+    unreachable: frozenset[int]
+
+
+def is_quorum(granted: frozenset[int], topology: Topology, geometry: Geometry) -> bool:
+    """A majority, and the others could not reach any tier by themselves."""
+    return 2 * len(granted) > len(topology.nodes) and not can_write_without(
+        granted, topology, geometry
+    )
+
+
+async def _ask_all(
+    nodes: Mapping[int, Node], log: LogId, epoch: int, instance: bytes
+) -> dict[int, Promise]:
+    async def ask(number: int, node: Node) -> tuple[int, Promise | None]:
+        try:
+            return number, await asyncio.wait_for(node.fence(log, epoch, instance), FENCE_S)
+        except (StorageError, TimeoutError):
+            return number, None
+
+    answers = await asyncio.gather(*(ask(number, node) for number, node in nodes.items()))
+    return {number: promise for number, promise in answers if promise is not None}
+
+
+async def fence(
+    nodes: Mapping[int, Node],
+    topology: Topology,
+    geometry: Geometry,
+    *,
+    log: LogId,
+    epoch: int,
+    instance: bytes,
+    starting: bool,
+) -> Fenced:
+    """Win an epoch ≥ `epoch`.
+
+    Args:
+        instance: 16 random bytes of this run.
+        starting: True when this run has not served yet: a higher promise is then passed, not obeyed.
+
+    Raises:
+        FencedOut: another run holds a higher epoch (only when not starting).
+        FenceNotReached: too few nodes promised.
+    """
+    for _ in range(ATTEMPTS_MAX):
+        promises = await _ask_all(nodes, log, epoch, instance)
+        granted = frozenset(number for number, promise in promises.items() if promise.granted)
+        highest = max((p.epoch for p in promises.values() if not p.granted), default=0)
+        if highest >= epoch:
+            if not starting:
+                raise FencedOut(epoch=epoch, promised=highest)
+            epoch = highest + 1
+            continue
+        if is_quorum(granted, topology, geometry):
+            return Fenced(epoch=epoch, granted=granted, unreachable=frozenset(nodes) - granted)
+        missing = sorted(str(nodes[number].identity.node) for number in set(nodes) - granted)
+        raise FenceNotReached(epoch=epoch, missing=",".join(missing))
+    raise FenceNotReached(epoch=epoch, missing="another gateway keeps taking over")
+
+
+async def highest_promise(nodes: Mapping[int, Node], log: LogId) -> int:
+    """The highest epoch any reachable node has promised; 0 when there is none."""
+    promises = await _ask_all(nodes, log, 0, bytes(16))
+    return max((promise.epoch for promise in promises.values()), default=0)
+
+
+class EpochHistory:
+    """The epochs this index has tried to open, noted and synced before each try.
+
+    It tells our own crash from a takeover by another gateway.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def epochs(self) -> frozenset[int]:
+        try:
+            words = self._path.read_text().split()
+        except FileNotFoundError:
+            return frozenset()
+        return frozenset(int(word) for word in words if word.isdigit())
+
+    def note(self, epoch: int) -> None:
+        """Add an epoch, durably."""
+        kept = sorted(self.epochs() | {epoch})[-HISTORY_MAX:]
+        replace_file(self._path, ("\n".join(map(str, kept)) + "\n").encode())
