@@ -1,0 +1,394 @@
+"""Who is who inside the cluster: the internal CA and the certificates it issues.
+
+A node's certificate carries exactly one URI name,
+`spiffe://<domain>/country/<cc>/site/<datacenter>/node/<id>`; a gateway's
+`spiffe://<domain>/gateway/<id>`. Nothing else says who a peer is: no address, no host name.
+
+Not for S3 credentials or encryption keys. Private keys are written with mode 0600 and never logged.
+
+Source: RFC 5280; the SPIFFE-ID and X509-SVID documents (form of the URI, one URI per certificate).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from storaged.base.env import Env
+from storaged.base.errors import Kind, StorageError
+from storaged.base.ids import InvalidId, datacenter_id, node_id
+from storaged.node import NodeIdentity
+
+AUTHORITY_DAYS = 3653
+CERTIFICATE_DAYS = 730
+CLOCK_SKEW = timedelta(
+    hours=1
+)  # a certificate made here is valid on a machine whose clock is behind
+NAME_BYTES_MAX = 512
+
+CA_CERTIFICATE_FILE = "ca.crt"
+CA_KEY_FILE = "ca.key"
+
+_DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,98}[a-z0-9])?\Z")
+_NODE_URI = re.compile(r"spiffe://([^/]+)/country/([a-z]{2})/site/([^/]+)/node/([^/]+)\Z")
+_GATEWAY_URI = re.compile(r"spiffe://([^/]+)/gateway/([^/]+)\Z")
+
+
+class CertificateRefused(StorageError):
+    """The peer's certificate does not name whom we expect."""
+
+    kind = Kind.DENIED
+
+
+class CertificateUnusable(StorageError):
+    """A certificate or key file cannot be used."""
+
+    kind = Kind.INVALID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayIdentity:
+    """Who a gateway is, by its certificate."""
+
+    gateway: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """The internal CA of one cluster."""
+
+    domain: str
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """A certificate and its private key, both PEM."""
+
+    certificate_pem: bytes
+    key_pem: bytes = field(repr=False)
+
+
+def node_uri(domain: str, identity: NodeIdentity) -> str:
+    """The URI name of a node."""
+    return (
+        f"spiffe://{domain}/country/{identity.country}"
+        f"/site/{identity.datacenter}/node/{identity.node}"
+    )
+
+
+def gateway_uri(domain: str, gateway: str) -> str:
+    """The URI name of a gateway."""
+    return f"spiffe://{domain}/gateway/{node_id(gateway)}"
+
+
+def create_authority(domain: str, env: Env) -> Authority:
+    """A CA for one cluster: P-256 (every S3 client can verify it), valid ten years.
+
+    Raises:
+        CertificateUnusable: the domain is not a lower-case DNS name of at most 100 characters.
+    """
+    if not _DOMAIN.match(domain):
+        raise CertificateUnusable(reason="domain", domain=domain[:100])
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _subject(f"Hexagone CA {domain}"[:64])
+    builder = _builder(name, name, key.public_key(), env, AUTHORITY_DAYS)
+    certificate = (
+        builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{domain}")]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    return Authority(domain=domain, certificate=certificate, key=key)
+
+
+def issue_node(authority: Authority, identity: NodeIdentity, env: Env) -> Issued:
+    """A certificate that makes its holder this node. It serves; it cannot be a client."""
+    checked = NodeIdentity(
+        node=node_id(identity.node),
+        datacenter=datacenter_id(identity.datacenter),
+        country=_country(identity.country),
+    )
+    uri = x509.UniformResourceIdentifier(node_uri(authority.domain, checked))
+    return _issue(authority, [uri], ExtendedKeyUsageOID.SERVER_AUTH, f"node {checked.node}", env)
+
+
+def issue_gateway(authority: Authority, gateway: str, env: Env) -> Issued:
+    """A certificate that makes its holder this gateway. It is a client; it cannot serve."""
+    uri = x509.UniformResourceIdentifier(gateway_uri(authority.domain, gateway))
+    return _issue(authority, [uri], ExtendedKeyUsageOID.CLIENT_AUTH, f"gateway {gateway}", env)
+
+
+def issue_server(authority: Authority, names: Sequence[str], env: Env) -> Issued:
+    """A certificate for the S3 endpoint: DNS names (wildcards too) and IP addresses."""
+    if not names:
+        raise CertificateUnusable(reason="no names")
+    alternatives: list[x509.GeneralName] = []
+    for name in names:
+        try:
+            alternatives.append(x509.IPAddress(ipaddress.ip_address(name)))
+        except ValueError:
+            alternatives.append(x509.DNSName(name))
+    return _issue(authority, alternatives, ExtendedKeyUsageOID.SERVER_AUTH, names[0], env)
+
+
+def write_authority(authority: Authority, directory: Path) -> None:
+    """Write ca.crt and ca.key into `directory` (made with mode 0700 when it is missing)."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_private(directory / CA_KEY_FILE, _key_pem(authority.key))
+    write_public(
+        directory / CA_CERTIFICATE_FILE,
+        authority.certificate.public_bytes(serialization.Encoding.PEM),
+    )
+
+
+def read_authority(directory: Path) -> Authority:
+    """The CA that `write_authority` wrote. Raises CertificateUnusable."""
+    try:
+        certificate = x509.load_pem_x509_certificate((directory / CA_CERTIFICATE_FILE).read_bytes())
+        key = serialization.load_pem_private_key((directory / CA_KEY_FILE).read_bytes(), None)
+    except (OSError, ValueError) as error:
+        raise CertificateUnusable(directory=directory, reason=type(error).__name__) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CertificateUnusable(directory=directory, reason="key type")
+    if key.public_key() != certificate.public_key():
+        raise CertificateUnusable(directory=directory, reason="key is of another certificate")
+    return Authority(domain=certificate_domain(certificate), certificate=certificate, key=key)
+
+
+def write_issued(issued: Issued, certificate_path: Path, key_path: Path) -> None:
+    """Write a certificate (0644) and its key (0600); an existing pair is replaced, key first."""
+    write_private(key_path, issued.key_pem)
+    write_public(certificate_path, issued.certificate_pem)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file by one of mode 0600, durably; it is never readable by others in between."""
+    _write(path, content, 0o600)
+
+
+def write_public(path: Path, content: bytes) -> None:
+    """Replace a file by one of mode 0644, durably."""
+    _write(path, content, 0o644)
+
+
+def certificate_domain(certificate: x509.Certificate) -> str:
+    """The cluster's domain: the host part of the certificate's one URI.
+
+    Raises CertificateRefused.
+    """
+    return _one_uri(certificate).removeprefix("spiffe://").split("/", 1)[0]
+
+
+def read_domain(certificate_path: Path) -> str:
+    """The cluster's domain, of any certificate of the internal CA. Raises CertificateUnusable."""
+    return certificate_domain(_read_certificate(certificate_path))
+
+
+def read_node_identity(certificate_path: Path) -> NodeIdentity:
+    """Who this node is. Raises CertificateUnusable, CertificateRefused."""
+    certificate = _read_certificate(certificate_path)
+    return _node_of(_one_uri(certificate), certificate_domain(certificate))
+
+
+def read_gateway_identity(certificate_path: Path) -> GatewayIdentity:
+    """Who this gateway is. Raises CertificateUnusable, CertificateRefused."""
+    certificate = _read_certificate(certificate_path)
+    return _gateway_of(_one_uri(certificate), certificate_domain(certificate))
+
+
+def check_node_peer(der: bytes | None, *, domain: str, expected: NodeIdentity) -> None:
+    """Hold a peer's certificate (DER, its chain already verified) against the expected node.
+
+    Raises:
+        CertificateRefused: no certificate, not exactly one URI, another domain, node, site or
+        country.
+    """
+    identity = _node_of(_one_uri(_parse(der)), domain)
+    if identity != expected:
+        raise CertificateRefused(
+            node=identity.node, datacenter=identity.datacenter, country=identity.country
+        )
+
+
+def check_gateway_peer(der: bytes | None, *, domain: str) -> GatewayIdentity:
+    """The gateway that a peer's certificate (DER, its chain already verified) names.
+
+    Raises:
+        CertificateRefused: no certificate, not exactly one URI, another domain, not a gateway.
+    """
+    return _gateway_of(_one_uri(_parse(der)), domain)
+
+
+def _parse(der: bytes | None) -> x509.Certificate:
+    if not der:
+        raise CertificateRefused(reason="no certificate")
+    try:
+        return x509.load_der_x509_certificate(der)
+    except ValueError as error:
+        raise CertificateRefused(reason="malformed") from error
+
+
+def _read_certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CertificateUnusable(path=path, reason=type(error).__name__) from error
+
+
+def _one_uri(certificate: x509.Certificate) -> str:
+    """The only URI name of a certificate.
+
+    Raises CertificateRefused when there is none or another.
+    """
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError) as error:
+        raise CertificateRefused(reason="no alternative names") from error
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    if len(uris) != 1:
+        raise CertificateRefused(reason="not exactly one URI", uris=len(uris))
+    if len(uris[0]) > NAME_BYTES_MAX:
+        raise CertificateRefused(reason="URI too long")
+    return uris[0]
+
+
+def _node_of(uri: str, domain: str) -> NodeIdentity:
+    match = _NODE_URI.match(uri)
+    if match is None or match[1] != domain:
+        raise CertificateRefused(reason="not a node of this cluster", uri=uri[:100])
+    try:
+        return NodeIdentity(
+            node=node_id(match[4]), datacenter=datacenter_id(match[3]), country=match[2]
+        )
+    except InvalidId as error:
+        raise CertificateRefused(reason="not a node of this cluster", uri=uri[:100]) from error
+
+
+def _gateway_of(uri: str, domain: str) -> GatewayIdentity:
+    match = _GATEWAY_URI.match(uri)
+    if match is None or match[1] != domain:
+        raise CertificateRefused(reason="not a gateway of this cluster", uri=uri[:100])
+    try:
+        return GatewayIdentity(gateway=node_id(match[2]))
+    except InvalidId as error:
+        raise CertificateRefused(reason="not a gateway of this cluster", uri=uri[:100]) from error
+
+
+def _country(text: str) -> str:
+    if not re.match(r"[a-z]{2}\Z", text):
+        raise CertificateUnusable(reason="country is not two lower-case letters", country=text[:16])
+    return text
+
+
+def _issue(
+    authority: Authority,
+    names: Sequence[x509.GeneralName],
+    usage: x509.ObjectIdentifier,
+    common_name: str,
+    env: Env,
+) -> Issued:
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder(
+        _subject(common_name[:64]),
+        authority.certificate.subject,
+        key.public_key(),
+        env,
+        CERTIFICATE_DAYS,
+    )
+    certificate = (
+        builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(authority=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()),
+            critical=False,
+        )
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(authority.key, hashes.SHA256())
+    )
+    return Issued(
+        certificate_pem=certificate.public_bytes(serialization.Encoding.PEM),
+        key_pem=_key_pem(key),
+    )
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    public_key: ec.EllipticCurvePublicKey,
+    env: Env,
+    days: int,
+) -> x509.CertificateBuilder:
+    start = datetime.fromtimestamp(env.now_ms() // 1000, UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(int.from_bytes(env.random_bytes(19), "big") + 1)
+        .not_valid_before(start - CLOCK_SKEW)
+        .not_valid_after(start + timedelta(days=days))
+    )
+
+
+def _subject(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _key_usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    try:
+        os.fchmod(descriptor, mode)
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(temporary, path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
