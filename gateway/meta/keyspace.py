@@ -1,7 +1,8 @@
-"""Row keys: family u8 ‖ partition 16 ‖ …, ordered as S3 lists. One builder, range and parser per family.
+"""Row keys: family u8 ‖ partition 16 ‖ …, ordered as S3 lists. One builder, range and parser per
+family.
 
-Not for values (`gateway.meta.records`). Pure bytes. S3 keys hold no NUL, so 0x00 ends a key that something follows,
-and no key sorts between a key and its own rows.
+Not for values (`gateway.meta.records`). Pure bytes. S3 keys hold no NUL, so 0x00 ends a key that
+something follows, and no key sorts between a key and its own rows.
 
 Source: docs/data-layout.md, "Row keys".
 """
@@ -44,7 +45,9 @@ def partition_of(row_key: bytes) -> bytes:
 
 
 def successor(prefix: bytes) -> bytes:
-    """The least key above every key that starts with `prefix`. The prefix must hold a byte below 0xFF."""
+    """The least key above every key that starts with `prefix`. The prefix must hold a byte below
+    0xFF.
+    """
     stem = prefix.rstrip(b"\xff")
     assert stem, "nothing sorts above a prefix of 0xFF only"
     return stem[:-1] + bytes((stem[-1] + 1,))

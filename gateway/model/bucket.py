@@ -29,8 +29,10 @@ class Bucket:
 
     Args:
         bucket_id: random, never reused: a bucket made again under the same name is another one.
-        location: set of datacenters its objects may lie in; DEFAULT_LOCATION = the cluster's default.
-        geometry_class: name of the class (datacenters, geometry, WORM or not) its stripes belong to.
+        location: set of datacenters its objects may lie in; DEFAULT_LOCATION = the cluster's
+            default.
+        geometry_class: name of the class (datacenters, geometry, WORM or not) its stripes belong
+            to.
         key_epoch: newest epoch of its bucket key: what is sealed from here on uses it.
     """
 

@@ -1,8 +1,10 @@
-"""Names of S3 and ids of what they name: buckets, keys, versions, uploads, tenants. Validated once, on the way in.
+"""Names of S3 and ids of what they name: buckets, keys, versions, uploads, tenants. Validated once,
+on the way in.
 
 Not for nodes, stripes or shards: those ids are in `storaged.base.ids`.
 
-Source: Amazon S3 User Guide, "Bucket naming rules", "Object key naming"; docs/data-layout.md, "Identifiers".
+Source: Amazon S3 User Guide, "Bucket naming rules", "Object key naming"; docs/data-layout.md,
+"Identifiers".
 """
 
 from __future__ import annotations
@@ -58,7 +60,8 @@ def bucket_name(text: str) -> BucketName:
 def object_key(raw: bytes) -> ObjectKey:
     """Validate an object key: 1–1,024 bytes of UTF-8 without NUL.
 
-    NUL is refused because it ends the key inside row keys; XML 1.0 could not name such an object either.
+    NUL is refused because it ends the key inside row keys; XML 1.0 could not name such an object
+    either.
 
     Raises: KeyTooLong, InvalidArgument.
     """

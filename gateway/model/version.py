@@ -2,7 +2,8 @@
 
 Not for layouts (`gateway.model.layout`) nor for row formats (`gateway.meta.records`).
 
-Source: Amazon S3 API Reference, "PutObject", "CreateMultipartUpload"; docs/data-layout.md, "Versions".
+Source: Amazon S3 API Reference, "PutObject", "CreateMultipartUpload"; docs/data-layout.md,
+"Versions".
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class Checksum:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartSeal:
-    """What opening one part needs beside the DEK: plaintext length, HKDF salt (24), key commitment (32)."""
+    """What opening one part needs beside the DEK: plaintext length, HKDF salt (24), key commitment
+    (32).
+    """
 
     plain_bytes: int
     salt: bytes
@@ -84,10 +87,12 @@ class Version:
 
     Args:
         version_id: NULL_VERSION in a bucket without versioning.
-        object_uuid: bound into every frame; the upload's for a multipart object. Names the part rows.
+        object_uuid: bound into every frame; the upload's for a multipart object. Names the part
+            rows.
         sequence: order among the versions of a key, higher is later.
         etag: without quotes: hexadecimal MD5, `-` and part count for multipart; any text is kept.
-        headers, user_metadata, tags: pairs as received; names of user_metadata without `x-amz-meta-`.
+        headers, user_metadata, tags: pairs as received; names of user_metadata without
+            `x-amz-meta-`.
         wrapped_dek: the DEK under the bucket key of `key_epoch`.
         owner: tenant that pays.
         seal: of the only part; None for a multipart object and a delete marker.
@@ -189,7 +194,8 @@ def part_runs(parts: Iterable[tuple[int, int]]) -> tuple[PartRun, ...]:
 def parts_for_range(
     runs: tuple[PartRun, ...], offset: int, length: int
 ) -> Iterator[tuple[int, int, int]]:
-    """(part number, offset inside the part, bytes) covering `length` bytes from `offset` of the object.
+    """(part number, offset inside the part, bytes) covering `length` bytes from `offset` of the
+    object.
 
     Costs one step per run before the range, not one per part.
     """
@@ -211,14 +217,19 @@ def parts_for_range(
 
 
 def part_extent(runs: tuple[PartRun, ...], position: int) -> tuple[int, int, int] | None:
-    """(part number, offset in the object, bytes) of the `position`-th part from 1; None when there is none.
+    """(part number, offset in the object, bytes) of the `position`-th part from 1; None when there
+    is none.
 
     GetObject's partNumber counts positions, which differ from numbers when the client left gaps.
     """
     offset = 0
     for run in runs:
         if 1 <= position <= run.count:
-            return run.first + position - 1, offset + (position - 1) * run.plain_bytes, run.plain_bytes
+            return (
+                run.first + position - 1,
+                offset + (position - 1) * run.plain_bytes,
+                run.plain_bytes,
+            )
         position -= run.count
         offset += run.count * run.plain_bytes
     return None

@@ -1,0 +1,122 @@
+"""The fields that several kinds of record have: ETags, texts, checksums, and where bytes are.
+
+Not for whole records. Readers raise what is in MALFORMED; the record codecs turn that into
+RowCorrupt.
+
+Source: docs/data-layout.md, "Records".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from struct import Struct
+from struct import error as StructError
+from typing import NamedTuple
+
+from gateway.model.layout import Layout, Packed, Striped
+from gateway.model.names import ObjectUuid
+from gateway.model.version import CHECKSUM_ALGORITHMS, CHECKSUM_TYPES, Pairs
+from storaged.base.ids import InvalidId, StripeId
+
+# Cluster part of versions and parts: layout kind, plain bytes, retain-until, object uuid; then the
+# layout.
+_BYTES = Struct(">BQQ16s")
+_STRIPED = Struct(">16sQQQ")  # first stripe, count, stripe bytes, sealed bytes
+_PACKED = Struct(">16sQQ")  # stripe, offset, sealed bytes
+_NO_LAYOUT, _IS_STRIPED, _IS_PACKED = 0, 1, 2
+
+CHECKSUM_CODES = {
+    (algorithm, kind): 1 + 2 * number + offset
+    for number, algorithm in enumerate(CHECKSUM_ALGORITHMS)
+    for offset, kind in enumerate(CHECKSUM_TYPES)
+}
+CHECKSUM_NAMES: list[tuple[str, str]] = [("", ""), *CHECKSUM_CODES]  # by code; 0 = none
+MALFORMED = (StructError, ValueError, IndexError, KeyError, TypeError, InvalidId)
+
+
+class StoredBytes(NamedTuple):
+    """The cluster part of a version or part row: what reclaim, repair and compaction need, without
+    a tenant key.
+    """
+
+    layout: Layout | None
+    plain_bytes: int
+    retain_until_ms: int
+    object_uuid: ObjectUuid
+
+
+def canonical_json(document: Mapping[str, object]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def pack_etag(etag: str) -> tuple[bytes, int]:
+    """MD5 and part count (0: no suffix) of an ETag; part count −1 for a text of another form."""
+    digest, dash, number = etag.partition("-")
+    if len(digest) == 32:
+        try:
+            packed = bytes.fromhex(digest)
+            parts = int(number) if dash else 0
+        except ValueError:
+            return bytes(16), -1
+        if 0 <= parts <= 0xFFFF and etag == etag_text(packed, parts):
+            return packed, parts
+    return bytes(16), -1
+
+
+def etag_text(digest: bytes, parts: int) -> str:
+    return f"{digest.hex()}-{parts}" if parts else digest.hex()
+
+
+def pack_texts(texts: list[str]) -> bytes:
+    packed = "\0".join(texts).encode("utf-8", "surrogateescape")
+    if texts and packed.count(0) != len(texts) - 1:
+        raise ValueError("a text of a record must not hold NUL")
+    return packed
+
+
+def unpack_texts(packed: bytes, expected: int) -> list[str]:
+    if not expected:
+        if packed:
+            raise ValueError("texts that nobody counts")
+        return []
+    texts = packed.decode("utf-8", "surrogateescape").split("\0")
+    if len(texts) != expected:
+        raise ValueError("texts and their count differ")
+    return texts
+
+
+def take_pairs(texts: list[str], start: int, end: int) -> Pairs:
+    return tuple(zip(texts[start:end:2], texts[start + 1 : end : 2], strict=True))
+
+
+def pack_bytes(
+    layout: Layout | None, plain_bytes: int, retain_until_ms: int, object_uuid: bytes
+) -> bytes:
+    if isinstance(layout, Packed):
+        head = _BYTES.pack(_IS_PACKED, plain_bytes, retain_until_ms, object_uuid)
+        return head + _PACKED.pack(layout.stripe.encode(), layout.offset, layout.sealed_bytes)
+    if layout is None:
+        return _BYTES.pack(_NO_LAYOUT, plain_bytes, retain_until_ms, object_uuid)
+    return _BYTES.pack(_IS_STRIPED, plain_bytes, retain_until_ms, object_uuid) + _STRIPED.pack(
+        layout.first.encode(), layout.stripe_count, layout.stripe_bytes, layout.sealed_bytes
+    )
+
+
+def unpack_bytes(cluster: bytes) -> StoredBytes:
+    kind, plain_bytes, retain_until_ms, object_uuid = _BYTES.unpack_from(cluster)
+    layout: Layout | None = None
+    if kind == _IS_PACKED:
+        stripe, offset, sealed_bytes = _PACKED.unpack_from(cluster, _BYTES.size)
+        layout = Packed(stripe=StripeId.decode(stripe), offset=offset, sealed_bytes=sealed_bytes)
+    elif kind == _IS_STRIPED:
+        first, stripe_count, stripe_bytes, sealed_bytes = _STRIPED.unpack_from(cluster, _BYTES.size)
+        layout = Striped(
+            first=StripeId.decode(first),
+            stripe_count=stripe_count,
+            stripe_bytes=stripe_bytes,
+            sealed_bytes=sealed_bytes,
+        )
+    elif kind != _NO_LAYOUT:
+        raise ValueError("no such kind of layout")
+    return StoredBytes(layout, plain_bytes, retain_until_ms, object_uuid)

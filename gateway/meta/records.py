@@ -1,0 +1,419 @@
+"""Record codec: versions, parts and documents to row values and back.
+
+Not for row keys (`gateway.meta.keyspace`) nor for the seal itself (`gateway.meta.sealing`); uploads
+and stripes are in the modules of their families. Hot records are packed
+structs, cold ones canonical JSON. Whatever a row fails by (length, seal, structure), its reader
+sees RowCorrupt.
+
+Inside the seal, hot tenant parts start with what LIST prints at fixed offsets, so a page of a
+listing costs one AES-GCM open and one unpack per row. All texts of a record are one UTF-8 string
+with NUL between them; their number is in the fixed part. Bytes of a header that are no UTF-8 are
+kept (surrogateescape).
+
+Formats change by a marker of their own in `gateway.meta.sealing`, with a function from the older
+form to this one.
+
+Invariants: D5. Source: docs/data-layout.md, "Records".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from struct import Struct
+from typing import Any, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+
+from gateway.meta import keyspace
+from gateway.meta.kv import Row, RowCorrupt, revision_of
+from gateway.meta.record_fields import (
+    CHECKSUM_CODES,
+    CHECKSUM_NAMES,
+    MALFORMED,
+    StoredBytes,
+    canonical_json,
+    etag_text,
+    pack_bytes,
+    pack_etag,
+    pack_texts,
+    take_pairs,
+    unpack_bytes,
+    unpack_texts,
+)
+from gateway.meta.sealing import (
+    HEADER_BYTES,
+    MARKER,
+    TENANT_AAD,
+    NonceSource,
+    RecordKeys,
+    UnknownRowMarker,
+    key_epoch_of,
+    open_cluster,
+    open_tenant,
+    record_cipher,
+    replace_cluster_part,
+    seal_row,
+)
+from gateway.model.layout import Layout
+from gateway.model.names import ObjectUuid
+from gateway.model.version import STORAGE_CLASSES, Checksum, Part, PartRun, PartSeal, Version
+
+__all__ = [
+    "ListingEntry",
+    "NonceSource",
+    "RecordKeys",
+    "StoredBytes",
+    "StoredPart",
+    "StoredVersion",
+    "UnknownRowMarker",
+    "move_layout",
+    "open_document",
+    "open_listing",
+    "open_listing_page",
+    "open_part",
+    "open_stored_bytes",
+    "open_version",
+    "record_cipher",
+    "replace_cluster_part",
+    "seal_document",
+    "seal_part",
+    "seal_version",
+]
+
+# Tenant part of a version. What LIST prints: flags, content bytes, created, etag, etag parts,
+# class, checksum.
+_LISTING = Struct(">BQQ16sHBB")
+# The same and the rest: version id, sequence, owner, bytes of the wrapped DEK, counts of headers,
+# metadata, tags, runs.
+_VERSION = Struct(">BQQ16sHBB16sQ16sHHHHH")
+_SEAL = Struct(">24s32s")
+_RUN = Struct(">HHQ")
+_DELETE_MARKER, _HAS_SEAL, _OPAQUE_ETAG = 1, 2, 4
+
+# Tenant part of a part: flags, created, etag, checksum, salt, commitment, plain bytes; then the
+# texts.
+_PART = Struct(">BQ16sB24s32sQ")
+
+_STORAGE_CLASS_CODES = {name: code for code, name in enumerate(STORAGE_CLASSES)}
+
+
+class ListingEntry(NamedTuple):
+    """What LIST prints of a version. `checksum_algorithm` and `checksum_type` are "" when it has
+    none.
+    """
+
+    content_bytes: int
+    created_at_ms: int
+    etag: str
+    storage_class: str
+    is_delete_marker: bool
+    checksum_algorithm: str
+    checksum_type: str
+
+
+class StoredVersion(NamedTuple):
+    """A version row. `layout` is None for a delete marker and for a multipart object (its part rows
+    have them).
+    """
+
+    version: Version
+    layout: Layout | None
+    retain_until_ms: int
+    revision: bytes
+
+
+class StoredPart(NamedTuple):
+    """A part row."""
+
+    part: Part
+    layout: Layout
+    revision: bytes
+    key_epoch: int
+
+
+def seal_version(
+    keys: RecordKeys,
+    nonces: NonceSource,
+    row_key: bytes,
+    version: Version,
+    layout: Layout | None,
+    *,
+    retain_until_ms: int = 0,
+) -> bytes:
+    """Row value of a version at a fresh revision; `layout` None for delete markers and multipart
+    objects.
+    """
+    seal, runs, checksum = version.seal, version.part_runs, version.checksum
+    flags = _DELETE_MARKER if version.is_delete_marker else 0
+    texts: list[str] = []
+    etag, etag_parts = pack_etag(version.etag)
+    if etag_parts < 0:
+        flags |= _OPAQUE_ETAG
+        etag_parts = 0
+        texts.append(version.etag)
+    code = 0
+    if checksum is not None:
+        code = CHECKSUM_CODES[checksum.algorithm, checksum.type]
+        texts.append(checksum.value)
+    for pairs in (version.headers, version.user_metadata, version.tags):
+        for pair in pairs:
+            texts += pair
+    sealed = b""
+    if seal is not None:
+        assert seal.plain_bytes == version.content_bytes and layout is not None and not runs
+        flags |= _HAS_SEAL
+        sealed = _SEAL.pack(seal.salt, seal.commitment)
+    else:
+        assert layout is None, "a layout belongs to the row of its part"
+    fixed = _VERSION.pack(
+        flags,
+        version.content_bytes,
+        version.created_at_ms,
+        etag,
+        etag_parts,
+        _STORAGE_CLASS_CODES[version.storage_class],
+        code,
+        version.version_id,
+        version.sequence,
+        version.owner,
+        len(version.wrapped_dek),
+        len(version.headers),
+        len(version.user_metadata),
+        len(version.tags),
+        len(runs),
+    )
+    packed_runs = b"".join([_RUN.pack(r.first, r.count, r.plain_bytes) for r in runs])
+    tenant = b"".join((fixed, version.wrapped_dek, sealed, packed_runs, pack_texts(texts)))
+    cluster = pack_bytes(layout, version.content_bytes, retain_until_ms, version.object_uuid)
+    return seal_row(keys, nonces, row_key, cluster, tenant=tenant, key_epoch=version.key_epoch)
+
+
+def open_version(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredVersion:
+    """A whole version row. Raises: RowCorrupt."""
+    cluster = open_cluster(keys, row_key, value)
+    tenant = open_tenant(keys, row_key, value)
+    try:
+        layout, _, retain_until_ms, object_uuid = unpack_bytes(cluster)
+        version = _unpack_version(tenant, object_uuid, key_epoch_of(value))
+    except MALFORMED as error:
+        raise RowCorrupt(row_key=row_key[:64].hex(), part="structure") from error
+    return StoredVersion(version, layout, retain_until_ms, value[1:13])
+
+
+def _unpack_version(tenant: bytes, object_uuid: ObjectUuid, key_epoch: int) -> Version:
+    (
+        flags,
+        content_bytes,
+        created_at_ms,
+        etag,
+        etag_parts,
+        storage_class,
+        code,
+        version_id,
+        sequence,
+        owner,
+        dek_bytes,
+        header_count,
+        metadata_count,
+        tag_count,
+        run_count,
+    ) = _VERSION.unpack_from(tenant)
+    at = _VERSION.size + dek_bytes
+    wrapped_dek = tenant[_VERSION.size : at]
+    seal = None
+    if flags & _HAS_SEAL:
+        salt, commitment = _SEAL.unpack_from(tenant, at)
+        at += _SEAL.size
+        seal = PartSeal(plain_bytes=content_bytes, salt=salt, commitment=commitment)
+    runs: tuple[PartRun, ...] = ()
+    if run_count:
+        end = at + run_count * _RUN.size
+        runs = tuple(
+            PartRun(first=first, count=count, plain_bytes=plain_bytes)
+            for first, count, plain_bytes in _RUN.iter_unpack(tenant[at:end])
+        )
+        at = end
+    opaque, has_checksum = bool(flags & _OPAQUE_ETAG), bool(code)
+    pair_count = header_count + metadata_count + tag_count
+    texts = unpack_texts(tenant[at:], opaque + has_checksum + 2 * pair_count)
+    checksum = None
+    if has_checksum:
+        algorithm, kind = CHECKSUM_NAMES[code]
+        checksum = Checksum(algorithm=algorithm, type=kind, value=texts[opaque])
+    first = opaque + has_checksum
+    middle = first + 2 * header_count
+    last = middle + 2 * metadata_count
+    return Version(
+        version_id=version_id,
+        object_uuid=object_uuid,
+        sequence=sequence,
+        created_at_ms=created_at_ms,
+        content_bytes=content_bytes,
+        etag=texts[0] if opaque else etag_text(etag, etag_parts),
+        is_delete_marker=bool(flags & _DELETE_MARKER),
+        storage_class=STORAGE_CLASSES[storage_class],
+        headers=take_pairs(texts, first, middle),
+        user_metadata=take_pairs(texts, middle, last),
+        tags=take_pairs(texts, last, len(texts)),
+        checksum=checksum,
+        wrapped_dek=wrapped_dek,
+        key_epoch=key_epoch,
+        owner=owner,
+        seal=seal,
+        part_runs=runs,
+    )
+
+
+def open_listing(keys: RecordKeys, row_key: bytes, value: bytes) -> ListingEntry:
+    """What LIST prints of a version row; opens the tenant part only. Raises: RowCorrupt."""
+    return open_listing_page(keys, (Row(row_key, value),))[0]
+
+
+def open_listing_page(keys: RecordKeys, rows: Sequence[Row]) -> list[ListingEntry]:
+    """`open_listing` of many rows. The checks of `open_tenant` stand here again because a call per
+    row would cost a third of the time.
+
+    Raises: RowCorrupt.
+    """
+    entries: list[ListingEntry] = []
+    append, cipher_of, unpack, classes = (
+        entries.append,
+        keys.bucket,
+        _LISTING.unpack_from,
+        STORAGE_CLASSES,
+    )
+    partition_and_epoch = (b"", b"")
+    cipher = keys.cluster
+    row_key = b""
+    try:
+        for row_key, value in rows:
+            if value[0] != MARKER:
+                raise UnknownRowMarker(row_key=row_key[:64].hex(), marker=value[0])
+            held_by = (row_key[1:17], value[25:29])
+            if held_by != partition_and_epoch:
+                cipher = cipher_of(held_by[0], int.from_bytes(held_by[1], "big"))
+                partition_and_epoch = held_by
+            end = HEADER_BYTES + int.from_bytes(value[29:33], "big")
+            tenant = cipher.decrypt(value[13:25], value[end:], TENANT_AAD + row_key)
+            flags, content_bytes, created_at_ms, etag, etag_parts, number, code = unpack(tenant)
+            if flags & _OPAQUE_ETAG:
+                text = _unpack_version(tenant, ObjectUuid(b""), 0).etag
+            else:
+                text = f"{etag.hex()}-{etag_parts}" if etag_parts else etag.hex()
+            algorithm, kind = CHECKSUM_NAMES[code]
+            append(
+                ListingEntry(
+                    content_bytes,
+                    created_at_ms,
+                    text,
+                    classes[number],
+                    flags & _DELETE_MARKER != 0,
+                    algorithm,
+                    kind,
+                )
+            )
+    except (InvalidTag, *MALFORMED) as error:
+        raise RowCorrupt(row_key=row_key[:64].hex(), part="tenant") from error
+    return entries
+
+
+def open_stored_bytes(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredBytes:
+    """The cluster part of a version or part row. Needs no tenant key. Raises: RowCorrupt."""
+    try:
+        return unpack_bytes(open_cluster(keys, row_key, value))
+    except MALFORMED as error:
+        raise RowCorrupt(row_key=row_key[:64].hex(), part="structure") from error
+
+
+def move_layout(
+    keys: RecordKeys, nonces: NonceSource, row_key: bytes, value: bytes, layout: Layout
+) -> bytes:
+    """The version or part row with its bytes elsewhere: what compaction commits. Needs no tenant
+    key.
+
+    Raises: RowCorrupt.
+    """
+    held = open_stored_bytes(keys, row_key, value)
+    assert held.layout is not None and held.layout.sealed_bytes == layout.sealed_bytes
+    cluster = pack_bytes(layout, held.plain_bytes, held.retain_until_ms, held.object_uuid)
+    return replace_cluster_part(keys, nonces, row_key, value, cluster)
+
+
+def seal_part(
+    keys: RecordKeys,
+    nonces: NonceSource,
+    row_key: bytes,
+    part: Part,
+    layout: Layout,
+    *,
+    key_epoch: int,
+    retain_until_ms: int = 0,
+) -> bytes:
+    """Row value of a part at a fresh revision."""
+    checksum, texts, flags = part.checksum, [], 0
+    etag, etag_parts = pack_etag(part.etag)
+    if etag_parts:
+        flags |= _OPAQUE_ETAG
+        texts.append(part.etag)
+    code = 0
+    if checksum is not None:
+        code = CHECKSUM_CODES[checksum.algorithm, checksum.type]
+        texts.append(checksum.value)
+    seal = part.seal
+    tenant = _PART.pack(
+        flags, part.created_at_ms, etag, code, seal.salt, seal.commitment, seal.plain_bytes
+    ) + pack_texts(texts)
+    _, uuid, number = keyspace.parse_part(row_key)
+    assert number == part.number
+    cluster = pack_bytes(layout, seal.plain_bytes, retain_until_ms, uuid)
+    return seal_row(keys, nonces, row_key, cluster, tenant=tenant, key_epoch=key_epoch)
+
+
+def open_part(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredPart:
+    """A whole part row. Raises: RowCorrupt."""
+    cluster = open_cluster(keys, row_key, value)
+    tenant = open_tenant(keys, row_key, value)
+    number = keyspace.parse_part(row_key)[2]
+    try:
+        layout = unpack_bytes(cluster).layout
+        if layout is None:
+            raise ValueError("a part has bytes")
+        flags, created_at_ms, etag, code, salt, commitment, plain_bytes = _PART.unpack_from(tenant)
+        opaque, has_checksum = bool(flags & _OPAQUE_ETAG), bool(code)
+        texts = unpack_texts(tenant[_PART.size :], opaque + has_checksum)
+        checksum = None
+        if has_checksum:
+            algorithm, kind = CHECKSUM_NAMES[code]
+            checksum = Checksum(algorithm=algorithm, type=kind, value=texts[opaque])
+    except MALFORMED as error:
+        raise RowCorrupt(row_key=row_key[:64].hex(), part="structure") from error
+    part = Part(
+        number=number,
+        seal=PartSeal(plain_bytes=plain_bytes, salt=salt, commitment=commitment),
+        etag=texts[0] if opaque else etag.hex(),
+        checksum=checksum,
+        created_at_ms=created_at_ms,
+    )
+    return StoredPart(part, layout, revision_of(value), key_epoch_of(value))
+
+
+def seal_document(
+    keys: RecordKeys, nonces: NonceSource, row_key: bytes, document: Mapping[str, object]
+) -> bytes:
+    """Row value of a cold record of the cluster (bucket, tenant, access key, setting): canonical
+    JSON.
+    """
+    return seal_row(keys, nonces, row_key, canonical_json(document), tenant=None, key_epoch=0)
+
+
+def open_document(keys: RecordKeys, row_key: bytes, value: bytes) -> dict[str, Any]:
+    """A cold record. Raises: RowCorrupt."""
+    cluster = open_cluster(keys, row_key, value)
+    try:
+        document = json.loads(cluster)
+    except ValueError as error:
+        raise RowCorrupt(row_key=row_key[:64].hex(), part="structure") from error
+    if not isinstance(document, dict):
+        raise RowCorrupt(row_key=row_key[:64].hex(), part="structure")
+    return document
