@@ -35,6 +35,7 @@ class Reply:
         headers: names as they are written; content-length, date and ids are added later.
         body: the whole content, unless `pieces` is there.
         pieces: content that is read while it is sent, `length` bytes in all.
+        first: the first of the pieces, taken before the head is sent.
         length: bytes of the content; None: those of `body`. HEAD states it and sends nothing.
         code: S3 error code for the log and the counters; "" for success.
         close_connection: the next request cannot be read from this connection.
@@ -44,6 +45,7 @@ class Reply:
     headers: list[Header] = field(default_factory=list)
     body: bytes = b""
     pieces: AsyncIterator[memoryview | bytes] | None = None
+    first: memoryview | bytes = b""
     length: int | None = None
     code: str = ""
     close_connection: bool = False
@@ -66,9 +68,7 @@ def error_reply(
     """
     body = b""
     if answer.has_body and not is_head:
-        body = xml.error_document(
-            answer, resource=resource, request_id=request_id, host_id=host_id
-        )
+        body = xml.error_document(answer, resource=resource, request_id=request_id, host_id=host_id)
     headers = list(answer.headers)
     if answer.has_body:
         headers.append(("Content-Type", XML_TYPE))

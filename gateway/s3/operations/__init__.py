@@ -1,0 +1,2 @@
+"""One function per S3 operation: request head → use case → answer. The table says which there
+are."""

@@ -1,0 +1,161 @@
+"""One authenticated request as an operation sees it, and the checks every head must pass.
+
+Not for sockets, nor for what one operation's parameters mean.
+
+Source: RFC 9112 §3.2; Amazon S3 API Reference, "Common request headers".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.objects.context import Context
+from gateway.s3 import checksums, uri
+from gateway.s3.body import BodyPromise, RequestBody
+from gateway.s3.checksums import ChecksumClaim
+from gateway.s3.errors import S3Error
+from gateway.s3.sigv4 import Authorized, PayloadMode
+
+INTERNAL_PREFIX = "x-hexagone-"  # ours between our own processes, never a client's
+DIGITS_MAX = 19  # of a 64-bit length
+
+# Not x-amz-*, which are all refused when doubled.
+_SINGLE_HEADERS = frozenset(
+    [
+        "authorization",
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-language",
+        "content-length",
+        "content-md5",
+        "content-type",
+        "date",
+        "expect",
+        "expires",
+        "host",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-unmodified-since",
+        "range",
+        "transfer-encoding",
+    ]
+)
+_HOST = re.compile(
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
+)
+
+# Operations whose body may come with an S3 checksum; elsewhere these headers speak of an object.
+_BODY_CHECKSUMS = frozenset({"PutObject", "UploadPart", "DeleteObjects", "CreateBucket"})
+_NEEDS_LENGTH = frozenset({"PutObject", "UploadPart"})
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """What an operation gets.
+
+    Args:
+        headers: by lower-case name; those we interpret are there once.
+        query: decoded, by name.
+        bucket, key: "" where the target names none.
+        origin: scheme and host of this endpoint as the client wrote them.
+    """
+
+    operation: str
+    bucket: str
+    key: str
+    headers: dict[str, str]
+    query: dict[str, str]
+    body: RequestBody
+    context: Context
+    origin: str
+
+
+def headers_by_name(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Headers by lower-case name.
+
+    Raises:
+        S3Error: InvalidRequest for a doubled header we interpret; AccessDenied for an internal one.
+    """
+    headers = dict(pairs)
+    if len(headers) != len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen and (name in _SINGLE_HEADERS or name.startswith("x-amz-")):
+                raise S3Error("InvalidRequest", "A header occurs more than once.")
+            seen.add(name)
+    for name in headers:
+        if name.startswith(INTERNAL_PREFIX):
+            raise S3Error("AccessDenied")
+    return headers
+
+
+def check_host(headers: dict[str, str]) -> str:
+    """The Host header. Raises S3Error: InvalidRequest without a well-formed one."""
+    host = headers.get("host", "")
+    if _HOST.fullmatch(host) is None:
+        raise S3Error("InvalidRequest", "The Host header is missing or not valid.")
+    return host
+
+
+def query_by_name(raw_query: str) -> dict[str, str]:
+    """The query, each name once. Raises S3Error: InvalidArgument, InvalidURI."""
+    if not raw_query:
+        return {}
+    pairs = uri.query_fields(raw_query)
+    query = dict(pairs)
+    if len(query) != len(pairs):
+        raise S3Error("InvalidArgument", "A query parameter occurs more than once.")
+    return query
+
+
+def content_bytes(headers: dict[str, str], mode: PayloadMode, operation: str) -> int:
+    """Decoded bytes of the body, by the head.
+
+    Raises:
+        S3Error: MissingContentLength, InvalidArgument.
+    """
+    if mode.is_streaming:
+        stated = headers.get("x-amz-decoded-content-length")
+        if stated is None:
+            raise S3Error("MissingContentLength")
+    else:
+        if "transfer-encoding" in headers:
+            raise S3Error("MissingContentLength")
+        stated = headers.get("content-length")
+        if stated is None:
+            if operation in _NEEDS_LENGTH:
+                raise S3Error("MissingContentLength")
+            return 0
+    if not stated.isascii() or not stated.isdigit() or len(stated) > DIGITS_MAX:
+        raise S3Error("InvalidArgument", "The length of the body is not a number.")
+    return int(stated)
+
+
+def trailer_names(headers: dict[str, str]) -> tuple[str, ...]:
+    """Lower-case names announced in x-amz-trailer."""
+    stated = headers.get("x-amz-trailer", "")
+    return tuple(name.strip().lower() for name in stated.split(",") if name.strip())
+
+
+def promise_of(headers: dict[str, str], authorized: Authorized, operation: str) -> BodyPromise:
+    """What the head says about the body.
+
+    Raises:
+        S3Error: InvalidDigest, InvalidRequest, MissingContentLength, InvalidArgument.
+    """
+    length = content_bytes(headers, authorized.payload_mode, operation)
+    md5 = headers.get("content-md5")
+    claim: ChecksumClaim | None = None
+    if operation in _BODY_CHECKSUMS:
+        claim = checksums.claim_of(headers, trailer_names(headers))
+    sha256 = authorized.content_sha256
+    return BodyPromise(
+        length=length,
+        md5=None if md5 is None else checksums.decode_content_md5(md5),
+        sha256=None if sha256 is None else bytes.fromhex(sha256),
+        checksum=claim,
+    )

@@ -1,0 +1,299 @@
+"""Request headers and query fields as values of the use cases; values as response headers.
+
+Not for XML, nor for deciding: conditions and ranges are judged by the use cases.
+
+Source: Amazon S3 API Reference, request syntax of PutObject, GetObject, CopyObject.
+"""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+
+from gateway.model.errors import NotModified
+from gateway.model.version import Checksum
+from gateway.objects.values import (
+    Metadata,
+    ObjectHead,
+    ReadConditions,
+    WriteConditions,
+)
+from gateway.s3 import xml
+from gateway.s3.call import Call
+from gateway.s3.checksums import ChecksumAlgorithm, algorithm_of
+from gateway.s3.errors import S3Error
+from gateway.s3.responses import Header, Reply, http_date
+
+DEFAULT_CONTENT_TYPE = "binary/octet-stream"
+USER_PREFIX = "x-amz-meta-"
+
+_STORED_HEADERS = {
+    "content-type": "Content-Type",
+    "cache-control": "Cache-Control",
+    "content-disposition": "Content-Disposition",
+    "content-encoding": "Content-Encoding",
+    "content-language": "Content-Language",
+    "expires": "Expires",
+    "x-amz-website-redirect-location": "x-amz-website-redirect-location",
+}
+_OVERRIDES = {
+    f"response-{name}": name
+    for name in _STORED_HEADERS
+    if name != "x-amz-website-redirect-location"
+}
+# What a 304 repeats, RFC 9110 §15.4.5.
+_NOT_MODIFIED_HEADERS = frozenset({"ETag", "Last-Modified", "Cache-Control", "Expires", "Date"})
+
+# Headers that change what an operation means; ignoring them would answer 200 to something else.
+_UNSUPPORTED = frozenset(
+    {
+        "x-amz-bucket-object-lock-enabled",
+        "x-amz-copy-source-server-side-encryption-customer-algorithm",
+        "x-amz-copy-source-server-side-encryption-customer-key",
+        "x-amz-copy-source-server-side-encryption-customer-key-md5",
+        "x-amz-grant-full-control",
+        "x-amz-grant-read",
+        "x-amz-grant-read-acp",
+        "x-amz-grant-write",
+        "x-amz-grant-write-acp",
+        "x-amz-if-match-last-modified-time",
+        "x-amz-if-match-size",
+        "x-amz-object-lock-legal-hold",
+        "x-amz-object-lock-mode",
+        "x-amz-object-lock-retain-until-date",
+        "x-amz-server-side-encryption-aws-kms-key-id",
+        "x-amz-server-side-encryption-context",
+        "x-amz-server-side-encryption-customer-algorithm",
+        "x-amz-server-side-encryption-customer-key",
+        "x-amz-server-side-encryption-customer-key-md5",
+        "x-amz-tagging",
+        "x-amz-write-offset-bytes",
+    }
+)
+_NEUTRAL_VALUES = frozenset({"", "false", "off"})
+_PRIVATE_ACLS = frozenset({"private", "bucket-owner-full-control", "bucket-owner-read"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_INTEGER = re.compile(r"-?[0-9]{1,10}")
+
+
+def check_supported(call: Call) -> None:
+    """Refuse what would be done wrongly if it were ignored.
+
+    Raises:
+        S3Error: NotImplemented, InvalidEncryptionAlgorithmError, AccessDenied (another owner).
+    """
+    headers = call.headers
+    for name in _UNSUPPORTED & headers.keys():
+        if headers[name].lower() not in _NEUTRAL_VALUES:
+            raise S3Error("NotImplemented")
+    if headers.get("x-amz-acl", "private") not in _PRIVATE_ACLS:
+        raise S3Error("NotImplemented")
+    encryption = headers.get("x-amz-server-side-encryption", "AES256")
+    if encryption.startswith("aws:"):
+        raise S3Error("NotImplemented")
+    if encryption != "AES256":
+        raise S3Error("InvalidEncryptionAlgorithmError")
+    expected = owner_id(call)
+    for name in ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"):
+        if headers.get(name, expected) != expected:
+            raise S3Error("AccessDenied")
+
+
+def integer(call: Call, name: str, default: int, *, least: int, most: int | None = None) -> int:
+    """A number of the query. Raises S3Error: InvalidArgument."""
+    text = call.query.get(name)
+    if text is None or text == "":
+        return default
+    if _INTEGER.fullmatch(text) is None:
+        raise S3Error("InvalidArgument", f"Provided {name} not an integer or within integer range")
+    value = int(text)
+    if value < least or (most is not None and value > most):
+        raise S3Error("InvalidArgument", f"Argument {name} is out of range")
+    return value
+
+
+def encoding_is_url(call: Call) -> bool:
+    """encoding-type=url was asked for. Raises S3Error: InvalidArgument for any other."""
+    encoding = call.query.get("encoding-type")
+    if encoding not in (None, "", "url"):
+        raise S3Error("InvalidArgument", "Invalid Encoding Method specified in Request")
+    return encoding == "url"
+
+
+def _readable(value: str) -> str:
+    """Header bytes that were not UTF-8 are taken as Latin-1, so that every value can be stored."""
+    if value.isascii():
+        return value
+    raw = value.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def metadata_of(call: Call) -> Metadata:
+    """Stored headers and user metadata of a write.
+
+    `aws-chunked` is how the body travelled, not a property of it, and is left out.
+    """
+    stored: list[tuple[str, str]] = []
+    user: list[tuple[str, str]] = []
+    for name, value in call.headers.items():
+        if name.startswith(USER_PREFIX):
+            user.append((name[len(USER_PREFIX) :], _readable(value)))
+        elif name in _STORED_HEADERS:
+            if name == "content-encoding":
+                value = _without_aws_chunked(value)
+            if value:
+                stored.append((name, _readable(value)))
+    stored.sort()
+    user.sort()
+    storage_class = call.headers.get("x-amz-storage-class") or "STANDARD"
+    return Metadata(headers=tuple(stored), user=tuple(user), storage_class=storage_class)
+
+
+def _without_aws_chunked(encoding: str) -> str:
+    if "aws-chunked" not in encoding.lower():
+        return encoding
+    tokens = (token.strip() for token in encoding.split(","))
+    return ",".join(token for token in tokens if token and token.lower() != "aws-chunked")
+
+
+def _etag_condition(value: str | None) -> str | None:
+    if value is None:
+        return None
+    text = value.strip()
+    return text[1:-1] if len(text) >= 2 and text[0] == text[-1] == '"' else text
+
+
+def write_conditions(call: Call) -> WriteConditions:
+    """If-Match and If-None-Match of a write."""
+    return WriteConditions(
+        if_match=_etag_condition(call.headers.get("if-match")),
+        if_none_match=_etag_condition(call.headers.get("if-none-match")),
+    )
+
+
+def _date_ms(value: str | None) -> int | None:
+    """Milliseconds of an HTTP date; None if absent or no date, which HTTP says to ignore."""
+    if value is None:
+        return None
+    try:
+        return int(parsedate_to_datetime(value).timestamp()) * 1000
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def read_conditions(call: Call, prefix: str = "") -> ReadConditions:
+    """Conditions of a read, or with `x-amz-copy-source-` those of a copy's source."""
+    headers = call.headers
+    return ReadConditions(
+        if_match=headers.get(prefix + "if-match"),
+        if_none_match=headers.get(prefix + "if-none-match"),
+        if_modified_since_ms=_date_ms(headers.get(prefix + "if-modified-since")),
+        if_unmodified_since_ms=_date_ms(headers.get(prefix + "if-unmodified-since")),
+    )
+
+
+def checksum_type_text(is_composite: bool) -> str:
+    return "COMPOSITE" if is_composite else "FULL_OBJECT"
+
+
+def checksum_headers(checksum: Checksum | None) -> list[Header]:
+    """Checksum and its type as headers."""
+    if checksum is None:
+        return []
+    return [
+        (ChecksumAlgorithm(checksum.algorithm).header, checksum.value),
+        ("x-amz-checksum-type", checksum.type),
+    ]
+
+
+def checksum_elements(checksum: Checksum | None, *, with_type: bool) -> list[str]:
+    """Checksum, and its type if asked for, as XML elements."""
+    if checksum is None:
+        return []
+    name = ChecksumAlgorithm(checksum.algorithm).element
+    elements = [xml.element(name, checksum.value)]
+    if with_type:
+        elements.append(xml.element("ChecksumType", checksum.type))
+    return elements
+
+
+def written_headers(head: ObjectHead) -> list[Header]:
+    """Headers that answer a write."""
+    headers = [("ETag", f'"{head.etag}"'), ("x-amz-server-side-encryption", "AES256")]
+    headers += checksum_headers(head.checksum)
+    if head.version_id is not None:
+        headers.append(("x-amz-version-id", head.version_id))
+    return headers
+
+
+def _overrides(call: Call) -> dict[str, str]:
+    found = {}
+    for field, name in _OVERRIDES.items():
+        value = call.query.get(field)
+        if value is not None:
+            if _CONTROL.search(value) is not None:
+                raise S3Error("InvalidArgument", f"{field} holds a control character")
+            found[name] = value
+    return found
+
+
+def read_headers(call: Call, head: ObjectHead, *, with_checksum: bool) -> list[Header]:
+    """Headers that answer a get or head.
+
+    Raises:
+        S3Error: InvalidArgument, for an override that no header can carry.
+    """
+    stored = dict(head.metadata.headers)
+    if call.query:
+        stored.update(_overrides(call))
+    headers = [
+        ("ETag", f'"{head.etag}"'),
+        ("Last-Modified", http_date(head.modified_at_ms // 1000)),
+        ("Accept-Ranges", "bytes"),
+        ("x-amz-server-side-encryption", "AES256"),
+    ]
+    if "content-type" not in stored:
+        headers.append(("Content-Type", DEFAULT_CONTENT_TYPE))
+    headers += [(_STORED_HEADERS[name], value) for name, value in stored.items()]
+    headers += [(USER_PREFIX + name, value) for name, value in head.metadata.user]
+    if head.metadata.storage_class != "STANDARD":
+        headers.append(("x-amz-storage-class", head.metadata.storage_class))
+    if with_checksum and call.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
+        headers += checksum_headers(head.checksum)
+    if head.version_id is not None:
+        headers.append(("x-amz-version-id", head.version_id))
+    return headers
+
+
+def not_modified_reply(call: Call, error: NotModified) -> Reply:
+    """The 304 answer, with the validators the client may keep."""
+    headers: list[Header] = []
+    head = error.fields.get("head")
+    if isinstance(head, ObjectHead):
+        headers = [
+            header
+            for header in read_headers(call, head, with_checksum=False)
+            if header[0] in _NOT_MODIFIED_HEADERS
+        ]
+    return Reply(status=304, headers=headers, code="NotModified")
+
+
+def checksum_algorithm(call: Call) -> str | None:
+    """x-amz-checksum-algorithm. Raises S3Error: InvalidRequest, NotImplemented."""
+    name = call.headers.get("x-amz-checksum-algorithm")
+    return None if name is None else algorithm_of(name).value
+
+
+def owner_id(call: Call) -> str:
+    """What S3 calls the canonical user id of the caller."""
+    principal = call.context.principal
+    return "" if principal is None else principal.owner_id
+
+
+def owner(call: Call, name: str) -> str:
+    """An Owner or Initiator element."""
+    identity = owner_id(call)
+    return xml.group(name, xml.element("ID", identity), xml.element("DisplayName", identity))

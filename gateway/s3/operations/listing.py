@@ -1,0 +1,114 @@
+"""ListObjects in both versions.
+
+Source: Amazon S3 API Reference, ListObjects, ListObjectsV2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gateway.limits import LIST_KEYS_MAX
+from gateway.objects import list as lists
+from gateway.objects.values import ListEntry, ListOptions, ListPage
+from gateway.s3 import xml
+from gateway.s3.call import Call
+from gateway.s3.errors import S3Error
+from gateway.s3.operations import fields
+from gateway.s3.responses import Reply, xml_reply
+
+
+def _listed(entries: Iterable[ListEntry], is_url: bool) -> Iterable[xml.ListedObject]:
+    for entry in entries:
+        checksum_type = None
+        if entry.checksum_algorithm is not None:
+            checksum_type = fields.checksum_type_text(entry.checksum_composite)
+        yield xml.ListedObject(
+            key=xml.encode_url(entry.key) if is_url else entry.key,
+            last_modified_ms=entry.modified_at_ms,
+            etag=entry.etag,
+            length_bytes=entry.length,
+            storage_class=entry.storage_class,
+            checksum_algorithm=entry.checksum_algorithm,
+            checksum_type=checksum_type,
+        )
+
+
+async def _page(call: Call, *, after: str, token: str | None, keys_max: int) -> ListPage:
+    if keys_max == 0:
+        # The bucket must be there all the same; one key tells as much as none.
+        keys_max = 1
+        await lists.list_objects(call.context, call.bucket, ListOptions(keys_max=keys_max))
+        return ListPage(
+            entries=(), common_prefixes=(), is_truncated=False, next_after=None, next_token=None
+        )
+    options = ListOptions(
+        prefix=call.query.get("prefix", ""),
+        delimiter=call.query.get("delimiter", ""),
+        after=after,
+        token=token,
+        keys_max=min(keys_max, LIST_KEYS_MAX),
+    )
+    return await lists.list_objects(call.context, call.bucket, options)
+
+
+def _head_elements(call: Call, page: ListPage, keys_max: int, is_url: bool) -> list[str]:
+    """Elements both versions share."""
+    query = call.query
+    encoded = xml.encode_url if is_url else str
+    children = [
+        xml.element("Name", call.bucket),
+        xml.element("Prefix", encoded(query.get("prefix", ""))),
+        xml.element("MaxKeys", min(keys_max, LIST_KEYS_MAX)),
+        xml.element("IsTruncated", page.is_truncated),
+    ]
+    if query.get("delimiter"):
+        children.append(xml.element("Delimiter", encoded(query["delimiter"])))
+    if is_url:
+        children.append(xml.element("EncodingType", "url"))
+    return children
+
+
+def _rows(page: ListPage, is_url: bool, owner_id: str | None) -> list[str]:
+    encoded = xml.encode_url if is_url else str
+    return [
+        xml.contents(_listed(page.entries, is_url), owner=owner_id),
+        xml.common_prefixes(encoded(prefix) for prefix in page.common_prefixes),
+    ]
+
+
+async def list_objects(call: Call) -> Reply:
+    fields.check_supported(call)
+    is_url = fields.encoding_is_url(call)
+    keys_max = fields.integer(call, "max-keys", LIST_KEYS_MAX, least=0)
+    marker = call.query.get("marker", "")
+    page = await _page(call, after=marker, token=None, keys_max=keys_max)
+    encoded = xml.encode_url if is_url else str
+    children = _head_elements(call, page, keys_max, is_url)
+    children.append(xml.element("Marker", encoded(marker)))
+    if page.is_truncated and call.query.get("delimiter") and page.next_after is not None:
+        children.append(xml.element("NextMarker", encoded(page.next_after)))
+    children += _rows(page, is_url, fields.owner_id(call))
+    return xml_reply(xml.document("ListBucketResult", *children))
+
+
+async def list_objects_v2(call: Call) -> Reply:
+    fields.check_supported(call)
+    is_url = fields.encoding_is_url(call)
+    keys_max = fields.integer(call, "max-keys", LIST_KEYS_MAX, least=0)
+    token = call.query.get("continuation-token")
+    if token == "":
+        raise S3Error("InvalidArgument", "The continuation token provided is incorrect")
+    start_after = call.query.get("start-after", "")
+    page = await _page(call, after=start_after, token=token, keys_max=keys_max)
+    encoded = xml.encode_url if is_url else str
+    children = _head_elements(call, page, keys_max, is_url)
+    children.append(xml.element("KeyCount", len(page.entries) + len(page.common_prefixes)))
+    if token is not None:
+        children.append(xml.element("ContinuationToken", token))
+    if start_after:
+        children.append(xml.element("StartAfter", encoded(start_after)))
+    if page.next_token is not None:
+        children.append(xml.element("NextContinuationToken", page.next_token))
+    owner_id = fields.owner_id(call) if call.query.get("fetch-owner") == "true" else None
+    children += _rows(page, is_url, owner_id)
+    return xml_reply(xml.document("ListBucketResult", *children))

@@ -1,0 +1,179 @@
+"""PutObject, GetObject, HeadObject, DeleteObject, DeleteObjects, CopyObject.
+
+Source: Amazon S3 API Reference, these operations.
+"""
+
+from __future__ import annotations
+
+from gateway.limits import DELETE_OBJECTS_MAX
+from gateway.model.errors import NotModified
+from gateway.objects import copy as copies
+from gateway.objects import delete as deletes
+from gateway.objects import get as reads
+from gateway.objects import put as puts
+from gateway.objects.values import (
+    CopyOptions,
+    CopySource,
+    DeleteKey,
+    DeleteOutcome,
+    GetOptions,
+    ObjectRead,
+    PutOptions,
+)
+from gateway.s3 import routes, xml
+from gateway.s3.call import Call
+from gateway.s3.errors import S3Error, s3_code_for
+from gateway.s3.operations import fields
+from gateway.s3.responses import Reply, xml_reply
+from storaged.base.errors import StorageError
+
+
+async def put_object(call: Call) -> Reply:
+    fields.check_supported(call)
+    head = await puts.put_object(
+        call.context,
+        call.bucket,
+        call.key,
+        call.body,
+        PutOptions(
+            metadata=fields.metadata_of(call),
+            conditions=fields.write_conditions(call),
+            checksum_algorithm=call.body.checksum_algorithm,
+        ),
+    )
+    return Reply(headers=fields.written_headers(head))
+
+
+def _get_options(call: Call) -> GetOptions:
+    part_number = None
+    if "partNumber" in call.query:
+        part_number = fields.integer(call, "partNumber", 0, least=1, most=10_000)
+        if "range" in call.headers:
+            raise S3Error(
+                "InvalidRequest", "Cannot specify both Range header and partNumber query parameter"
+            )
+    return GetOptions(
+        conditions=fields.read_conditions(call),
+        range_header=call.headers.get("range"),
+        part_number=part_number,
+        version_id=call.query.get("versionId"),
+    )
+
+
+def _read_reply(call: Call, read: ObjectRead, options: GetOptions) -> Reply:
+    headers = fields.read_headers(call, read.head, with_checksum=not read.is_range)
+    if read.is_range:
+        last = read.offset + read.length - 1
+        headers.append(("Content-Range", f"bytes {read.offset}-{last}/{read.head.length}"))
+    if options.part_number is not None and read.head.part_count:
+        headers.append(("x-amz-mp-parts-count", str(read.head.part_count)))
+    return Reply(
+        status=206 if read.is_range else 200,
+        headers=headers,
+        pieces=read.body,
+        length=read.length,
+    )
+
+
+async def get_object(call: Call) -> Reply:
+    fields.check_supported(call)
+    options = _get_options(call)
+    try:
+        read = await reads.get_object(call.context, call.bucket, call.key, options)
+    except NotModified as error:
+        return fields.not_modified_reply(call, error)
+    return _read_reply(call, read, options)
+
+
+async def head_object(call: Call) -> Reply:
+    fields.check_supported(call)
+    options = _get_options(call)
+    try:
+        read = await reads.head_object(call.context, call.bucket, call.key, options)
+    except NotModified as error:
+        return fields.not_modified_reply(call, error)
+    return _read_reply(call, read, options)
+
+
+async def delete_object(call: Call) -> Reply:
+    fields.check_supported(call)
+    await deletes.delete_object(
+        call.context,
+        call.bucket,
+        call.key,
+        version_id=call.query.get("versionId"),
+        conditions=fields.write_conditions(call),
+    )
+    return Reply(status=204)
+
+
+async def delete_objects(call: Call) -> Reply:
+    fields.check_supported(call)
+    if not call.body.is_protected:
+        raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
+    request = xml.parse_delete(await call.body.read_document(xml.DELETE_BODY_MAX_BYTES))
+    if len(request.keys) > DELETE_OBJECTS_MAX:
+        raise S3Error("MalformedXML")
+    keys = []
+    for key in request.keys:
+        if key.last_modified_time is not None or key.length_bytes is not None:
+            raise S3Error("NotImplemented")
+        keys.append(DeleteKey(key=key.key, version_id=key.version_id, if_match=key.etag))
+    outcomes = await deletes.delete_objects(call.context, call.bucket, keys)
+    rows = [_outcome_row(outcome, quiet=request.quiet) for outcome in outcomes]
+    return xml_reply(xml.document("DeleteResult", *rows))
+
+
+def _outcome_row(outcome: DeleteOutcome, *, quiet: bool) -> str:
+    children = [xml.element("Key", outcome.key)]
+    if outcome.version_id is not None:
+        children.append(xml.element("VersionId", outcome.version_id))
+    if outcome.error is None:
+        return "" if quiet else xml.group("Deleted", *children)
+    if not isinstance(outcome.error, StorageError):
+        raise outcome.error
+    answer = s3_code_for(outcome.error)
+    children.append(xml.element("Code", answer.code))
+    children.append(xml.element("Message", answer.message))
+    return xml.group("Error", *children)
+
+
+def copy_source(call: Call) -> CopySource:
+    """The source of a copy. Raises S3Error: InvalidArgument."""
+    bucket, key, version_id = routes.split_copy_source(call.headers["x-amz-copy-source"])
+    return CopySource(
+        bucket=bucket,
+        key=key,
+        version_id=version_id,
+        conditions=fields.read_conditions(call, "x-amz-copy-source-"),
+    )
+
+
+async def copy_object(call: Call) -> Reply:
+    fields.check_supported(call)
+    directive = call.headers.get("x-amz-metadata-directive", "COPY")
+    if directive not in ("COPY", "REPLACE"):
+        raise S3Error("InvalidArgument", "Unknown metadata directive.")
+    if call.headers.get("x-amz-tagging-directive", "COPY") != "COPY":
+        raise S3Error("NotImplemented")
+    head = await copies.copy_object(
+        call.context,
+        copy_source(call),
+        call.bucket,
+        call.key,
+        CopyOptions(
+            metadata=fields.metadata_of(call) if directive == "REPLACE" else None,
+            storage_class=call.headers.get("x-amz-storage-class"),
+            conditions=fields.write_conditions(call),
+            checksum_algorithm=fields.checksum_algorithm(call),
+        ),
+    )
+    children = [
+        xml.element("LastModified", xml.timestamp(head.modified_at_ms)),
+        xml.element("ETag", f'"{head.etag}"'),
+        *fields.checksum_elements(head.checksum, with_type=True),
+    ]
+    headers = [("x-amz-server-side-encryption", "AES256")]
+    if head.version_id is not None:
+        headers.append(("x-amz-version-id", head.version_id))
+    return xml_reply(xml.document("CopyObjectResult", *children), headers=headers)
