@@ -1,0 +1,249 @@
+"""A Hexagone cluster of the bench's own: start, stop, kill, look at its memory and its disk.
+
+Everything the bench expects of the command line is in this file: `hexagone up`, the file `aws.env`, the
+line `ready`, and the administration verbs at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from bench.heads import Endpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+READY = re.compile(rb"(?mi)^\W*ready\b")
+START_S = 120.0
+STOP_S = 60.0
+COMMAND_S = 3600.0
+
+
+class ClusterFailed(Exception):
+    """The cluster did not do what the bench needs."""
+
+
+def free_port() -> int:
+    """A port nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def command() -> list[str]:
+    """How the `hexagone` command of this environment is started."""
+    script = Path(sys.executable).with_name("hexagone")
+    if script.exists():
+        return [sys.executable, str(script)]
+    return [sys.executable, "-c", "import sys; from gateway.main import main; sys.exit(main())"]
+
+
+def allocated_bytes(folder: Path) -> int:
+    """Blocks that the files below a folder occupy, in bytes; holes do not count."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(path, name)).st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return total
+
+
+class Cluster:
+    """One data folder and, while it runs, the process that serves it."""
+
+    def __init__(self, data: Path, *, flags: tuple[str, ...] = (), profile: Path | None = None):
+        """
+        Args:
+            flags: more words for `hexagone up`.
+            profile: where cProfile writes when the gateway ends; None runs it as it is.
+        """
+        self.data = data
+        self.log = data.with_name(data.name + ".log")
+        self.port = free_port()
+        self._flags = flags
+        self._profile = profile
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise ClusterFailed("the cluster is not running")
+        return self._process.pid
+
+    def start(self) -> float:
+        """Start and wait for `ready`.
+
+        Returns:
+            Seconds from the start of the process to `ready`.
+
+        Raises:
+            ClusterFailed: it ended, or was not ready in time; the message ends with its output.
+        """
+        words = [*command(), "up", "--data", str(self.data), "--port", str(self.port), *self._flags]
+        if self._profile is not None:
+            words[1:1] = ["-m", "cProfile", "-o", str(self._profile)]
+        began = time.perf_counter()
+        with self.log.open("wb") as output:
+            self._process = subprocess.Popen(
+                words,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        while not READY.search(self.log.read_bytes()):
+            if self._process.poll() is not None:
+                raise ClusterFailed(f"hexagone up ended: {self._tail()}")
+            if time.perf_counter() - began > START_S:
+                self.kill()
+                raise ClusterFailed(f"not ready after {START_S} s: {self._tail()}")
+            time.sleep(0.005)
+        return time.perf_counter() - began
+
+    def _tail(self) -> str:
+        return self.log.read_text("utf-8", "replace")[-2000:]
+
+    def stop(self) -> None:
+        """Ask it to end and wait; a no-op when it is not running."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """kill -9, as a crash would; node processes of `--processes` end with their parent's pipe."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.send_signal(how)
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+                raise ClusterFailed(f"still there {STOP_S} s after {how.name}") from None
+            finally:
+                self._process = None
+        self._process = None
+
+    def endpoint(self) -> Endpoint:
+        """Address and credentials out of `aws.env`.
+
+        Raises:
+            ClusterFailed: the file lacks one, or the endpoint is not plain HTTP.
+        """
+        values: dict[str, str] = {}
+        for line in (self.data / "aws.env").read_text("utf-8").splitlines():
+            words = shlex.split(line, comments=True)
+            if len(words) == 2 and words[0] == "export":
+                name, _, value = words[1].partition("=")
+                values[name] = value
+        try:
+            url = urlsplit(values["AWS_ENDPOINT_URL"])
+            if url.scheme != "http" or url.hostname is None or url.port is None:
+                raise ClusterFailed(f"the load generator speaks plain HTTP, not {url.geturl()}")
+            return Endpoint(
+                host=url.hostname,
+                port=url.port,
+                authority=url.netloc,
+                access_key_id=values["AWS_ACCESS_KEY_ID"],
+                secret=values["AWS_SECRET_ACCESS_KEY"],
+                region=values["AWS_REGION"],
+            )
+        except KeyError as missing:
+            raise ClusterFailed(f"aws.env has no {missing}") from None
+
+    def peak_mib(self) -> float:
+        """Highest resident memory since the start of the process (VmHWM)."""
+        return self._memory("VmHWM")
+
+    def resident_mib(self) -> float:
+        """Resident memory at this moment (VmRSS)."""
+        return self._memory("VmRSS")
+
+    def _memory(self, field: str) -> float:
+        text = Path(f"/proc/{self.pid}/status").read_text("ascii")
+        found = re.search(rf"{field}:\s+(\d+) kB", text)
+        if found is None:
+            raise ClusterFailed(f"/proc has no {field}")
+        return int(found[1]) / 1024
+
+    def node_bytes(self) -> int:
+        """What the nodes' files occupy on the disk."""
+        os.sync()
+        return allocated_bytes(self.data / "nodes")
+
+    # The administration verbs the bench needs.
+
+    def run(self, *words: str) -> str:
+        """`hexagone WORDS --data DIR`; its output.
+
+        Raises:
+            ClusterFailed: it ended with an error.
+        """
+        done = subprocess.run(
+            [*command(), *words, "--data", str(self.data)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+        )
+        if done.returncode:
+            raise ClusterFailed(
+                f"hexagone {' '.join(words)}: {(done.stderr or done.stdout)[-600:]}"
+            )
+        return done.stdout
+
+    def tier(self) -> str:
+        """The durability tier writes get, by `hexagone status --json`; "unknown" when it won't say."""
+        try:
+            status = json.loads(self.run("status", "--json"))
+        except (ClusterFailed, ValueError):
+            return "unknown"
+        return _find(status, "tier") or "unknown"
+
+    def compact(self) -> None:
+        """Run compaction to its end, then give back what it left."""
+        self.run("jobs", "run", "compact")
+        self.run("jobs", "run", "free")
+
+    def rebuild(self) -> float:
+        """Delete the index of a stopped cluster and rebuild it from the nodes; seconds it took."""
+        for name in ("index", "meta"):
+            shutil.rmtree(self.data / name, ignore_errors=True)
+        began = time.perf_counter()
+        self.run("rebuild")
+        return time.perf_counter() - began
+
+
+def _find(value: Any, name: str) -> str | None:
+    """First text under that name anywhere in a JSON value."""
+    if isinstance(value, dict):
+        if isinstance(value.get(name), str):
+            return str(value[name])
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            if (found := _find(item, name)) is not None:
+                return found
+    return None
+
+
+def scratch(parent: Path | None) -> Path:
+    """A fresh folder for clusters, on the disk that `parent` is on (default: the system's)."""
+    return Path(tempfile.mkdtemp(prefix="hexagone-bench-", dir=parent))
