@@ -19,6 +19,7 @@ CLOSED_BUCKET = b"C"  # where the open row goes while a bucket is being deleted
 BUCKET_KEY = b"K"
 NONCURRENT = b"N"
 CURRENT = b"O"
+GARBAGE = b"G"  # part rows to be taken away in batches of their own
 PART = b"P"
 KEYRING = b"R"
 STRIPE = b"S"
@@ -179,6 +180,25 @@ def part_range(bucket: BucketId, uuid: ObjectUuid) -> Range:
     """All parts of an object or upload, by number."""
     head = PART + bucket + uuid
     return head, head + b"\xff\xff\xff"
+
+
+# Garbage: G ‖ bucket ‖ object uuid
+
+
+def garbage_row(bucket: BucketId, uuid: ObjectUuid) -> bytes:
+    """Row that says which part rows of an object nobody names any longer."""
+    return GARBAGE + bucket + uuid
+
+
+def parse_garbage(row_key: bytes) -> tuple[BucketId, ObjectUuid]:
+    """Bucket and object uuid of a garbage row. Raises: RowCorrupt."""
+    bucket = _bucket_of(row_key, GARBAGE, 16)
+    return bucket, ObjectUuid(row_key[HEAD_BYTES:])
+
+
+def garbage_range() -> Range:
+    """Garbage of all buckets."""
+    return GARBAGE, successor(GARBAGE)
 
 
 # Stripes: S ‖ zeros ‖ stripe id
