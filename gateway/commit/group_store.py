@@ -58,7 +58,7 @@ class GroupStore:
         self.nodes = nodes
         self._log = log
         self._instance = instance
-        self._history = history
+        self.history = history
         self._tier_floor = tier_floor
         self._reachable = reachable
 
@@ -109,7 +109,7 @@ class GroupStore:
         wanted = reachable if tier is None else min(tier, reachable)
         if wanted < self._tier_floor:
             raise TierUnreachable(reachable=reachable.name, required=self._tier_floor.name)
-        self._history.note(epoch)
+        self.history.note(epoch)
         won = await fence(
             self.nodes,
             self.stripes.topology,
@@ -120,7 +120,7 @@ class GroupStore:
             starting=starting,
         )
         if won.epoch != epoch:
-            self._history.note(won.epoch)
+            self.history.note(won.epoch)
         return won, wanted
 
     def epoch_record(self, term: Term, applied: Applied) -> bytes:

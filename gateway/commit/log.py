@@ -17,8 +17,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.commit.change import Change, Committed, LogBusy, LogUnavailable, Position
@@ -46,6 +47,9 @@ from storaged.base.ids import StripeFamily, StripeId
 from storaged.node import FencedOut
 
 logger = logging.getLogger(__name__)
+
+AppliedListener = Callable[[Sealed, Mapping[StripeId, StripeRow | None]], None]
+"""Called after each applied group with the group and the stripe rows it set (None: dropped). Must be quick."""
 
 STRIPE_CACHE_MAX = 200_000  # rows of ~300 bytes: 60 MB at the most
 REQUEST_IDS_MAX = 65_536  # a repeat of one of these commits nothing; in memory, as its callers are
@@ -115,7 +119,7 @@ class Log:
         self._paused = False
         self._held: list[Waiter] | None = None  # undecided callers while an epoch is being opened
         self._recent: OrderedDict[bytes, asyncio.Future[Committed]] = OrderedDict()
-        self.on_applied: list[Callable[[Sealed], None]] = []
+        self.on_applied: list[AppliedListener] = []
 
     # What the gateway calls
 
@@ -210,18 +214,33 @@ class Log:
             detail=self._detail,
         )
 
-    async def commit_record(self, kind: GroupKind, extra: bytes) -> Position:
-        """Commit a group of its own that carries `extra` (a checkpoint's manifest)."""
+    async def commit_record(self, kind: GroupKind, extra: bytes, change: Change) -> Position:
+        """Commit a group of its own that carries `extra` (a checkpoint's manifest) and one change.
+
+        Raises: what `commit_change` raises; TierUnreachable: not committed, another epoch has been opened.
+        """
         await self._pause()
+        before = self._checkpoint
         try:
-            group = Group(Position(self._term.epoch, self._forming.position.sequence))
+            group = Group(Position(self._term.epoch, self._applied.sequence + 1))
+            future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+            error = admit(self._view, group, Waiter(change, future, math.inf))
+            if error is not None:
+                raise error
             if kind is GroupKind.CHECKPOINT:
                 self._checkpoint = (group.position.epoch, group.position.sequence)
-            sealed = self._seal(group, kind, extra)
-            await self._store_and_apply(group, sealed)
+            try:
+                await self._store_and_apply(group, self._seal(group, kind, extra))
+            except TierUnreachable:
+                self._checkpoint = before
+                self._held = []
+                await self._open_epoch(None)
+                raise
+            except (FencedOut, LogUnavailable) as fatal:
+                self._die(fatal, group)
             await self._settle_applies()
-            self._forming = Group(Position(self._term.epoch, group.position.sequence + 1))
-            return group.position
+            self._forming = Group(Position(self._term.epoch, self._applied.sequence + 1))
+            return (await future).position
         finally:
             self._resume()
 
@@ -370,7 +389,7 @@ class Log:
         for waiter, error in group.refused:
             _fail(waiter, error)
         for listener in self.on_applied:
-            listener(sealed)
+            listener(sealed, group.stripes)
 
     def _own_row(self, sealed: Sealed, stored: StoredGroup) -> StripeRow:
         return StripeRow(

@@ -1,0 +1,370 @@
+"""Fuzzy, incremental checkpoints: the index copied to pack stripes, so that the log before its floor is not needed.
+
+The floor is where the index stood when the copy began; rows that change while it is copied are set again by the log from
+the floor on, so the copy need not be of one instant. Key ranges that nothing has touched since the last checkpoint keep
+their segments. Two checkpoints are kept, and the log from the older one's floor: a checkpoint that turns out to be
+unreadable does not cost the cluster.
+
+Invariants: D3, D6. Source: docs/data-layout.md, "Checkpoints".
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+
+from gateway.commit.change import Change, Position, StripeChange
+from gateway.commit.forming import CLUSTER_PARTITION, Sealed
+from gateway.commit.header import Applied, GroupKind
+from gateway.commit.keys import LogKeys
+from gateway.commit.log import Log
+from gateway.commit.packs import PackKind, pack_common, pack_nonce
+from gateway.commit.records import batch_bytes, decode_records, encode_records
+from gateway.data.geometry import cell_bytes
+from gateway.data.stripes import StripeStore
+from gateway.limits import NODE_PUT_S
+from gateway.meta.keyspace import cluster_row
+from gateway.meta.kv import Batch, Row, Write
+from gateway.meta.records import open_document, seal_document
+from gateway.meta.sealing import NonceSource, RecordKeys
+from gateway.model.layout import Geometry, StripeRow, Tier
+from storaged.base.env import Env
+from storaged.base.errors import Kind, StorageError
+from storaged.base.ids import StripeId
+from storaged.base.jobs import Progress
+
+logger = logging.getLogger(__name__)
+
+SEGMENT_BYTES = 3 * 1024 * 1024
+SCAN_ROWS = 500  # one short read: well under a millisecond of the event loop's time
+FIRST_KEY = b"\x00"
+LAST_KEY = b"\xff"
+CHECKPOINT_ROW = cluster_row("checkpoint")
+LOG_BYTES_BETWEEN = 256 * 1024 * 1024  # log payload after which the job takes a checkpoint
+GROUPS_BETWEEN = 20_000
+
+
+class CheckpointCorrupt(StorageError):
+    """A checkpoint segment is not what was written."""
+
+    kind = Kind.CORRUPT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """Rows from `start` to the next segment's start, in one pack stripe."""
+
+    start: bytes
+    row: StripeRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A whole checkpoint: all segments in key order, and the floor from which the log must be replayed."""
+
+    floor: Applied
+    segments: tuple[Segment, ...]
+
+    def document(self) -> dict[str, object]:
+        return {
+            "floor": self.floor.encode().hex(),
+            "segments": [
+                {
+                    "start": segment.start.hex(),
+                    "stripe": segment.row.stripe.encode().hex(),
+                    "k": segment.row.geometry.k,
+                    "m": segment.row.geometry.m,
+                    "cell_bytes": segment.row.cell_bytes,
+                    "payload_bytes": segment.row.payload_bytes,
+                    "nodes": list(segment.row.nodes),
+                    "tier": int(segment.row.tier),
+                }
+                for segment in self.segments
+            ],
+        }
+
+    @classmethod
+    def of(cls, document: object) -> Manifest:
+        """Inverse of `document`. Raises CheckpointCorrupt."""
+        try:
+            assert isinstance(document, dict)
+            return cls(
+                floor=Applied.decode(bytes.fromhex(document["floor"])),
+                segments=tuple(
+                    Segment(
+                        start=bytes.fromhex(part["start"]),
+                        row=StripeRow(
+                            stripe=StripeId.decode(bytes.fromhex(part["stripe"])),
+                            geometry=Geometry(part["k"], part["m"]),
+                            cell_bytes=part["cell_bytes"],
+                            payload_bytes=part["payload_bytes"],
+                            nodes=tuple(part["nodes"]),
+                            tier=Tier(part["tier"]),
+                            live_bytes=part["payload_bytes"],
+                        ),
+                    )
+                    for part in document["segments"]
+                ),
+            )
+        except (KeyError, ValueError, TypeError, AssertionError) as error:
+            raise CheckpointCorrupt(reason="manifest") from error
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """What a CHECKPOINT record carries."""
+    return json.dumps(manifest.document(), sort_keys=True).encode()
+
+
+def decode_manifest(raw: bytes) -> Manifest:
+    """Inverse of encode_manifest. Raises CheckpointCorrupt."""
+    try:
+        return Manifest.of(json.loads(raw))
+    except ValueError as error:
+        raise CheckpointCorrupt(reason="manifest") from error
+
+
+async def read_segment(store: StripeStore, keys: LogKeys, segment: Segment) -> tuple[Batch, ...]:
+    """The rows of a segment as batches. Raises CheckpointCorrupt, StripeUnreadable, StripeGone."""
+    row = segment.row
+    sealed = await store.read(row, 0, row.payload_bytes, verified=True)
+    try:
+        raw = keys.segments.decrypt(pack_nonce(row.stripe), sealed, row.stripe.encode())
+    except InvalidTag as error:
+        raise CheckpointCorrupt(stripe=row.stripe) from error
+    return decode_records(raw).batches
+
+
+class Checkpointer:
+    """Job `checkpoint`. Knows which key ranges changed since the last one; after a start, all may have."""
+
+    name = "checkpoint"
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        store: StripeStore,
+        keys: LogKeys,
+        records: RecordKeys,
+        nonces: NonceSource,
+        env: Env,
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._keys = keys
+        self._records = records
+        self._nonces = nonces
+        self._env = env
+        self._dirty: set[bytes] | None = None  # starts of changed segments; None: not known, all
+        self._starts: list[bytes] = []
+        self._done = self._total = 0
+        self._bytes_since = self._groups_since = 0
+        self.newest: Manifest | None = None
+        self.previous: Manifest | None = None
+        self._load()
+        log.on_applied.append(self._note)
+
+    def _load(self) -> None:
+        value = self._log.read((CHECKPOINT_ROW,))[0]
+        if value is None:
+            return
+        document = open_document(self._records, CHECKPOINT_ROW, value)
+        if document.get("newest") is not None:
+            self.newest = Manifest.of(document["newest"])
+        if document.get("previous") is not None:
+            self.previous = Manifest.of(document["previous"])
+
+    @property
+    def floor_sequence(self) -> int:
+        """Groups up to here are in both checkpoints; 0 until there are two."""
+        return self.previous.floor.sequence if self.previous is not None else 0
+
+    def _note(self, sealed: Sealed, stripes: object) -> None:
+        self._bytes_since += sealed.payload_bytes
+        self._groups_since += 1
+        if self._dirty is None:
+            return
+        for batch in sealed.batches:
+            for write in batch.writes:
+                at = bisect_right(self._starts, write.key) - 1
+                self._dirty.add(self._starts[max(at, 0)])
+
+    def progress(self) -> Progress:
+        floor = self._log.position.sequence - (self.newest.floor.sequence if self.newest else 0)
+        return Progress(
+            done=self._done, total=self._total, unit="segments", detail=f"{floor} groups since"
+        )
+
+    async def step(self) -> float:
+        if self._bytes_since >= LOG_BYTES_BETWEEN or self._groups_since >= GROUPS_BETWEEN:
+            await self.take()
+        return 5.0
+
+    async def take(self) -> Manifest:
+        """Take one checkpoint. Raises what storing raises; the log is then as before."""
+        floor = self._log.position
+        dirty, self._dirty = self._dirty, set()
+        self._bytes_since = self._groups_since = 0
+        old = self.newest.segments if self.newest is not None else ()
+        reserved: list[StripeId] = []
+        try:
+            segments = await self._copy(old if dirty is not None else (), dirty or set(), reserved)
+            manifest = Manifest(floor=floor, segments=segments)
+            await self._commit(manifest)
+        except StorageError:
+            self._dirty = None
+            raise
+        finally:
+            for stripe in reserved:
+                self._log.release_stripe_ids(stripe)
+        self._starts = [segment.start for segment in segments]
+        logger.info("checkpoint at group %d, %d segments", floor.sequence, len(segments))
+        return manifest
+
+    async def _copy(
+        self, old: tuple[Segment, ...], dirty: set[bytes], reserved: list[StripeId]
+    ) -> tuple[Segment, ...]:
+        if not old:
+            self._starts = [FIRST_KEY]
+            self._done, self._total = 0, 0
+            return tuple(await self._copy_range(FIRST_KEY, LAST_KEY, reserved))
+        segments: list[Segment] = []
+        ends = [segment.start for segment in old[1:]] + [LAST_KEY]
+        self._done, self._total = 0, len(old)
+        for segment, end in zip(old, ends, strict=True):
+            if segment.start in dirty:
+                segments += await self._copy_range(segment.start, end, reserved)
+            else:
+                row = self._log.stripe_row(segment.row.stripe)
+                segments.append(Segment(start=segment.start, row=row or segment.row))
+            self._done += 1
+        return tuple(segments)
+
+    async def _copy_range(
+        self, start: bytes, end: bytes, reserved: list[StripeId]
+    ) -> list[Segment]:
+        segments: list[Segment] = []
+        at = segment_start = start
+        rows: list[Row] = []
+        size_bytes = 0
+        while True:
+            page = self._log.scan(at, end, limit=SCAN_ROWS)
+            for row in page:
+                rows.append(row)
+                size_bytes += len(row.key) + len(row.value) + 6
+                if size_bytes >= SEGMENT_BYTES:
+                    segments.append(await self._write(segment_start, rows, reserved))
+                    segment_start = row.key + b"\x00"
+                    rows, size_bytes = [], 0
+            if len(page) < SCAN_ROWS:
+                break
+            at = page[-1].key + b"\x00"
+            await self._env.sleep(0)
+        if rows or not segments:
+            segments.append(await self._write(segment_start, rows, reserved))
+        return segments
+
+    async def _write(self, start: bytes, rows: list[Row], reserved: list[StripeId]) -> Segment:
+        stripe = self._log.pack_stripe_id()
+        reserved.append(stripe)
+        batch = Batch(
+            partition=CLUSTER_PARTITION,
+            request_id=bytes(16),
+            checks=(),
+            writes=tuple(Write(row.key, row.value) for row in rows),
+        )
+        payload = self._keys.segments.encrypt(
+            pack_nonce(stripe), encode_records([batch], b""), stripe.encode()
+        )
+        row = await write_pack(
+            self._store,
+            self._log,
+            stripe,
+            payload,
+            kind=PackKind.SEGMENT,
+            directory_bytes=0,
+            live_bytes=len(payload),
+        )
+        segment = Segment(start=start, row=row)
+        (read_back,) = await read_segment(self._store, self._keys, segment)
+        if batch_bytes(read_back) != batch_bytes(batch) or read_back.writes != batch.writes:
+            raise CheckpointCorrupt(stripe=stripe)
+        return segment
+
+    async def _commit(self, manifest: Manifest) -> Position:
+        """One record makes the segments named, the checkpoint known, and the one before the last releasable."""
+        keep = _stripes(manifest) | _stripes(self.newest)
+        create = _stripes(manifest) - _stripes(self.newest)
+        release = _stripes(self.previous) - keep
+        by_stripe = {segment.row.stripe: segment.row for segment in manifest.segments}
+        stripes = [StripeChange(stripe=s, create=by_stripe[s]) for s in sorted(create)]
+        for stripe in sorted(release):
+            row = self._log.stripe_row(stripe)
+            if row is not None and row.live_bytes:
+                stripes.append(StripeChange(stripe=stripe, live_delta=-row.live_bytes))
+        document = {
+            "newest": manifest.document(),
+            "previous": None if self.newest is None else self.newest.document(),
+        }
+        value = seal_document(self._records, self._nonces, CHECKPOINT_ROW, document)
+        batch = Batch(
+            partition=CLUSTER_PARTITION,
+            request_id=self._env.random_bytes(16),
+            checks=(),
+            writes=(Write(CHECKPOINT_ROW, value),),
+        )
+        position = await self._log.commit_record(
+            GroupKind.CHECKPOINT,
+            encode_manifest(manifest),
+            Change(batch=batch, stripes=tuple(stripes)),
+        )
+        self.previous, self.newest = self.newest, manifest
+        return position
+
+
+def _stripes(manifest: Manifest | None) -> set[StripeId]:
+    segments: Iterable[Segment] = () if manifest is None else manifest.segments
+    return {segment.row.stripe for segment in segments}
+
+
+async def write_pack(
+    store: StripeStore,
+    log: Log,
+    stripe: StripeId,
+    payload: bytes,
+    *,
+    kind: PackKind,
+    directory_bytes: int,
+    live_bytes: int,
+) -> StripeRow:
+    """Store a pack stripe at the log's tier; returns its row, which a change must still create."""
+    geometry = log.geometry
+    cell = cell_bytes(geometry, len(payload))
+    buffer = bytearray(geometry.n * cell)
+    buffer[: len(payload)] = payload
+    nodes, tier = await store.write(
+        stripe,
+        geometry,
+        buffer,
+        cell_bytes=cell,
+        payload_bytes=len(payload),
+        common=pack_common(kind, directory_bytes),
+        tier=log.tier,
+        fence=None,
+        retain_until_ms=0,
+        deadline_s=NODE_PUT_S,
+    )
+    return StripeRow(
+        stripe=stripe,
+        geometry=geometry,
+        cell_bytes=cell,
+        payload_bytes=len(payload),
+        nodes=nodes,
+        tier=tier,
+        live_bytes=live_bytes,
+    )

@@ -1,0 +1,183 @@
+"""Starting a log: fence, replay what the index has not seen, open an epoch; or rebuild the whole index from the nodes.
+
+This is steps 9–11 told in order. What the steps decide is in `gateway.commit.recovery`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.commit.checkpoint import decode_manifest, read_segment
+from gateway.commit.fencing import TakeoverNotConfirmed, highest_promise
+from gateway.commit.forming import StripeRowCodec
+from gateway.commit.group_store import GroupStore
+from gateway.commit.header import Applied
+from gateway.commit.keys import LogKeys
+from gateway.commit.log import Log
+from gateway.commit.recovery import Candidates, LogGap, Replay, collect, read_group
+from gateway.commit.reservations import Reservations
+from gateway.meta.kv import Index
+from gateway.model.layout import Geometry
+from storaged.base.env import Env
+from storaged.base.errors import Kind, StorageError
+from storaged.base.ids import StripeFamily, StripeId
+
+logger = logging.getLogger(__name__)
+
+CodecOf = Callable[[int], StripeRowCodec]
+"""The stripe rows' codec for a writer epoch (its nonces start with it)."""
+
+ReplayProgress = Callable[[str, int, int], None]
+"""(phase, done, total)"""
+
+
+class IndexEmpty(StorageError):
+    """The nodes hold a log, but the index is empty."""
+
+    kind = Kind.CORRUPT
+    hint = "run `hexagone rebuild`"
+
+
+class IndexNotEmpty(StorageError):
+    """A rebuild needs an empty index."""
+
+    kind = Kind.INVALID
+    hint = "move the index folder away first"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogParts:
+    """What a log is made of."""
+
+    index: Index
+    groups: GroupStore
+    keys: LogKeys
+    codec_of: CodecOf
+    geometry: Geometry
+    env: Env
+
+
+def _silent(phase: str, done: int, total: int) -> None:
+    """No progress wanted."""
+
+
+async def open_log(
+    parts: LogParts, *, takeover: bool = False, progress: ReplayProgress = _silent
+) -> Log:
+    """Win an epoch, follow the log to its end, and serve.
+
+    Args:
+        takeover: the operator confirms that a gateway that served this log elsewhere is off.
+
+    Raises:
+        TakeoverNotConfirmed, IndexEmpty, FenceNotReached, LogGap, LogUndecided, TierUnreachable.
+    """
+    applied = Applied.decode(parts.index.applied())
+    promised = await highest_promise(parts.groups.nodes, parts.keys.log)
+    ours = parts.groups.history.epochs() | {applied.epoch}
+    if promised and applied.sequence == 0 and promised not in ours:
+        raise IndexEmpty(promised=promised)
+    if promised > applied.epoch and promised not in ours and not takeover:
+        raise TakeoverNotConfirmed(promised=promised, ours=max(ours))
+    fenced, tier = await parts.groups.fence(
+        max(promised, applied.epoch) + 1, None, starting=True
+    )
+    codec = parts.codec_of(fenced.epoch)
+    start = StripeId(StripeFamily.COMMIT, applied.epoch, applied.sequence + 1)
+    candidates, failed = await collect(parts.groups.nodes, fenced.granted, start, parts.keys)
+    replay = Replay(
+        index=parts.index,
+        groups=parts.groups,
+        keys=parts.keys,
+        codec=codec,
+        random_bytes=parts.env.random_bytes,
+        progress=lambda done, total: progress("replay", done, total),
+    )
+    applied = await replay.run(applied, candidates, fenced, failed)
+    log = Log(
+        index=parts.index,
+        store=parts.groups,
+        keys=parts.keys,
+        codec=codec,
+        geometry=parts.geometry,
+        env=parts.env,
+        applied=applied,
+        epoch=fenced.epoch,
+        tier=tier,
+        reservations=Reservations(fenced.epoch),
+    )
+    await log.start((fenced.epoch, tier))
+    return log
+
+
+async def rebuild_index(
+    parts: LogParts, *, accept_loss: bool = False, progress: ReplayProgress = _silent
+) -> tuple[Applied, list[str]]:
+    """Fill an empty index from the nodes: newest checkpoint, then the log from its floor, gap-free.
+
+    Returns: how far it came, and what was given up (only with `accept_loss`).
+
+    Raises:
+        IndexNotEmpty, FenceNotReached, LogGap, LogUndecided, CheckpointCorrupt.
+    """
+    if parts.index.applied() is not None:
+        raise IndexNotEmpty()
+    promised = await highest_promise(parts.groups.nodes, parts.keys.log)
+    fenced, _ = await parts.groups.fence(promised + 1, None, starting=True)
+    candidates, failed = await collect(
+        parts.groups.nodes,
+        fenced.granted,
+        StripeId(StripeFamily.COMMIT, 0, 0),
+        parts.keys,
+        progress=lambda listed: progress("list", listed, 0),
+    )
+    applied = await _load_checkpoint(parts, candidates, progress)
+    replay = Replay(
+        index=parts.index,
+        groups=parts.groups,
+        keys=parts.keys,
+        codec=parts.codec_of(fenced.epoch),
+        random_bytes=parts.env.random_bytes,
+        accept_loss=accept_loss,
+        progress=lambda done, total: progress("replay", done, total),
+    )
+    applied = await replay.run(applied, candidates, fenced, failed)
+    return applied, replay.lost
+
+
+async def _load_checkpoint(
+    parts: LogParts, candidates: Candidates, progress: ReplayProgress
+) -> Applied:
+    """Load the newest checkpoint that can be read; the start of the log when there is none."""
+    pointers = sorted(
+        {
+            candidate.header.checkpoint
+            for epochs in candidates.values()
+            for candidate in epochs.values()
+        },
+        reverse=True,
+    )
+    empty = Applied.decode(None)
+    unreadable: list[str] = []
+    for epoch, sequence in pointers:
+        if (epoch, sequence) == (0, 0):
+            break
+        try:
+            candidate = candidates[sequence][epoch]
+            records, _ = await read_group(parts.groups.stripes, candidate, parts.keys)
+            manifest = decode_manifest(records.extra)
+            for number, segment in enumerate(manifest.segments):
+                batches = await read_segment(parts.groups.stripes, parts.keys, segment)
+                await parts.index.apply(batches, empty.encode())
+                progress("load", number + 1, len(manifest.segments))
+        except (KeyError, StorageError) as error:
+            logger.warning("checkpoint %d/%d is not readable: %s", epoch, sequence, error)
+            unreadable.append(f"{epoch}/{sequence}")
+            continue
+        await parts.index.apply((), manifest.floor.encode())
+        return manifest.floor
+    if min(candidates, default=1) > 1:
+        raise LogGap(missing=1, later=min(candidates), checkpoints=",".join(unreadable))
+    return empty
