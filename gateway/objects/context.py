@@ -5,12 +5,49 @@ Not for deciding anything. `Services` is made once by the composition root, a `C
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.commit.change import Change, Committed
+from gateway.commit.reservations import Reservations
+from gateway.meta.kv import MetaStore
+from gateway.meta.sealing import NonceSource, RecordKeys
+from gateway.model.layout import Geometry, StripeRow, Tier
+from gateway.model.names import TenantId
+from gateway.objects.contention import RowQueues
+from gateway.objects.open_reads import OpenReads
+from storaged.base.env import Env
+from storaged.base.ids import StripeId
 
 if TYPE_CHECKING:
+    from gateway.data.buffers import BufferPool
+    from gateway.data.stripes import StripeStore
+    from gateway.objects.bucket_keys import BucketKeys
     from gateway.objects.credentials import Credentials
-    from storaged.base.env import Env
+    from gateway.objects.damage import DamageQueue
+    from gateway.objects.target import BucketCache
+
+
+class CommitLog(MetaStore, Protocol):
+    """What use cases need of `gateway.commit.log.Log`."""
+
+    @property
+    def reservations(self) -> Reservations:
+        """Stripe ids of this writer epoch."""
+        ...
+
+    @property
+    def tier(self) -> Tier:
+        """What a data stripe must reach."""
+        ...
+
+    async def commit_change(self, change: Change) -> Committed:
+        """See `Log.commit_change`."""
+        ...
+
+    def stripe_row(self, stripe: StripeId) -> StripeRow | None:
+        """The applied row of a stripe; None when the index does not know it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,27 +55,44 @@ class Principal:
     """An authenticated caller.
 
     Args:
-        tenant: 16-byte id of the tenant the caller belongs to.
+        tenant: the tenant the caller belongs to.
         owner_id: what S3 answers as Owner/ID.
     """
 
-    tenant: bytes
+    tenant: TenantId
     access_key_id: str
     owner_id: str
 
 
 @dataclass(slots=True, kw_only=True)
 class Services:
-    """Everything that lives as long as the process; fields are documented where they are made.
+    """Everything that lives as long as the process.
 
-    `region` is what the endpoint signs for and what a bucket without a location constraint is in;
-    `locations` are the location constraints CreateBucket accepts beside "".
+    Args:
+        records: keys of row values; its bucket ciphers come from `bucket_keys`.
+        region: what the endpoint signs for, and where a bucket without a location constraint is.
+        locations: location constraints that CreateBucket accepts beside "".
+        queues: writers that have collided.
+        reads: reads under way, for the free job.
+        damage: shards that reads have found broken, for the repair job.
     """
 
     env: Env
+    log: CommitLog
+    stripes: StripeStore
+    pool: BufferPool
+    geometry: Geometry
+    cluster_id: bytes
+    records: RecordKeys
+    nonces: NonceSource
+    bucket_keys: BucketKeys
+    buckets: BucketCache
     credentials: Credentials
+    damage: DamageQueue
     region: str
     locations: frozenset[str]
+    queues: RowQueues = field(default_factory=RowQueues)
+    reads: OpenReads = field(default_factory=OpenReads)
 
 
 @dataclass(slots=True)
@@ -47,7 +101,7 @@ class Context:
 
     Args:
         principal: None for an anonymous request.
-        request_id: 16 random bytes; also what a commit is repeated by.
+        request_id: 16 random bytes, for logs and answers.
         deadline_s: monotonic time after which work for the request is pointless.
     """
 

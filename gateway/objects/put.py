@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from gateway.commit.change import Change
+from gateway.limits import PART_BYTES_MAX
+from gateway.meta.records import StoredVersion
+from gateway.model.errors import EntityTooLarge
+from gateway.model.version import Version
 from gateway.objects.body import Body
 from gateway.objects.context import Context
-from gateway.objects.values import ObjectHead, PutOptions
+from gateway.objects.judge import judge_write
+from gateway.objects.new_object import Content, NewObject, check_metadata, new_object, new_version
+from gateway.objects.publish import decide_and_commit, release_ids, replacing, same_bucket
+from gateway.objects.store import SealedPart, store_part
+from gateway.objects.target import Target, open_target, read_current
+from gateway.objects.values import (
+    UNCONDITIONAL_WRITE,
+    Metadata,
+    ObjectHead,
+    PutOptions,
+    WriteConditions,
+)
+from gateway.objects.views import head_of
+from storaged.base.errors import StorageError
 
 
 async def put_object(
@@ -13,9 +31,54 @@ async def put_object(
     """Store a body under a key.
 
     Raises:
-        AccessDenied, NoSuchBucket, InvalidBucketName, KeyTooLong, EntityTooLarge, MetadataTooLarge.
+        AccessDenied, NoSuchBucket, KeyTooLong, EntityTooLarge, MetadataTooLarge, InvalidStorageClass.
         PreconditionFailed, NoSuchKey (If-Match and nothing there), ConditionalRequestConflict.
         whatever the body raises, and the error of an expected digest that does not match: nothing
-            is stored.
+        is stored.
     """
-    raise NotImplementedError
+    target = open_target(ctx, bucket, key)
+    check_put(ctx, target, key, body, options)
+    new = new_object(ctx.services, target)
+    part = await store_part(ctx.services, new.name, body, options.checksum_algorithm)
+    return await publish_object(ctx, bucket, key, new, part, options.metadata, options.conditions)
+
+
+def check_put(ctx: Context, target: Target, key: str, body: Body, options: PutOptions) -> None:
+    """What can be refused before the body is read."""
+    if body.length > PART_BYTES_MAX:
+        raise EntityTooLarge(proposed_size_bytes=body.length, max_size_allowed_bytes=PART_BYTES_MAX)
+    check_metadata(options.metadata)
+    if options.conditions is not UNCONDITIONAL_WRITE:
+        _, current = read_current(ctx, target.opened.bucket.name, key)
+        judge_write(options.conditions, current)
+
+
+async def publish_object(
+    ctx: Context,
+    bucket: str,
+    key: str,
+    new: NewObject,
+    part: SealedPart,
+    metadata: Metadata,
+    conditions: WriteConditions,
+) -> ObjectHead:
+    """Make a sealed body the current version of a key, if the conditions hold at that instant."""
+    services = ctx.services
+    content = Content(part.seal.plain_bytes, part.etag, part.checksum, part.seal)
+    now_ms = services.env.now_ms()
+    decided: list[Version] = []
+
+    def decide(target: Target, current: StoredVersion | None) -> Change:
+        same_bucket(target, new.bucket)
+        judge_write(conditions, current)
+        version = new_version(new, content, metadata, current, now_ms)
+        decided[:] = [version]
+        return replacing(services, target, current, version, part)
+
+    try:
+        target = await decide_and_commit(ctx, bucket, key, decide)
+    except StorageError as error:
+        release_ids(services, part, error)
+        raise
+    release_ids(services, part, None)
+    return head_of(target.key, decided[0])

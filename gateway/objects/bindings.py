@@ -1,0 +1,31 @@
+"""What keys and ciphertext of an object are bound to. Pure.
+
+The wrapped DEK is bound to the object key, so a row moved to another name does not open; the body
+is not, so that a rename would move no shard.
+
+Source: docs/data-layout.md, "Contexts".
+"""
+
+from __future__ import annotations
+
+from gateway.model.encoding import enc
+from gateway.model.names import BucketId, ObjectKey, ObjectUuid, TenantId
+
+WHOLE_OBJECT = 1  # part number of an object that was put whole
+
+
+def dek_context(
+    cluster_id: bytes,
+    tenant: TenantId,
+    bucket: BucketId,
+    key_epoch: int,
+    key: ObjectKey,
+    uuid: ObjectUuid,
+) -> bytes:
+    """What a wrapped DEK is bound to."""
+    return enc("dek", cluster_id, tenant, bucket, key_epoch, key, uuid)
+
+
+def body_context(cluster_id: bytes, tenant: TenantId, uuid: ObjectUuid, part_number: int) -> bytes:
+    """What the frames of one part are bound to."""
+    return enc("body", cluster_id, tenant, uuid, part_number)

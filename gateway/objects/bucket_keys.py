@@ -1,0 +1,63 @@
+"""Bucket keys in the clear, for a while: what wraps DEKs and opens the tenant part of rows.
+
+Not for making or storing keys: the rows are `gateway.meta.buckets`', unwrapping the provider's.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.data.envelope import KeyProvider
+from gateway.meta import buckets as bucket_rows
+from gateway.meta.kv import MetaStore
+from gateway.meta.sealing import RecordKeys, record_cipher
+from gateway.model.names import BucketId
+from storaged.base.env import Env
+
+KEYS_MAX = 4096
+KEY_TTL_S = 300.0
+
+
+class BucketKeys:
+    """Unwrapped bucket keys by (bucket, epoch), at most KEYS_MAX for at most KEY_TTL_S each."""
+
+    def __init__(
+        self, store: MetaStore, provider: KeyProvider, cluster_key: bytes, env: Env
+    ) -> None:
+        self._store = store
+        self._provider = provider
+        self._env = env
+        self._held: OrderedDict[tuple[bytes, int], tuple[float, bytes]] = OrderedDict()
+        self.records = RecordKeys(cluster_key, self.cipher)
+
+    def key(self, bucket: BucketId, epoch: int) -> bytes:
+        """The 32-byte key of a bucket's epoch.
+
+        Raises: RowCorrupt (no such row), and what the provider raises for a key it may not open.
+        """
+        now_s = self._env.monotonic_s()
+        held = self._held.get((bucket, epoch))
+        if held is not None and held[0] > now_s:
+            return held[1]
+        stored = bucket_rows.read_bucket_key(self._store, self.records, bucket, epoch)
+        key = self._provider.unwrap_bucket_key(stored.tenant, bucket, epoch, stored.wrapped)
+        self._held[bucket, epoch] = (now_s + KEY_TTL_S, key)
+        self._held.move_to_end((bucket, epoch))
+        if len(self._held) > KEYS_MAX:
+            self._held.popitem(last=False)
+        return key
+
+    def cipher(self, bucket: BucketId, epoch: int) -> AESGCM:
+        """Cipher of the tenant part of the bucket's rows; `RecordKeys` keeps it."""
+        return record_cipher(self.key(bucket, epoch))
+
+    def forget(self, bucket: BucketId) -> None:
+        """Drop all keys of a bucket."""
+        for held in [held for held in self._held if held[0] == bucket]:
+            del self._held[held]
+        self.records.forget(bucket)
+
+    def __repr__(self) -> str:
+        return f"BucketKeys({len(self._held)} held)"

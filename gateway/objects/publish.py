@@ -1,0 +1,130 @@
+"""Read, decide, commit; again when somebody was faster. The one way a current version changes.
+
+Every overwrite and delete checks the revision it has read, also when the client set no condition:
+the batch counts down the stripes of the version it replaces, and two batches that replaced the
+same version would count them down twice. The other choice, a hook by which the committer releases
+whatever it finds, would save the retry under contention, but would bring the codec of versions
+and scans of part rows into the committer; colliding writers queue up here instead, so each waits
+for those before it and no body is sent twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.commit.change import Change, Draft, StripeChange
+from gateway.meta.kv import Batch, BatchConflict, Check, Exists, Write
+from gateway.meta.records import StoredVersion, seal_version
+from gateway.model.errors import ConditionalRequestConflict, NoSuchBucket
+from gateway.model.names import BucketId
+from gateway.model.version import Version
+from gateway.objects.context import Context, Services
+from gateway.objects.parting import NOTHING, Parting, part_from_version
+from gateway.objects.store import SealedPart
+from gateway.objects.target import Target, open_target, read_current
+from storaged.base.errors import Kind, StorageError
+
+TRIES_MAX = 16  # after queueing up; others can be faster only from another process
+
+Decide = Callable[[Target, StoredVersion | None], Change | None]
+
+
+async def decide_and_commit(ctx: Context, bucket: str, key: str, decide: Decide) -> Target:
+    """Commit what `decide` says over the current version.
+
+    Args:
+        decide: called with what is there, once per try, without awaits until the commit; None = there
+            is nothing to do. What it raises is raised.
+
+    Raises:
+        AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument: from looking.
+        ConditionalRequestConflict: others were faster TRIES_MAX times.
+        OutcomeUnknown, LogUnavailable, LogBusy: from the log.
+    """
+    queues = ctx.services.queues
+    row_key = open_target(ctx, bucket, key).row_key
+    if not queues.is_contended(row_key):
+        target = await _attempt(ctx, bucket, key, decide)
+        if target is not None:
+            return target
+    async with queues.turn(row_key):
+        for _ in range(TRIES_MAX):
+            target = await _attempt(ctx, bucket, key, decide)
+            if target is not None:
+                return target
+    raise ConditionalRequestConflict(key=key)
+
+
+async def _attempt(ctx: Context, bucket: str, key: str, decide: Decide) -> Target | None:
+    target, current = read_current(ctx, bucket, key)
+    change = decide(target, current)
+    if change is None:
+        return target
+    try:
+        await ctx.services.log.commit_change(change)
+    except BatchConflict:
+        ctx.services.buckets.forget(bucket)
+        return None
+    return target
+
+
+def checks_of(target: Target, current: StoredVersion | None) -> tuple[Exists | Check, ...]:
+    """The bucket is open, and the current version is what was read."""
+    return (
+        Exists(target.opened.row_key),
+        Check(target.row_key, None if current is None else current.revision),
+    )
+
+
+def same_bucket(target: Target, bucket: BucketId) -> None:
+    """Raises NoSuchBucket when the name has gone to another bucket since the body was sealed."""
+    if target.bucket_id != bucket:
+        raise NoSuchBucket(bucket=target.opened.bucket.name)
+
+
+def replacing(
+    services: Services,
+    target: Target,
+    current: StoredVersion | None,
+    version: Version,
+    part: SealedPart | None,
+    also: Parting = NOTHING,
+) -> Change:
+    """The change that makes `version` the current one, in place of `current`.
+
+    Args:
+        part: the bytes of the version; None for a multipart object, whose parts have rows already.
+        also: what else happens at the same instant.
+    """
+    gone = NOTHING if current is None else part_from_version(services, target.bucket_id, current)
+    writes = gone.writes + also.writes
+    stripes: tuple[StripeChange, ...] = gone.stripes + also.stripes
+    bodies: tuple[bytes, ...] = ()
+    drafts: tuple[Draft, ...] = ()
+    records, nonces, row_key = services.records, services.nonces, target.row_key
+    if part is not None and part.body is not None:
+        bodies = (part.body,)
+        drafts = (
+            Draft(row_key, 0, lambda at: seal_version(records, nonces, row_key, version, at)),
+        )
+    else:
+        layout = None if part is None else part.layout
+        value = seal_version(records, nonces, row_key, version, layout)
+        writes = (*writes, Write(row_key, value))
+        if part is not None:
+            stripes = part.creates + stripes
+    batch = Batch(
+        partition=target.bucket_id,
+        request_id=services.env.random_bytes(16),
+        checks=checks_of(target, current),
+        writes=writes,
+    )
+    return Change(batch=batch, bodies=bodies, drafts=drafts, stripes=stripes)
+
+
+def release_ids(services: Services, part: SealedPart, error: StorageError | None) -> None:
+    """Let the sweep judge the part's stripes again, unless its batch may still be committed."""
+    if part.reserved is None:
+        return
+    if error is None or error.kind is not Kind.UNKNOWN_OUTCOME:
+        services.log.reservations.release(part.reserved)

@@ -1,0 +1,138 @@
+"""Storing the bytes of one part: small ones are sealed in memory, large ones streamed to stripes.
+
+Not for rows: what this returns is named by nobody until a batch does. A stored part that never
+gets a name is garbage of this writer epoch, and the sweep takes it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Collection
+from hashlib import md5
+from typing import NamedTuple
+
+from gateway.commit.change import StripeChange
+from gateway.data.cipher import SALT_BYTES, PartKeys, seal_frames_into
+from gateway.data.geometry import sealed_bytes
+from gateway.limits import SMALL_BODY_BYTES_MAX
+from gateway.model.checksums import MD5, digest_of
+from gateway.model.errors import IncompleteBody
+from gateway.model.layout import Striped
+from gateway.model.names import ObjectUuid, TenantId
+from gateway.model.version import Checksum, PartSeal
+from gateway.objects.bindings import body_context
+from gateway.objects.body import Body, Buffer
+from gateway.objects.context import Services
+from storaged.base.ids import StripeId
+
+FULL_OBJECT = "FULL_OBJECT"
+
+
+class PartName(NamedTuple):
+    """Whose bytes they are: what the frames are bound to, and the key that seals them."""
+
+    tenant: TenantId
+    uuid: ObjectUuid
+    number: int
+    dek: bytes
+
+
+class SealedPart(NamedTuple):
+    """Bytes that are sealed and, if striped, durable.
+
+    Args:
+        body: sealed bytes that ride in the commit stripe; None when the part is striped.
+        layout: where a striped part is.
+        creates: the rows of its stripes, for the batch that names the part.
+        reserved: the ids to release once the batch has its outcome.
+    """
+
+    seal: PartSeal
+    etag: str
+    checksum: Checksum | None
+    body: bytes | None
+    layout: Striped | None
+    creates: tuple[StripeChange, ...]
+    reserved: StripeId | None
+
+
+async def store_part(
+    services: Services, name: PartName, body: Body, checksum_algorithm: str | None
+) -> SealedPart:
+    """Read a body to its end, seal it, and compare the digests its sender stated.
+
+    Raises:
+        IncompleteBody: the body has another length than it said.
+        TierNotReached, NodeUnavailable, …: large bodies, from the nodes.
+        whatever the body raises, and the errors of its expected digests.
+    """
+    algorithms = set(body.digests)
+    if checksum_algorithm is not None:
+        algorithms.add(checksum_algorithm)
+    if body.length <= SMALL_BODY_BYTES_MAX:
+        return await _seal_small(services, name, body, algorithms, checksum_algorithm)
+    return await _stream_large(services, name, body, algorithms, checksum_algorithm)
+
+
+async def _seal_small(
+    services: Services,
+    name: PartName,
+    body: Body,
+    algorithms: Collection[str],
+    checksum_algorithm: str | None,
+) -> SealedPart:
+    content = await read_whole(body)
+    digests = {MD5: md5(content, usedforsecurity=False).digest()}
+    for algorithm in algorithms:
+        if algorithm != MD5:
+            digests[algorithm] = digest_of(algorithm, content)
+    compare(body, digests)
+    salt = services.env.random_bytes(SALT_BYTES)
+    keys = part_keys(services, name, salt)
+    length = body.length
+    sealed = bytearray(sealed_bytes(length))
+    seal_frames_into(keys, 0, memoryview(content), True, memoryview(sealed))
+    return SealedPart(
+        PartSeal(plain_bytes=length, salt=salt, commitment=keys.commitment),
+        digests[MD5].hex(),
+        kept_checksum(checksum_algorithm, digests),
+        bytes(sealed),
+        None,
+        (),
+        None,
+    )
+
+
+def part_keys(services: Services, name: PartName, salt: bytes) -> PartKeys:
+    """Keys of one attempt at a part."""
+    context = body_context(services.cluster_id, name.tenant, name.uuid, name.number)
+    return PartKeys.derive(name.dek, salt, context)
+
+
+async def read_whole(body: Body) -> Buffer:
+    """A small body in one buffer. Raises IncompleteBody, and whatever the body raises."""
+    pieces: list[Buffer] = []
+    held = 0
+    while piece := await body.read():
+        pieces.append(piece)
+        held += len(piece)
+        if held > body.length:
+            break
+    if held != body.length:
+        raise IncompleteBody(expected=body.length, received=held)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def compare(body: Body, digests: dict[str, bytes]) -> None:
+    """Raise the error of the first expected digest that is not the content's."""
+    for algorithm, digest, error in body.expected():
+        if digests[algorithm] != digest:
+            raise error()
+
+
+def kept_checksum(algorithm: str | None, digests: dict[str, bytes]) -> Checksum | None:
+    """The checksum that is kept with the part."""
+    if algorithm is None:
+        return None
+    value = b64encode(digests[algorithm]).decode("ascii")
+    return Checksum(algorithm=algorithm, type=FULL_OBJECT, value=value)

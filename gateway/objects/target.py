@@ -1,0 +1,137 @@
+"""The bucket and key a request is about: authorised, and read at one instant.
+
+Not for policies: in this access model a bucket's owner may do everything and nobody else anything.
+Authorisation comes before any look at the object, so a caller without rights learns nothing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from gateway.meta import buckets as bucket_rows
+from gateway.meta import keyspace
+from gateway.meta.kv import MetaStore
+from gateway.meta.records import RecordKeys, StoredVersion, open_version
+from gateway.model.bucket import Bucket
+from gateway.model.errors import AccessDenied, InvalidBucketName, NoSuchBucket, OperationAborted
+from gateway.model.names import BucketId, ObjectKey, bucket_name, object_key
+from gateway.objects.context import Context, Principal
+
+BUCKETS_MAX = 4096  # cached, about 1 KiB each
+LOOKS_MAX = 4  # a bucket row that changes between reads this often is somebody's storm
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBucket:
+    """A bucket as its open row says; `value` is that row, to compare with what is there later."""
+
+    bucket: Bucket
+    row_key: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An object name in an open bucket; `row_key` is that of its current version."""
+
+    opened: OpenBucket
+    key: ObjectKey
+    row_key: bytes
+
+    @property
+    def bucket_id(self) -> BucketId:
+        return self.opened.bucket.bucket_id
+
+
+class BucketCache:
+    """Open rows by name.
+
+    A cached row is used only together with a read that shows it unchanged, or in a batch that
+    checks that it exists, so an old one costs a second look and nothing else.
+    """
+
+    def __init__(self, store: MetaStore, records: RecordKeys) -> None:
+        self._store = store
+        self._records = records
+        self._held: OrderedDict[str, OpenBucket] = OrderedDict()
+
+    def find(self, name: str) -> OpenBucket | None:
+        """The bucket of a name; None when there is none."""
+        held = self._held.get(name)
+        if held is not None:
+            return held
+        try:
+            checked = bucket_name(name)
+        except InvalidBucketName:
+            return None  # no bucket can have that name
+        stored = bucket_rows.find_bucket(self._store, self._records, checked)
+        if stored is None:
+            return None
+        held = OpenBucket(stored.bucket, keyspace.bucket_row(stored.bucket.bucket_id), stored.value)
+        self._held[name] = held
+        if len(self._held) > BUCKETS_MAX:
+            self._held.popitem(last=False)
+        return held
+
+    def forget(self, name: str) -> None:
+        """Look again next time."""
+        self._held.pop(name, None)
+
+
+def authenticated(ctx: Context) -> Principal:
+    """The caller. Raises AccessDenied for an anonymous one."""
+    if ctx.principal is None:
+        raise AccessDenied()
+    return ctx.principal
+
+
+def open_bucket(ctx: Context, name: str) -> OpenBucket:
+    """The bucket of a name, if the caller may use it; perhaps as it was a moment ago.
+
+    Raises: AccessDenied, NoSuchBucket.
+    """
+    principal = authenticated(ctx)
+    opened = ctx.services.buckets.find(name)
+    if opened is None:
+        raise NoSuchBucket(bucket=name)
+    if opened.bucket.tenant != principal.tenant:
+        raise AccessDenied()
+    return opened
+
+
+def current_bucket(ctx: Context, name: str) -> OpenBucket:
+    """The bucket of a name as it is. Raises: AccessDenied, NoSuchBucket."""
+    services = ctx.services
+    for _ in range(LOOKS_MAX):
+        opened = open_bucket(ctx, name)
+        if services.log.read((opened.row_key,))[0] == opened.value:
+            return opened
+        services.buckets.forget(name)
+    raise OperationAborted(bucket=name)
+
+
+def open_target(ctx: Context, bucket: str, key: str) -> Target:
+    """An object name the caller may use. Raises: AccessDenied, NoSuchBucket, KeyTooLong,
+    InvalidArgument.
+    """
+    opened = open_bucket(ctx, bucket)
+    checked = object_key(key.encode("utf-8", "surrogatepass"))
+    return Target(opened, checked, keyspace.current_row(opened.bucket.bucket_id, checked))
+
+
+def read_current(ctx: Context, bucket: str, key: str) -> tuple[Target, StoredVersion | None]:
+    """An object name and its current version, at one instant at which the bucket was open.
+
+    Raises: AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument.
+    """
+    services = ctx.services
+    for _ in range(LOOKS_MAX):
+        target = open_target(ctx, bucket, key)
+        held, value = services.log.read((target.opened.row_key, target.row_key))
+        if held == target.opened.value:
+            if value is None:
+                return target, None
+            return target, open_version(services.records, target.row_key, value)
+        services.buckets.forget(bucket)
+    raise OperationAborted(bucket=bucket)

@@ -1,0 +1,49 @@
+"""What a client is told of versions, parts and uploads. Pure."""
+
+from __future__ import annotations
+
+from gateway.model.names import NULL_VERSION, ObjectKey, upload_id_text, version_id_text
+from gateway.model.version import Part, Upload, Version
+from gateway.objects.values import Metadata, ObjectHead, PartHead, UploadHead
+
+
+def head_of(key: ObjectKey, version: Version) -> ObjectHead:
+    """A version as get, head and put answer it."""
+    version_id = version.version_id
+    return ObjectHead(
+        key=key.decode("utf-8"),
+        version_id=None if version_id == NULL_VERSION else version_id_text(version_id),
+        etag=version.etag,
+        length=version.content_bytes,
+        modified_at_ms=version.created_at_ms,
+        metadata=Metadata(
+            headers=version.headers,
+            user=version.user_metadata,
+            storage_class=version.storage_class,
+        ),
+        checksum=version.checksum,
+        part_count=version.part_count if version.part_runs else 0,
+    )
+
+
+def part_head_of(part: Part) -> PartHead:
+    """A part as upload and ListParts answer it."""
+    return PartHead(
+        part_number=part.number,
+        etag=part.etag,
+        length=part.plain_bytes,
+        modified_at_ms=part.created_at_ms,
+        checksum=part.checksum,
+    )
+
+
+def upload_head_of(upload: Upload) -> UploadHead:
+    """An upload as create and ListMultipartUploads answer it."""
+    return UploadHead(
+        key=upload.key.decode("utf-8"),
+        upload_id=upload_id_text(upload.upload_id),
+        created_at_ms=upload.created_at_ms,
+        storage_class=upload.storage_class,
+        checksum_algorithm=upload.checksum_algorithm or None,
+        checksum_composite=upload.checksum_type == "COMPOSITE",
+    )
