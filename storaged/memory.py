@@ -1,4 +1,4 @@
-"""`MemoryNode`: the Node port over a dictionary. The reference model that other nodes are compared with.
+"""`MemoryNode`: the Node port over a dictionary, the reference model for other nodes.
 
 Not for data anyone wants to keep: it is durable as long as the process lives.
 """
@@ -36,6 +36,7 @@ from storaged.node import (
     ShardRetained,
     ShardTooLarge,
 )
+from storaged.promises import promise
 
 _HEADER_BYTES = 256  # what a node adds to each shard before it rounds up to blocks
 
@@ -57,7 +58,7 @@ class MemoryNode:
 
     Args:
         capacity_bytes: puts beyond it raise `DriveFull`.
-        now_ms: the clock that retain-until dates are compared with; by default it stands still at 0.
+        now_ms: the clock for retain-until dates; by default it stands still at 0.
     """
 
     def __init__(
@@ -190,13 +191,10 @@ class MemoryNode:
     async def fence(self, log: LogId, epoch: int, instance: bytes) -> Promise:
         """Promise an epoch of a log to one instance; see the port."""
         self._check_open()
-        promised, holder = self._promises.get(log, (0, b""))
-        if epoch == 0:
-            return Promise(epoch=promised, granted=False)
-        if epoch > promised:
+        answer, changes = promise(self._promises, log=log, epoch=epoch, instance=instance)
+        if changes:
             self._promises[log] = (epoch, bytes(instance))
-            return Promise(epoch=epoch, granted=True)
-        return Promise(epoch=promised, granted=(epoch, instance) == (promised, holder))
+        return answer
 
     async def close(self) -> None:
         """Refuse every later call. Idempotent."""

@@ -1,0 +1,165 @@
+"""What a drive's store does besides answering: flush index rows, punch holes, unlink dead volumes.
+
+Not for scrubbing (`storaged.scrub`). A record is punched only when its death is in the tables, and
+a delete record becomes garbage only when all it killed was punched and synced: whatever is lost, a
+scan brings no deleted shard back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from functools import partial
+
+from storaged.base.env import Env
+from storaged.files import Files
+from storaged.index_tables import IndexUnreadable
+from storaged.lanes import Lane
+from storaged.recovery import Recovered
+from storaged.volume_index import FLUSH_ROWS, PENDING_ROWS_MAX, Garbage, VolumeIndex
+from storaged.volumes import Volume, release_ballast, restore_ballast
+
+FLUSH_AFTER_S = 1.0  # changed rows wait at most so long: bounds the scan after a crash
+FLUSH_RETRY_S = 5.0
+PUNCH_RECORDS_MAX = 256  # records punched in one turn: a few milliseconds of the lane
+
+
+class Upkeep:
+    """Background work of one store; its state belongs to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        files: Files,
+        lane: Lane,
+        index: VolumeIndex,
+        recovered: Recovered,
+        env: Env,
+        reserve_bytes: int,
+    ) -> None:
+        self._files = files
+        self._lane = lane
+        self._index = index
+        self._volumes = recovered.volumes
+        self._drive = recovered.drive
+        self._env = env
+        self._reserve_bytes = reserve_bytes
+        self._timer: asyncio.Task[None] | None = None
+        self._flush: asyncio.Task[None] | None = None
+        self._closing = False
+        self.problem = ""  # why the last flush failed, for people
+        self.place = recovered.place  # the end of the log; the writer's, once it runs
+        self.nudge = _nothing
+
+    # -- flush
+
+    def pace(self) -> Awaitable[None] | None:
+        """Start flushes after a change; what to wait for when memory is full, else None."""
+        rows = self._index.pending_rows
+        if rows >= FLUSH_ROWS and self._flush is None and not self.problem:
+            self._flush = asyncio.create_task(self._flush_once())
+        elif rows and self._timer is None and not self._closing:
+            self._timer = asyncio.create_task(self._flush_later())
+        return self._flush if rows >= PENDING_ROWS_MAX else None
+
+    async def _flush_later(self) -> None:
+        await self._env.sleep(FLUSH_RETRY_S if self.problem else FLUSH_AFTER_S)
+        self._timer = None
+        if self._flush is None:
+            self._flush = asyncio.create_task(self._flush_once())
+
+    async def _flush_once(self) -> None:
+        index = self._index
+        if not index.pending_rows or index.flushing:
+            self._flush = None
+            return
+        index.freeze(self._drive, self.place())
+        written = False
+        try:
+            await self._env.offload(index.write_batch)
+            written = True
+            self.problem = ""
+        except IndexUnreadable as error:
+            # Nothing is lost: the volumes have everything. No space is the likely reason, and what
+            # gives space back (punching) needs this flush.
+            self.problem = str(error)
+            await self._lane.run(partial(release_ballast, self._files))
+        finally:
+            index.thaw(written=written)
+            self._flush = None
+        self.nudge()
+        self.pace()
+
+    async def close(self) -> None:
+        """Flush what is left. Call it after the writer has ended."""
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._flush is not None:
+            await self._flush
+        await self._flush_once()
+
+    # -- holes
+
+    async def step(self) -> bool:
+        """Punch some dead records; True when there may be more to do at once."""
+        if not self._index.garbage_waiting:
+            return False
+        batch = self._index.flushed_garbage(limit=PUNCH_RECORDS_MAX)
+        if batch:
+            await self._lane.run(partial(self._punch, batch))
+            for garbage in batch:
+                self._index.freed(garbage)
+        await self._unlink_dead()
+        self.pace()
+        return len(batch) == PUNCH_RECORDS_MAX
+
+    def _punch(self, batch: list[Garbage]) -> None:
+        touched: dict[int, Volume] = {}
+        for number, start, end in _extents(batch):
+            volume = self._volumes.get(number)
+            if volume is not None:
+                volume.file.punch(start, end - start)
+                touched[number] = volume
+        for volume in touched.values():
+            volume.file.sync()
+        restore_ballast(self._files, reserve_bytes=self._reserve_bytes)
+
+    async def _unlink_dead(self) -> None:
+        newest = max(self._volumes, default=0)
+        dead = []
+        for number, volume in list(self._volumes.items()):
+            if number == newest or self._index.volume_bytes.get(number, 0):
+                continue
+            if number in self._index.volume_bytes:
+                self._index.forget_volume(number)
+            elif self._index.is_forgotten(number):
+                del self._volumes[number]
+                dead.append(volume)
+        if dead:
+            await self._lane.run(partial(self._unlink, dead))
+            for volume in dead:
+                volume.unlinked = True
+                volume.close_if_unused()
+
+    def _unlink(self, volumes: list[Volume]) -> None:
+        for volume in volumes:
+            self._files.unlink(volume.name)
+        self._files.sync_directory()
+
+
+def _extents(batch: list[Garbage]) -> list[tuple[int, int, int]]:
+    """Neighbouring records as one (volume number, start, end)."""
+    extents: list[tuple[int, int, int]] = []
+    for garbage in batch:
+        end = garbage.offset + garbage.length
+        if extents and extents[-1][0] == garbage.volume_number and extents[-1][2] == garbage.offset:
+            extents[-1] = (garbage.volume_number, extents[-1][1], end)
+        else:
+            extents.append((garbage.volume_number, garbage.offset, end))
+    return extents
+
+
+def _nothing() -> None:
+    return None
