@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from storaged.base.errors import DeadlineExceeded, ProtocolError, StorageError
 from storaged.base.limits import DEAD_AFTER_S, PING_AFTER_S
@@ -47,8 +48,7 @@ class Link(asyncio.BufferedProtocol):
     # The transport's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         try:
             self._check_peer(transport)
         except StorageError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from typing import cast
 
 from storaged import verbs
 from storaged.answers import answer_bytes_max, answer_request
@@ -66,7 +67,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._peer = "?"
         self._running: dict[int, _Running] = {}
-        self._queue: deque[Requested] = deque()  # they wait for room for their answers
+        # Requests that wait for room for their answers, with the bytes that those may have.
+        self._queue: deque[tuple[Requested, int]] = deque()
         self._reserved_bytes = 0
         self._paused = False
         self._flush_scheduled = False
@@ -78,8 +80,7 @@ class _Connection(asyncio.BufferedProtocol):
     # The transport's calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         try:
             self._peer = self._server.admit(self, transport)
         except StorageError as error:
@@ -99,7 +100,7 @@ class _Connection(asyncio.BufferedProtocol):
             for event in self._session.received(nbytes):
                 match event:
                     case Requested():
-                        self._queue.append(event)
+                        self._arrive(event)
                     case RequestCancelled():
                         self._cancel(event.request, Cancelled())
                     case PeerReady():
@@ -150,11 +151,18 @@ class _Connection(asyncio.BufferedProtocol):
 
     # Requests
 
+    def _arrive(self, request: Requested) -> None:
+        """Start a request, or let it wait. One whose answer is small waits for nobody."""
+        reserved = answer_bytes_max(request.fields)
+        if reserved:
+            self._queue.append((request, reserved))
+        else:
+            self._start(request, 0)
+
     def _start_queued(self) -> None:
         """Start what there is room for, in order."""
         while self._queue and not self._closed:
-            request = self._queue[0]
-            reserved = answer_bytes_max(request.fields)
+            request, reserved = self._queue[0]
             held = self._reserved_bytes + self._session.pending_bytes
             if held and held + reserved > WIRE_ANSWER_BYTES_MAX:
                 return
@@ -184,10 +192,11 @@ class _Connection(asyncio.BufferedProtocol):
         running = self._running.get(request)
         if running is not None:
             running.reason = running.reason or reason
-            running.task.cancel()
+            # Behind the task's first step: one that is cancelled before it would answer nothing.
+            self._loop.call_soon(running.task.cancel)
             return
         for waiting in self._queue:
-            if waiting.request == request:
+            if waiting[0].request == request:
                 self._queue.remove(waiting)
                 self._session.respond(request, verbs.encode_failure(reason))
                 return
@@ -310,6 +319,18 @@ class NodeServer:
         """True while requests are taken."""
         return self._server is not None and not self._draining
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the node listens. Only after `start`."""
+        assert self._server is not None
+        address = self._server.sockets[0].getsockname()
+        return address[0], address[1]
+
+    @property
+    def connection_count(self) -> int:
+        """Gateways connected."""
+        return len(self._connections)
+
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; port 0 takes a free one. Returns the address. Raises OSError, ConfigError."""
         if self._ssl_context is None:
@@ -322,8 +343,7 @@ class NodeServer:
             ssl_handshake_timeout=HANDSHAKE_S if self._ssl_context else None,
             backlog=CONNECTIONS_MAX,
         )
-        address = self._server.sockets[0].getsockname()
-        return address[0], address[1]
+        return self.address
 
     async def drain(self, timeout_s: float = DRAIN_S) -> None:
         """Stop accepting, finish what is under way (for `timeout_s` at most), close. Idempotent."""
@@ -345,6 +365,10 @@ class NodeServer:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+        self.drop_connections()
+
+    def drop_connections(self) -> None:
+        """Cut every connection; clients may come back."""
         for connection in list(self._connections):
             connection.abort()
 

@@ -29,7 +29,7 @@ from storaged.base.limits import (
     WIRE_DETAIL_BYTES_MAX,
 )
 from storaged.node import Fence, NodeIdentity, NodeStatus, Promise, ShardInfo, ShardPage
-from storaged.wire import OK, Verb, decode_error, encode_error, take_text
+from storaged.wire import OK, Verb, cut_text, decode_error, encode_error, take_text
 
 INSTANCE_BYTES = 16
 INT64_MAX = (1 << 63) - 1
@@ -345,12 +345,11 @@ def encode_node_status(status: NodeStatus) -> tuple[bytes, bytes]:
         status.scrubbed_at_ms,
         status.scrub_progress,
     )
-    detail = status.detail.encode(errors="replace")[:WIRE_DETAIL_BYTES_MAX]
     texts = (
         status.identity.node.encode(),
         status.identity.datacenter.encode(),
         status.identity.country.encode(),
-        detail.decode(errors="ignore").encode(),
+        cut_text(status.detail, WIRE_DETAIL_BYTES_MAX),
     )
     corrupt = status.corrupt_shards[:WIRE_CORRUPT_SHARDS_MAX]
     fields = figures + b"".join(_U16.pack(len(text)) + text for text in texts)

@@ -208,6 +208,12 @@ def decode_header(buffer: Buffer, offset: int) -> Header:
     return Header(type_, request, fields_bytes, content_bytes, total_bytes, deadline, crc)
 
 
+def cut_text(text: str, bytes_max: int) -> bytes:
+    """UTF-8 of `text`, at most `bytes_max` bytes, never cut inside a character."""
+    raw = text.encode(errors="replace")
+    return raw if len(raw) <= bytes_max else raw[:bytes_max].decode(errors="ignore").encode()
+
+
 def take_text(raw: bytes, at: int, length: int) -> str:
     """`length` bytes of UTF-8 at `at`. Raises ProtocolError."""
     if at + length > len(raw):
@@ -296,9 +302,8 @@ def encode_error(error: StorageError) -> bytes:
     parts = [_U16.pack(code), bytes((len(pairs),))]
     for name, value in pairs:
         number = type(value) is int and abs(value) < 10 ** (_DIGITS_MAX - 1)
-        raw_name = name.encode()[:64]
-        raw_value = str(value).encode(errors="replace")[:WIRE_ERROR_TEXT_BYTES_MAX]
-        raw_value = raw_value.decode(errors="ignore").encode()
+        raw_name = cut_text(name, 64)
+        raw_value = cut_text(str(value), WIRE_ERROR_TEXT_BYTES_MAX)
         parts.append(bytes((len(raw_name), 1 if number else 0, len(raw_value))))
         parts.append(raw_name + raw_value)
     return b"".join(parts)

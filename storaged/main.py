@@ -1,0 +1,222 @@
+"""The `storaged` command: the only place that picks parts and puts them together.
+
+`storaged run --config FILE` serves one node until SIGTERM or SIGINT, then drains. Who the node is
+comes from its certificate, so no configuration can give a node another's name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+import uvloop
+
+from storaged.base.config import Bounds, SecretPath, effective_values, read_config, render_effective
+from storaged.base.env import RealEnv
+from storaged.base.errors import StorageError
+from storaged.base.log import Log, LogFormat, configure_logs
+from storaged.identity import read_domain, read_node_identity
+from storaged.local import open_local_node
+from storaged.metrics import MetricsServer, NodeMetrics
+from storaged.node import Node
+from storaged.server import NodeServer
+from storaged.tls import node_server_context
+
+OFFLOAD_THREADS = 8
+STATUS_EVERY_S = 10.0  # how old the space figures of /metrics may be
+
+Port = Annotated[int, Bounds(0, 65535)]
+
+_LOG = Log("storaged.main")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="A storage node of Hexagone.")
+config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration.")
+app.add_typer(config_app, name="config")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenConfig:
+    """Where gateways reach the node. Port 0 takes a free one and prints it."""
+
+    host: str = "127.0.0.1"
+    port: Port = 7400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """The node's certificate, its key (mode 0600), and the internal CA."""
+
+    certificate: Path
+    key: SecretPath
+    authority: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsConfig:
+    """Where /metrics, /healthz and /readyz are answered."""
+
+    host: str = "127.0.0.1"
+    port: Port = 7401
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """Form of the log on standard error."""
+
+    format: LogFormat = LogFormat.AUTO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoragedConfig:
+    """Everything a node is told; its identity comes from the certificate."""
+
+    data_directory: Path
+    capacity_bytes: Annotated[int, Bounds(256 * 1024 * 1024, 1 << 60)]
+    tls: TlsConfig
+    listen: ListenConfig = field(default_factory=ListenConfig)
+    metrics: MetricsConfig | None = None
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+ConfigOption = Annotated[Path, typer.Option("--config", help="TOML file")]
+
+
+@app.command()
+def run(config: ConfigOption) -> None:
+    """Serve the node until SIGTERM, then finish what is under way and stop."""
+    try:
+        settings = read_config(StoragedConfig, config)
+        configure_logs(settings.log.format)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold keys of TLS
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings))
+    except (StorageError, OSError) as error:
+        _exit(error)
+
+
+@config_app.command("check")
+def check(
+    config: ConfigOption,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Read the configuration and the certificate; print the values in effect."""
+    try:
+        settings = read_config(StoragedConfig, config)
+        identity = read_node_identity(settings.tls.certificate)
+        domain = read_domain(settings.tls.certificate)
+        node_server_context(settings.tls.certificate, settings.tls.key, settings.tls.authority)
+    except (StorageError, OSError) as error:
+        _exit(error)
+    who = {
+        "node": identity.node,
+        "datacenter": identity.datacenter,
+        "country": identity.country,
+        "domain": domain,
+    }
+    if as_json:
+        print(json.dumps({"identity": who, "config": effective_values(settings)}, indent=2))
+    else:
+        print("# " + " ".join(f"{name}={value}" for name, value in who.items()))
+        print(render_effective(settings), end="")
+
+
+def main() -> None:
+    """Entry point of the `storaged` command."""
+    app()
+
+
+async def _serve(settings: StoragedConfig) -> None:
+    """Open the node, serve it, and on a signal drain and close. Raises StorageError, OSError."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    env = RealEnv(OFFLOAD_THREADS)
+    tls = settings.tls
+    identity = read_node_identity(tls.certificate)
+    context = node_server_context(tls.certificate, tls.key, tls.authority)
+    metrics = NodeMetrics()
+    node = await open_local_node(
+        settings.data_directory, identity, env, capacity_bytes=settings.capacity_bytes
+    )
+    server = NodeServer(
+        node,
+        ssl_context=context,
+        domain=read_domain(tls.certificate),
+        env=env,
+        metrics=metrics,
+    )
+    endpoint = MetricsServer(metrics.render, lambda: server.ready)
+    observer: asyncio.Task[None] | None = None
+    try:
+        if settings.metrics is not None:
+            await endpoint.start(settings.metrics.host, settings.metrics.port)
+            observer = asyncio.create_task(_observe(node, metrics, env))
+        host, port = await server.start(settings.listen.host, settings.listen.port)
+        _LOG.info("serving", node=identity.node, datacenter=identity.datacenter, port=port)
+        print(f"ready node={identity.node} address={host}:{port}", flush=True)
+        notify_systemd("READY=1")
+        await stop.wait()
+        notify_systemd("STOPPING=1")
+        _LOG.info("draining", node=identity.node)
+        await server.drain()
+    finally:
+        if observer is not None:
+            observer.cancel()
+        await server.close()
+        await endpoint.close()
+        await node.close()
+        env.close()
+    _LOG.info("stopped", node=identity.node)
+
+
+async def _observe(node: Node, metrics: NodeMetrics, env: RealEnv) -> None:
+    """Copy the node's status into its metrics, every few seconds."""
+    while True:
+        try:
+            status = await node.status()
+        except StorageError as error:
+            _LOG.warning("no status", error=error)
+        else:
+            metrics.observe_space(
+                in_service=status.in_service,
+                stored_bytes=status.stored_bytes,
+                capacity_bytes=status.capacity_bytes,
+                free_bytes=status.free_bytes,
+                shard_count=status.shard_count,
+                corrupt_count=len(status.corrupt_shards),
+            )
+        await env.sleep(STATUS_EVERY_S)
+
+
+def notify_systemd(state: str) -> None:
+    """Tell systemd (sd_notify); nothing where NOTIFY_SOCKET is not set."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.sendto(state.encode(), address)
+        except OSError as error:
+            _LOG.warning("systemd not told", state=state, error=error)
+
+
+def _exit(error: Exception) -> NoReturn:
+    """One line for people, status 1."""
+    hint = getattr(error, "hint", None)
+    print(f"storaged: {error}" + (f"\n  {hint}" if hint else ""), file=sys.stderr)
+    raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    main()
