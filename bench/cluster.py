@@ -1,7 +1,7 @@
 """A Hexagone cluster of the bench's own: start, stop, kill, look at its memory and its disk.
 
-Everything the bench expects of the command line is in this file: `hexagone up`, the file `aws.env`, the
-line `ready`, and the administration verbs at the end.
+Everything the bench expects of the command line is in this file: `hexagone up`, the file
+`aws.env`, the line `ready`, and the administration verbs at the end.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Cluster:
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """kill -9, as a crash would; node processes of `--processes` end with their parent's pipe."""
+        """kill -9, as a crash would."""
         self._end(signal.SIGKILL)
 
     def _end(self, how: signal.Signals) -> None:
@@ -210,7 +210,7 @@ class Cluster:
         return done.stdout
 
     def tier(self) -> str:
-        """The durability tier writes get, by `hexagone status --json`; "unknown" when it won't say."""
+        """The durability tier writes get, by `hexagone status --json`; "unknown" if not said."""
         try:
             status = json.loads(self.run("status", "--json"))
         except (ClusterFailed, ValueError):

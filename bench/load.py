@@ -39,8 +39,8 @@ class Job:
     """One closed loop.
 
     Attributes:
-        path, query: with one `{}`-field for the request number, or none; numbers run from `first`
-            to `first + count - 1`.
+        path, query: with one `{}`-field for the request number, or none; there are `count` numbers
+            from `first`, `stride` apart.
         body_bytes: what is sent; None for a request without a body.
         answer_bytes: length an answer must have; None for any.
         seconds: how long new requests are begun; None to send each number once and end.
@@ -54,6 +54,7 @@ class Job:
     query: str = ""
     first: int = 0
     count: int = 1
+    stride: int = 1
     body_bytes: int | None = None
     answer_bytes: int | None = None
     statuses: tuple[int, ...] = (200,)
@@ -133,11 +134,12 @@ class Run:
         if job.signed and job.body_bytes is not None:
             sha256 = payload_sha256(job.body_bytes)
         joined = bytes(self.piece) if self.body_bytes <= JOINED_BYTES_MAX else b""
-        for first in range(job.first, job.first + job.count, 1000):
+        numbers = range(job.first, job.first + job.count * job.stride, job.stride)
+        for start in range(0, job.count, 1000):
             maker = HeadMaker(
                 job.endpoint, method=job.method, body_bytes=job.body_bytes, content_sha256=sha256
             )
-            for n in range(first, min(first + 1000, job.first + job.count)):
+            for n in numbers[start : start + 1000]:
                 yield maker.head(job.path.format(n), job.query.format(n)) + joined
 
     def _plan(self) -> Iterator[bytes]:
