@@ -1,0 +1,528 @@
+"""The metadata index over LMDB, on one machine, for one process.
+
+Not replicated: the log above it makes a commit durable on nodes, and replays into this index after
+a crash.
+
+How it commits. All batches that wait are one LMDB transaction. Its rows are set on the event loop's
+thread, and only its commit (write and fdatasync) runs on the writer thread that `env` provides. The
+reason is measured: every call into LMDB gives up the interpreter's lock, so a thread that sets rows
+beside a busy event loop waits for the lock at each row (3,000 puts: 1,300 ms instead of 2.8). A
+transaction that begins on one thread and ends on another needs LMDB's own locks off (`lock=False`),
+so two guards stand here in their place:
+
+* the folder: an exclusive lock on a file in it, so that no other process opens the index;
+* the gate: held from the begin of a write transaction to the end of its commit, and by readers of
+other threads while
+  they read. Readers on the event loop's thread need none: they cannot span the begin of a
+  transaction, and LMDB reuses no page before the second transaction after the one that freed it.
+
+Sync is on and `metasync` off: a power cut may undo the last transaction, whole; replay heals that.
+The first failed commit stops the index, because what is on the disk is not known any more; the log
+starts again on a fresh open.
+
+Source: lmdb documentation, "Environment class", `lock`, `metasync`; docs/data-layout.md, "Index".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lmdb
+
+from gateway.meta import long_keys
+from gateway.meta.batches import (
+    REQUEST_ID_BYTES,
+    REQUEST_IDS_MAX,
+    SCAN_ROWS_MAX,
+    failed_check,
+    validate,
+)
+from gateway.meta.keyspace import after
+from gateway.meta.kv import (
+    Batch,
+    BatchConflict,
+    MetaUnavailable,
+    OutcomeUnknown,
+    Row,
+    RowCorrupt,
+)
+from gateway.meta.sums import SumDelta, differing, moved_sum, unpack_sum
+from storaged.base.env import Env
+from storaged.base.errors import Kind, StorageError
+
+FORMAT = b"hexagone index 1"
+# Batches in one LMDB transaction: keeps the event loop from standing still
+GROUP_BATCHES_MAX = 4096
+RESERVE_BYTES = 64 * 1024 * 1024  # the log refuses new bodies below this, so deletes still fit
+VERIFY_ROWS = 1000  # rows read per hold of the gate while sums are verified: under a millisecond
+_FORMAT_KEY, _APPLIED_KEY, _SUMS_KEY_CHECK = b"format", b"applied", b"sums-key-check"
+_END = b"\xff" * 64  # above every row key: families are letters
+
+_row = partial(tuple.__new__, Row)  # (key, value) → Row without a Python call per row
+
+
+class IndexLocked(StorageError):
+    """Another process has the index open."""
+
+    kind: ClassVar[Kind] = Kind.CONFLICT
+    hint = "is another gateway running on this folder?"
+
+
+class IndexForeign(StorageError):
+    """The index is of another format or was made under another key."""
+
+    kind: ClassVar[Kind] = Kind.INVALID
+
+
+class IndexFull(StorageError):
+    """The index has reached its map size; nothing was written."""
+
+    kind: ClassVar[Kind] = Kind.EXHAUSTED
+    hint = "raise map_size_bytes and start again"
+
+
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """A commit (one batch, `applied` None) or an apply that waits for its transaction."""
+
+    batches: Sequence[Batch]
+    applied: bytes | None
+    future: asyncio.Future[None]
+    error: StorageError | None = None
+
+
+@dataclass(slots=True)
+class _Verification:
+    """A running `verify_sums`: rows below `position` are counted, changes among them move the
+    count.
+    """
+
+    found: SumDelta
+    position: bytes = b""
+
+    def move(self, changes: Sequence[tuple[bytes, bytes | None, bytes | None]]) -> None:
+        for row_key, before, value in changes:
+            if before is not None:
+                self.found.remove(row_key, before)
+            if value is not None:
+                self.found.add(row_key, value)
+
+
+@dataclass(slots=True)
+class _Group:
+    """What one transaction sets: last value per row, request ids, applied mark.
+
+    `watched` are its changes (row key, before, after) behind the position of a running
+    verification.
+    """
+
+    rows: dict[bytes, bytes | None] = field(default_factory=dict)
+    request_ids: dict[bytes, None] = field(default_factory=dict)
+    applied: bytes | None = None
+    watched: list[tuple[bytes, bytes | None, bytes | None]] = field(default_factory=list)
+
+    def add(self, batch: Batch) -> None:
+        for write in batch.writes:
+            self.rows[write.key] = write.value
+        self.request_ids[batch.request_id] = None
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """LMDB's errors as ours."""
+    try:
+        yield
+    except (lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
+        raise RowCorrupt(reason=str(error)) from error
+    except lmdb.MapFullError as error:
+        raise IndexFull() from error
+    except lmdb.Error as error:
+        raise MetaUnavailable(reason=str(error)) from error
+
+
+class LmdbIndex:
+    """See the module; implements `gateway.meta.kv.Index`.
+
+    Args:
+        directory: made when absent; must be on a local file system.
+        map_size_bytes: bound of the index, fixed while it is open; raising it later is free,
+            address space only.
+        sums_key: 16–64 bytes; another key than the index was made with is refused.
+        env: its `offload` runs the commits; give it a thread of its own (`RealEnv(threads_max=1)`).
+
+    Raises: IndexLocked, IndexForeign, MetaUnavailable.
+    """
+
+    def __init__(self, directory: Path, *, map_size_bytes: int, sums_key: bytes, env: Env) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._map_size_bytes = map_size_bytes
+        self._sums_key = sums_key
+        self._env = env
+        self._gate = threading.Lock()
+        self._owner = 0
+        self._waiting: deque[_Pending] = deque()
+        self._flushing: asyncio.Task[None] | None = None
+        self._failure: StorageError | None = None
+        self._verification: _Verification | None = None
+        self._lock_file = _lock(directory / "lock")
+        try:
+            with _translated():
+                self._open()
+        except BaseException:
+            os.close(self._lock_file)
+            raise
+
+    def _open(self) -> None:
+        self._lmdb = lmdb.open(
+            str(self._directory),
+            map_size=self._map_size_bytes,
+            max_dbs=8,
+            metasync=False,
+            lock=False,
+            max_spare_txns=4,
+        )
+        rows, long = self._lmdb.open_db(b"rows"), self._lmdb.open_db(b"long")
+        self._databases: tuple[Any, Any] = (rows, long)
+        self._rows = rows
+        self._sums = self._lmdb.open_db(b"sums")
+        self._requests = self._lmdb.open_db(b"requests")
+        self._meta = self._lmdb.open_db(b"meta")
+        check = blake2b(b"sums key check", key=self._sums_key, digest_size=16).digest()
+        with self._lmdb.begin(write=True) as txn:
+            for name, expected in ((_FORMAT_KEY, FORMAT), (_SUMS_KEY_CHECK, check)):
+                held = txn.get(name, db=self._meta)
+                if held is None:
+                    txn.put(name, expected, db=self._meta)
+                elif held != expected:
+                    raise IndexForeign(field=name.decode())
+            self._window = _RequestWindow(txn, self._requests)
+
+    # Reads
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See `MetaStore.read`."""
+        if threading.get_ident() != self._owner:
+            with self._gate:
+                return self._read(keys)
+        return self._read(keys)
+
+    def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        self._check_running()
+        try:
+            with self._lmdb.begin(db=self._rows) as txn:
+                get = txn.get
+                return [
+                    get(key) if len(key) <= long_keys.HEAD_KEY_BYTES else self._get(txn, key)
+                    for key in keys
+                ]
+        except lmdb.Error as error:
+            raise _translate(error) from error
+
+    def scan(self, start: bytes, end: bytes, *, limit: int, reverse: bool = False) -> list[Row]:
+        """See `MetaStore.scan`."""
+        limit = min(limit, SCAN_ROWS_MAX)
+        if threading.get_ident() != self._owner:
+            with self._gate:
+                return self._scan(start, end, limit, reverse)
+        return self._scan(start, end, limit, reverse)
+
+    def _scan(self, start: bytes, end: bytes, limit: int, reverse: bool) -> list[Row]:
+        self._check_running()
+        with _translated(), self._lmdb.begin() as txn:
+            found = long_keys.collect(
+                txn, self._databases, start, end, limit=limit, reverse=reverse
+            )
+        return list(map(_row, found))
+
+    def _get(self, txn: Any, row_key: bytes) -> bytes | None:
+        database, key = long_keys.place(row_key)
+        value: bytes | None = txn.get(key, db=self._databases[database])
+        return value
+
+    def committed(self, request_id: bytes) -> bool:
+        """Whether a batch of this id is among the last REQUEST_IDS_MAX committed or applied."""
+        return request_id in self._window.ids
+
+    def applied(self) -> bytes | None:
+        """See `Index.applied`."""
+        mark: bytes | None = self._gated(lambda txn: txn.get(_APPLIED_KEY, db=self._meta))
+        return mark
+
+    def partition_sums(self) -> dict[bytes, tuple[int, bytes]]:
+        """See `Index.partition_sums`."""
+        sums: dict[bytes, tuple[int, bytes]] = self._gated(self._kept_sums)
+        return sums
+
+    def _kept_sums(self, txn: Any) -> dict[bytes, tuple[int, bytes]]:
+        entries = txn.cursor(db=self._sums).iternext()
+        return {partition: unpack_sum(kept) for partition, kept in entries}
+
+    def _gated(self, function: Callable[[Any], Any]) -> Any:
+        """Run a read in a transaction of its own, from any thread."""
+        with self._gate, _translated():
+            self._check_running()
+            with self._lmdb.begin() as txn:
+                return function(txn)
+
+    def space_left_bytes(self) -> int:
+        """Bytes the index may still grow by: of its map, or of its file system, whichever is less.
+
+        Pages freed inside the map are not counted, so this errs on the safe side. The log refuses
+        new bodies below RESERVE_BYTES and goes on with deletes.
+        """
+        statistics = os.statvfs(self._directory)
+        used = (self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"]
+        return min(self._map_size_bytes - used, statistics.f_bavail * statistics.f_frsize)
+
+    # Commits
+
+    async def commit(self, batch: Batch) -> None:
+        """See `MetaStore.commit`. Raises also IndexFull."""
+        validate(batch)
+        await self._submit((batch,), None)
+
+    async def apply(self, group: Sequence[Batch], applied: bytes) -> None:
+        """See `Index.apply`. Raises: MetaUnavailable, IndexFull."""
+        for batch in group:
+            validate(batch)
+        await self._submit(group, applied)
+
+    async def _submit(self, batches: Sequence[Batch], applied: bytes | None) -> None:
+        self._check_running()
+        loop = asyncio.get_running_loop()
+        self._owner = threading.get_ident()
+        pending = _Pending(batches, applied, loop.create_future())
+        self._waiting.append(pending)
+        if self._flushing is None or self._flushing.done():
+            self._flushing = loop.create_task(self._flush())
+        await pending.future
+
+    async def _flush(self) -> None:
+        """One transaction after the other while batches wait."""
+        while self._waiting and self._failure is None:
+            group = self._take()
+            # What callers learn when this task is cancelled: the commit still runs to its end.
+            outcome: StorageError | None = OutcomeUnknown()
+            try:
+                commit = self._stage(group)
+                if commit is not None:
+                    await self._env.offload(commit)
+                outcome = None
+            except IndexFull as error:
+                outcome = error
+            except StorageError as error:
+                self._failure = outcome = error
+            finally:
+                _answer(group, outcome)
+        while self._waiting:
+            _answer((self._waiting.popleft(),), self._failure)
+
+    def _take(self) -> list[_Pending]:
+        group: list[_Pending] = []
+        batch_count = 0
+        while self._waiting and (not group or batch_count < GROUP_BATCHES_MAX):
+            group.append(self._waiting.popleft())
+            batch_count += len(group[-1].batches)
+        return group
+
+    def _stage(self, pending: Sequence[_Pending]) -> Callable[[], None] | None:
+        """Decide and set a group in a transaction of its own; returns its commit, None when nothing
+        changes.
+
+        Holds the gate on return, if there is a commit; the commit gives it back.
+        """
+        self._gate.acquire()
+        txn: Any = None
+        staged = False
+        try:
+            with _translated():
+                txn = self._lmdb.begin(write=True)
+                group = self._decide(txn, pending)
+                if group.request_ids or group.applied is not None:
+                    self._set(txn, group)
+                    staged = True
+        finally:
+            if not staged:
+                if txn is not None:
+                    txn.abort()
+                self._gate.release()
+        return partial(self._finish, txn, group) if staged else None
+
+    def _decide(self, txn: Any, pending: Sequence[_Pending]) -> _Group:
+        """Check the batches in order, each over what the ones before it set."""
+        group = _Group()
+
+        def get(row_key: bytes) -> bytes | None:
+            if row_key in group.rows:
+                return group.rows[row_key]
+            return self._get(txn, row_key)
+
+        for item in pending:
+            if item.applied is not None:
+                for batch in item.batches:
+                    group.add(batch)
+                group.applied = item.applied
+                continue
+            batch = item.batches[0]
+            if batch.request_id in self._window.ids or batch.request_id in group.request_ids:
+                continue
+            failed = failed_check(batch, get)
+            if failed is None:
+                group.add(batch)
+            else:
+                item.error = BatchConflict(check=failed)
+        return group
+
+    def _set(self, txn: Any, group: _Group) -> None:
+        delta = SumDelta(self._sums_key)
+        watching = self._verification
+        for row_key in sorted(group.rows):
+            value = group.rows[row_key]
+            if value is None:
+                before = long_keys.pop_row(txn, self._databases, row_key)
+            else:
+                before = long_keys.put_row(txn, self._databases, row_key, value)
+            if before is not None:
+                delta.remove(row_key, before)
+            if value is not None:
+                delta.add(row_key, value)
+            if watching is not None and row_key < watching.position:
+                group.watched.append((row_key, before, value))
+        for partition, (count, total) in delta.moved.items():
+            kept = moved_sum(txn.get(partition, db=self._sums), count, total)
+            if kept is None:
+                txn.delete(partition, db=self._sums)
+            else:
+                txn.put(partition, kept, db=self._sums)
+        self._window.stage(txn, group.request_ids)
+        if group.applied is not None:
+            txn.put(_APPLIED_KEY, group.applied, db=self._meta)
+
+    def _finish(self, txn: Any, group: _Group) -> None:
+        """Commit on the writer thread; the gate opens again whatever happens."""
+        try:
+            with _translated():
+                txn.commit()
+            self._window.keep(group.request_ids)
+            if self._verification is not None:
+                self._verification.move(group.watched)
+        finally:
+            self._gate.release()
+
+    # Verification and end
+
+    def verify_sums(self) -> list[bytes]:
+        """See `Index.verify_sums`. Commits go on meanwhile: what they change behind the scan moves
+        its count.
+        """
+        watching = _Verification(SumDelta(self._sums_key))
+        with self._gate:
+            self._verification = watching
+        try:
+            while True:
+                with self._gate:
+                    rows = self._scan(watching.position, _END, VERIFY_ROWS, False)
+                    if not rows:
+                        with _translated(), self._lmdb.begin() as txn:
+                            return differing(self._kept_sums(txn), watching.found.sums())
+                    watching.found.count_in(rows)
+                    watching.position = after(rows[-1].key)
+        finally:
+            self._verification = None
+
+    def close(self) -> None:
+        """Wait for the commit in flight, then give the folder free. Idempotent."""
+        if self._lock_file < 0:
+            return
+        with self._gate:
+            if self._failure is None:
+                self._failure = MetaUnavailable(reason="closed")
+            self._lmdb.close()
+            os.close(self._lock_file)
+            self._lock_file = -1
+
+    def _check_running(self) -> None:
+        if self._failure is not None:
+            raise MetaUnavailable(reason=self._failure.message())
+
+
+class _RequestWindow:
+    """The last committed request ids: all in memory, and one row per transaction on disk.
+
+    A row per transaction instead of one per id makes the window nearly free; the oldest rows go
+    when the rest still holds REQUEST_IDS_MAX ids.
+    """
+
+    def __init__(self, txn: Any, database: Any) -> None:
+        self._database = database
+        self._rows: deque[tuple[bytes, int]] = deque()
+        self.ids: OrderedDict[bytes, None] = OrderedDict()
+        self._kept = 0
+        self._next = 0
+        for key, packed in txn.cursor(db=database).iternext():
+            ids = range(0, len(packed), REQUEST_ID_BYTES)
+            self.ids.update((packed[at : at + REQUEST_ID_BYTES], None) for at in ids)
+            self._rows.append((key, len(ids)))
+            self._kept += len(ids)
+            self._next = int.from_bytes(key, "big") + 1
+
+    def stage(self, txn: Any, request_ids: dict[bytes, None]) -> None:
+        """Write the ids of a transaction and drop what is beyond the window."""
+        if not request_ids:
+            return
+        key = self._next.to_bytes(8, "big")
+        txn.put(key, b"".join(request_ids), db=self._database, append=True)
+        self._next += 1
+        self._rows.append((key, len(request_ids)))
+        self._kept += len(request_ids)
+        while self._kept - self._rows[0][1] >= REQUEST_IDS_MAX:
+            oldest, count = self._rows.popleft()
+            self._kept -= count
+            txn.delete(oldest, db=self._database)
+
+    def keep(self, request_ids: dict[bytes, None]) -> None:
+        """Remember the ids of a committed transaction."""
+        self.ids.update(request_ids)
+        while len(self.ids) > REQUEST_IDS_MAX:
+            self.ids.popitem(last=False)
+
+
+def _answer(group: Sequence[_Pending], error: StorageError | None) -> None:
+    """Tell every caller of a group that still waits: the group's error, its own, or success."""
+    for pending in group:
+        if pending.future.done():
+            continue
+        outcome = error or pending.error
+        if outcome is None:
+            pending.future.set_result(None)
+        else:
+            pending.future.set_exception(outcome)
+
+
+def _translate(error: lmdb.Error) -> StorageError:
+    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
+        return RowCorrupt(reason=str(error))
+    return MetaUnavailable(reason=str(error))
+
+
+def _lock(path: Path) -> int:
+    """Descriptor of the folder's lock file, locked exclusively for as long as it is open."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise IndexLocked(directory=str(path.parent)) from error
+    return descriptor
