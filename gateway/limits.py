@@ -16,10 +16,14 @@ PART_BYTES_MAX = 5 * 1024**3
 OBJECT_BYTES_MAX = 50 * 1024**4
 COPY_BYTES_MAX = 5 * 1024**3
 
-FRAME_BYTES = 64 * 1024  # plaintext of one AES-GCM call: 0.12 ms per MiB in Python, 16 KiB frames 1.4 ms
+FRAME_BYTES = (
+    64 * 1024
+)  # plaintext of one AES-GCM call: 0.12 ms per MiB in Python, 16 KiB frames 1.4 ms
 TAG_BYTES = 16
 SEALED_FRAME_BYTES = FRAME_BYTES + TAG_BYTES
-FRAMES_PER_CELL = 16  # a full cell is 16 sealed frames (1,048,832 bytes), so frames do not straddle cells
+FRAMES_PER_CELL = (
+    16  # a full cell is 16 sealed frames (1,048,832 bytes), so frames do not straddle cells
+)
 FULL_CELL_BYTES = FRAMES_PER_CELL * SEALED_FRAME_BYTES
 TAG_UNIT_BYTES = 64 * 1024  # bytes of a cell under one keyed shard tag
 

@@ -1,13 +1,14 @@
 """The Node port: what a storage node does, and the values that cross it.
 
-A node keeps shards: opaque attributes (a gateway header, ≤ 2,048 bytes) and opaque content (a cell, ≤ 4 MiB),
-addressed by `ShardId`. It knows drives, bytes and checksums; it never sees a bucket, an object key, a tenant or an
-encryption key. Implementations: `storaged.memory.MemoryNode` (reference model), `storaged.local.LocalNode` (this
-process), `storaged.remote.RemoteNode` (TCP and mutual TLS). One suite, `tests/conformance/node_suite.py`, runs on
-all of them; every sentence below has a test there.
+A node keeps shards: opaque attributes (a gateway header, ≤ 2,048 bytes) and opaque content (a cell,
+≤ 4 MiB), addressed by `ShardId`. It knows drives, bytes and checksums; it never sees a bucket, an
+object key, a tenant or an encryption key. Implementations: `storaged.memory.MemoryNode` (reference
+model), `storaged.local.LocalNode` (this process), `storaged.remote.RemoteNode` (TCP and mutual
+TLS). One suite, `tests/conformance/node_suite.py`, runs on all of them; every sentence below has a
+test there.
 
-Every verb is idempotent and complete in itself; only frozen values and bytes cross. Any number of calls may run at
-once on one node, from one event loop.
+Every verb is idempotent and complete in itself; only frozen values and bytes cross. Any number of
+calls may run at once on one node, from one event loop.
 """
 
 from __future__ import annotations
@@ -181,10 +182,11 @@ class Node(Protocol):
 
         Args:
             attributes: ≤ ATTRIBUTES_BYTES_MAX opaque bytes, returned by stat, get and list.
-            content: ≤ CONTENT_BYTES_MAX bytes; not changed and not kept after return. The caller must not
-                change the buffer before return; a cancelled put keeps a reference until it has ended.
-            fence: for commit shards, the caller's term; refused when the node promised a higher epoch for this log,
-                checked again when the bytes are written, in order with `fence`.
+            content: ≤ CONTENT_BYTES_MAX bytes; not changed and not kept after return. The caller
+                must not change the buffer before return; a cancelled put keeps a reference until it
+                has ended.
+            fence: for commit shards, the caller's term; refused when the node promised a higher
+                epoch for this log, checked again when the bytes are written, in order with `fence`.
             retain_until_ms: no delete before this time; 0 = none.
 
         Raises:
@@ -199,36 +201,47 @@ class Node(Protocol):
         ...
 
     async def get(self, shard: ShardId, *, offset: int, length: int) -> ShardRange:
-        """Read `length` bytes of content from `offset` (0 ≤ offset, offset + length ≤ content_bytes).
+        """Read `length` bytes of content from `offset` (0 ≤ offset, offset + length ≤
+        content_bytes).
 
-        `length` 0 gives the attributes only. Every page touched is checked against its CRC32C before return.
+        `length` 0 gives the attributes only. Every page touched is checked against its CRC32C
+        before return.
 
         Raises:
             ShardMissing, ShardCorrupt, RangeOutside, DriveOutOfService.
 
-        Idempotent: yes. Durable when: only what is durable is ever returned. Cancelled: nothing happened.
+        Idempotent: yes. Durable when: only what is durable is ever returned. Cancelled: nothing
+            happened.
         Concurrent: any number.
         """
         ...
 
     async def stat(self, shard: ShardId) -> ShardInfo:
-        """Describe one shard from the index. Raises ShardMissing. Idempotent; concurrent: any number."""
+        """Describe one shard from the index. Raises ShardMissing. Idempotent; concurrent: any
+        number.
+        """
         ...
 
     async def delete(self, shards: Sequence[ShardId]) -> tuple[StorageError | None, ...]:
-        """Delete shards (at most DELETE_BATCH_MAX); one outcome each: None = gone, also when it was never there.
+        """Delete shards (at most DELETE_BATCH_MAX); one outcome each: None = gone, also when it was
+        never there.
 
-        ShardRetained where the retain-until date lies ahead. Space comes back later (hole punching).
+        ShardRetained where the retain-until date lies ahead. Space comes back later (hole
+        punching).
 
-        Idempotent: by shard id. Durable when: it returns, no restart or index rebuild brings the shard back.
-        A later put of the same id is a fresh one. Cancelled: any subset may be gone. Works on a full drive.
+        Idempotent: by shard id. Durable when: it returns, no restart or index rebuild brings the
+            shard back.
+        A later put of the same id is a fresh one. Cancelled: any subset may be gone. Works on a
+        full drive.
         """
         ...
 
     async def list(self, start: ShardId, end: ShardId | None, *, limit: int) -> ShardPage:
-        """Shards with start ≤ id < end in byte order (`end` None: to the last), at most `limit` ≤ LIST_LIMIT_MAX.
+        """Shards with start ≤ id < end in byte order (`end` None: to the last), at most `limit` ≤
+        LIST_LIMIT_MAX.
 
-        Everything durable before the call and not deleted is there. Idempotent; concurrent: any number.
+        Everything durable before the call and not deleted is there. Idempotent; concurrent: any
+        number.
         """
         ...
 
@@ -241,18 +254,22 @@ class Node(Protocol):
         ...
 
     async def fence(self, log: LogId, epoch: int, instance: bytes) -> Promise:
-        """Promise to refuse commit shards of `log` below `epoch`, and grant `epoch` to `instance` alone.
+        """Promise to refuse commit shards of `log` below `epoch`, and grant `epoch` to `instance`
+        alone.
 
         Args:
             epoch: 1 or more. instance: 16 random bytes of one committer run.
 
         Returns:
-            granted True when the promise is now (epoch, instance), by this call or an earlier equal one;
-            False, with the promised epoch, when a higher epoch or another instance of this epoch has it.
-            Epoch 0 asks only: it returns the current promise (epoch 0 when there is none), never granted.
+            granted True when the promise is now (epoch, instance), by this call or an earlier equal
+            one; False, with the promised epoch, when a higher epoch or another instance of this
+            epoch has it.
+            Epoch 0 asks only: it returns the current promise (epoch 0 when there is none), never
+                granted.
 
         Idempotent: by (log, epoch, instance). Durable when: it returns, the promise is synced.
-        Ordered: a put below the new promise that has not answered by then will not become durable afterwards.
+        Ordered: a put below the new promise that has not answered by then will not become durable
+            afterwards.
         """
         ...
 

@@ -1,6 +1,7 @@
 """What a use case hands the log, and what it gets back.
 
-Not for how groups are formed: `gateway.commit.forming`. A change is checked and written at one instant or not at all.
+Not for how groups are formed: `gateway.commit.forming`. A change is checked and written at one
+instant or not at all.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class StripeBusy(StorageError):
 class Draft:
     """A row whose value names the place of a small body of the same change.
 
-    `seal` is called once the place is known, at most once per attempt to form a group, and must be quick.
+    `seal` is called once the place is known, at most once per attempt to form a group, and must be
+    quick.
     """
 
     key: bytes
@@ -47,13 +49,14 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StripeChange:
-    """A step of one stripe's row; the committer turns it into the row's value, in order, so that no two changes
-    conflict over a shared stripe.
+    """A step of one stripe's row; the committer turns it into the row's value, in order, so that no
+    two changes conflict over a shared stripe.
 
     Args:
         live_delta: bytes of the payload that rows start (+) or stop (−) naming.
         create: the row of a stripe that has none yet (its `live_bytes` as of this change).
-        moved: (shard index, node number) pairs that repair or a drain has stored; 0 = no longer there.
+        moved: (shard index, node number) pairs that repair or a drain has stored; 0 = no longer
+            there.
         drop: forget the stripe; refused while its live bytes are not 0.
     """
 

@@ -1,9 +1,10 @@
-"""Fuzzy, incremental checkpoints: the index copied to pack stripes, so that the log before its floor is not needed.
+"""Fuzzy, incremental checkpoints: the index copied to pack stripes, so that the log before its
+floor is not needed.
 
-The floor is where the index stood when the copy began; rows that change while it is copied are set again by the log from
-the floor on, so the copy need not be of one instant. Key ranges that nothing has touched since the last checkpoint keep
-their segments. Two checkpoints are kept, and the log from the older one's floor: a checkpoint that turns out to be
-unreadable does not cost the cluster.
+The floor is where the index stood when the copy began; rows that change while it is copied are set
+again by the log from the floor on, so the copy need not be of one instant. Key ranges that nothing
+has touched since the last checkpoint keep their segments. Two checkpoints are kept, and the log
+from the older one's floor: a checkpoint that turns out to be unreadable does not cost the cluster.
 
 Invariants: D3, D6. Source: docs/data-layout.md, "Checkpoints".
 """
@@ -65,7 +66,9 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A whole checkpoint: all segments in key order, and the floor from which the log must be replayed."""
+    """A whole checkpoint: all segments in key order, and the floor from which the log must be
+    replayed.
+    """
 
     floor: Applied
     segments: tuple[Segment, ...]
@@ -140,7 +143,9 @@ async def read_segment(store: StripeStore, keys: LogKeys, segment: Segment) -> t
 
 
 class Checkpointer:
-    """Job `checkpoint`. Knows which key ranges changed since the last one; after a start, all may have."""
+    """Job `checkpoint`. Knows which key ranges changed since the last one; after a start, all may
+    have.
+    """
 
     name = "checkpoint"
 
@@ -297,7 +302,9 @@ class Checkpointer:
         return segment
 
     async def _commit(self, manifest: Manifest) -> Position:
-        """One record makes the segments named, the checkpoint known, and the one before the last releasable."""
+        """One record makes the segments named, the checkpoint known, and the one before the last
+        releasable.
+        """
         keep = _stripes(manifest) | _stripes(self.newest)
         create = _stripes(manifest) - _stripes(self.newest)
         release = _stripes(self.previous) - keep

@@ -1,8 +1,11 @@
-"""Job `compact`: move the bodies that are left in under-filled stripes together into full pack stripes (step 13).
+"""Job `compact`: move the bodies that are left in under-filled stripes together into full pack
+stripes (step 13).
 
-A stripe tells which rows named it: a commit stripe by its records, a pack stripe by its directory. Each row that still
-does is moved by a change that checks its revision, so an overwrite or delete in between simply wins. Tenant keys are
-not needed: only the cluster's part of a row says where its bytes are. The sealed bytes are copied as they are.
+A stripe tells which rows named it: a commit stripe by its records, a pack stripe by its directory.
+Each row that still does is moved by a change that checks its revision, so an overwrite or delete in
+between simply wins. Tenant keys are
+not needed: only the cluster's part of a row says where its bytes are. The sealed bytes are copied
+as they are.
 
 Invariants: D1, D2. Overhead is bytes on the nodes for each live byte; 2 is the aim, n/k included.
 """
@@ -20,11 +23,11 @@ from cryptography.exceptions import InvalidTag
 from gateway.commit.change import Change, StripeChange
 from gateway.commit.checkpoint import write_pack
 from gateway.commit.forming import CLUSTER_PARTITION
+from gateway.commit.header import GroupHeader
 from gateway.commit.keys import LogKeys
 from gateway.commit.log import Log
 from gateway.commit.packs import PackInvalid, PackKind, pack_nonce, parse_pack_common
 from gateway.commit.recovery import Candidate, read_group
-from gateway.commit.header import GroupHeader
 from gateway.data.shard_header import parse_header
 from gateway.data.stripes import StripeGone, StripeStore
 from gateway.meta.keyspace import partition_of
@@ -58,7 +61,7 @@ def disk_bytes(row: StripeRow) -> int:
 
 def is_under_filled(row: StripeRow) -> bool:
     """Whether moving the live bytes out pays."""
-    return 0 < row.live_bytes and disk_bytes(row) > OVERHEAD_MAX * row.live_bytes
+    return row.live_bytes > 0 and disk_bytes(row) > OVERHEAD_MAX * row.live_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
 """One committer at a time: an epoch is granted by nodes that promise to refuse all lower ones.
 
-`fence` succeeds when a majority of the nodes has promised, and when the nodes that have not could not by themselves
-make any group durable: then nobody who holds a lower epoch can commit, whatever machines are cut off. Nothing here
-rests on elapsed time.
+`fence` succeeds when a majority of the nodes has promised, and when the nodes that have not could
+not by themselves
+make any group durable: then nobody who holds a lower epoch can commit, whatever machines are cut
+off. Nothing here rests on elapsed time.
 
 Source: docs/data-layout.md, "The commit protocol", step 9.
 """
@@ -84,7 +85,8 @@ async def fence(
 
     Args:
         instance: 16 random bytes of this run.
-        starting: True when this run has not served yet: a higher promise is then passed, not obeyed.
+        starting: True when this run has not served yet: a higher promise is then passed, not
+            obeyed.
 
     Raises:
         FencedOut: another run holds a higher epoch (only when not starting).

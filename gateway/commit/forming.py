@@ -1,10 +1,12 @@
-"""Forming commit groups: checks decided in order, bodies placed, stripe rows moved on; then one payload of bytes.
+"""Forming commit groups: checks decided in order, bodies placed, stripe rows moved on; then one
+payload of bytes.
 
 Not for storing or applying them: `gateway.commit.log`. Nothing here awaits.
 
-A change is decided over what is applied, what is in flight and what the forming group already holds, so that a group
-is a sequence of changes of which each sees the one before. Drafts are sealed with the place their body got, which is
-known because bodies come first in the payload and the stripe's id is the group's position.
+A change is decided over what is applied, what is in flight and what the forming group already
+holds, so that a group is a sequence of changes of which each sees the one before. Drafts are sealed
+with the place their body got, which is known because bodies come first in the payload and the
+stripe's id is the group's position.
 """
 
 from __future__ import annotations
@@ -103,7 +105,9 @@ class Sealed:
 
 
 class View:
-    """The index with the effects of unapplied groups on top, for checks only: GET and LIST never see it."""
+    """The index with the effects of unapplied groups on top, for checks only: GET and LIST never
+    see it.
+    """
 
     def __init__(self, index: MetaStore, codec: StripeRowCodec) -> None:
         self._index = index
@@ -156,8 +160,9 @@ def admit(view: View, group: Group, waiter: Waiter) -> StorageError | None:
     """Decide one change; when it stands, add it to the group.
 
     Returns:
-        None when admitted. A BatchConflict or StripeBusy when refused; if an unapplied group was read for that, the
-        waiter has been queued on it (`refused`) and is answered with it, and None is returned as well.
+        None when admitted. A BatchConflict or StripeBusy when refused; if an unapplied group was
+        read for that, the waiter has been queued on it (`refused`) and is answered with it, and
+        None is returned as well.
 
     Raises:
         ChangeTooLarge, RowCorrupt: nothing changed.
@@ -221,7 +226,9 @@ def _decide(view: View, change: Change) -> tuple[Group | None, StorageError | No
 
 
 def _move_stripes(view: View, change: Change) -> dict[StripeId, StripeRow | None] | StripeBusy:
-    """The stripe rows after the change. Raises RowCorrupt when a row is missing or would go below zero."""
+    """The stripe rows after the change. Raises RowCorrupt when a row is missing or would go below
+    zero.
+    """
     rows: dict[StripeId, StripeRow | None] = {}
     for step in change.stripes:
         if step.create is not None:
@@ -288,7 +295,9 @@ def seal_group(
     request_id: bytes,
     extra: bytes = b"",
 ) -> Sealed:
-    """Close a group: stripe rows become row values, records are sealed, the header is made. An id is sealed once."""
+    """Close a group: stripe rows become row values, records are sealed, the header is made. An id
+    is sealed once.
+    """
     batches = list(group.batches)
     if group.stripes:
         writes = tuple(
@@ -296,9 +305,7 @@ def seal_group(
             for stripe, row in group.stripes.items()
         )
         batches.append(
-            Batch(
-                partition=CLUSTER_PARTITION, request_id=request_id, checks=(), writes=writes
-            )
+            Batch(partition=CLUSTER_PARTITION, request_id=request_id, checks=(), writes=writes)
         )
     sequence = group.position.sequence
     context = records_context(term.log, term.epoch, sequence, previous)

@@ -1,8 +1,8 @@
 """Job `free`: forget stripes that nothing names, then delete their shards (step 13).
 
-First the index forgets the stripe, in a change that is refused if a row names it again; then the nodes delete. A crash
-in between leaves unnamed shards for the sweep. A commit stripe must also lie below the older checkpoint's floor, for
-until then the log is still read from it.
+First the index forgets the stripe, in a change that is refused if a row names it again; then the
+nodes delete. A crash in between leaves unnamed shards for the sweep. A commit stripe must also lie
+below the older checkpoint's floor, for until then the log is still read from it.
 
 Invariants: D2, D3.
 """
@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Mapping
 from gateway.commit.change import Change, StripeBusy, StripeChange
 from gateway.commit.forming import CLUSTER_PARTITION, Sealed
 from gateway.commit.log import Log
-from gateway.commit.readers import Readers
 from gateway.data.stripes import StripeStore
 from gateway.meta.kv import Batch
 from gateway.meta.sealing import RecordKeys
@@ -46,17 +45,19 @@ class Freer:
         log: Log,
         store: StripeStore,
         records: RecordKeys,
-        readers: Readers,
+        oldest_read_s: Callable[[], float | None],
         env: Env,
         floor_sequence: Callable[[], int],
     ) -> None:
         self._log = log
         self._store = store
         self._records = records
-        self._readers = readers
+        self._oldest_read_s = oldest_read_s
         self._env = env
         self._floor_sequence = floor_sequence
-        self._waiting: deque[tuple[int, StripeId]] = deque()  # (readers' mark, stripe)
+        self._waiting: deque[tuple[float, StripeId]] = (
+            deque()
+        )  # (when it lost its last name, stripe)
         self._commits_freed_to = 0  # floor up to which commit stripes have been looked at
         self._scan_after: StripeId | None = None
         self._scanned = False
@@ -71,7 +72,7 @@ class Freer:
 
     def _add(self, stripe: StripeId) -> None:
         if len(self._waiting) < WAITING_MAX:
-            self._waiting.append((self._readers.mark(), stripe))
+            self._waiting.append((self._env.monotonic_s(), stripe))
         else:
             self._scanned, self._scan_after = False, None
 
@@ -99,7 +100,9 @@ class Freer:
         return 0
 
     def _scan_some(self) -> None:
-        """One page of all stripe rows; commit stripes above the floor come again when it has risen."""
+        """One page of all stripe rows; commit stripes above the floor come again when it has
+        risen.
+        """
         page = scan_stripes(self._log, self._records, self._scan_after, limit=SCAN_ROWS)
         for stored in page:
             if stored.row.live_bytes == 0:
@@ -112,9 +115,10 @@ class Freer:
     def _take_ready(self, floor: int) -> list[StripeRow]:
         ready: list[StripeRow] = []
         seen: set[StripeId] = set()
+        oldest_s = self._oldest_read_s()
         while self._waiting and len(ready) < STEP_STRIPES:
-            mark, stripe = self._waiting[0]
-            if not self._readers.passed(mark):
+            emptied_s, stripe = self._waiting[0]
+            if oldest_s is not None and oldest_s <= emptied_s:
                 break
             self._waiting.popleft()
             if stripe.family is StripeFamily.COMMIT and stripe.counter > floor:

@@ -1,7 +1,8 @@
-"""Commit stripes on nodes: a sealed group becomes shards that carry the group's header, under the epoch's fence.
+"""Commit stripes on nodes: a sealed group becomes shards that carry the group's header, under the
+epoch's fence.
 
-Not for what a group holds or when it closes. The bytes of a group are made once; every retry and hand-off inside
-`StripeStore.write` sends the same ones (D4).
+Not for what a group holds or when it closes. The bytes of a group are made once; every retry and
+hand-off inside `StripeStore.write` sends the same ones (D4).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from gateway.limits import NODE_PUT_S
 from gateway.model.layout import Geometry, Tier
 from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import LogId
-from storaged.node import FencedOut, Node
 from storaged.node import Fence as NodeFence
+from storaged.node import FencedOut, Node
 
 
 class TierUnreachable(StorageError):
@@ -39,7 +40,9 @@ class StoredGroup:
 
 
 class GroupStore:
-    """Stores groups and wins epochs. `tier_floor` is the lowest tier that policy lets writes go on at."""
+    """Stores groups and wins epochs. `tier_floor` is the lowest tier that policy lets writes go on
+    at.
+    """
 
     def __init__(
         self,
@@ -100,10 +103,12 @@ class GroupStore:
     async def fence(
         self, epoch: int, tier: Tier | None, *, starting: bool = False
     ) -> tuple[Fenced, Tier]:
-        """Win an epoch ≥ `epoch`, and say at which tier it can write (`tier` None: the best in reach).
+        """Win an epoch ≥ `epoch`, and say at which tier it can write (`tier` None: the best in
+        reach).
 
         Raises:
-            FenceNotReached, FencedOut; TierUnreachable when even the policy's lowest tier is out of reach.
+            FenceNotReached, FencedOut; TierUnreachable when even the policy's lowest tier is out of
+            reach.
         """
         reachable = self._reachable()
         wanted = reachable if tier is None else min(tier, reachable)

@@ -1,8 +1,9 @@
-"""The header every shard of a commit stripe carries: who wrote the group, after which one, at which tier.
+"""The header every shard of a commit stripe carries: who wrote the group, after which one, at which
+tier.
 
-Pure. The header is the same in all shards of a stripe (`common` of the shard's attributes). Its MAC is made with
-the log key, so a node can neither forge nor alter it; its digest is what the next group names, so the groups form
-a chain.
+Pure. The header is the same in all shards of a stripe (`common` of the shard's attributes). Its MAC
+is made with the log key, so a node can neither forge nor alter it; its digest is what the next
+group names, so the groups form a chain.
 
 Source: docs/data-layout.md, "Commit stripes".
 """
@@ -112,7 +113,9 @@ class GroupHeader:
 
 
 def digest_of(encoded: bytes, records_tag: bytes) -> bytes:
-    """What the next group names: SHA-256 over the encoded header and the records' AEAD tag, 32 bytes."""
+    """What the next group names: SHA-256 over the encoded header and the records' AEAD tag, 32
+    bytes.
+    """
     return hashlib.sha256(encoded + records_tag).digest()
 
 

@@ -12,8 +12,9 @@ from storaged.base.ids import LogId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogKeys:
-    """`log_key` (32 bytes) makes the MAC of headers; `cipher` gives the records' key of an epoch (use a cached
-    function); `segments` seals checkpoint segments and pack directories, nonce = the stripe's id, used once (D4)."""
+    """`log_key` (32 bytes) makes the MAC of headers; `cipher` gives the records' key of an epoch
+    (use a cached function); `segments` seals checkpoint segments and pack directories, nonce = the
+    stripe's id, used once (D4)."""
 
     log: LogId
     log_key: bytes

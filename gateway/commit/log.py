@@ -1,14 +1,17 @@
-"""The committer: takes changes, forms groups, makes them durable on nodes, then moves the index; nothing is skipped.
+"""The committer: takes changes, forms groups, makes them durable on nodes, then moves the index;
+nothing is skipped.
 
 Not for deciding what a change means (use cases do), nor for starting an epoch from what nodes hold
-(`gateway.commit.recovery`). One `Log` per index and process; it is the MetaStore the gateway runs on.
+(`gateway.commit.recovery`). One `Log` per index and process; it is the MetaStore the gateway runs
+on.
 
-The story of a change: `commit_change` decides it at once over index + groups in flight + the forming group and adds it
-(steps 3–5); the loop closes the forming group as soon as the window has room (one group being stored at a time), stores
-it as a commit stripe at the tier of the epoch (step 6), and hands it to the index, strictly in order, while the next
-group is already on its way to the nodes (step 7). Only then are its callers answered. When the tier is out of reach, or
-back in reach, the log opens another epoch (step 8): the group that could not be stored is void for ever, because the
-epoch's first record takes its sequence number, and its changes are decided again.
+The story of a change: `commit_change` decides it at once over index + groups in flight + the
+forming group and adds it (steps 3–5); the loop closes the forming group as soon as the window has
+room (one group being stored at a time), stores it as a commit stripe at the tier of the epoch (step
+6), and hands it to the index, strictly in order, while the next group is already on its way to the
+nodes (step 7). Only then are its callers answered. When the tier is out of reach, or back in reach,
+the log opens another epoch (step 8): the group that could not be stored is void for ever, because
+the epoch's first record takes its sequence number, and its changes are decided again.
 
 Invariants: D1, D4, D6. Source: docs/data-layout.md, "The commit protocol".
 """
@@ -34,10 +37,10 @@ from gateway.commit.forming import (
     admit,
     seal_group,
 )
+from gateway.commit.group_store import GroupStore, StoredGroup, TierUnreachable
 from gateway.commit.header import Applied, GroupKind
 from gateway.commit.keys import LogKeys
 from gateway.commit.reservations import Reservations
-from gateway.commit.group_store import GroupStore, StoredGroup, TierUnreachable
 from gateway.limits import COMMIT_QUEUE_BATCHES_MAX, COMMIT_S
 from gateway.meta.kv import Batch, Index, OutcomeUnknown, Row, Write
 from gateway.model.layout import Geometry, StripeRow, Tier
@@ -49,7 +52,9 @@ from storaged.node import FencedOut
 logger = logging.getLogger(__name__)
 
 AppliedListener = Callable[[Sealed, Mapping[StripeId, StripeRow | None]], None]
-"""Called after each applied group with the group and the stripe rows it set (None: dropped). Must be quick."""
+"""Called after each applied group with the group and the stripe rows it set (None: dropped). Must
+be quick.
+"""
 
 STRIPE_CACHE_MAX = 200_000  # rows of ~300 bytes: 60 MB at the most
 REQUEST_IDS_MAX = 65_536  # a repeat of one of these commits nothing; in memory, as its callers are
@@ -152,7 +157,8 @@ class Log:
             OutcomeUnknown: not decided before COMMIT_S; may still be committed, never twice.
             LogBusy, LogUnavailable: not taken.
 
-        Durable when: it returns; the commit stripe has reached the epoch's tier. Cancelled: as OutcomeUnknown.
+        Durable when: it returns; the commit stripe has reached the epoch's tier. Cancelled: as
+            OutcomeUnknown.
         Concurrent: any number; changes take effect in the order of the calls.
         """
         if self._dead is not None or self._closing:
@@ -217,7 +223,8 @@ class Log:
     async def commit_record(self, kind: GroupKind, extra: bytes, change: Change) -> Position:
         """Commit a group of its own that carries `extra` (a checkpoint's manifest) and one change.
 
-        Raises: what `commit_change` raises; TierUnreachable: not committed, another epoch has been opened.
+        Raises: what `commit_change` raises; TierUnreachable: not committed, another epoch has been
+            opened.
         """
         await self._pause()
         before = self._checkpoint
@@ -428,7 +435,9 @@ class Log:
     # Epochs
 
     def _take_back(self, stuck: Group) -> list[Waiter]:
-        """All undecided callers in the order of their calls: the stuck group's, then the forming group's."""
+        """All undecided callers in the order of their calls: the stuck group's, then the forming
+        group's.
+        """
         waiters = []
         for group in (stuck, self._forming):
             waiters += group.waiters
@@ -436,7 +445,9 @@ class Log:
         return [waiter for waiter in waiters if not waiter.future.done()]
 
     async def _open_epoch(self, tier: Tier | None, won: tuple[int, Tier] | None = None) -> None:
-        """Fence, write the epoch's first record, decide the held changes again. Tries until it is done."""
+        """Fence, write the epoch's first record, decide the held changes again. Tries until it is
+        done.
+        """
         held = self._held or []
         while not self._dead:
             try:
@@ -492,7 +503,9 @@ class Log:
     # Ends
 
     def _die(self, error: StorageError, group: Group) -> None:
-        """Stop for good: fenced out by another gateway, or the index failed. Callers learn that they don't know."""
+        """Stop for good: fenced out by another gateway, or the index failed. Callers learn that
+        they don't know.
+        """
         if self._dead is None:
             logger.error("the log stops: %s", error)
         self._dead = error
@@ -522,8 +535,9 @@ class Log:
     # Ids
 
     def new_stripe_ids(self, count: int) -> StripeId:
-        """First of `count` consecutive DATA stripe ids of this writer epoch; call `release_stripe_ids` when the
-        change that names them is committed or given up, and every put has ended."""
+        """First of `count` consecutive DATA stripe ids of this writer epoch; call
+        `release_stripe_ids` when the change that names them is committed or given up, and every put
+        has ended."""
         return self.reservations.reserve(StripeFamily.DATA, count)
 
     def pack_stripe_id(self) -> StripeId:

@@ -1,4 +1,5 @@
-"""Starting a log: fence, replay what the index has not seen, open an epoch; or rebuild the whole index from the nodes.
+"""Starting a log: fence, replay what the index has not seen, open an epoch; or rebuild the whole
+index from the nodes.
 
 This is steps 9–11 told in order. What the steps decide is in `gateway.commit.recovery`.
 """
@@ -81,9 +82,7 @@ async def open_log(
         raise IndexEmpty(promised=promised)
     if promised > applied.epoch and promised not in ours and not takeover:
         raise TakeoverNotConfirmed(promised=promised, ours=max(ours))
-    fenced, tier = await parts.groups.fence(
-        max(promised, applied.epoch) + 1, None, starting=True
-    )
+    fenced, tier = await parts.groups.fence(max(promised, applied.epoch) + 1, None, starting=True)
     codec = parts.codec_of(fenced.epoch)
     start = StripeId(StripeFamily.COMMIT, applied.epoch, applied.sequence + 1)
     candidates, failed = await collect(parts.groups.nodes, fenced.granted, start, parts.keys)

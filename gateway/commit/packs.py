@@ -1,4 +1,5 @@
-"""What pack stripes say of themselves: checkpoint segments, and bodies with a sealed directory of the rows that name them.
+"""What pack stripes say of themselves: checkpoint segments, and bodies with a sealed directory of
+the rows that name them.
 
 Pure. Source: docs/data-layout.md, "Pack stripes".
 """
@@ -44,6 +45,8 @@ def parse_pack_common(raw: bytes) -> tuple[PackKind, int]:
 
 
 def pack_nonce(stripe: StripeId) -> bytes:
-    """12 bytes: writer epoch u32 ‖ counter u64. A pack stripe is sealed once, so it is used once (D4)."""
+    """12 bytes: writer epoch u32 ‖ counter u64. A pack stripe is sealed once, so it is used once
+    (D4).
+    """
     assert stripe.family is StripeFamily.PACK
     return stripe.epoch.to_bytes(4, "big") + stripe.counter.to_bytes(8, "big")

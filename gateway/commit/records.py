@@ -1,7 +1,7 @@
 """The records of a group: which rows it sets and deletes, sealed so that nodes learn no names.
 
-Pure. Values are already sealed row by row; this seal hides the row keys (they hold object names) and makes the
-whole group one authenticated unit.
+Pure. Values are already sealed row by row; this seal hides the row keys (they hold object names)
+and makes the whole group one authenticated unit.
 
 Source: docs/data-layout.md, "Commit stripes"; NIST SP 800-38D.
 """
@@ -34,7 +34,9 @@ class RecordsCorrupt(StorageError):
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What a group says: batches in order (checks are not kept), and bytes that depend on the group's kind."""
+    """What a group says: batches in order (checks are not kept), and bytes that depend on the
+    group's kind.
+    """
 
     batches: tuple[Batch, ...]
     extra: bytes
@@ -49,7 +51,8 @@ def batch_bytes(batch: Batch) -> int:
 
 
 def encode_records(batches: Sequence[Batch], extra: bytes) -> bytes:
-    """format u8, batch count u32, extra length u32, extra, then per batch: request id, partition, write count u32,
+    """format u8, batch count u32, extra length u32, extra, then per batch: request id, partition,
+    write count u32,
     and per write: key length u16, value length u32 (0xFFFFFFFF = deleted), key, value."""
     parts: list[bytes] = [_HEAD.pack(FORMAT, len(batches), len(extra)), extra]
     add = parts.append
@@ -105,8 +108,8 @@ def seal_records(cipher: AESGCM, sequence: int, context: bytes, records: bytes) 
     """Seal the encoded records of group `sequence`.
 
     Args:
-        cipher: the AES-256-GCM key of this log epoch; an epoch is granted once and a sequence number is sealed
-            once in it, so the nonce is used once (D4).
+        cipher: the AES-256-GCM key of this log epoch; an epoch is granted once and a sequence
+            number is sealed once in it, so the nonce is used once (D4).
         context: bound as associated data.
 
     Returns: ciphertext ‖ 16-byte tag.

@@ -1,8 +1,9 @@
-"""Opening an epoch from what the nodes hold: list, decide, adopt or void, apply, and only then serve (steps 9–11).
+"""Opening an epoch from what the nodes hold: list, decide, adopt or void, apply, and only then
+serve (steps 9–11).
 
-`decide` is pure: it says of one group what the shards that were found prove. An acknowledged group is found again as
-long as no more is lost than its tier allows, so "not decodable although what is unreachable could not have made the
-difference" proves that nobody was told that it had committed.
+`decide` is pure: it says of one group what the shards that were found prove. An acknowledged group
+is found again as long as no more is lost than its tier allows, so "not decodable although what is
+unreachable could not have made the difference" proves that nobody was told that it had committed.
 
 Invariants: D6. Source: docs/data-layout.md, "The commit protocol".
 """
@@ -96,7 +97,9 @@ Candidates = dict[int, dict[int, Candidate]]
 
 
 def decide(candidate: Candidate, topology: Topology, unreachable: frozenset[int]) -> Verdict:
-    """Judge one group by the number of its shards found, its tier, and the nodes that do not answer."""
+    """Judge one group by the number of its shards found, its tier, and the nodes that do not
+    answer.
+    """
     geometry = candidate.geometry
     have = len(candidate.found)
     if have >= geometry.k:
@@ -117,7 +120,9 @@ async def collect(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[Candidates, frozenset[int]]:
-    """List commit shards from `start` on; returns the candidates and the nodes that failed on the way."""
+    """List commit shards from `start` on; returns the candidates and the nodes that failed on the
+    way.
+    """
     candidates: Candidates = {}
     failed: set[int] = set()
     listed = 0
@@ -180,9 +185,7 @@ async def read_group(
     """
     header = candidate.header
     row = candidate.row(store.topology)
-    sealed = bytes(
-        await store.read(row, header.bodies_bytes, header.records_bytes, verified=True)
-    )
+    sealed = bytes(await store.read(row, header.bodies_bytes, header.records_bytes, verified=True))
     context = records_context(header.log, header.epoch, header.sequence, header.previous)
     records = decode_records(
         open_records(keys.cipher(header.epoch), header.sequence, context, sealed)
@@ -323,7 +326,9 @@ class Replay:
 
 
 class _ReadAhead:
-    """Reads the following groups while one is being applied; a guess that turns out wrong is only thrown away."""
+    """Reads the following groups while one is being applied; a guess that turns out wrong is only
+    thrown away.
+    """
 
     def __init__(self, store: StripeStore, keys: LogKeys) -> None:
         self._store = store

@@ -1,11 +1,12 @@
 """The metadata port: ordered rows, read and scanned freely, changed by checked batches.
 
-Implementations: `gateway.meta.memory.MemoryStore` (reference model), `gateway.meta.lmdb.LmdbIndex` (one machine's
-index), and `gateway.commit.log.Log` (the index behind the replicated log: what the gateway runs on). One suite,
-`tests/conformance/meta_suite.py`, runs on all of them.
+Implementations: `gateway.meta.memory.MemoryStore` (reference model), `gateway.meta.lmdb.LmdbIndex`
+(one machine's index), and `gateway.commit.log.Log` (the index behind the replicated log: what the
+gateway runs on). One suite, `tests/conformance/meta_suite.py`, runs on all of them.
 
-Row keys: 1–1,100 bytes, any byte values, ordered bytewise. Row values: 13 bytes to 16 MiB, `marker u8 ‖ revision 12
-bytes ‖ …`. A revision is chosen by the writer and never used twice, so equality is all that a check needs. No open
+Row keys: 1–1,100 bytes, any byte values, ordered bytewise. Row values: 13 bytes to 16 MiB, `marker
+u8 ‖ revision 12 bytes ‖ …`. A revision is chosen by the writer and never used twice, so equality is
+all that a check needs. No open
 transaction ever crosses an await: every call is complete in itself.
 """
 
@@ -62,7 +63,9 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Exists:
-    """The key must be there, at any revision: the check every batch makes on its bucket's open row."""
+    """The key must be there, at any revision: the check every batch makes on its bucket's open
+    row.
+    """
 
     key: bytes
 
@@ -80,9 +83,10 @@ class Batch:
     """Checks and writes that happen at one instant, or not at all.
 
     Args:
-        partition: 16 bytes, the bucket's id, or zeros for cluster rows; its count and keyed sum move with the rows.
-            Every key of the batch starts with `family u8 ‖ partition`.
-        request_id: 16 bytes; a repeat of a committed id within the window the store remembers does nothing and succeeds.
+        partition: 16 bytes, the bucket's id, or zeros for cluster rows; its count and keyed sum
+            move with the rows. Every key of the batch starts with `family u8 ‖ partition`.
+        request_id: 16 bytes; a repeat of a committed id within the window the store remembers does
+            nothing and succeeds.
     """
 
     partition: bytes
@@ -100,16 +104,19 @@ class MetaStore(Protocol):
     """Ordered rows."""
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Values of the keys at one instant, None where absent. Microseconds; does not block on writers.
+        """Values of the keys at one instant, None where absent. Microseconds; does not block on
+        writers.
 
         Raises: MetaUnavailable, RowCorrupt. Sees: every batch whose commit has returned.
         """
         ...
 
     def scan(self, start: bytes, end: bytes, *, limit: int, reverse: bool = False) -> list[Row]:
-        """Rows with start ≤ key < end in byte order (reverse: from the last), at most `limit` (≤ 10,000).
+        """Rows with start ≤ key < end in byte order (reverse: from the last), at most `limit` (≤
+        10,000).
 
-        One instant for one call; paging goes on from the last key + 0x00 (reverse: end = the last key).
+        One instant for one call; paging goes on from the last key + 0x00 (reverse: end = the last
+        key).
         """
         ...
 
@@ -131,9 +138,11 @@ class Index(MetaStore, Protocol):
     """What the log needs of an index beyond the port: applying groups it has already decided."""
 
     async def apply(self, group: Sequence[Batch], applied: bytes) -> None:
-        """Set all writes of the batches in order, without checks, and the `applied` mark, in one transaction.
+        """Set all writes of the batches in order, without checks, and the `applied` mark, in one
+        transaction.
 
-        Durable when: it returns (the last transaction may be undone by a power cut, whole; replay heals that).
+        Durable when: it returns (the last transaction may be undone by a power cut, whole; replay
+            heals that).
         """
         ...
 
@@ -146,7 +155,9 @@ class Index(MetaStore, Protocol):
         ...
 
     def verify_sums(self) -> list[bytes]:
-        """Partitions whose kept count or sum does not equal a scan of their rows. Blocking and long: offload it."""
+        """Partitions whose kept count or sum does not equal a scan of their rows. Blocking and
+        long: offload it.
+        """
         ...
 
     def close(self) -> None: ...

@@ -63,7 +63,8 @@ class StripeRow:
     """What the index knows of one stripe.
 
     Args:
-        cell_bytes: bytes of one cell; the payload is the first `payload_bytes` of the k data cells put in a row.
+        cell_bytes: bytes of one cell; the payload is the first `payload_bytes` of the k data cells
+            put in a row.
         nodes: node number per shard index, `k + m` long; 0 = not stored anywhere.
         live_bytes: payload bytes that some row still names; 0 = the stripe may be freed.
         retain_until_ms: no shard may be deleted before it.

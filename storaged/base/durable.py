@@ -1,7 +1,8 @@
-"""Replacing a small file so that a power cut leaves the old or the whole other content, never a mix or nothing.
+"""Replacing a small file so that a power cut leaves the old or the whole other content, never a mix
+or nothing.
 
-Not for shards (`storaged.volumes`) or rows. Write beside, sync, rename, sync the directory: no step can be left out
-(a rename without the directory's sync was lost in 3 of 120 power cuts).
+Not for shards (`storaged.volumes`) or rows. Write beside, sync, rename, sync the directory: no step
+can be left out (a rename without the directory's sync was lost in 3 of 120 power cuts).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Clock, entropy and threads: the only door to what a simulation must own.
 
-Every other module receives an `Env`; the linter forbids `time.time`, `os.urandom` and friends elsewhere.
+Every other module receives an `Env`; the linter forbids `time.time`, `os.urandom` and friends
+elsewhere.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class Env(Protocol):
         ...
 
     async def offload(self, function: Callable[[], T]) -> T:
-        """Run a blocking function outside the event loop. Cancelled: the function still runs to its end."""
+        """Run a blocking function outside the event loop. Cancelled: the function still runs to its
+        end.
+        """
         ...
 
 

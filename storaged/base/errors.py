@@ -1,9 +1,11 @@
-"""The root of every error Hexagone raises on purpose, and the kinds that decide what a caller does next.
+"""The root of every error Hexagone raises on purpose, and the kinds that decide what a caller does
+next.
 
-Not for programmer errors: those are `assert`, `TypeError` and friends, and nobody catches them by type.
+Not for programmer errors: those are `assert`, `TypeError` and friends, and nobody catches them by
+type.
 
-A subclass is a noun; the first line of its docstring is the message; its fields are data. Retry is a property of
-the kind, so no wrapper needs a list of classes.
+A subclass is a noun; the first line of its docstring is the message; its fields are data. Retry is
+a property of the kind, so no wrapper needs a list of classes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Identifiers that cross the node port: nodes, datacenters, stripes, shards, logs. Text and byte forms.
+"""Identifiers that cross the node port: nodes, datacenters, stripes, shards, logs. Text and byte
+forms.
 
 Not for names of S3 (buckets, keys, versions): a node never sees one.
 
@@ -55,7 +56,9 @@ class StripeFamily(IntEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class StripeId:
-    """Family, epoch (writer epoch, or log epoch for COMMIT) and counter; ordered as its 16 bytes."""
+    """Family, epoch (writer epoch, or log epoch for COMMIT) and counter; ordered as its 16
+    bytes.
+    """
 
     family: StripeFamily
     epoch: int

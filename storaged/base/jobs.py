@@ -1,8 +1,11 @@
-"""Background jobs: one small port, one scheduler. Long work is done in steps, can be paused, and says how far it is.
+"""Background jobs: one small port, one scheduler. Long work is done in steps, can be paused, and
+says how far it is.
 
-Not for what a job does. A job that fails is tried again later with a longer pause; it never takes the process down.
+Not for what a job does. A job that fails is tried again later with a longer pause; it never takes
+the process down.
 
-A step should take well under a second and leave everything consistent: between two steps the process may die.
+A step should take well under a second and leave everything consistent: between two steps the
+process may die.
 """
 
 from __future__ import annotations
@@ -53,7 +56,8 @@ class Job(Protocol):
     async def step(self) -> float:
         """Do a little.
 
-        Returns: seconds until the next step; 0 goes on at once (other jobs and requests run in between).
+        Returns: seconds until the next step; 0 goes on at once (other jobs and requests run in
+            between).
         """
         ...
 
@@ -108,7 +112,8 @@ class Scheduler:
                     back_off_s = BACK_OFF_FIRST_S
                     slot.rounds += delay_s > 0
                 except Exception as error:
-                    # The boundary of all jobs: whatever went wrong is logged, shown, and tried again later.
+                    # The boundary of all jobs: whatever went wrong is logged, shown, and tried
+                    # again later.
                     logger.exception("job %s failed", slot.job.name)
                     slot.failures += 1
                     slot.last_error = f"{type(error).__name__}: {error}"[:500]
@@ -134,7 +139,9 @@ class Scheduler:
             waking.cancel()
 
     def wake(self, name: str) -> None:
-        """Let a waiting job go on at once. Unknown names are ignored: the job may be switched off."""
+        """Let a waiting job go on at once. Unknown names are ignored: the job may be switched
+        off.
+        """
         slot = self._slots.get(name)
         if slot is not None:
             slot.wake.set()
@@ -149,7 +156,9 @@ class Scheduler:
         self._slots[name].wake.set()
 
     async def run_round(self, name: str) -> None:
-        """Run steps of one job until it wants to wait: what `jobs run` does. Raises what the step raises."""
+        """Run steps of one job until it wants to wait: what `jobs run` does. Raises what the step
+        raises.
+        """
         slot = self._slots[name]
         while True:
             async with slot.step_lock:

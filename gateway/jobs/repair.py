@@ -1,0 +1,302 @@
+"""Job `repair`: bring stripes back to full strength, lowest margin first.
+
+Not inside the read path: reads and the sweep report, this job repairs. It also spreads stripes that
+were written while a datacenter was away, once it is back. Sources are verified by their keyed tags
+before anything is decoded; the index learns of a shard only when its node has synced it (D1).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from gateway.commit.change import Change, StripeChange
+from gateway.commit.forming import CLUSTER_PARTITION
+from gateway.commit.log import Log
+from gateway.data.health import HealthView
+from gateway.data.placement import margin, reachable_tier, replacement, tier_of
+from gateway.data.stripes import StripeStore
+from gateway.data.topology import NodeState, Topology
+from gateway.meta.kv import Batch
+from gateway.meta.sealing import RecordKeys
+from gateway.meta.stripes import scan_stripes
+from gateway.model.layout import StripeRow
+from storaged.base.env import Env
+from storaged.base.errors import StorageError
+from storaged.base.ids import StripeId
+from storaged.base.jobs import Progress
+
+logger = logging.getLogger(__name__)
+
+QUEUE_MAX = 100_000
+SCAN_ROWS = 1000
+IDLE_S = 2.0
+SCAN_EVERY_S = 30.0
+ATTEMPTS_MAX = 5
+
+
+@dataclass(slots=True)
+class Wanted:
+    """A stripe that needs work. `missing`: shard indexes that are known to be gone or bad where the
+    row says.
+    """
+
+    missing: set[int]
+    reason: str
+    attempts: int = 0
+
+
+class RepairQueue:
+    """Stripes waiting for repair, and those that could not be repaired. Bounded: what does not fit
+    is found again.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self.waiting: dict[StripeId, Wanted] = {}
+        self.unrecoverable: dict[StripeId, str] = {}
+
+    def report(self, stripe: StripeId, index: int | None, reason: str) -> None:
+        """Add a stripe, or a bad shard of it."""
+        wanted = self.waiting.get(stripe)
+        if wanted is None:
+            if len(self.waiting) >= QUEUE_MAX:
+                return
+            wanted = self.waiting[stripe] = Wanted(set(), reason)
+        if index is not None:
+            wanted.missing.add(index)
+
+
+class Repairer:
+    """Scans for stripes below full strength, and repairs what the queue holds."""
+
+    name = "repair"
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        store: StripeStore,
+        health: HealthView,
+        records: RecordKeys,
+        queue: RepairQueue,
+        env: Env,
+        drain_reports: Callable[[], Sequence[tuple[StripeId, int, str]]],
+    ) -> None:
+        self._log = log
+        self._store = store
+        self._health = health
+        self._records = records
+        self._queue = queue
+        self._env = env
+        self._drain_reports = drain_reports
+        self._scan_after: StripeId | None = None
+        self._scanning = True
+        self._next_scan_s = 0.0
+        self._done = self._total = 0
+        self._margins: Counter[int] = Counter()
+        self.histogram: dict[int, int] = {}
+
+    def progress(self) -> Progress:
+        waiting = len(self._queue.waiting)
+        detail = f"{len(self._queue.unrecoverable)} unrecoverable" if waiting == 0 else ""
+        return Progress(done=self._done, total=self._done + waiting, unit="stripes", detail=detail)
+
+    async def step(self) -> float:
+        for stripe, index, reason in self._drain_reports():
+            self._queue.report(stripe, index, reason)
+        if self._scanning:
+            self._scan_some()
+            return 0
+        if self._queue.waiting:
+            await self._repair(self._most_urgent())
+            return 0 if self._queue.waiting else IDLE_S
+        if self._env.monotonic_s() >= self._next_scan_s:
+            self._scanning = True
+            self._margins.clear()
+            self._done = 0
+            return 0
+        return IDLE_S
+
+    def _scan_some(self) -> None:
+        """One page of stripe rows: count margins, queue those that could be stronger."""
+        usable = self._health.usable()
+        page = scan_stripes(self._log, self._records, self._scan_after, limit=SCAN_ROWS)
+        for stored in page:
+            row = stored.row
+            self._margins[self._margin(row)] += 1
+            if self._is_weak(row, usable):
+                self._queue.report(row.stripe, None, "below full strength")
+        if len(page) == SCAN_ROWS:
+            self._scan_after = page[-1].row.stripe
+            return
+        self._scan_after, self._scanning = None, False
+        self.histogram = dict(self._margins)
+        self._next_scan_s = self._env.monotonic_s() + SCAN_EVERY_S
+
+    def _alive(self) -> list[int]:
+        return [number for number in self._store.nodes if self._health.readable(number)]
+
+    def _margin(self, row: StripeRow) -> int:
+        return margin(row.nodes, self._queue.topology, row.geometry.k, self._alive())
+
+    def _is_weak(self, row: StripeRow, usable: frozenset[int]) -> bool:
+        topology = self._queue.topology
+        best = reachable_tier(topology, row.geometry, usable)
+        if tier_of(row.nodes, topology, row.geometry.k) < best:
+            return True
+        placeable = sum(1 for number in row.nodes if number) < row.geometry.n
+        return (placeable and best >= row.tier) or any(
+            number in topology.by_number
+            and topology.by_number[number].state is not NodeState.ACTIVE
+            for number in row.nodes
+        )
+
+    def _most_urgent(self) -> StripeId:
+        """The stripe with the lowest margin, counting shards that are known to be missing."""
+        topology = self._queue.topology
+        alive = self._alive()
+        best: tuple[int, StripeId] | None = None
+        for stripe, wanted in self._queue.waiting.items():
+            row = self._log.stripe_row(stripe)
+            if row is None:
+                return stripe
+            nodes = _without(row.nodes, wanted.missing)
+            left = margin(nodes, topology, row.geometry.k, alive) + wanted.attempts
+            if best is None or left < best[0]:
+                best = (left, stripe)
+                if left < 0:
+                    break
+        assert best is not None
+        return best[1]
+
+    async def _repair(self, stripe: StripeId) -> None:
+        wanted = self._queue.waiting.pop(stripe)
+        row = self._log.stripe_row(stripe)
+        if row is None:
+            self._queue.unrecoverable.pop(stripe, None)
+            return
+        usable = self._health.usable()
+        plan = plan_moves(row, wanted.missing, self._queue.topology, usable)
+        if not plan:
+            self._done += 1
+            return
+        try:
+            source = _masked(row, wanted.missing)
+            shards = await self._store.reconstruct(source, sorted(plan))
+            stored = await self._store.put_shards(stripe, shards, plan)
+            if stored:
+                await self._commit(stripe, stored)
+        except StorageError as error:
+            wanted.attempts += 1
+            logger.warning("stripe %s cannot be repaired yet: %s", stripe, error)
+            if wanted.attempts >= ATTEMPTS_MAX:
+                self._queue.unrecoverable[stripe] = str(error)
+            else:
+                self._queue.waiting.setdefault(stripe, wanted)
+                await self._env.sleep(0.2)
+            return
+        self._queue.unrecoverable.pop(stripe, None)
+        self._done += 1
+
+    async def _commit(self, stripe: StripeId, stored: dict[int, int]) -> None:
+        batch = Batch(
+            partition=CLUSTER_PARTITION,
+            request_id=self._env.random_bytes(16),
+            checks=(),
+            writes=(),
+        )
+        change = StripeChange(stripe=stripe, moved=tuple(sorted(stored.items())))
+        await self._log.commit_change(Change(batch=batch, stripes=(change,)))
+
+
+def _without(nodes: Sequence[int], missing: set[int]) -> tuple[int, ...]:
+    return tuple(0 if index in missing else number for index, number in enumerate(nodes))
+
+
+def _masked(row: StripeRow, missing: set[int]) -> StripeRow:
+    """The row as reads should see it: a shard that is known to be bad is not a source."""
+    return replace(row, nodes=_without(row.nodes, missing))
+
+
+def plan_moves(
+    row: StripeRow, missing: set[int], topology: Topology, usable: frozenset[int]
+) -> dict[int, int]:
+    """Which shards to make again, and on which node: index → node number. Pure.
+
+    First every shard that is nowhere gets a place; then, while a better tier is in reach, shards
+    are moved from the datacenter that holds most to where they count more.
+    """
+    geometry = row.geometry
+    placed = list(_without(row.nodes, missing))
+    for index, number in enumerate(placed):
+        node = topology.by_number.get(number)
+        if number and (node is None or node.state is not NodeState.ACTIVE):
+            placed[index] = 0
+    plan: dict[int, int] = {}
+    for index, number in enumerate(placed):
+        if number:
+            continue
+        # The same node first: its copy was lost or bad, and a fresh one there moves nothing else.
+        target = _best(row, placed, index, topology, usable, row.nodes[index])
+        if target is not None:
+            placed[index] = plan[index] = target
+    best = reachable_tier(topology, geometry, usable)
+    for _ in range(geometry.n):
+        if tier_of(placed, topology, geometry.k) >= best:
+            break
+        move = _improving_move(row, placed, topology, usable)
+        if move is None:
+            break
+        index, target = move
+        placed[index] = plan[index] = target
+    return plan
+
+
+def _best(
+    row: StripeRow,
+    placed: Sequence[int],
+    index: int,
+    topology: Topology,
+    usable: frozenset[int],
+    home: int,
+) -> int | None:
+    target = replacement(row.stripe, topology, row.geometry, placed, index, usable, frozenset())
+    if home not in usable or target is None or target == home:
+        return target
+    at_home = [home if i == index else number for i, number in enumerate(placed)]
+    elsewhere = [target if i == index else number for i, number in enumerate(placed)]
+    k = row.geometry.k
+    stays = tier_of(at_home, topology, k) >= tier_of(elsewhere, topology, k)
+    return (
+        home if stays and _crowding(at_home, topology) <= _crowding(elsewhere, topology) else target
+    )
+
+
+def _crowding(placed: Sequence[int], topology: Topology) -> tuple[int, int]:
+    """Sums of squares of shards per datacenter and per node: lower is more even."""
+    held = [number for number in placed if number]
+    datacenters = Counter(topology.by_number[number].datacenter for number in held)
+    nodes = Counter(held)
+    return sum(n * n for n in datacenters.values()), sum(n * n for n in nodes.values())
+
+
+def _improving_move(
+    row: StripeRow, placed: Sequence[int], topology: Topology, usable: frozenset[int]
+) -> tuple[int, int] | None:
+    """The move of one shard that leaves the stripe least crowded; None when none improves it."""
+    best: tuple[tuple[int, int], int, int] | None = None
+    for index, number in enumerate(placed):
+        if not number:
+            continue
+        for target in sorted(usable & topology.active):
+            trial = list(placed)
+            trial[index] = target
+            crowding = _crowding(trial, topology)
+            if best is None or crowding < best[0]:
+                best = (crowding, index, target)
+    if best is None or best[0] >= _crowding(placed, topology):
+        return None
+    return best[1], best[2]
