@@ -193,11 +193,7 @@ _CODE_OF_CLASS: dict[str, str] = {
 
 
 def _semantic_classes() -> dict[str, type[StorageError]]:
-    return {
-        name: value
-        for name, value in vars(semantic).items()
-        if isinstance(value, type) and issubclass(value, semantic.SemanticError)
-    }
+    return {one.__name__: one for one in semantic.SemanticError.__subclasses__()}
 
 
 # S3 prints these texts with a full stop, the other ones of the use cases without.
