@@ -1,0 +1,180 @@
+"""What a gateway is told: one TOML file → frozen dataclasses.
+
+Units are in the names; secrets are paths to files that only their owner can read. `hexagone config
+check` prints the effective values; `hexagone up` writes such a file for a cluster on one machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from gateway.data.topology import NodeState, Topology, TopologyNode
+from gateway.model.layout import Geometry
+from storaged.base.config import Bounds, SecretPath
+from storaged.base.errors import ConfigError
+from storaged.base.ids import datacenter_id, node_id
+from storaged.base.log import LogFormat
+
+Port = Annotated[int, Bounds(0, 65535)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """One node: either a `directory` (kept by this process) or an `address` host:port.
+
+    `number` is written into stripe rows: it stays with the node for ever and is never given again.
+    """
+
+    number: Annotated[int, Bounds(1, 65535)]
+    id: str
+    datacenter: str
+    country: str = "fr"
+    directory: Path | None = None
+    address: str | None = None
+    capacity_bytes: int | None = None
+    state: NodeState = NodeState.ACTIVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterConfig:
+    """The cluster and its geometry. `region` is where the endpoint signs for."""
+
+    name: str = "hexagone"
+    region: str = "fr"
+    locations: tuple[str, ...] = ()
+    data_shards: Annotated[int, Bounds(1, 20)] = 4
+    parity_shards: Annotated[int, Bounds(1, 12)] = 2
+    nodes: tuple[NodeConfig, ...]
+
+    @property
+    def geometry(self) -> Geometry:
+        return Geometry(self.data_shards, self.parity_shards)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Config:
+    """The S3 endpoint. Without a certificate it speaks plain HTTP, and then only on loopback."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9000
+    base_domains: tuple[str, ...] = ()
+    certificate: Path | None = None
+    key: SecretPath | None = None
+    unsafe_plain_http: bool = False
+    access_log: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageConfig:
+    """Folders of this gateway: the index, and the keys without which nothing opens."""
+
+    index: Path
+    keys: Path
+    index_map_mib: Annotated[int, Bounds(64, 64 * 1024 * 1024)] = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminConfig:
+    """The Unix socket that the CLI talks to; its mode is 0600."""
+
+    socket: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsConfig:
+    """Where /metrics, /healthz and /readyz are answered."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9001
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTlsConfig:
+    """What this gateway shows to nodes that are reached by address."""
+
+    certificate: Path
+    key: SecretPath
+    authority: Path
+    domain: str = "hexagone.internal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyConfig:
+    """What the operator has decided.
+
+    Args:
+        refuse_reduced_margin: no writes while they could not survive the loss of a datacenter.
+        checkpoint_mib: log payload after which the index is checkpointed.
+        scrub_mib_per_s: what a local node reads in the background to find rot.
+    """
+
+    refuse_reduced_margin: bool = False
+    checkpoint_mib: Annotated[int, Bounds(1, 1 << 20)] = 256
+    stripe_buffers: Annotated[int, Bounds(2, 4096)] = 72
+    scrub_mib_per_s: Annotated[int, Bounds(1, 1 << 20)] = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogConfig:
+    """Form of the log on standard error."""
+
+    format: LogFormat = LogFormat.AUTO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayConfig:
+    """Everything a gateway is told."""
+
+    cluster: ClusterConfig
+    storage: StorageConfig
+    admin: AdminConfig
+    s3: S3Config = field(default_factory=S3Config)
+    metrics: MetricsConfig | None = None
+    node_tls: NodeTlsConfig | None = None
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+LOOPBACK = ("127.", "localhost", "::1")
+
+
+def check_config(config: GatewayConfig) -> None:
+    """Rules that no single field can state. Raises ConfigError."""
+    s3 = config.s3
+    if (s3.certificate is None) != (s3.key is None):
+        raise ConfigError(key="s3.key", reason="certificate and key go together")
+    if s3.certificate is None and not s3.unsafe_plain_http and not s3.host.startswith(LOOPBACK):
+        raise ConfigError(
+            key="s3.certificate",
+            reason="plain HTTP beyond loopback needs unsafe_plain_http = true",
+        )
+    for node in config.cluster.nodes:
+        if (node.directory is None) == (node.address is None):
+            raise ConfigError(key=f"cluster.nodes {node.id}", reason="a directory or an address")
+        if node.address is not None and config.node_tls is None:
+            raise ConfigError(key="node_tls", reason="nodes with an address need it")
+    if len(config.cluster.nodes) * 2 < config.cluster.geometry.n:
+        raise ConfigError(
+            key="cluster.nodes",
+            reason=f"{len(config.cluster.nodes)} nodes cannot hold {config.cluster.geometry.n} "
+            "shards, two on each at the most",
+        )
+
+
+def topology_of(config: GatewayConfig) -> Topology:
+    """The nodes as placement sees them. Raises ConfigError."""
+    return Topology(
+        epoch=1,
+        nodes=tuple(
+            TopologyNode(
+                number=node.number,
+                node=node_id(node.id),
+                datacenter=datacenter_id(node.datacenter),
+                country=node.country,
+                state=node.state,
+            )
+            for node in config.cluster.nodes
+        ),
+    )
