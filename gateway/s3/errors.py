@@ -187,8 +187,8 @@ MESSAGES: dict[str, str] = {
 _CODE_OF_CLASS: dict[str, str] = {
     "KeyTooLong": "KeyTooLongError",
     "DeadlineExceeded": "SlowDown",
-    "ProtocolError": "InternalError",  # a node's bytes, not the client's
-    "ConfigError": "InternalError",
+    "DriveFull": "InsufficientStorage",  # clients do not retry it, which is right when all is full
+    "IndexFull": "InsufficientStorage",
 }
 
 
@@ -218,14 +218,16 @@ for _name, _class in _semantic_classes().items():
     _code = _CODE_OF_CLASS.get(_name, _name)
     MESSAGES.setdefault(_code, _class.title() + ("." if _name in _FULL_STOP else ""))
 
-# An internal absence or conflict says nothing about the client's object: "cannot tell" is 503,
-# never 404 or 412.
+# What a client did wrong is said by `S3Error` or an error of the use cases. Another error comes
+# from
+# inside: a node's refusal (fenced, retained) or absence says nothing about the client's rights or
+# object. "Cannot tell" is 503, never 403, 404 or 412.
 _BY_KIND: dict[Kind, str] = {
-    Kind.INVALID: "InvalidRequest",
-    Kind.DENIED: "AccessDenied",
+    Kind.INVALID: "InternalError",
+    Kind.DENIED: "ServiceUnavailable",
     Kind.NOT_FOUND: "ServiceUnavailable",
     Kind.CONFLICT: "SlowDown",
-    Kind.PRECONDITION: "PreconditionFailed",
+    Kind.PRECONDITION: "InternalError",
     Kind.EXHAUSTED: "SlowDown",
     Kind.UNAVAILABLE: "ServiceUnavailable",
     Kind.TIMEOUT: "SlowDown",

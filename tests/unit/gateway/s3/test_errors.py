@@ -9,6 +9,7 @@ import pytest
 from gateway.model import errors as semantic
 from gateway.s3.errors import MESSAGES, STATUS, S3Error, s3_code_for
 from storaged.base.errors import DeadlineExceeded, Kind, ProtocolError, StorageError
+from storaged.node import DriveFull, FencedOut
 
 
 def all_classes(root: type[StorageError] = StorageError) -> Iterator[type[StorageError]]:
@@ -90,11 +91,11 @@ def test_statuses_are_s3s(name: str, status: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
-        (Kind.INVALID, 400),
-        (Kind.DENIED, 403),
+        (Kind.INVALID, 500),
+        (Kind.DENIED, 503),
         (Kind.NOT_FOUND, 503),
         (Kind.CONFLICT, 503),
-        (Kind.PRECONDITION, 412),
+        (Kind.PRECONDITION, 500),
         (Kind.EXHAUSTED, 503),
         (Kind.UNAVAILABLE, 503),
         (Kind.TIMEOUT, 503),
@@ -112,6 +113,8 @@ def test_other_errors_answer_by_their_kind(kind: Kind, status: int) -> None:
 def test_errors_of_the_inside_are_not_the_clients() -> None:
     assert s3_code_for(ProtocolError()).code == "InternalError"
     assert s3_code_for(DeadlineExceeded()).code == "SlowDown"
+    assert s3_code_for(FencedOut()).status == 503
+    assert s3_code_for(DriveFull()).status == 507
     derived = type("WireBroken", (ProtocolError,), {})
     assert s3_code_for(derived()).code == "InternalError"
 
