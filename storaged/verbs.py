@@ -31,16 +31,16 @@ from storaged.base.limits import (
 from storaged.node import Fence, NodeIdentity, NodeStatus, Promise, ShardInfo, ShardPage
 from storaged.wire import OK, Verb, cut_text, decode_error, encode_error, take_text
 
-INSTANCE_BYTES = 16
+INSTANCE_BYTES_MAX = 64  # a node wants 16 and says so itself
 INT64_MAX = (1 << 63) - 1
 
 _OK = struct.pack(">H", OK)
-_PUT = struct.Struct(">B17sQB16sQ")
+_PUT = struct.Struct(">B17sqB16sq")
 _GET = struct.Struct(">B17sqq")
 _ONE = struct.Struct(">B17s")
 _DELETE = struct.Struct(">BH")
 _LIST = struct.Struct(">B17sB17sq")
-_FENCE = struct.Struct(">B16sQ16s")
+_FENCE = struct.Struct(">B16sq")
 _INFO = struct.Struct(">17sQQQH")
 _RANGE = struct.Struct(">HQ")
 _PROMISE = struct.Struct(">HQB")
@@ -69,12 +69,20 @@ def request_verb(fields: bytes) -> Verb:
     return Verb(fields[0])
 
 
+def _signed(number: int) -> int:
+    """The nearest number that fits 64 bits: the node itself refuses what makes no sense."""
+    return max(-INT64_MAX, min(number, INT64_MAX))
+
+
 def encode_put(
     shard: ShardId, attributes: bytes, *, fence: Fence | None, retain_until_ms: int
 ) -> bytes:
-    """Verb, shard, retain-until u64, fenced u8, log, epoch u64, attributes to the end."""
+    """Verb, shard, retain-until i64, fenced u8, log, epoch i64, attributes to the end."""
     log, epoch, fenced = (fence.log, fence.epoch, 1) if fence else (bytes(LOG_ID_BYTES), 0, 0)
-    return _PUT.pack(Verb.PUT, shard.encode(), retain_until_ms, fenced, log, epoch) + attributes
+    fixed = _PUT.pack(
+        Verb.PUT, shard.encode(), _signed(retain_until_ms), fenced, log, _signed(epoch)
+    )
+    return fixed + attributes
 
 
 def decode_put(fields: bytes) -> tuple[ShardId, bytes, Fence | None, int]:
@@ -82,21 +90,15 @@ def decode_put(fields: bytes) -> tuple[ShardId, bytes, Fence | None, int]:
     _at_least(_PUT, fields)
     _, shard, retain_until_ms, fenced, log, epoch = _PUT.unpack_from(fields)
     attributes = fields[_PUT.size :]
-    if fenced > 1 or len(attributes) > ATTRIBUTES_BYTES_MAX or retain_until_ms > INT64_MAX:
+    if fenced > 1 or len(attributes) > ATTRIBUTES_BYTES_MAX:
         raise ProtocolError(reason="put")
     fence = Fence(log=LogId(log), epoch=epoch) if fenced else None
     return ShardId.decode(shard), attributes, fence, retain_until_ms
 
 
 def encode_get(shard: ShardId, *, offset: int, length: int) -> bytes:
-    """Verb, shard, offset i64, length i64 (signed: the node itself refuses negative ones)."""
-    clamp = INT64_MAX
-    return _GET.pack(
-        Verb.GET,
-        shard.encode(),
-        max(-clamp, min(offset, clamp)),
-        max(-clamp, min(length, clamp)),
-    )
+    """Verb, shard, offset i64, length i64."""
+    return _GET.pack(Verb.GET, shard.encode(), _signed(offset), _signed(length))
 
 
 def decode_get(fields: bytes) -> tuple[ShardId, int, int]:
@@ -168,18 +170,19 @@ def encode_status() -> bytes:
 
 
 def encode_fence(log: LogId, epoch: int, instance: bytes) -> bytes:
-    """Verb, log, epoch u64, instance."""
-    assert len(instance) == INSTANCE_BYTES
-    return _FENCE.pack(Verb.FENCE, log, epoch, instance)
+    """Verb, log, epoch i64, instance to the end. Raises ProtocolError: a very long instance."""
+    if len(instance) > INSTANCE_BYTES_MAX:
+        raise ProtocolError(reason="instance", instance_bytes=len(instance))
+    return _FENCE.pack(Verb.FENCE, log, _signed(epoch)) + instance
 
 
 def decode_fence(fields: bytes) -> tuple[LogId, int, bytes]:
     """(log, epoch, instance). Raises ProtocolError."""
     _at_least(_FENCE, fields)
-    if len(fields) != _FENCE.size:
+    if len(fields) > _FENCE.size + INSTANCE_BYTES_MAX:
         raise ProtocolError(reason="fence")
-    _, log, epoch, instance = _FENCE.unpack(fields)
-    return LogId(log), epoch, instance
+    _, log, epoch = _FENCE.unpack_from(fields)
+    return LogId(log), epoch, fields[_FENCE.size :]
 
 
 # Responses
