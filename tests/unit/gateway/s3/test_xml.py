@@ -18,6 +18,7 @@ from gateway.s3.xml import (
     DeleteRequest,
     KeyToDelete,
     ListedObject,
+    _Reader,
     parse_complete,
     parse_create_bucket,
     parse_delete,
@@ -304,10 +305,13 @@ def test_refused_complete_requests(inside: str, code: str) -> None:
 
 def test_depth_elements_and_bytes_are_bounded() -> None:
     """XML-02."""
+    read = _Reader().read
+    assert read(b"<a>" * 32 + b"</a>" * 32).name == "a"
     for depth in (33, 20_000):
-        assert refused(parse_delete, b"<Delete>" + b"<a>" * depth) == "MalformedXML"
-    many = b"<Delete>" + b"<Quiet/>" * xml.ELEMENTS_MAX + b"</Delete>"
-    assert refused(parse_delete, many) == "MalformedXML"
+        assert refused(_Reader().read, b"<a>" * depth + b"</a>" * depth) == "MalformedXML"
+    most = b"<a>" + b"<b/>" * (xml.ELEMENTS_MAX - 1)
+    assert len(_Reader().read(most + b"</a>").children) == xml.ELEMENTS_MAX - 1
+    assert refused(_Reader().read, most + b"<b/></a>") == "MalformedXML"
     for parser, bytes_max in zip(
         PARSERS,
         [xml.DELETE_BODY_MAX_BYTES, xml.COMPLETE_BODY_MAX_BYTES, xml.BUCKET_BODY_MAX_BYTES],
