@@ -21,7 +21,7 @@ from awscrt.checksums import crc32c
 
 from storaged import node as port
 from storaged.base import errors, ids
-from storaged.base.errors import ProtocolError, StorageError
+from storaged.base.errors import Kind, ProtocolError, StorageError
 from storaged.base.limits import (
     CONTENT_BYTES_MAX,
     WIRE_ERROR_FIELDS_MAX,
@@ -78,7 +78,7 @@ class Verb(IntEnum):
 class Cancelled(StorageError):
     """The request was cancelled by its caller."""
 
-    kind = errors.Kind.UNAVAILABLE
+    kind = Kind.UNAVAILABLE
 
 
 ERROR_CODES: dict[type[StorageError], int] = {
@@ -100,7 +100,29 @@ ERROR_CODES: dict[type[StorageError], int] = {
     port.NodeUnavailable: 25,
     port.NodeBusy: 26,
 }
+KIND_CODES = {
+    Kind.INVALID: 256,
+    Kind.DENIED: 257,
+    Kind.NOT_FOUND: 258,
+    Kind.CONFLICT: 259,
+    Kind.PRECONDITION: 260,
+    Kind.EXHAUSTED: 261,
+    Kind.UNAVAILABLE: 262,
+    Kind.TIMEOUT: 263,
+    Kind.UNKNOWN_OUTCOME: 264,
+    Kind.CORRUPT: 265,
+}
+
+
+def _error_of(kind: Kind) -> type[StorageError]:
+    """A class for errors of one kind that have no code of their own; their name is a field."""
+    name = f"Node{kind.value.title().replace('_', '')}Error"
+    doc = "The node answered with an error of its own."
+    return type(name, (StorageError,), {"kind": kind, "__doc__": doc, "__module__": __name__})
+
+
 ERROR_CLASSES: dict[int, type[StorageError]] = {code: cls for cls, code in ERROR_CODES.items()}
+ERROR_CLASSES.update({code: _error_of(kind) for kind, code in KIND_CODES.items()})
 OK = 0  # code of an answer without error
 
 
@@ -294,11 +316,18 @@ def encode_error(error: StorageError) -> bytes:
 
     Value.
 
-    A class without a code of its own travels as its nearest ancestor that has one. Long texts are
-    cut.
+    A class without a code of its own travels as its nearest ancestor of the same kind that has
+    one, or else by its kind, with its name as a field. Long texts are cut.
     """
-    code = next(ERROR_CODES[cls] for cls in type(error).__mro__ if cls in ERROR_CODES)
-    pairs = list(error.fields.items())[:WIRE_ERROR_FIELDS_MAX]
+    cls = type(error)
+    fields = error.fields
+    nearest = next(ancestor for ancestor in cls.__mro__ if ancestor in ERROR_CODES)
+    if nearest.kind is cls.kind and (nearest is not StorageError or cls is StorageError):
+        code = ERROR_CODES[nearest]
+    else:
+        code = KIND_CODES[cls.kind]
+        fields = {"error": fields.get("error", cls.__name__), **fields}
+    pairs = list(fields.items())[:WIRE_ERROR_FIELDS_MAX]
     parts = [_U16.pack(code), bytes((len(pairs),))]
     for name, value in pairs:
         number = type(value) is int and abs(value) < 10 ** (_DIGITS_MAX - 1)

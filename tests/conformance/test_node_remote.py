@@ -1,4 +1,4 @@
-"""The node suite on `RemoteNode` over loopback and mutual TLS: behind it memory, and a real drive."""
+"""The node suite on `RemoteNode` over mutual TLS: behind it memory, and a real drive."""
 
 from __future__ import annotations
 

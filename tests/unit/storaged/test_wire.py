@@ -12,7 +12,7 @@ import storaged.base.errors
 import storaged.base.ids
 import storaged.node
 from storaged import wire
-from storaged.base.errors import ProtocolError, StorageError
+from storaged.base.errors import Kind, ProtocolError, StorageError
 from storaged.base.limits import (
     CONTENT_BYTES_MAX,
     WIRE_FIELDS_BYTES_MAX,
@@ -170,8 +170,18 @@ def test_codes_are_unique_and_a_subclass_travels_as_its_ancestor() -> None:
     class DriveVeryFull(DriveFull):
         """A class that the other side does not know."""
 
-    assert len(wire.ERROR_CLASSES) == len(wire.ERROR_CODES)
+    assert len(wire.ERROR_CLASSES) == len(wire.ERROR_CODES) + len(Kind)
     assert type(wire.decode_error(wire.encode_error(DriveVeryFull()))) is DriveFull
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_an_error_without_a_code_keeps_its_kind_and_name(kind: Kind) -> None:
+    cls = type("Odd", (StorageError,), {"kind": kind, "__doc__": "Odd."})
+    back = wire.decode_error(wire.encode_error(cls(epoch=5)))
+    assert back.kind is kind
+    assert back.fields == {"error": "Odd", "epoch": 5}
+    again = wire.decode_error(wire.encode_error(back))
+    assert type(again) is type(back) and again.fields == back.fields
 
 
 def test_an_unknown_code_is_a_protocol_error() -> None:
