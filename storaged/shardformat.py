@@ -189,9 +189,9 @@ def attributes_of(block: Buffer, head: Head) -> bytes:
 
 
 def page_span(head_page_log2: int, content_bytes: int, start: int, end: int) -> tuple[int, int]:
-    """The content bytes whose pages a range touches: whole pages around [start, end)."""
+    """The content whose pages a range touches: whole pages around [start, end); (0, 0) if none."""
     if start >= end:
-        return (start, start)
+        return (0, 0)
     first = start >> head_page_log2 << head_page_log2
     last = ((end - 1) >> head_page_log2) + 1 << head_page_log2
     return (first, min(last, content_bytes))

@@ -104,6 +104,7 @@ class Writer:
         self._queue: deque[Request] = deque()
         self._queued_bytes = 0
         self._comparing: dict[bytes, asyncio.Task[None]] = {}
+        self._parked: dict[bytes, list[PutRequest]] = {}  # they wait for the comparison of a key
         self._wake = asyncio.Event()
         self._closing = False
         self.failure: StorageError | None = None
@@ -219,7 +220,9 @@ class Writer:
                 break
             taken += 1
             if isinstance(request, PutRequest):
-                if request.key in plan.touched or request.key in self._comparing:
+                if request.key in self._comparing:
+                    self._parked.setdefault(request.key, []).append(request)
+                elif request.key in plan.touched:
                     later.append(request)
                     plan.touched.add(request.key)
                 else:
@@ -336,6 +339,7 @@ class Writer:
             _reject(request, error)
         finally:
             del self._comparing[request.key]
+            self._queue.extend(self._parked.pop(request.key, ()))
         if verdict == "same":
             self._release(request)
             if not request.future.done():
