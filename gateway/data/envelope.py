@@ -1,0 +1,157 @@
+"""Sealing of small secrets, wrapped DEKs among them, and the port of those who keep tenant keys.
+
+Not for bodies or rows.
+
+Record = suite u8 = 1 ‖ salt 24 ‖ commitment 32 ‖ ciphertext and tag. okm = HKDF-Expand-SHA512(key,
+enc(label, context, salt), 76) = AES-256 key 32 ‖ nonce 12 ‖ commitment 32; associated data =
+enc("aad", suite, label, context). The commitment is compared, in constant time, before anything is
+opened.
+
+Invariants: D4 (each salt makes a key of its own), D5.
+Source: docs/data-layout.md, "Sealed keys"; NIST SP 800-38D.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.data.cipher import COMMITMENT_BYTES, KEY_BYTES, SALT_BYTES, expand
+from gateway.limits import TAG_BYTES
+from gateway.model.encoding import enc
+from storaged.base.errors import Kind, StorageError
+
+SUITE = 1
+_HEAD_BYTES = 1 + SALT_BYTES + COMMITMENT_BYTES
+WRAPPED_BYTES = _HEAD_BYTES + KEY_BYTES + TAG_BYTES
+
+
+class SealInvalid(StorageError):
+    """A sealed key does not open: wrong key, wrong context, or changed bytes."""
+
+    kind = Kind.CORRUPT
+
+
+class TenantKeyMissing(StorageError):
+    """The keyring has no key of this tenant."""
+
+    kind = Kind.UNAVAILABLE
+    hint = "import the sealed keyring copy of this cluster"
+
+
+class KeyringConflict(StorageError):
+    """The sealed copy holds another key for a tenant that the keyring knows."""
+
+    kind = Kind.CONFLICT
+    hint = "this copy belongs to another cluster: nothing was changed"
+
+
+def _derive(key: bytes, label: str, context: bytes, salt: bytes) -> tuple[AESGCM, bytes, bytes]:
+    okm = expand(key, enc(label, context, salt))
+    return AESGCM(okm[:32]), okm[32:44], okm[44:76]
+
+
+def seal_secret(key: bytes, label: str, context: bytes, secret: bytes, salt: bytes) -> bytes:
+    """Seal a secret.
+
+    Args:
+        key: 32 uniform bytes. label: what the secret is. context: what it belongs to, an `enc`.
+        salt: 24 random bytes, never used again with this key.
+
+    Returns:
+        The record, 73 bytes longer than `secret`.
+    """
+    assert len(key) == KEY_BYTES and len(salt) == SALT_BYTES
+    aead, nonce, commitment = _derive(key, label, context, salt)
+    sealed = aead.encrypt(nonce, secret, enc("aad", SUITE, label, context))
+    return b"%c%b%b%b" % (SUITE, salt, commitment, sealed)
+
+
+def open_secret(key: bytes, label: str, context: bytes, record: bytes) -> bytes:
+    """Open what `seal_secret` made.
+
+    Raises:
+        SealInvalid: nothing is revealed about why.
+    """
+    if len(record) < _HEAD_BYTES + TAG_BYTES or record[0] != SUITE:
+        raise SealInvalid(label=label, record_bytes=len(record))
+    salt = bytes(record[1 : 1 + SALT_BYTES])
+    aead, nonce, commitment = _derive(key, label, context, salt)
+    if not hmac.compare_digest(commitment, record[1 + SALT_BYTES : _HEAD_BYTES]):
+        raise SealInvalid(label=label)
+    try:
+        return aead.decrypt(nonce, record[_HEAD_BYTES:], enc("aad", SUITE, label, context))
+    except InvalidTag as error:
+        raise SealInvalid(label=label) from error
+
+
+def wrap_dek(bucket_key: bytes, context: bytes, dek: bytes, salt: bytes) -> bytes:
+    """Wrap a 32-byte DEK under a bucket key.
+
+    Args:
+        context: cluster, tenant, bucket, epoch, object key and uuid, as an `enc`.
+
+    Returns:
+        WRAPPED_BYTES bytes.
+    """
+    assert len(dek) == KEY_BYTES
+    return seal_secret(bucket_key, "wrap-dek", context, dek, salt)
+
+
+def unwrap_dek(bucket_key: bytes, context: bytes, wrapped: bytes) -> bytes:
+    """The DEK. Raises SealInvalid."""
+    dek = open_secret(bucket_key, "wrap-dek", context, wrapped)
+    if len(dek) != KEY_BYTES:
+        raise SealInvalid(label="wrap-dek", secret_bytes=len(dek))
+    return dek
+
+
+class KeyProvider(Protocol):
+    """Keeps tenant keys and wraps bucket keys with them; a tenant key never leaves it in the clear.
+
+    Calls take microseconds for a file keyring; `create_tenant_key` syncs a file. Any thread may
+    call.
+    """
+
+    def create_tenant_key(self, tenant_id: bytes) -> None:
+        """Make the tenant's key.
+
+        Idempotent: by tenant id. Durable when: it returns. Cancelled: cannot be. Concurrent: any
+            number.
+        """
+        ...
+
+    def wrap_bucket_key(self, tenant_id: bytes, bucket_id: bytes, epoch: int, key: bytes) -> bytes:
+        """Wrap a 32-byte bucket key under the tenant's key.
+
+        Raises: TenantKeyMissing.
+        Idempotent: no, each answer differs; all unwrap. Concurrent: any number.
+        """
+        ...
+
+    def unwrap_bucket_key(
+        self, tenant_id: bytes, bucket_id: bytes, epoch: int, wrapped: bytes
+    ) -> bytes:
+        """The bucket key.
+
+        Raises: TenantKeyMissing; SealInvalid: wrapped for another tenant, bucket or epoch, or
+            changed.
+        Idempotent: yes. Concurrent: any number.
+        """
+        ...
+
+    def export_sealed(self) -> bytes:
+        """All tenant keys, sealed under the root key: what is kept as a row beside the data."""
+        ...
+
+    def import_sealed(self, sealed: bytes) -> None:
+        """Add the tenant keys of a sealed copy.
+
+        Raises: SealInvalid: another root key sealed it; KeyringConflict: a tenant has another key
+            here.
+        Idempotent: yes. Durable when: it returns. Concurrent: any number.
+        """
+        ...

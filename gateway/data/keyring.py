@@ -1,0 +1,286 @@
+"""The root key in a file, what is derived from it, and the tenant keys in a sealed file beside it.
+
+Not for bucket keys or DEKs: those are wrapped and live in rows. Lose the root key and nothing opens
+ever again.
+
+`root.key` is the raw 32 bytes, or, with a passphrase, "HXR" ‖ 1 ‖ scrypt salt 24 ‖ the key sealed
+under scrypt(passphrase, salt; n = 2^15, r = 8, p = 1). It must be readable by its owner only.
+`tenants.sealed` is "HXK" ‖ 1 ‖ a sealed list of tenant id 16 ‖ key 32.
+
+Source: docs/data-layout.md, "Keys"; RFC 5869, RFC 7914.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from hashlib import scrypt
+from pathlib import Path
+
+from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
+from gateway.data.envelope import (
+    KeyringConflict,
+    SealInvalid,
+    TenantKeyMissing,
+    open_secret,
+    seal_secret,
+)
+from gateway.model.encoding import enc
+from storaged.base.env import Env
+from storaged.base.errors import ConfigError
+from storaged.base.ids import LogId, log_id
+
+ROOT_FILE = "root.key"
+TENANTS_FILE = "tenants.sealed"
+TENANT_ID_BYTES = 16
+TENANTS_MAX = 100_000  # 4.8 MB of keyring
+SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 15, 8, 1
+SCRYPT_MEMORY_BYTES = 64 * 1024 * 1024
+
+_ROOT_MAGIC = b"HXR\x01"
+_TENANTS_MAGIC = b"HXK\x01"
+
+
+class RootKeyInvalid(ConfigError):
+    """The root key file is not usable."""
+
+    hint = "it holds 32 bytes, belongs to this user and has mode 0600"
+
+
+class KeyringInvalid(ConfigError):
+    """The file of tenant keys is not usable."""
+
+    hint = "restore it, or delete it and import the sealed copy from the log"
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replace a file by one that only its owner may read; durable when it returns."""
+    partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _scrypt(passphrase: bytes, salt: bytes) -> bytes:
+    return scrypt(
+        passphrase,
+        salt=salt,
+        n=SCRYPT_N,
+        r=SCRYPT_R,
+        p=SCRYPT_P,
+        maxmem=SCRYPT_MEMORY_BYTES,
+        dklen=KEY_BYTES,
+    )
+
+
+class RootKey:
+    """32 bytes from which everything of a cluster that is not random is derived."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise RootKeyInvalid(key_bytes=len(key))
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "RootKey(…)"
+
+    @classmethod
+    def create(cls, folder: Path, env: Env, passphrase: bytes | None = None) -> RootKey:
+        """Make `folder/root.key`.
+
+        Raises:
+            RootKeyInvalid: there is one already.
+        """
+        path = folder / ROOT_FILE
+        if path.exists():
+            raise RootKeyInvalid(path=path, reason="exists")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = env.random_bytes(KEY_BYTES)
+        content = key
+        if passphrase is not None:
+            salt = env.random_bytes(SALT_BYTES)
+            sealed = seal_secret(
+                _scrypt(passphrase, salt), "root", b"", key, env.random_bytes(SALT_BYTES)
+            )
+            content = _ROOT_MAGIC + salt + sealed
+        write_private(path, content)
+        return cls(key)
+
+    @classmethod
+    def load(cls, folder: Path, passphrase: bytes | None = None) -> RootKey:
+        """Read `folder/root.key`.
+
+        Raises:
+            RootKeyInvalid: absent, readable by others, of another form, or the passphrase is wrong.
+        """
+        path = folder / ROOT_FILE
+        try:
+            with path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                content = file.read(1024)
+        except OSError as error:
+            raise RootKeyInvalid(path=path, reason=error.strerror) from error
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & 0o077 or status.st_uid != os.geteuid():
+            raise RootKeyInvalid(path=path, mode=f"{mode:04o}", owner=status.st_uid)
+        if len(content) == KEY_BYTES:
+            return cls(content)
+        if not content.startswith(_ROOT_MAGIC) or passphrase is None:
+            raise RootKeyInvalid(path=path, file_bytes=len(content), passphrase=bool(passphrase))
+        salt, sealed = content[4 : 4 + SALT_BYTES], content[4 + SALT_BYTES :]
+        try:
+            return cls(open_secret(_scrypt(passphrase, salt), "root", b"", sealed))
+        except SealInvalid as error:
+            raise RootKeyInvalid(path=path, reason="wrong passphrase") from error
+
+    def derive(self, label: str, *context: bytes | str | int, length: int = KEY_BYTES) -> bytes:
+        """A key for one purpose, at most 76 bytes; the same label and context give the same key."""
+        assert length <= 76
+        return expand(self._key, enc("root/" + label, *context))[:length]
+
+    @property
+    def cluster_id(self) -> bytes:
+        """16 bytes that name the cluster; no secret."""
+        return self.derive("cluster-id", length=16)
+
+    @property
+    def log_id(self) -> LogId:
+        """The id of the cluster's log; no secret."""
+        return log_id(self.derive("log-id", length=16))
+
+    @property
+    def log_key(self) -> bytes:
+        """HMAC key of commit headers."""
+        return self.derive("log-mac")
+
+    @property
+    def log_seal_key(self) -> bytes:
+        """Key that the records of commit groups are sealed under."""
+        return self.derive("log-seal")
+
+    @property
+    def integrity_key(self) -> bytes:
+        """Key of shard tags; it opens nothing, so repair may hold it alone."""
+        return self.derive("integrity")
+
+    @property
+    def cluster_record_key(self) -> bytes:
+        """Key of the cluster's part of rows."""
+        return self.derive("cluster-record")
+
+    @property
+    def sums_key(self) -> bytes:
+        """Key of the sums that prove that no row is missing."""
+        return self.derive("sums")
+
+
+class FileKeyring:
+    """`KeyProvider` over `folder/tenants.sealed`. Any thread may call.
+
+    Raises (on construction):
+        KeyringInvalid: the file is there and does not open under this root key.
+    """
+
+    def __init__(self, folder: Path, root: RootKey, env: Env) -> None:
+        self._path = folder / TENANTS_FILE
+        self._env = env
+        self._cluster_id = root.cluster_id
+        self._sealing_key = root.derive("tenant-keyring")
+        self._lock = threading.Lock()
+        self._keys: dict[bytes, bytes] = {}
+        try:
+            sealed = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise KeyringInvalid(path=self._path, reason=error.strerror) from error
+        try:
+            self._keys = self._open(sealed)
+        except SealInvalid as error:
+            raise KeyringInvalid(path=self._path) from error
+
+    def __repr__(self) -> str:
+        return f"FileKeyring(tenants={len(self._keys)})"
+
+    def create_tenant_key(self, tenant_id: bytes) -> None:
+        """Make the tenant's key unless it is there; see the port."""
+        assert len(tenant_id) == TENANT_ID_BYTES
+        with self._lock:
+            if tenant_id not in self._keys:
+                self._save({**self._keys, tenant_id: self._env.random_bytes(KEY_BYTES)})
+
+    def wrap_bucket_key(self, tenant_id: bytes, bucket_id: bytes, epoch: int, key: bytes) -> bytes:
+        """Wrap a bucket key under the tenant's key; see the port."""
+        assert len(key) == KEY_BYTES
+        context = self._context(tenant_id, bucket_id, epoch)
+        salt = self._env.random_bytes(SALT_BYTES)
+        return seal_secret(self._tenant_key(tenant_id), "wrap-bucket", context, key, salt)
+
+    def unwrap_bucket_key(
+        self, tenant_id: bytes, bucket_id: bytes, epoch: int, wrapped: bytes
+    ) -> bytes:
+        """The bucket key; see the port."""
+        context = self._context(tenant_id, bucket_id, epoch)
+        return open_secret(self._tenant_key(tenant_id), "wrap-bucket", context, wrapped)
+
+    def export_sealed(self) -> bytes:
+        """All tenant keys, sealed; see the port."""
+        with self._lock:
+            return self._seal(self._keys)
+
+    def import_sealed(self, sealed: bytes) -> None:
+        """Add the tenant keys of a sealed copy; see the port."""
+        found = self._open(sealed)
+        with self._lock:
+            for tenant_id, key in found.items():
+                if self._keys.get(tenant_id, key) != key:
+                    raise KeyringConflict(tenant=tenant_id.hex())
+            if found.keys() - self._keys.keys():
+                self._save({**self._keys, **found})
+
+    def _tenant_key(self, tenant_id: bytes) -> bytes:
+        key = self._keys.get(tenant_id)
+        if key is None:
+            raise TenantKeyMissing(tenant=tenant_id.hex())
+        return key
+
+    def _context(self, tenant_id: bytes, bucket_id: bytes, epoch: int) -> bytes:
+        return enc("bucket", self._cluster_id, tenant_id, bucket_id, epoch)
+
+    def _save(self, keys: dict[bytes, bytes]) -> None:
+        if len(keys) > TENANTS_MAX:
+            raise KeyringInvalid(path=self._path, tenants_max=TENANTS_MAX)
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(self._path, self._seal(keys))
+        self._keys = keys
+
+    def _seal(self, keys: dict[bytes, bytes]) -> bytes:
+        plain = b"".join(tenant + key for tenant, key in sorted(keys.items()))
+        salt = self._env.random_bytes(SALT_BYTES)
+        context = enc("tenants", self._cluster_id)
+        return _TENANTS_MAGIC + seal_secret(self._sealing_key, "tenant-keys", context, plain, salt)
+
+    def _open(self, sealed: bytes) -> dict[bytes, bytes]:
+        if not sealed.startswith(_TENANTS_MAGIC):
+            raise SealInvalid(label="tenant-keys")
+        context = enc("tenants", self._cluster_id)
+        plain = open_secret(self._sealing_key, "tenant-keys", context, bytes(sealed[4:]))
+        entry = TENANT_ID_BYTES + KEY_BYTES
+        if len(plain) % entry:
+            raise SealInvalid(label="tenant-keys", secret_bytes=len(plain))
+        return {
+            plain[at : at + TENANT_ID_BYTES]: plain[at + TENANT_ID_BYTES : at + entry]
+            for at in range(0, len(plain), entry)
+        }

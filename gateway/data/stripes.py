@@ -1,0 +1,403 @@
+"""Stripes on nodes: write, read, reconstruct, restore, delete.
+
+Not for what is in a stripe, nor for rows: callers know where a stripe is and keep what `write`
+returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from gateway.data.buffers import Lease
+from gateway.data.erasure import codec_for
+from gateway.data.geometry import cell_ranges
+from gateway.data.health import HealthView
+from gateway.data.placement import place, replacement, tier_of
+from gateway.data.shard_header import encode_headers, tag_cell, tag_cells, tag_key
+from gateway.data.stripe_errors import (
+    NodeFailure,
+    ShardInvalid,
+    StripeCorrupt,
+    StripeGone,
+    StripeUnreadable,
+    TierNotReached,
+)
+from gateway.data.stripe_read import OnDamage, ReadSources, StripeRead, hedge_delay_s
+from gateway.data.stripe_write import StripeWrite
+from gateway.data.topology import Topology
+from gateway.limits import NODE_PUT_S
+from gateway.model.layout import Geometry, StripeRow, Tier
+from storaged.base.env import Env
+from storaged.base.errors import StorageError
+from storaged.base.ids import ShardId, StripeId
+from storaged.base.limits import DELETE_BATCH_MAX
+from storaged.node import Buffer, Fence, Node, ShardRange
+
+__all__ = [
+    "NodeFailure",
+    "StripeCorrupt",
+    "StripeGone",
+    "StripeStore",
+    "StripeUnreadable",
+    "TierNotReached",
+]
+
+Shards = dict[int, tuple[bytes, Buffer]]  # attributes and cell by index
+
+
+def _no_report(stripe: StripeId, index: int, reason: str) -> None:
+    pass
+
+
+class StripeStore:
+    """Stripes over the nodes of a topology. One event loop.
+
+    Args:
+        nodes: node by number; may grow while the store is in use.
+        integrity_key: 32 bytes, makes the keys of shard tags.
+        on_damage: called with (stripe, index, reason) for each shard that a read could not use.
+    """
+
+    def __init__(
+        self,
+        nodes: Mapping[int, Node],
+        topology: Topology,
+        health: HealthView,
+        *,
+        integrity_key: bytes,
+        cluster_id: bytes,
+        env: Env,
+        on_damage: OnDamage = _no_report,
+    ) -> None:
+        self.nodes = nodes
+        self.topology = topology
+        self.health = health
+        self._integrity_key = integrity_key
+        self._cluster_id = cluster_id
+        self._env = env
+        self._sources = ReadSources(
+            nodes=nodes,
+            health=health,
+            env=env,
+            integrity_key=integrity_key,
+            cluster_id=cluster_id,
+            on_damage=on_damage,
+        )
+
+    def set_topology(self, topology: Topology) -> None:
+        """Place by another topology from the next write on."""
+        self.topology = topology
+        self.health.set_topology(topology)
+
+    async def write(
+        self,
+        stripe: StripeId,
+        geometry: Geometry,
+        cells: Lease | bytearray | memoryview,
+        *,
+        cell_bytes: int,
+        payload_bytes: int,
+        common: bytes,
+        tier: Tier,
+        fence: Fence | None,
+        retain_until_ms: int,
+        deadline_s: float,
+    ) -> tuple[tuple[int, ...], Tier]:
+        """Code a stripe, tag it, and put its shards.
+
+        Args:
+            cells: at least n·cell_bytes bytes, writable: the payload, zeros up to k·cell_bytes,
+                room for parity. A lease is retained until the last put has ended; any other buffer
+                is not to be changed afterwards.
+            common: header that all shards carry.
+            tier: what must be acknowledged.
+            fence: the caller's term, for commit stripes.
+            deadline_s: seconds that reaching the tier may take.
+
+        Returns:
+            Node number for each index (0: not stored), and the tier they make, `tier` or higher.
+            Once the tier is acknowledged the remaining puts get what is left of HAND_OFF_S; a put
+            that fails, or is slower than that before the tier is reached, is handed to another
+            node.
+
+        Raises:
+            TierNotReached: with `failures`, a tuple of NodeFailure. Some shards may be stored.
+
+        Idempotent: by stripe id and bytes. Durable when: it returns, at the tier it returns.
+            Cancelled: puts under
+        way end by themselves; what is stored is garbage. Concurrent: any number.
+        """
+        assert 0 < payload_bytes <= geometry.k * cell_bytes
+        placed = place(stripe, self.topology, geometry, self.health.usable())
+        reachable = Tier.NONE if placed is None else tier_of(placed, self.topology, geometry.k)
+        if placed is None or reachable < tier:
+            raise TierNotReached(
+                stripe=stripe,
+                required=tier.name,
+                acknowledged=Tier.NONE.name,
+                reachable=reachable.name,
+                failures=(),
+            )
+        view = cells.view if isinstance(cells, Lease) else memoryview(cells)
+        codec_for(geometry).encode_into(view, cell_bytes)
+        key = tag_key(
+            self._integrity_key,
+            self._cluster_id,
+            stripe,
+            geometry,
+            cell_bytes=cell_bytes,
+            payload_bytes=payload_bytes,
+            common=common,
+        )
+        headers = encode_headers(
+            geometry,
+            cell_bytes=cell_bytes,
+            payload_bytes=payload_bytes,
+            common=common,
+            tags=list(enumerate(tag_cells(key, view, cell_bytes, geometry.n))),
+        )
+        shards: Shards = {
+            index: (attributes, view[index * cell_bytes : (index + 1) * cell_bytes])
+            for index, attributes in enumerate(headers)
+        }
+        return await StripeWrite(
+            self.nodes,
+            self.topology,
+            self.health,
+            stripe=stripe,
+            geometry=geometry,
+            shards=shards,
+            stored=(0,) * geometry.n,
+            placed=placed,
+            required=tier,
+            fence=fence,
+            retain_until_ms=retain_until_ms,
+            deadline_s=deadline_s,
+            lease=cells if isinstance(cells, Lease) else None,
+        ).run()
+
+    async def put_shards(
+        self,
+        stripe: StripeId,
+        shards: Mapping[int, tuple[bytes, Buffer]],
+        onto: Mapping[int, int],
+        *,
+        fence: Fence | None,
+        retain_until_ms: int,
+    ) -> dict[int, StorageError | None]:
+        """Put shards on given nodes and nowhere else.
+
+        Args:
+            shards: attributes and cell by index. onto: node number by index.
+
+        Returns:
+            For each index None, or why its node did not take it.
+
+        Idempotent: by shard and bytes. Durable when: it returns, where None. Cancelled: any may be
+            stored.
+        """
+
+        async def put(index: int) -> StorageError | None:
+            attributes, content = shards[index]
+            try:
+                await self.nodes[onto[index]].put(
+                    ShardId(stripe, index),
+                    attributes,
+                    content,
+                    fence=fence,
+                    retain_until_ms=retain_until_ms,
+                )
+            except StorageError as error:
+                self.health.mark_failed(onto[index], error)
+                return error
+            return None
+
+        outcomes = await asyncio.gather(*(put(index) for index in shards))
+        return dict(zip(shards, outcomes, strict=True))
+
+    async def read(
+        self, row: StripeRow, offset: int, length: int, *, verified: bool = False
+    ) -> memoryview:
+        """Payload bytes [offset, offset + length) in one buffer; see `read_parts`."""
+        parts = await self.read_parts(row, offset, length, verified=verified)
+        return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
+
+    async def read_parts(
+        self, row: StripeRow, offset: int, length: int, *, verified: bool = False
+    ) -> list[memoryview]:
+        """Payload bytes [offset, offset + length), one buffer for each cell, in order.
+
+        A cell that does not come, or comes late, is decoded from k others whose tags were verified.
+
+        Args:
+            verified: check the tags of every cell. Otherwise the bytes of cells that came directly
+                are as the nodes gave them, and opening the frames is the check.
+
+        Raises:
+            StripeGone: the shards are not where the row says: read the row again.
+            StripeUnreadable (kind UNAVAILABLE), StripeCorrupt (kind CORRUPT): fewer than k good
+            shards.
+
+        Idempotent: yes. Cancelled: nothing happened. Concurrent: any number.
+        """
+        assert offset >= 0 and length >= 0 and offset + length <= row.geometry.k * row.cell_bytes
+        if not length:
+            return [memoryview(b"")]
+        index, cell_offset = divmod(offset, row.cell_bytes)
+        if not verified and cell_offset + length <= row.cell_bytes:
+            number = row.nodes[index]
+            if number in self.nodes and self.health.readable(number):
+                return [await self._read_one(row, index, cell_offset, length)]
+        ranges = cell_ranges(row.cell_bytes, offset, length)
+        return await StripeRead(self._sources, row).cells(ranges, verified=verified)
+
+    async def _read_one(self, row: StripeRow, index: int, offset: int, length: int) -> memoryview:
+        """A range of one cell from its node: the short way, which small objects take."""
+        number, health, clock = row.nodes[index], self.health, self._env.monotonic_s
+        loop = asyncio.get_running_loop()
+        started_s = clock()
+        waiter: asyncio.Future[None] = loop.create_future()
+
+        def settle(_: object = None) -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        task = loop.create_task(
+            self.nodes[number].get(ShardId(row.stripe, index), offset=offset, length=length)
+        )
+        task.add_done_callback(settle)
+        timer = loop.call_later(hedge_delay_s(health, number), settle)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        finally:
+            timer.cancel()
+        read = StripeRead(self._sources, row)
+        ranges = cell_ranges(row.cell_bytes, index * row.cell_bytes + offset, length)
+        if not task.done():
+            return (await read.cells(ranges, verified=False, adopted={index: task}))[0]
+        try:
+            got: ShardRange = task.result()
+            if len(got.content) != length:
+                raise ShardInvalid(content_bytes=len(got.content), wanted_bytes=length)
+        except StorageError as error:
+            read.note_failure(index, error)
+            return (await read.cells(ranges, verified=False))[0]
+        health.mark_ok(number, clock() - started_s)
+        return got.content
+
+    async def reconstruct(
+        self, row: StripeRow, wanted: Sequence[int]
+    ) -> dict[int, tuple[bytes, bytearray]]:
+        """Attributes and cells of shards, computed from k others that were verified whole.
+
+        Args:
+            wanted: indexes to compute; shards stored under them are not looked at.
+
+        Raises:
+            StripeGone, StripeUnreadable, StripeCorrupt.
+        """
+        if not wanted:
+            return {}
+        cell_bytes, geometry = row.cell_bytes, row.geometry
+        lost = frozenset(wanted)
+        sources = await StripeRead(self._sources, row).verified_cells(lost, 0, cell_bytes)
+        present = {index: cell.content for index, cell in sources.items()}
+        common = next(iter(sources.values())).common
+        cells = codec_for(geometry).reconstruct(present, sorted(lost), cell_bytes)
+        key = tag_key(
+            self._integrity_key,
+            self._cluster_id,
+            row.stripe,
+            geometry,
+            cell_bytes=cell_bytes,
+            payload_bytes=row.payload_bytes,
+            common=common,
+        )
+        headers = encode_headers(
+            geometry,
+            cell_bytes=cell_bytes,
+            payload_bytes=row.payload_bytes,
+            common=common,
+            tags=[(index, tag_cell(key, index, memoryview(cell))) for index, cell in cells.items()],
+        )
+        return {
+            index: (attributes, cell)
+            for (index, cell), attributes in zip(cells.items(), headers, strict=True)
+        }
+
+    async def restore(
+        self, row: StripeRow, indexes: Sequence[int], *, fence: Fence | None = None
+    ) -> dict[int, int]:
+        """Compute shards again and put them on nodes, within the rules of placement.
+
+        Args:
+            indexes: shards to restore, wherever the row says they are.
+
+        Returns:
+            Node number for each index that is stored; one that found no place is left out.
+
+        Raises:
+            StripeGone, StripeUnreadable, StripeCorrupt: too few sources; nothing was put.
+        """
+        shards: Shards = dict(await self.reconstruct(row, indexes))
+        usable = self.health.usable()
+        stored = [0 if index in shards else number for index, number in enumerate(row.nodes)]
+        placed = list(stored)
+        for index in shards:
+            number = replacement(
+                row.stripe, self.topology, row.geometry, placed, index, usable, frozenset()
+            )
+            placed[index] = number or 0
+        nodes, _ = await StripeWrite(
+            self.nodes,
+            self.topology,
+            self.health,
+            stripe=row.stripe,
+            geometry=row.geometry,
+            shards=shards,
+            stored=[number or -1 if i not in shards else 0 for i, number in enumerate(stored)],
+            placed=placed,
+            required=Tier.NONE,
+            fence=fence,
+            retain_until_ms=row.retain_until_ms,
+            deadline_s=NODE_PUT_S,
+            lease=None,
+        ).run()
+        return {index: nodes[index] for index in shards if nodes[index]}
+
+    async def delete(self, rows: Sequence[StripeRow]) -> dict[StripeId, tuple[NodeFailure, ...]]:
+        """Delete all shards that these rows name.
+
+        Returns:
+            For each stripe that is not wholly gone, which nodes still may hold what.
+
+        Idempotent: by shard. Durable when: it returns, for the stripes that it does not name.
+        """
+        by_node: dict[int, list[ShardId]] = defaultdict(list)
+        for row in rows:
+            for index, number in enumerate(row.nodes):
+                if number in self.nodes:
+                    by_node[number].append(ShardId(row.stripe, index))
+        left: dict[StripeId, list[NodeFailure]] = defaultdict(list)
+
+        async def delete_from(number: int, shards: list[ShardId]) -> None:
+            for start in range(0, len(shards), DELETE_BATCH_MAX):
+                batch = shards[start : start + DELETE_BATCH_MAX]
+                outcomes: Sequence[StorageError | None]
+                try:
+                    outcomes = await self.nodes[number].delete(batch)
+                except StorageError as error:
+                    self.health.mark_failed(number, error)
+                    outcomes = [error] * len(batch)
+                for shard, outcome in zip(batch, outcomes, strict=True):
+                    if outcome is not None:
+                        failure = NodeFailure(node=number, index=shard.index, error=outcome)
+                        left[shard.stripe].append(failure)
+
+        await asyncio.gather(*(delete_from(number, shards) for number, shards in by_node.items()))
+        return {stripe: tuple(failures) for stripe, failures in left.items()}
