@@ -16,6 +16,7 @@ import logging
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 from cryptography.exceptions import InvalidTag
 
@@ -25,11 +26,11 @@ from gateway.commit.header import Applied, GroupKind
 from gateway.commit.keys import LogKeys
 from gateway.commit.log import Log
 from gateway.commit.packs import PackKind, pack_common, pack_nonce
-from gateway.commit.records import batch_bytes, decode_records, encode_records
+from gateway.commit.records import decode_records, encode_records
 from gateway.data.geometry import cell_bytes
 from gateway.data.stripes import StripeStore
 from gateway.limits import NODE_PUT_S
-from gateway.meta.keyspace import cluster_row
+from gateway.meta.keyspace import cluster_row, partition_of
 from gateway.meta.kv import Batch, Row, Write
 from gateway.meta.records import open_document, seal_document
 from gateway.meta.sealing import NonceSource, RecordKeys
@@ -277,14 +278,17 @@ class Checkpointer:
     async def _write(self, start: bytes, rows: list[Row], reserved: list[StripeId]) -> Segment:
         stripe = self._log.pack_stripe_id()
         reserved.append(stripe)
-        batch = Batch(
-            partition=CLUSTER_PARTITION,
-            request_id=bytes(16),
-            checks=(),
-            writes=tuple(Write(row.key, row.value) for row in rows),
+        batches = tuple(
+            Batch(
+                partition=partition,
+                request_id=bytes(16),
+                checks=(),
+                writes=tuple(Write(row.key, row.value) for row in group),
+            )
+            for partition, group in groupby(rows, key=lambda row: partition_of(row.key))
         )
         payload = self._keys.segments.encrypt(
-            pack_nonce(stripe), encode_records([batch], b""), stripe.encode()
+            pack_nonce(stripe), encode_records(batches, b""), stripe.encode()
         )
         row = await write_pack(
             self._store,
@@ -296,8 +300,7 @@ class Checkpointer:
             live_bytes=len(payload),
         )
         segment = Segment(start=start, row=row)
-        (read_back,) = await read_segment(self._store, self._keys, segment)
-        if batch_bytes(read_back) != batch_bytes(batch) or read_back.writes != batch.writes:
+        if await read_segment(self._store, self._keys, segment) != batches:
             raise CheckpointCorrupt(stripe=stripe)
         return segment
 

@@ -28,7 +28,7 @@ from gateway.commit.keys import LogKeys
 from gateway.commit.log import Log
 from gateway.commit.packs import PackInvalid, PackKind, pack_nonce, parse_pack_common
 from gateway.commit.recovery import Candidate, read_group
-from gateway.data.shard_header import parse_header
+from gateway.data.shard_header import ShardHeader, parse_header
 from gateway.data.stripes import StripeGone, StripeStore
 from gateway.meta.keyspace import partition_of
 from gateway.meta.kv import Batch, BatchConflict, Check, Write, revision_of
@@ -37,7 +37,8 @@ from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.meta.stripes import scan_stripes
 from gateway.model.layout import Packed, StripeRow
 from storaged.base.env import Env
-from storaged.base.ids import StripeFamily, StripeId
+from storaged.base.errors import StorageError
+from storaged.base.ids import ShardId, StripeFamily, StripeId
 from storaged.base.jobs import Progress
 from storaged.base.limits import BLOCK_BYTES
 
@@ -181,8 +182,7 @@ class Compacter:
             self._pending_bytes += len(body)
 
     async def _row_keys(self, row: StripeRow) -> list[bytes]:
-        attributes = await self._store.attributes(row)
-        header = parse_header(attributes)
+        header = await self._header(row)
         if row.stripe.family is StripeFamily.COMMIT:
             group = GroupHeader.decode(header.common, self._keys.log_key, self._keys.log)
             candidate = Candidate(
@@ -210,6 +210,21 @@ class Compacter:
         except InvalidTag as error:
             raise PackInvalid(stripe=row.stripe) from error
         return decode_directory(raw)
+
+    async def _header(self, row: StripeRow) -> ShardHeader:
+        """Attributes of any shard that answers; what they say is checked by what it opens."""
+        error: StorageError = StripeGone(stripe=row.stripe)
+        for index, number in enumerate(row.nodes):
+            if number not in self._store.nodes:
+                continue
+            try:
+                found = await self._store.nodes[number].get(
+                    ShardId(row.stripe, index), offset=0, length=0
+                )
+                return parse_header(found.attributes)
+            except StorageError as failed:
+                error = failed
+        raise error
 
     async def _pack(self) -> None:
         moving, self._pending, self._pending_bytes = self._pending, [], 0

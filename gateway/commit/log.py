@@ -393,8 +393,8 @@ class Log:
         for waiter in group.waiters:
             if not waiter.future.done():
                 waiter.future.set_result(Committed(group.position, waiter.places))
-        for waiter, error in group.refused:
-            _fail(waiter, error)
+        for waiter, refusal in group.refused:
+            _fail(waiter, refusal)
         for listener in self.on_applied:
             listener(sealed, group.stripes)
 

@@ -186,9 +186,15 @@ class Repairer:
         try:
             source = _masked(row, wanted.missing)
             shards = await self._store.reconstruct(source, sorted(plan))
-            stored = await self._store.put_shards(stripe, shards, plan)
+            outcomes = await self._store.put_shards(
+                stripe, shards, plan, fence=None, retain_until_ms=row.retain_until_ms
+            )
+            stored = {index: plan[index] for index, error in outcomes.items() if error is None}
             if stored:
                 await self._commit(stripe, stored)
+            for failed in outcomes.values():
+                if failed is not None:
+                    raise failed
         except StorageError as error:
             wanted.attempts += 1
             logger.warning("stripe %s cannot be repaired yet: %s", stripe, error)

@@ -107,3 +107,23 @@ def set_stripe(keys: RecordKeys, nonces: NonceSource, row: StripeRow) -> Write:
 def drop_stripe(stripe: StripeId) -> Write:
     """Write that drops a stripe row."""
     return Write(keyspace.stripe_row(stripe), None)
+
+
+class StripeCodec:
+    """Stripe rows under one writer epoch: what the log seals and opens them with."""
+
+    def __init__(self, keys: RecordKeys, nonces: NonceSource) -> None:
+        self._keys = keys
+        self._nonces = nonces
+
+    def key(self, stripe: StripeId) -> bytes:
+        """Row key."""
+        return keyspace.stripe_row(stripe)
+
+    def seal(self, row: StripeRow) -> bytes:
+        """Row value at a fresh revision."""
+        return seal_stripe(self._keys, self._nonces, row)
+
+    def open(self, stripe: StripeId, value: bytes) -> StripeRow:
+        """The row. Raises: RowCorrupt."""
+        return open_stripe(self._keys, keyspace.stripe_row(stripe), value)
