@@ -8,9 +8,8 @@ another.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 FIELD_CHARACTERS_MAX = 256
 KEY_CHARACTERS_MAX = 1024
@@ -26,8 +25,7 @@ class Timers(Protocol):
     def call_later(self, delay: float, callback: Callable[[], object]) -> object: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccessRecord:
+class AccessRecord(NamedTuple):
     """An answered request.
 
     Args:

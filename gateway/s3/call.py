@@ -18,7 +18,6 @@ from gateway.s3.checksums import ChecksumClaim
 from gateway.s3.errors import S3Error
 from gateway.s3.sigv4 import Authorized, PayloadMode
 
-INTERNAL_PREFIX = "x-hexagone-"  # ours between our own processes, never a client's
 DIGITS_MAX = 19  # of a 64-bit length
 
 # Not x-amz-*, which are all refused when doubled.
@@ -78,7 +77,7 @@ def headers_by_name(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Headers by lower-case name.
 
     Raises:
-        S3Error: InvalidRequest for a doubled header we interpret; AccessDenied for an internal one.
+        S3Error: InvalidRequest for a doubled header that we interpret.
     """
     headers = dict(pairs)
     if len(headers) != len(pairs):
@@ -87,9 +86,6 @@ def headers_by_name(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
             if name in seen and (name in _SINGLE_HEADERS or name.startswith("x-amz-")):
                 raise S3Error("InvalidRequest", "A header occurs more than once.")
             seen.add(name)
-    for name in headers:
-        if name.startswith(INTERNAL_PREFIX):
-            raise S3Error("AccessDenied")
     return headers
 
 

@@ -19,7 +19,7 @@ import logging
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -40,6 +40,10 @@ from storaged.base.errors import StorageError
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http_parser import RawRequestMessage
+    from aiohttp.streams import StreamReader
+    from aiohttp.web_protocol import _RequestFactory as _Factory
+    from aiohttp.web_protocol import _RequestHandler as _Answer
 
 logger = logging.getLogger("hexagone.s3")
 
@@ -82,16 +86,6 @@ class FrontendConfig:
     access_log: LineSink | None = None
 
 
-class _Message(Protocol):
-    """What is used of the parsed head of a request."""
-
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    should_close: bool
-    version: tuple[int, int]
-
-
 class _Sent(web.StreamResponse):
     """Tells the HTTP library that the answer is out already."""
 
@@ -111,14 +105,20 @@ class _Sent(web.StreamResponse):
 
 
 class Exchange:
-    """One request and what becomes known of it on the way to its line in the access log."""
+    """One request and what becomes known of it on the way to its line in the access log.
+
+    It takes the place of the HTTP library's request object, of which nothing else is needed;
+    `_task`, `_finish` and `_cancel` are what the library's connection asks of one.
+    """
 
     __slots__ = (
+        "_task",
         "access_key_id",
         "began_s",
         "body",
         "bucket",
         "bytes_out",
+        "content",
         "expects_continue",
         "headers",
         "id_bytes",
@@ -126,17 +126,28 @@ class Exchange:
         "key",
         "message",
         "operation",
+        "protocol",
         "raw_path",
-        "request",
         "request_id",
+        "writer",
     )
 
-    def __init__(self, request: web.BaseRequest, id_bytes: bytes, began_s: float) -> None:
-        self.request = request
-        self.message = cast(_Message, request.message)
-        self.id_bytes = id_bytes
-        self.request_id = id_bytes[:8].hex().upper()
-        self.began_s = began_s
+    def __init__(
+        self,
+        message: RawRequestMessage,
+        content: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> None:
+        self.message = message
+        self.content = content
+        self.protocol = protocol
+        self.writer = writer
+        self._task = task
+        self.began_s = 0.0
+        self.id_bytes = b""
+        self.request_id = ""
         self.raw_path = ""
         self.headers: dict[str, str] = {}
         self.operation = "Unknown"
@@ -148,25 +159,36 @@ class Exchange:
         self.is_large = False
         self.bytes_out = 0
 
+    def _finish(self) -> None:
+        """The library is done with the request."""
+
+    def _cancel(self, error: BaseException) -> None:
+        """The connection is lost: whoever reads the body shall know."""
+        self.content.set_exception(error)
+
     def answer_continue(self) -> None:
         """Let the client send its body: it has been authenticated and its head is in order."""
         if self.expects_continue:
             self.expects_continue = False
-            transport = self.request.transport
-            if transport is not None:
-                transport.write(CONTINUE)
+            if self.protocol.transport is not None:
+                self.protocol.transport.write(CONTINUE)
+
+    def has_nothing_to_come(self) -> bool:
+        """The rest of the body is not worth waiting for: it stalled, or was never asked for."""
+        if self.content.is_eof():
+            return False
+        return self.expects_continue or self.content.exception() is not None
 
     def keeps_connection(self, reply: Reply) -> bool:
         """The next request can be found on this connection."""
         if self.message.should_close or reply.close_connection:
             return False
-        content = self.request.content
-        if content.is_eof():
+        if self.content.is_eof():
             return True
         if self.expects_continue:
             return False  # the client may send the body all the same, or not at all
         try:
-            rest = int(self.headers.get("content-length", "")) - content.total_bytes
+            rest = int(self.headers.get("content-length", "")) - self.content.total_bytes
         except ValueError:
             return False
         return rest <= DRAIN_BYTES_MAX
@@ -201,7 +223,8 @@ class _Server(web.Server):
     def __init__(self, frontend: S3Frontend) -> None:
         config = frontend.config
         super().__init__(
-            frontend.answer,
+            cast("_Answer", frontend.answer),
+            request_factory=cast("_Factory", Exchange),
             access_log=None,
             logger=logger,
             auto_decompress=False,
@@ -315,9 +338,11 @@ class S3Frontend:
             is_http_10=is_http_10,
         )
 
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def answer(self, exchange: Exchange) -> web.StreamResponse:
         """The request boundary."""
-        exchange = Exchange(request, self._env.random_bytes(16), self._env.monotonic_s())
+        exchange.began_s = self._env.monotonic_s()
+        exchange.id_bytes = self._env.random_bytes(16)
+        exchange.request_id = exchange.id_bytes[:8].hex().upper()
         self._in_flight += 1
         self.metrics.in_flight = self._in_flight
         try:
@@ -363,14 +388,14 @@ class S3Frontend:
         bucket, key = routes.split_target(host, exchange.raw_path, self.config.base_domains)
         exchange.bucket, exchange.key = bucket or "", key or ""
         query = calls.query_by_name(raw_query)
-        level = _level(bucket, key)
+        level = routes.level_of(bucket, key)
         found = routes.route(message.method, level, query.keys(), headers.keys())
         exchange.operation = found.operation.value
         operation = self._operations.get(exchange.operation)
         if operation is None or not found.implemented:
             raise S3Error("NotImplemented")
         body = self._body(exchange, authorized)
-        secure = exchange.request.get_extra_info("sslcontext") is not None
+        secure = exchange.protocol.ssl_context is not None
         call = Call(
             operation=exchange.operation,
             bucket=exchange.bucket,
@@ -435,7 +460,7 @@ class S3Frontend:
                 trailer_names=calls.trailer_names(exchange.headers),
             )
         exchange.body = RequestBody(
-            exchange.request.content,
+            exchange.content,
             promise,
             decoder=decoder,
             on_first_read=exchange.answer_continue,
@@ -454,7 +479,6 @@ class S3Frontend:
 
     async def _send(self, exchange: Exchange, reply: Reply) -> bool:
         """Write the answer; returns whether the connection can be used again."""
-        request = exchange.request
         keeps = exchange.keeps_connection(reply)
         is_empty = exchange.message.method == "HEAD" or reply.status in BODILESS
         head = self._head(
@@ -463,7 +487,7 @@ class S3Frontend:
             keep_alive=keeps,
             is_http_10=exchange.message.version < (1, 1),
         )
-        writer = request.writer
+        writer = exchange.writer
         if is_empty:
             await writer.write(head)
         elif reply.pieces is None:
@@ -475,8 +499,8 @@ class S3Frontend:
                 await writer.write(reply.body)
         elif not await self._send_pieces(exchange, reply, head):
             return False
-        if not keeps and exchange.expects_continue and not request.content.is_eof():
-            request.protocol.force_close()  # nothing to wait for: the client was not told to go on
+        if not keeps and exchange.has_nothing_to_come():
+            exchange.protocol.force_close()
         return keeps
 
     async def _send_pieces(self, exchange: Exchange, reply: Reply, head: bytes) -> bool:
@@ -486,10 +510,12 @@ class S3Frontend:
             ConnectionError: the client has gone.
         """
         assert reply.pieces is not None and reply.length is not None
-        request = exchange.request
-        writer = request.writer
-        if reply.length > SEND_BUFFER_BYTES and request.transport is not None:
-            request.transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
+        writer, transport = exchange.writer, exchange.protocol.transport
+        if transport is None:
+            raise ConnectionResetError
+        loop = asyncio.get_running_loop()
+        if reply.length > SEND_BUFFER_BYTES:
+            transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
         piece = reply.first
         if len(piece) <= JOIN_BYTES_MAX:
             exchange.bytes_out = len(piece)
@@ -504,13 +530,14 @@ class S3Frontend:
                     if not piece:
                         break
                 exchange.bytes_out += len(piece)
-                async with asyncio.timeout(self.config.pace.idle_s):
+                stall = loop.call_later(self.config.pace.idle_s, transport.abort)
+                try:
                     await writer.write(piece)
+                finally:
+                    stall.cancel()
                 piece = b""
         except ConnectionError:
             raise
-        except TimeoutError:
-            logger.info("request %s: the client stopped reading", exchange.request_id)
         except Exception:
             logger.exception("answer to request %s cannot be completed", exchange.request_id)
         else:
@@ -519,8 +546,7 @@ class S3Frontend:
             logger.error("answer to request %s has another length", exchange.request_id)
         self.metrics.aborted_answers += 1
         reply.code = "Aborted"
-        if request.transport is not None:
-            request.transport.abort()
+        transport.abort()
         return False
 
     def _record(self, exchange: Exchange, reply: Reply) -> None:
@@ -531,7 +557,7 @@ class S3Frontend:
         )
         if self._access_log is None:
             return
-        peer = exchange.request.protocol.peername
+        peer = exchange.protocol.peername
         self._access_log.add(
             AccessRecord(
                 at_ms=self._env.now_ms(),
@@ -550,12 +576,6 @@ class S3Frontend:
                 user_agent=exchange.headers.get("user-agent", ""),
             )
         )
-
-
-def _level(bucket: str | None, key: str | None) -> routes.Level:
-    if bucket is None:
-        return routes.Level.SERVICE
-    return routes.Level.BUCKET if key is None else routes.Level.OBJECT
 
 
 async def _aclose(pieces: AsyncIterator[memoryview | bytes]) -> None:

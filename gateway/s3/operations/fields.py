@@ -13,6 +13,8 @@ from email.utils import parsedate_to_datetime
 from gateway.model.errors import NotModified
 from gateway.model.version import Checksum
 from gateway.objects.values import (
+    UNCONDITIONAL_READ,
+    UNCONDITIONAL_WRITE,
     Metadata,
     ObjectHead,
     ReadConditions,
@@ -168,6 +170,8 @@ def _etag_condition(value: str | None) -> str | None:
 
 def write_conditions(call: Call) -> WriteConditions:
     """If-Match and If-None-Match of a write."""
+    if "if-match" not in call.headers and "if-none-match" not in call.headers:
+        return UNCONDITIONAL_WRITE
     return WriteConditions(
         if_match=_etag_condition(call.headers.get("if-match")),
         if_none_match=_etag_condition(call.headers.get("if-none-match")),
@@ -186,12 +190,17 @@ def _date_ms(value: str | None) -> int | None:
 
 def read_conditions(call: Call, prefix: str = "") -> ReadConditions:
     """Conditions of a read, or with `x-amz-copy-source-` those of a copy's source."""
-    headers = call.headers
+    if_match = call.headers.get(prefix + "if-match")
+    if_none_match = call.headers.get(prefix + "if-none-match")
+    modified = call.headers.get(prefix + "if-modified-since")
+    unmodified = call.headers.get(prefix + "if-unmodified-since")
+    if if_match is if_none_match is modified is unmodified is None:
+        return UNCONDITIONAL_READ
     return ReadConditions(
-        if_match=headers.get(prefix + "if-match"),
-        if_none_match=headers.get(prefix + "if-none-match"),
-        if_modified_since_ms=_date_ms(headers.get(prefix + "if-modified-since")),
-        if_unmodified_since_ms=_date_ms(headers.get(prefix + "if-unmodified-since")),
+        if_match=if_match,
+        if_none_match=if_none_match,
+        if_modified_since_ms=_date_ms(modified),
+        if_unmodified_since_ms=_date_ms(unmodified),
     )
 
 

@@ -6,7 +6,7 @@ Source: Amazon S3 API Reference, these operations.
 from __future__ import annotations
 
 from gateway.limits import PART_NUMBER_MAX
-from gateway.objects import multipart, uploads
+from gateway.objects import complete, multipart, uploads
 from gateway.objects.values import (
     CompleteOptions,
     CompletePart,
@@ -146,7 +146,7 @@ def _complete_part(part: xml.CompletedPart) -> CompletePart:
 async def complete_upload(call: Call) -> Reply:
     fields.check_supported(call)
     parts = xml.parse_complete(await call.body.read_document(xml.COMPLETE_BODY_MAX_BYTES))
-    head = await multipart.complete_upload(
+    head = await complete.complete_upload(
         call.context,
         call.bucket,
         call.key,

@@ -1,0 +1,205 @@
+"""Signatures at the endpoint: no write route may be reached without one that holds.
+
+The matrix is made from the route table, so a route that is added is tested by being there.
+
+Source: MinIO CVE-2025-31489, CVE-2026-41145, CVE-2026-40344; RustFS GHSA-g8w9-qw9q-fghr.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gateway.s3.actions import BUCKET_SUBRESOURCES, IMPLEMENTED, OBJECT_SUBRESOURCES, PLAIN, Level
+from gateway.s3.operations.table import OPERATIONS
+from tests.support import raw_s3
+from tests.support.raw_s3 import Answer, RawClient
+from tests.support.s3_endpoint import CREDENTIALS, Endpoint, running_endpoint
+
+MODES = ("0" * 64, raw_s3.UNSIGNED, *raw_s3.STREAMING_MODES)
+PATHS = {Level.SERVICE: "/", Level.BUCKET: "/bucket", Level.OBJECT: "/bucket/key"}
+
+
+def write_routes() -> list[tuple[str, str]]:
+    """(method, target) of every write route, whether it is implemented or not."""
+    routes = {
+        (method, PATHS[level])
+        for level, methods in PLAIN.items()
+        for method in methods
+        if method not in ("GET", "HEAD", "OPTIONS")
+    }
+    for level, table in (
+        (Level.BUCKET, BUCKET_SUBRESOURCES),
+        (Level.OBJECT, OBJECT_SUBRESOURCES),
+    ):
+        for name, methods in table.items():
+            for method in methods:
+                if method not in ("GET", "HEAD"):
+                    routes.add((method, f"{PATHS[level]}?{name}="))
+    routes.add(("PUT", "/bucket/key?partNumber=1&uploadId=u"))
+    return sorted(routes)
+
+
+ROUTES = write_routes()
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[Endpoint]:
+    with running_endpoint() as running:
+        yield running
+
+
+def head_for(client: RawClient, mode: str) -> raw_s3.Headers:
+    headers = {"host": client.authority, "content-length": "5"}
+    if mode in raw_s3.STREAMING_MODES:
+        headers["x-amz-decoded-content-length"] = "5"
+    if mode.endswith("TRAILER"):
+        headers["x-amz-trailer"] = "x-amz-checksum-crc32"
+    return headers
+
+
+def spoil(signature: str) -> str:
+    return signature[:-1] + ("0" if signature[-1] != "0" else "1")
+
+
+def send(client: RawClient, method: str, target: str, headers: raw_s3.Headers) -> Answer:
+    client.send_head(method, target, headers)
+    client.send(b"hello")
+    return client.read_answer()
+
+
+def test_every_write_route_is_in_the_matrix() -> None:
+    assert len(ROUTES) > 60
+    assert ("PUT", "/bucket/key") in ROUTES and ("POST", "/bucket?delete=") in ROUTES
+
+
+def test_every_implemented_operation_has_a_function() -> None:
+    assert {operation.value for operation in IMPLEMENTED} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_wrong_signature_in_the_header_reaches_no_write_route(
+    endpoint: Endpoint, mode: str
+) -> None:
+    writes = endpoint.store.writes
+    with endpoint.client() as client:
+        for method, target in ROUTES:
+            signed = raw_s3.sign(CREDENTIALS, method, target, head_for(client, mode), payload=mode)
+            authorization = signed.headers["authorization"]
+            signed.headers["authorization"] = authorization[:-64] + spoil(signed.signature)
+            answer = send(client, method, target, signed.headers)
+            assert (answer.status, answer.code) == (403, "SignatureDoesNotMatch"), target
+    assert endpoint.store.writes == writes
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_wrong_signature_in_the_query_reaches_no_write_route(
+    endpoint: Endpoint, mode: str
+) -> None:
+    writes = endpoint.store.writes
+    with endpoint.client() as client:
+        for method, target in ROUTES:
+            headers = head_for(client, mode)
+            if mode != raw_s3.UNSIGNED:
+                headers["x-amz-content-sha256"] = mode
+            signed = raw_s3.presign(CREDENTIALS, method, target, headers, payload=mode)
+            spoilt = signed.target[:-64] + spoil(signed.signature)
+            answer = send(client, method, spoilt, signed.headers)
+            assert (answer.status, answer.code) == (403, "SignatureDoesNotMatch"), target
+    assert endpoint.store.writes == writes
+
+
+@pytest.mark.parametrize("mode", [None, *MODES])
+def test_no_write_route_is_open_to_anonymous_requests(endpoint: Endpoint, mode: str | None) -> None:
+    writes = endpoint.store.writes
+    with endpoint.client() as client:
+        for method, target in ROUTES:
+            headers = head_for(client, mode or "")
+            if mode is not None:
+                headers["x-amz-content-sha256"] = mode
+            answer = send(client, method, target, headers)
+            assert (answer.status, answer.code) == (403, "AccessDenied"), target
+    assert endpoint.store.writes == writes
+
+
+def test_an_unsigned_amz_header_is_refused_on_every_write_route(endpoint: Endpoint) -> None:
+    writes = endpoint.store.writes
+    added = {"x-amz-copy-source": "/bucket/other"}
+    with endpoint.client() as client:
+        for method, target in ROUTES:
+            headers = head_for(client, raw_s3.UNSIGNED)
+            signed = raw_s3.sign(CREDENTIALS, method, target, headers, payload=raw_s3.UNSIGNED)
+            answer = send(client, method, target, {**signed.headers, **added})
+            assert (answer.status, answer.code) == (403, "AccessDenied"), target
+            signed = raw_s3.presign(CREDENTIALS, method, target, headers)
+            answer = send(client, method, signed.target, {**signed.headers, **added})
+            assert (answer.status, answer.code) == (403, "AccessDenied"), target
+    assert endpoint.store.writes == writes
+
+
+@pytest.mark.parametrize(
+    "name", ["x-amz-tagging", "x-amz-storage-class", "x-amz-acl", "x-amz-object-lock-mode"]
+)
+def test_headers_that_change_a_write_must_be_signed(endpoint: Endpoint, name: str) -> None:
+    with endpoint.client() as client:
+        headers = head_for(client, raw_s3.UNSIGNED)
+        signed = raw_s3.presign(CREDENTIALS, "PUT", "/bucket/unsigned", headers)
+        answer = send(client, "PUT", signed.target, {**signed.headers, name: "x"})
+        assert (answer.status, answer.code) == (403, "AccessDenied")
+    assert "unsigned" not in endpoint.store.objects["bucket"]
+
+
+def test_two_places_of_credentials_are_refused(endpoint: Endpoint) -> None:
+    writes = endpoint.store.writes
+    with endpoint.client() as client:
+        for method, target in ROUTES:
+            headers = head_for(client, raw_s3.UNSIGNED)
+            by_header = raw_s3.sign(CREDENTIALS, method, target, headers, payload=raw_s3.UNSIGNED)
+            by_query = raw_s3.presign(CREDENTIALS, method, target, headers)
+            answer = send(client, method, by_query.target, by_header.headers)
+            assert answer.status == 400, target
+    assert endpoint.store.writes == writes
+
+
+def test_two_authorization_headers_are_refused(endpoint: Endpoint) -> None:
+    with endpoint.client() as client:
+        headers = head_for(client, raw_s3.UNSIGNED)
+        signed = raw_s3.sign(CREDENTIALS, "PUT", "/bucket/twice", headers, payload=raw_s3.UNSIGNED)
+        client.send_head(
+            "PUT", "/bucket/twice", {**signed.headers, "Authorization": "AWS4-HMAC-SHA256 none"}
+        )
+        client.send(b"hello")
+        assert client.read_answer().status == 400
+    assert "twice" not in endpoint.store.objects["bucket"]
+
+
+def test_a_presigned_put_stores_and_an_unknown_key_id_does_not(endpoint: Endpoint) -> None:
+    with endpoint.client() as client:
+        headers = {"host": client.authority, "content-length": "5"}
+        signed = raw_s3.presign(CREDENTIALS, "PUT", "/bucket/presigned", headers)
+        assert send(client, "PUT", signed.target, signed.headers).status == 200
+        stranger = raw_s3.Credentials("HXNOBODY000000000001", CREDENTIALS.secret)
+        signed = raw_s3.presign(stranger, "PUT", "/bucket/stranger", headers)
+        answer = send(client, "PUT", signed.target, signed.headers)
+        assert (answer.status, answer.code) == (403, "InvalidAccessKeyId")
+    assert endpoint.store.objects["bucket"]["presigned"].content == b"hello"
+    assert "stranger" not in endpoint.store.objects["bucket"]
+
+
+def test_what_is_not_there_is_not_implemented_for_those_who_may_ask(endpoint: Endpoint) -> None:
+    writes = endpoint.store.writes
+    with endpoint.client() as client:
+        for target in ("/bucket?versioning", "/bucket?policy", "/bucket/key?acl", "/bucket?cors"):
+            answer = client.request("GET", target + "=")
+            assert (answer.status, answer.code) == (501, "NotImplemented"), target
+        answer = client.request("PUT", "/bucket/key?tagging=", b"<Tagging/>")
+        assert (answer.status, answer.code) == (501, "NotImplemented")
+    assert endpoint.store.writes == writes
+
+
+def test_internal_headers_are_refused(endpoint: Endpoint) -> None:
+    with endpoint.client() as client:
+        answer = client.request("PUT", "/bucket/internal", b"x", {"x-hexagone-tier": "1"})
+        assert (answer.status, answer.code) == (403, "AccessDenied")
+    assert "internal" not in endpoint.store.objects["bucket"]
