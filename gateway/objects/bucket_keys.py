@@ -13,6 +13,7 @@ from gateway.data.envelope import KeyProvider
 from gateway.meta import buckets as bucket_rows
 from gateway.meta.kv import MetaStore
 from gateway.meta.sealing import RecordKeys, record_cipher
+from gateway.model.bucket import Bucket
 from gateway.model.names import BucketId
 from storaged.base.env import Env
 
@@ -48,6 +49,12 @@ class BucketKeys:
         if len(self._held) > KEYS_MAX:
             self._held.popitem(last=False)
         return key
+
+    def wrap(self, bucket: Bucket, key: bytes) -> bytes:
+        """A fresh 32-byte key of a bucket's newest epoch, wrapped under the tenant's key."""
+        return self._provider.wrap_bucket_key(
+            bucket.tenant, bucket.bucket_id, bucket.key_epoch, key
+        )
 
     def cipher(self, bucket: BucketId, epoch: int) -> AESGCM:
         """Cipher of the tenant part of the bucket's rows; `RecordKeys` keeps it."""

@@ -2,8 +2,49 @@
 
 from __future__ import annotations
 
+from gateway.limits import COPY_BYTES_MAX
+from gateway.model.conditions import check_write
+from gateway.model.errors import (
+    InvalidRequest,
+    NotModified,
+    PreconditionFailed,
+)
+from gateway.objects.body import Buffer, ExpectedDigest
 from gateway.objects.context import Context
-from gateway.objects.values import CopyOptions, CopySource, ObjectHead
+from gateway.objects.get import get_object
+from gateway.objects.new_object import check_metadata, new_object
+from gateway.objects.put import publish_object
+from gateway.objects.store import store_part
+from gateway.objects.target import current_etag, open_target, read_current
+from gateway.objects.values import (
+    CopyOptions,
+    CopySource,
+    GetOptions,
+    Metadata,
+    ObjectHead,
+    ObjectRead,
+)
+
+
+class SourceBody:
+    """An object that is being read, as the body of one that is being written."""
+
+    __slots__ = ("_read", "length")
+
+    digests: tuple[str, ...] = ()
+
+    def __init__(self, reading: ObjectRead) -> None:
+        self._read = reading
+        self.length = reading.length
+
+    async def read(self) -> Buffer:
+        """See the port."""
+        assert self._read.body is not None
+        return await anext(self._read.body, b"")
+
+    def expected(self) -> tuple[ExpectedDigest, ...]:
+        """Nothing: every frame has proved itself on the way."""
+        return ()
 
 
 async def copy_object(
@@ -15,4 +56,69 @@ async def copy_object(
         as get_object of the source and put_object of the target.
         InvalidRequest: a copy onto itself that changes nothing; a source of more than 5 GiB.
     """
-    raise NotImplementedError
+    services = ctx.services
+    target = open_target(ctx, bucket, key)
+    reading = await open_source(ctx, source, None)
+    try:
+        metadata = _metadata_of(reading.head, options)
+        _check_copy(source, bucket, key, reading.head, options)
+        check_metadata(metadata)
+        check_write(options.conditions, etag=current_etag(read_current(ctx, bucket, key)[1]))
+        new = new_object(services, target)
+        algorithm = options.checksum_algorithm or _algorithm_of(reading.head)
+        part = await store_part(services, new.name, SourceBody(reading), algorithm)
+    finally:
+        await close_source(reading)
+    return await publish_object(ctx, bucket, key, new, part, metadata, options.conditions)
+
+
+async def open_source(ctx: Context, source: CopySource, range_header: str | None) -> ObjectRead:
+    """The source of a copy, being read. Raises: as get_object, but never NotModified."""
+    options = GetOptions(
+        conditions=source.conditions, range_header=range_header, version_id=source.version_id
+    )
+    try:
+        reading = await get_object(ctx, source.bucket, source.key, options)
+    except NotModified as error:
+        raise PreconditionFailed(key=source.key) from error
+    if reading.length > COPY_BYTES_MAX:
+        await close_source(reading)
+        raise InvalidRequest(
+            message="The specified copy source is larger than the maximum allowable size for a "
+            f"copy source: {COPY_BYTES_MAX}",
+        )
+    return reading
+
+
+async def close_source(reading: ObjectRead) -> None:
+    """Stop reading."""
+    if reading.body is not None:
+        await reading.body.aclose()
+
+
+def _algorithm_of(head: ObjectHead) -> str | None:
+    return None if head.checksum is None else head.checksum.algorithm
+
+
+def _metadata_of(head: ObjectHead, options: CopyOptions) -> Metadata:
+    if options.metadata is not None:
+        return options.metadata
+    return Metadata(
+        headers=head.metadata.headers,
+        user=head.metadata.user,
+        storage_class=options.storage_class or "STANDARD",
+    )
+
+
+def _check_copy(
+    source: CopySource, bucket: str, key: str, head: ObjectHead, options: CopyOptions
+) -> None:
+    changes = options.metadata is not None or (
+        options.storage_class is not None and options.storage_class != head.metadata.storage_class
+    )
+    if (source.bucket, source.key) == (bucket, key) and not changes:
+        raise InvalidRequest(
+            message="This copy request is illegal because it is trying to copy an object to "
+            "itself without changing the object's metadata, storage class, website redirect "
+            "location or encryption attributes.",
+        )

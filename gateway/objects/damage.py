@@ -18,7 +18,7 @@ class DamagedShard(NamedTuple):
     """A shard that a read could not use; `reason` is for people."""
 
     stripe: StripeId
-    index: int
+    shard_index: int
     reason: str
 
 
@@ -38,7 +38,7 @@ class DamageQueue:
 
     def take(self, count_max: int) -> list[DamagedShard]:
         """The oldest reports; they are the caller's from then on."""
-        taken = []
+        taken: list[DamagedShard] = []
         while self._reports and len(taken) < count_max:
             (stripe, index), reason = self._reports.popitem(last=False)
             taken.append(DamagedShard(stripe, index, reason))

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
+from gateway.commit.change import Change, StripeChange
+from gateway.meta import keyspace
+from gateway.meta.kv import Batch, BatchConflict, Check, Exists, Write
+from gateway.meta.records import StoredVersion, open_version
+from gateway.model.conditions import check_write
+from gateway.model.errors import NoSuchVersion
+from gateway.model.names import NULL_VERSION, ObjectKey, object_key
+from gateway.model.names import version_id as parse_version_id
 from gateway.objects.context import Context
+from gateway.objects.parting import INLINE_STRIPES_MAX, part_from_version
+from gateway.objects.publish import checks_of, decide_and_commit
+from gateway.objects.target import OpenBucket, Target, current_bucket, current_etag
 from gateway.objects.values import UNCONDITIONAL_WRITE, DeleteKey, DeleteOutcome, WriteConditions
+from storaged.base.errors import StorageError
 
 
 async def delete_object(
@@ -21,14 +34,130 @@ async def delete_object(
     Raises: AccessDenied, NoSuchBucket, PreconditionFailed, NoSuchKey (If-Match and nothing there),
         ConditionalRequestConflict, InvalidArgument (version id).
     """
-    raise NotImplementedError
+
+    def decide(target: Target, current: StoredVersion | None) -> Change | None:
+        check_write(conditions, etag=current_etag(current))
+        if current is None or not _is_meant(version_id):
+            return None
+        return _removing(ctx, target, current)
+
+    await decide_and_commit(ctx, bucket, key, decide)
+
+
+def _is_meant(wanted: str | None) -> bool:
+    """Whether a version id means the one version a key has; S3 deletes any other with success."""
+    if wanted is None:
+        return True
+    try:
+        return parse_version_id(wanted) == NULL_VERSION
+    except NoSuchVersion:
+        return False
+
+
+def _removing(ctx: Context, target: Target, current: StoredVersion) -> Change:
+    services = ctx.services
+    gone = part_from_version(services, target.bucket_id, current)
+    batch = Batch(
+        partition=target.bucket_id,
+        request_id=services.env.random_bytes(16),
+        checks=(*checks_of(target, current), *gone.checks),
+        writes=(Write(target.row_key, None), *gone.writes),
+    )
+    return Change(batch=batch, stripes=gone.stripes)
 
 
 async def delete_objects(
     ctx: Context, bucket: str, keys: Sequence[DeleteKey]
 ) -> tuple[DeleteOutcome, ...]:
-    """Delete up to 1,000 keys in one commit; one outcome per key, in order.
+    """Delete up to 1,000 keys in few commits; one outcome per key, in order.
 
     Raises: AccessDenied, NoSuchBucket. Everything else is an outcome of its key.
     """
-    raise NotImplementedError
+    opened = current_bucket(ctx, bucket)
+    together = _Together(ctx, opened)
+    alone: list[DeleteKey] = []
+    errors: dict[DeleteKey, StorageError] = {}
+    for wanted in keys:
+        try:
+            if not together.add(wanted):
+                alone.append(wanted)
+        except StorageError as error:
+            errors[wanted] = error
+    try:
+        await together.commit()
+    except BatchConflict:
+        # Somebody changed one of them meanwhile: each is decided again by itself.
+        alone = list(keys)
+    except StorageError as error:
+        for wanted in together.members:
+            errors[wanted] = error
+    outcomes = await asyncio.gather(
+        *(_alone(ctx, bucket, wanted) for wanted in alone if wanted not in errors)
+    )
+    errors |= {wanted: error for wanted, error in outcomes if error is not None}
+    return tuple(
+        DeleteOutcome(key=wanted.key, version_id=wanted.version_id, error=errors.get(wanted))
+        for wanted in keys
+    )
+
+
+async def _alone(
+    ctx: Context, bucket: str, wanted: DeleteKey
+) -> tuple[DeleteKey, StorageError | None]:
+    try:
+        await delete_object(
+            ctx,
+            bucket,
+            wanted.key,
+            version_id=wanted.version_id,
+            conditions=WriteConditions(if_match=wanted.if_match),
+        )
+    except StorageError as error:
+        return wanted, error
+    return wanted, None
+
+
+class _Together:
+    """Deletes of one bucket that go in one batch."""
+
+    def __init__(self, ctx: Context, opened: OpenBucket) -> None:
+        self._services = ctx.services
+        self._opened = opened
+        self.members: list[DeleteKey] = []
+        self._seen: set[ObjectKey] = set()
+        self._checks: list[Exists | Check] = [Exists(opened.row_key)]
+        self._writes: list[Write] = []
+        self._stripes: list[StripeChange] = []
+
+    def add(self, wanted: DeleteKey) -> bool:
+        """Put one key in; False when there is no room. Raises what the key is refused with."""
+        services, bucket_id = self._services, self._opened.bucket.bucket_id
+        key = object_key(wanted.key.encode("utf-8", "surrogatepass"))
+        row_key = keyspace.current_row(bucket_id, key)
+        value = services.log.read((row_key,))[0]
+        current = None if value is None else open_version(services.records, row_key, value)
+        check_write(WriteConditions(if_match=wanted.if_match), etag=current_etag(current))
+        if current is None or key in self._seen or not _is_meant(wanted.version_id):
+            return True
+        gone = part_from_version(services, bucket_id, current)
+        if self._stripes and len(self._stripes) + len(gone.stripes) > INLINE_STRIPES_MAX:
+            return False
+        self._seen.add(key)
+        self.members.append(wanted)
+        self._checks += (Check(row_key, current.revision), *gone.checks)
+        self._writes.append(Write(row_key, None))
+        self._writes.extend(gone.writes)
+        self._stripes.extend(gone.stripes)
+        return True
+
+    async def commit(self) -> None:
+        """Commit what was put in, if anything."""
+        if not self._writes:
+            return
+        batch = Batch(
+            partition=self._opened.bucket.bucket_id,
+            request_id=self._services.env.random_bytes(16),
+            checks=tuple(self._checks),
+            writes=tuple(self._writes),
+        )
+        await self._services.log.commit_change(Change(batch=batch, stripes=tuple(self._stripes)))

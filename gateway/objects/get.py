@@ -2,22 +2,169 @@
 
 from __future__ import annotations
 
-from gateway.objects.context import Context
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import NamedTuple
+
+from gateway.data.stripes import StripeGone
+from gateway.meta.records import StoredVersion
+from gateway.model.conditions import byte_range, check_read
+from gateway.model.errors import (
+    InvalidPartNumber,
+    InvalidRequest,
+    MethodNotAllowed,
+    NoSuchKey,
+    NoSuchVersion,
+    NotModified,
+)
+from gateway.model.names import NULL_VERSION, version_id
+from gateway.model.version import Version, part_extent
+from gateway.objects.context import Context, Services
+from gateway.objects.fetch import Piece, body_of
+from gateway.objects.target import Target, read_current
 from gateway.objects.values import GetOptions, ObjectRead
+from gateway.objects.views import head_of
+
+NO_TICKET = -1
+TRIES_MAX = 3  # a stripe that went twice while its row was read is not compaction
+
+
+class Extent(NamedTuple):
+    """The bytes that are asked for, and whether that is less than the object."""
+
+    offset: int
+    length: int
+    is_range: bool
 
 
 async def get_object(ctx: Context, bucket: str, key: str, options: GetOptions) -> ObjectRead:
     """Read an object, a range of it, or one part. The first bytes are verified before this returns.
 
     Raises:
-        AccessDenied, NoSuchBucket, NoSuchKey, NoSuchVersion, InvalidArgument (version id).
+        AccessDenied, NoSuchBucket, NoSuchKey, NoSuchVersion.
         PreconditionFailed, NotModified (field `head`: the ObjectHead), InvalidRange,
         InvalidPartNumber, InvalidRequest.
         StripeUnreadable: too few good shards.
     """
-    raise NotImplementedError
+    services = ctx.services
+    ticket = services.reads.begin(services.env.monotonic_s())
+    try:
+        for tries_left in reversed(range(TRIES_MAX)):
+            target, stored = read_version(ctx, bucket, key, options.version_id)
+            extent = judged_extent(target, stored.version, options)
+            pieces = body_of(
+                services, target.bucket_id, target.key, stored, extent.offset, extent.length
+            )
+            try:
+                first = await anext(pieces, b"")
+                break
+            except StripeGone:
+                # Compaction has moved the bytes, or the version was replaced: the row knows.
+                if not tries_left:
+                    raise
+        body = ObjectBody(services, ticket, first, pieces)
+        ticket = NO_TICKET
+    finally:
+        services.reads.end(ticket)
+    head = head_of(target.key, stored.version)
+    return ObjectRead(
+        head=head, offset=extent.offset, length=extent.length, is_range=extent.is_range, body=body
+    )
 
 
 async def head_object(ctx: Context, bucket: str, key: str, options: GetOptions) -> ObjectRead:
     """As get_object, without body. Raises: as get_object, StripeUnreadable excepted."""
-    raise NotImplementedError
+    target, stored = read_version(ctx, bucket, key, options.version_id)
+    extent = judged_extent(target, stored.version, options)
+    return ObjectRead(
+        head=head_of(target.key, stored.version),
+        offset=extent.offset,
+        length=extent.length,
+        is_range=extent.is_range,
+        body=None,
+    )
+
+
+def read_version(
+    ctx: Context, bucket: str, key: str, wanted: str | None
+) -> tuple[Target, StoredVersion]:
+    """The version a read is about.
+
+    Raises: AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument, NoSuchKey, NoSuchVersion,
+        MethodNotAllowed (a delete marker).
+    """
+    target, stored = read_current(ctx, bucket, key)
+    if wanted is not None and (version_id(wanted) != NULL_VERSION or stored is None):
+        raise NoSuchVersion(key=key, version_id=wanted)
+    if stored is None:
+        raise NoSuchKey(key=key)
+    if stored.version.is_delete_marker:
+        raise MethodNotAllowed(key=key)
+    return target, stored
+
+
+def judged_extent(target: Target, version: Version, options: GetOptions) -> Extent:
+    """The bytes a read is to send, once its conditions hold.
+
+    Raises: PreconditionFailed, NotModified, InvalidRange, InvalidPartNumber, InvalidRequest.
+    """
+    try:
+        check_read(options.conditions, etag=version.etag, modified_at_ms=version.created_at_ms)
+    except NotModified as refused:
+        raise NotModified(**refused.fields, head=head_of(target.key, version)) from refused
+    if options.part_number is not None:
+        if options.range_header is not None:
+            raise InvalidRequest(message="Cannot specify both Range header and partNumber query")
+        return _part_extent(version, options.part_number)
+    if options.range_header is not None:
+        found = byte_range(options.range_header, version.content_bytes)
+        if found is not None:
+            return Extent(found[0], found[1], True)
+    return Extent(0, version.content_bytes, False)
+
+
+def _part_extent(version: Version, part_number: int) -> Extent:
+    if not version.is_multipart:
+        if part_number != 1:
+            raise InvalidPartNumber(part_number=part_number, actual_parts_count=1)
+        return Extent(0, version.content_bytes, True)
+    found = part_extent(version.part_runs, part_number)
+    if found is None:
+        raise InvalidPartNumber(part_number=part_number, actual_parts_count=version.part_count)
+    return Extent(found[1], found[2], True)
+
+
+class ObjectBody:
+    """The bytes of a read; the read is under way until they are all given out, or `aclose`."""
+
+    __slots__ = ("_first", "_rest", "_services", "_ticket")
+
+    def __init__(
+        self, services: Services, ticket: int, first: Piece, rest: AsyncIterator[Piece]
+    ) -> None:
+        self._services = services
+        self._ticket = ticket
+        self._first: Piece | None = first
+        self._rest = rest
+
+    def __aiter__(self) -> ObjectBody:
+        return self
+
+    async def __anext__(self) -> Piece:
+        first, self._first = self._first, None
+        if first:
+            return first
+        try:
+            return await anext(self._rest)
+        except StopAsyncIteration:
+            self._services.reads.end(self._ticket)
+            raise
+
+    async def aclose(self) -> None:
+        """Stop reading. Idempotent."""
+        self._services.reads.end(self._ticket)
+        if isinstance(self._rest, AsyncGenerator):
+            await self._rest.aclose()
+
+    def __del__(self) -> None:
+        # A body that nobody closed must not keep freed stripes alive for ever.
+        self._services.reads.end(self._ticket)

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from gateway.objects.context import Context
-from gateway.objects.values import ListOptions, ListPage
+from itertools import islice
+
+from gateway.meta import keyspace
+from gateway.meta.keyspace import HEAD_BYTES
+from gateway.meta.kv import Row
+from gateway.meta.records import open_listing_page
+from gateway.model.errors import InvalidArgument
+from gateway.model.names import BucketId
+from gateway.objects.assembly import COMPOSITE
+from gateway.objects.context import Context, Services
+from gateway.objects.target import current_bucket
+from gateway.objects.tokens import AT_COMMON_PREFIX, AT_KEY, decode_token, encode_token
+from gateway.objects.values import ListEntry, ListOptions, ListPage
+from gateway.objects.walk import rolled_up
+
+_NOTHING = ListPage(
+    entries=(), common_prefixes=(), is_truncated=False, next_after=None, next_token=None
+)
 
 
 async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListPage:
@@ -12,4 +28,97 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
     Raises: AccessDenied, NoSuchBucket, InvalidArgument (a token that is not ours, keys_max below
         0).
     """
-    raise NotImplementedError
+    services = ctx.services
+    bucket_id = current_bucket(ctx, bucket).bucket.bucket_id
+    if options.keys_max < 0:
+        raise InvalidArgument(message="max-keys cannot be negative")
+    prefix = _bytes(options.prefix)
+    start, end = keyspace.object_prefix_range(bucket_id, prefix)
+    start = max(start, _start_after(bucket_id, options))
+    if not options.keys_max or start >= end:
+        return _NOTHING
+    found: list[Row | bytes]
+    if options.delimiter:
+        walk = rolled_up(
+            services.log.scan,
+            start=start,
+            end=end,
+            name_of=_name_of,
+            prefix_bytes=len(prefix),
+            delimiter=_bytes(options.delimiter),
+        )
+        found = list(islice(walk, options.keys_max + 1))
+    else:
+        found = list(services.log.scan(start, end, limit=options.keys_max + 1))
+    return _page(services, bucket_id, found, options.keys_max)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _name_of(row_key: bytes) -> bytes:
+    return row_key[HEAD_BYTES:]
+
+
+def _start_after(bucket: BucketId, options: ListOptions) -> bytes:
+    """First row key that may be listed; b"" when everything may.
+
+    A marker that ends with the delimiter is the common prefix of the page before: all below it has
+    been answered.
+    """
+    if options.token is not None:
+        kind, position = decode_token(bucket, options.token)
+        if kind == AT_COMMON_PREFIX:
+            return keyspace.after_common_prefix(bucket, position)
+        return keyspace.after_object(bucket, position)
+    if not options.after:
+        return b""
+    after = _bytes(options.after)
+    rest = options.after[len(options.prefix) :]
+    if (
+        options.delimiter
+        and options.after.startswith(options.prefix)
+        and rest.find(options.delimiter) == len(rest) - len(options.delimiter) >= 0
+    ):
+        return keyspace.after_common_prefix(bucket, after)
+    return keyspace.after_object(bucket, after)
+
+
+def _page(
+    services: Services, bucket: BucketId, found: list[Row | bytes], keys_max: int
+) -> ListPage:
+    is_truncated = len(found) > keys_max
+    del found[keys_max:]
+    rows = [item for item in found if isinstance(item, Row)]
+    prefixes = [item.decode("utf-8", "replace") for item in found if not isinstance(item, Row)]
+    entries = tuple(
+        [
+            ListEntry(
+                row.key[HEAD_BYTES:].decode("utf-8"),
+                opened.etag,
+                opened.content_bytes,
+                opened.created_at_ms,
+                opened.storage_class,
+                opened.checksum_algorithm or None,
+                opened.checksum_type == COMPOSITE,
+            )
+            for row, opened in zip(rows, open_listing_page(services.records, rows), strict=True)
+        ]
+    )
+    next_after = next_token = None
+    if is_truncated:
+        last = found[-1]
+        if isinstance(last, Row):
+            name, kind = last.key[HEAD_BYTES:], AT_KEY
+        else:
+            name, kind = last, AT_COMMON_PREFIX
+        next_after = name.decode("utf-8", "replace")
+        next_token = encode_token(bucket, kind, name)
+    return ListPage(
+        entries=entries,
+        common_prefixes=tuple(prefixes),
+        is_truncated=is_truncated,
+        next_after=next_after,
+        next_token=next_token,
+    )

@@ -10,6 +10,7 @@ Invariants: D2, D3.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from gateway.commit.change import Change, StripeChange
@@ -31,19 +32,24 @@ PAGE_ROWS = 500
 
 
 class Parting(NamedTuple):
-    """Writes and stripe changes that take something away."""
+    """Writes and stripe changes that take something away.
+
+    `checks`: the rows are what was read, so that nobody else counts their stripes down as well:
+    neither a second delete nor a compaction that moves their bytes.
+    """
 
     writes: tuple[Write, ...]
     stripes: tuple[StripeChange, ...]
+    checks: tuple[Check, ...]
 
 
-NOTHING = Parting((), ())
+NOTHING = Parting((), (), ())
 
 
 def part_from_version(services: Services, bucket: BucketId, stored: StoredVersion) -> Parting:
-    """Take away the bytes of a version; its own row is the caller's."""
+    """Take away the bytes of a version; its own row, and the check on it, are the caller's."""
     if stored.layout is not None:
-        return Parting((), tuple(releases_of(stored.layout)))
+        return Parting((), tuple(releases_of(stored.layout)), ())
     if stored.version.is_multipart:
         return part_from_parts(services, bucket, stored.version.object_uuid, ())
     return NOTHING
@@ -56,6 +62,7 @@ def part_from_parts(
     kept = _numbers(keep)
     writes: list[Write] = []
     stripes: list[StripeChange] = []
+    checks: list[Check] = []
     for row in _part_rows(services, bucket, uuid):
         if keyspace.parse_part(row.key)[2] in kept:
             continue
@@ -63,10 +70,11 @@ def part_from_parts(
         if layout is None:
             continue
         if len(stripes) + len(writes) + stripe_count(layout) > INLINE_STRIPES_MAX:
-            return Parting((_garbage_write(services, bucket, uuid, keep),), ())
+            return part_later(services, bucket, uuid, keep)
         writes.append(Write(row.key, None))
         stripes.extend(releases_of(layout))
-    return Parting(tuple(writes), tuple(stripes))
+        checks.append(Check(row.key, revision_of(row.value)))
+    return Parting(tuple(writes), tuple(stripes), tuple(checks))
 
 
 def _numbers(keep: Sequence[PartRun]) -> set[int]:
@@ -83,12 +91,27 @@ def _part_rows(services: Services, bucket: BucketId, uuid: ObjectUuid) -> Iterat
         start = keyspace.after(rows[-1].key)
 
 
-def _garbage_write(
+def part_later(
     services: Services, bucket: BucketId, uuid: ObjectUuid, keep: Sequence[PartRun]
-) -> Write:
+) -> Parting:
+    """Take away the parts of an object or upload, but those in `keep`, by a garbage row."""
     row_key = keyspace.garbage_row(bucket, uuid)
     document = {"keep": [[run.first, run.count] for run in keep]}
-    return Write(row_key, seal_document(services.records, services.nonces, row_key, document))
+    value = seal_document(services.records, services.nonces, row_key, document)
+    return Parting((Write(row_key, value),), (), ())
+
+
+async def collect_object(services: Services, bucket: BucketId, uuid: ObjectUuid) -> None:
+    """Take away what the garbage row of one object names, as far as one batch goes.
+
+    What it leaves, and what it finds changed, is left to `collect_garbage`.
+    """
+    row_key = keyspace.garbage_row(bucket, uuid)
+    value = services.log.read((row_key,))[0]
+    if value is None:
+        return
+    with suppress(BatchConflict):
+        await _collect(services, Row(row_key, value))
 
 
 async def collect_garbage(services: Services, *, rows_max: int) -> int:

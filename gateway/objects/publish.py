@@ -10,7 +10,8 @@ for those before it and no body is sent twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from gateway.commit.change import Change, Draft, StripeChange
 from gateway.meta.kv import Batch, BatchConflict, Check, Exists, Write
@@ -27,45 +28,58 @@ from storaged.base.errors import Kind, StorageError
 TRIES_MAX = 16  # after queueing up; others can be faster only from another process
 
 Decide = Callable[[Target, StoredVersion | None], Change | None]
+T = TypeVar("T")
+
+
+async def until_committed(
+    services: Services, row_key: bytes, attempt: Callable[[], Awaitable[T]]
+) -> T:
+    """What `attempt` returns once it is not refused with BatchConflict.
+
+    Args:
+        row_key: the row that writers collide on; they queue up by it.
+        attempt: reads, decides and commits, without an await between reading and committing.
+
+    Raises:
+        ConditionalRequestConflict: others were faster TRIES_MAX times.
+        what the attempt raises.
+    """
+    queues = services.queues
+    if not queues.is_contended(row_key):
+        try:
+            return await attempt()
+        except BatchConflict:
+            pass
+    async with queues.turn(row_key):
+        for _ in range(TRIES_MAX):
+            try:
+                return await attempt()
+            except BatchConflict:
+                continue
+    raise ConditionalRequestConflict()
 
 
 async def decide_and_commit(ctx: Context, bucket: str, key: str, decide: Decide) -> Target:
     """Commit what `decide` says over the current version.
 
     Args:
-        decide: called with what is there, once per try, without awaits until the commit; None = there
-            is nothing to do. What it raises is raised.
+        decide: called with what is there, once per try; None = there is nothing to do. What it
+            raises is raised.
 
     Raises:
         AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument: from looking.
-        ConditionalRequestConflict: others were faster TRIES_MAX times.
+        ConditionalRequestConflict: as until_committed.
         OutcomeUnknown, LogUnavailable, LogBusy: from the log.
     """
-    queues = ctx.services.queues
-    row_key = open_target(ctx, bucket, key).row_key
-    if not queues.is_contended(row_key):
-        target = await _attempt(ctx, bucket, key, decide)
-        if target is not None:
-            return target
-    async with queues.turn(row_key):
-        for _ in range(TRIES_MAX):
-            target = await _attempt(ctx, bucket, key, decide)
-            if target is not None:
-                return target
-    raise ConditionalRequestConflict(key=key)
 
-
-async def _attempt(ctx: Context, bucket: str, key: str, decide: Decide) -> Target | None:
-    target, current = read_current(ctx, bucket, key)
-    change = decide(target, current)
-    if change is None:
+    async def attempt() -> Target:
+        target, current = read_current(ctx, bucket, key)
+        change = decide(target, current)
+        if change is not None:
+            await ctx.services.log.commit_change(change)
         return target
-    try:
-        await ctx.services.log.commit_change(change)
-    except BatchConflict:
-        ctx.services.buckets.forget(bucket)
-        return None
-    return target
+
+    return await until_committed(ctx.services, open_target(ctx, bucket, key).row_key, attempt)
 
 
 def checks_of(target: Target, current: StoredVersion | None) -> tuple[Exists | Check, ...]:
@@ -116,7 +130,7 @@ def replacing(
     batch = Batch(
         partition=target.bucket_id,
         request_id=services.env.random_bytes(16),
-        checks=checks_of(target, current),
+        checks=(*checks_of(target, current), *gone.checks, *also.checks),
         writes=writes,
     )
     return Change(batch=batch, bodies=bodies, drafts=drafts, stripes=stripes)

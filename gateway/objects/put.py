@@ -5,15 +5,15 @@ from __future__ import annotations
 from gateway.commit.change import Change
 from gateway.limits import PART_BYTES_MAX
 from gateway.meta.records import StoredVersion
+from gateway.model.conditions import check_write
 from gateway.model.errors import EntityTooLarge
 from gateway.model.version import Version
 from gateway.objects.body import Body
 from gateway.objects.context import Context
-from gateway.objects.judge import judge_write
 from gateway.objects.new_object import Content, NewObject, check_metadata, new_object, new_version
 from gateway.objects.publish import decide_and_commit, release_ids, replacing, same_bucket
 from gateway.objects.store import SealedPart, store_part
-from gateway.objects.target import Target, open_target, read_current
+from gateway.objects.target import Target, current_etag, open_target, read_current
 from gateway.objects.values import (
     UNCONDITIONAL_WRITE,
     Metadata,
@@ -31,7 +31,8 @@ async def put_object(
     """Store a body under a key.
 
     Raises:
-        AccessDenied, NoSuchBucket, KeyTooLong, EntityTooLarge, MetadataTooLarge, InvalidStorageClass.
+        AccessDenied, NoSuchBucket, KeyTooLong, EntityTooLarge, MetadataTooLarge,
+        InvalidStorageClass.
         PreconditionFailed, NoSuchKey (If-Match and nothing there), ConditionalRequestConflict.
         whatever the body raises, and the error of an expected digest that does not match: nothing
         is stored.
@@ -50,7 +51,7 @@ def check_put(ctx: Context, target: Target, key: str, body: Body, options: PutOp
     check_metadata(options.metadata)
     if options.conditions is not UNCONDITIONAL_WRITE:
         _, current = read_current(ctx, target.opened.bucket.name, key)
-        judge_write(options.conditions, current)
+        check_write(options.conditions, etag=current_etag(current))
 
 
 async def publish_object(
@@ -70,7 +71,7 @@ async def publish_object(
 
     def decide(target: Target, current: StoredVersion | None) -> Change:
         same_bucket(target, new.bucket)
-        judge_write(conditions, current)
+        check_write(conditions, etag=current_etag(current))
         version = new_version(new, content, metadata, current, now_ms)
         decided[:] = [version]
         return replacing(services, target, current, version, part)

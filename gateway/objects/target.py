@@ -135,3 +135,10 @@ def read_current(ctx: Context, bucket: str, key: str) -> tuple[Target, StoredVer
             return target, open_version(services.records, target.row_key, value)
         services.buckets.forget(bucket)
     raise OperationAborted(bucket=bucket)
+
+
+def current_etag(current: StoredVersion | None) -> str | None:
+    """What write conditions are about: the ETag of what a GET would find."""
+    if current is None or current.version.is_delete_marker:
+        return None
+    return current.version.etag

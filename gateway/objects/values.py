@@ -8,30 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
+from gateway.model.conditions import Conditions
 from gateway.model.version import Checksum, Pairs
 from storaged.base.errors import StorageError
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteConditions:
-    """Conditions of a put, copy, complete or delete: an ETag without quotes, or `*`."""
-
-    if_match: str | None = None
-    if_none_match: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadConditions:
-    """Conditions of a get, head or copy source; each ETag condition as the header says it, dates in
-    ms UTC.
-    """
-
-    if_match: str | None = None
-    if_none_match: str | None = None
-    if_modified_since_ms: int | None = None
-    if_unmodified_since_ms: int | None = None
-
+ReadConditions = Conditions  # of a get, head or copy source
+WriteConditions = Conditions  # of a put, copy, complete or delete: only the ETag conditions count
 
 UNCONDITIONAL_WRITE = WriteConditions()
 UNCONDITIONAL_READ = ReadConditions()
@@ -98,6 +82,18 @@ class ObjectHead:
     part_count: int
 
 
+class ReadBody(Protocol):
+    """Verified plaintext, in order; given out once."""
+
+    def __aiter__(self) -> AsyncIterator[memoryview | bytes]: ...
+
+    async def __anext__(self) -> memoryview | bytes: ...
+
+    async def aclose(self) -> None:
+        """Stop reading. Idempotent."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRead:
     """An answer to get or head.
@@ -113,7 +109,7 @@ class ObjectRead:
     offset: int
     length: int
     is_range: bool
-    body: AsyncIterator[memoryview | bytes] | None
+    body: ReadBody | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,9 +170,8 @@ class ListOptions:
     keys_max: int = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class ListEntry:
-    """One object of a listing."""
+class ListEntry(NamedTuple):
+    """One object of a listing. A tuple, because a page has a thousand of them."""
 
     key: str
     etag: str

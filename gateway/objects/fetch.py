@@ -1,0 +1,126 @@
+"""Bytes of a version, from where its rows say they are. Nothing is given out before its tag holds.
+
+Not for conditions or rights. Part rows of a multipart object are read one by one as the body gets
+there, so an object of 10,000 parts costs what it sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+from gateway.data.cipher import PartKeys, check_commitment, open_frames
+from gateway.data.geometry import frame_count, frames_for_range
+from gateway.data.reader import iterate_body
+from gateway.data.stripes import StripeGone
+from gateway.meta import keyspace
+from gateway.meta.kv import RowCorrupt
+from gateway.meta.records import StoredVersion, open_part
+from gateway.model.layout import Layout, Packed, StripeRow
+from gateway.model.names import BucketId, ObjectKey
+from gateway.model.version import PartSeal, Version, parts_for_range
+from gateway.objects.bindings import WHOLE_OBJECT, body_context
+from gateway.objects.context import Services
+from gateway.objects.new_object import opened_dek
+from storaged.base.ids import StripeId
+
+Piece = memoryview | bytes
+
+
+class VersionGone(StripeGone):
+    """The version was replaced and its bytes freed while it was read."""
+
+
+def version_dek(services: Services, bucket: BucketId, key: ObjectKey, version: Version) -> bytes:
+    """The DEK of a version. Raises SealInvalid, and what the key provider raises."""
+    return opened_dek(
+        services,
+        tenant=version.owner,
+        bucket=bucket,
+        key=key,
+        uuid=version.object_uuid,
+        key_epoch=version.key_epoch,
+        wrapped_dek=version.wrapped_dek,
+    )
+
+
+def body_of(
+    services: Services,
+    bucket: BucketId,
+    key: ObjectKey,
+    stored: StoredVersion,
+    offset: int,
+    length: int,
+) -> AsyncIterator[Piece]:
+    """`length` bytes of a version from `offset`, in order.
+
+    Raises (from the iterator): WrongKey, FrameCorrupt, StripeUnreadable, StripeGone, RowCorrupt.
+    """
+    version = stored.version
+    dek = version_dek(services, bucket, key, version)
+    if stored.layout is None:
+        return _parts(services, bucket, version, dek, offset, length)
+    assert version.seal is not None, "a layout comes with its seal"
+    keys = _keys(services, version, dek, WHOLE_OBJECT, version.seal)
+    return _part(services, stored.layout, keys, version.seal.plain_bytes, offset, length)
+
+
+def _keys(
+    services: Services, version: Version, dek: bytes, number: int, seal: PartSeal
+) -> PartKeys:
+    context = body_context(services.cluster_id, version.owner, version.object_uuid, number)
+    keys = PartKeys.derive(dek, seal.salt, context)
+    check_commitment(keys, seal.commitment)
+    return keys
+
+
+def _part(
+    services: Services, layout: Layout, keys: PartKeys, plain_bytes: int, offset: int, length: int
+) -> AsyncIterator[Piece]:
+    if isinstance(layout, Packed):
+        return _packed(services, layout, keys, plain_bytes, offset, length)
+    return iterate_body(
+        services.stripes, rows_of(services), layout, keys, plain_bytes, offset, length
+    )
+
+
+async def _packed(
+    services: Services, layout: Packed, keys: PartKeys, plain_bytes: int, offset: int, length: int
+) -> AsyncIterator[Piece]:
+    span = frames_for_range(offset, length, plain_bytes)
+    row = services.log.stripe_row(layout.stripe)
+    if row is None:
+        raise StripeGone(stripe=layout.stripe)
+    sealed = await services.stripes.read(
+        row, layout.offset + span.sealed_offset, span.sealed_length
+    )
+    plain = open_frames(keys, span.first, sealed, frame_count(plain_bytes) - 1)
+    if length:
+        yield plain[span.skip : span.skip + length]
+
+
+async def _parts(
+    services: Services, bucket: BucketId, version: Version, dek: bytes, offset: int, length: int
+) -> AsyncIterator[Piece]:
+    for number, inside, taken in parts_for_range(version.part_runs, offset, length):
+        row_key = keyspace.part_row(bucket, version.object_uuid, number)
+        value = services.log.read((row_key,))[0]
+        if value is None:
+            raise VersionGone(part=number)
+        part, layout, _, _ = open_part(services.records, row_key, value)
+        if inside + taken > part.plain_bytes:
+            raise RowCorrupt(row_key=row_key.hex(), part="length")
+        keys = _keys(services, version, dek, number, part.seal)
+        async for piece in _part(services, layout, keys, part.plain_bytes, inside, taken):
+            yield piece
+
+
+def rows_of(services: Services) -> Callable[[StripeId], StripeRow]:
+    """Stripe rows as of the moment they are needed: a repair may have moved a shard by then."""
+
+    def row_of(stripe: StripeId) -> StripeRow:
+        row = services.log.stripe_row(stripe)
+        if row is None:
+            raise StripeGone(stripe=stripe)
+        return row
+
+    return row_of
