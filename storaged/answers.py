@@ -53,3 +53,11 @@ def answer_bytes_max(fields: bytes) -> int:
     except ProtocolError:
         pass  # it is answered when the request is
     return 0
+
+
+def verb_name(fields: bytes) -> str:
+    """The verb of a request, as metrics call it."""
+    try:
+        return verbs.request_verb(fields).name.lower()
+    except ProtocolError:
+        return "unknown"

@@ -13,7 +13,7 @@ from collections import deque
 from typing import cast
 
 from storaged import verbs
-from storaged.answers import answer_bytes_max, answer_request
+from storaged.answers import answer_bytes_max, answer_request, verb_name
 from storaged.base.env import Env
 from storaged.base.errors import DeadlineExceeded, ProtocolError, StorageError
 from storaged.base.limits import (
@@ -110,7 +110,7 @@ class _Connection(asyncio.BufferedProtocol):
                         raise ProtocolError(reason="not an event of a server")
         except StorageError as error:
             _LOG.warning("connection dropped", peer=self._peer, error=error)
-            self._server.count_refused()
+            self._server.metrics.refused.inc()
             self._close()
             return
         self._start_queued()
@@ -228,8 +228,8 @@ class _Connection(asyncio.BufferedProtocol):
             return
         self._session.respond(request.request, fields, content)
         self._schedule_flush()
-        self._server.count_answer(
-            request.fields,
+        self._server.metrics.answered(
+            verb_name(request.fields),
             outcome,
             seconds=self._server.env.monotonic_s() - started_s,
             received_bytes=len(request.content),
@@ -309,7 +309,7 @@ class NodeServer:
         self.env = env
         self._ssl_context = ssl_context
         self._domain = domain
-        self._metrics = metrics
+        self.metrics = metrics if metrics is not None else NodeMetrics()
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
         self._draining = False
@@ -387,42 +387,16 @@ class NodeServer:
                 der = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
                 peer = check_gateway_peer(der, domain=self._domain).gateway
         except StorageError:
-            self.count_refused()
+            self.metrics.refused.inc()
             raise
         self._connections.add(connection)
-        self._count_connections()
+        self.metrics.connections.set(len(self._connections))
         return peer
 
     def forget(self, connection: _Connection) -> None:
         """The connection is gone."""
         self._connections.discard(connection)
-        self._count_connections()
-
-    def count_refused(self) -> None:
-        """A peer was turned away."""
-        if self._metrics is not None:
-            self._metrics.refused.inc()
-
-    def count_answer(
-        self, fields: bytes, outcome: str, *, seconds: float, received_bytes: int, sent_bytes: int
-    ) -> None:
-        """A request was answered."""
-        if self._metrics is not None:
-            try:
-                verb = verbs.request_verb(fields).name.lower()
-            except ProtocolError:
-                verb = "unknown"
-            self._metrics.answered(
-                verb,
-                outcome,
-                seconds=seconds,
-                received_bytes=received_bytes,
-                sent_bytes=sent_bytes,
-            )
-
-    def _count_connections(self) -> None:
-        if self._metrics is not None:
-            self._metrics.connections.set(len(self._connections))
+        self.metrics.connections.set(len(self._connections))
 
 
 def _address(transport: asyncio.BaseTransport) -> str:
