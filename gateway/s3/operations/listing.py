@@ -18,18 +18,15 @@ from gateway.s3.responses import Reply, xml_reply
 
 
 def _listed(entries: Iterable[ListEntry], is_url: bool) -> Iterable[xml.ListedObject]:
-    for entry in entries:
-        checksum_type = None
-        if entry.checksum_algorithm is not None:
-            checksum_type = fields.checksum_type_text(entry.checksum_composite)
+    for key, etag, length, modified_at_ms, storage_class, algorithm, is_composite in entries:
         yield xml.ListedObject(
-            key=xml.encode_url(entry.key) if is_url else entry.key,
-            last_modified_ms=entry.modified_at_ms,
-            etag=entry.etag,
-            length_bytes=entry.length,
-            storage_class=entry.storage_class,
-            checksum_algorithm=entry.checksum_algorithm,
-            checksum_type=checksum_type,
+            xml.encode_url(key) if is_url else key,
+            modified_at_ms,
+            etag,
+            length,
+            storage_class,
+            algorithm,
+            None if algorithm is None else fields.checksum_type_text(is_composite),
         )
 
 
