@@ -85,7 +85,7 @@ def write_group(files: Files, group: Group) -> Volume | None:
     """Write and sync one group: promises first, then records. Blocking.
 
     Returns:
-        The volume, with its position after the group; None when there is no space for the records
+        The volume, its position still before the group; None when there is no space for the records
         (promises are durable all the same, and nothing of the records is left).
 
     Raises:
@@ -140,7 +140,6 @@ def _append(files: Files, group: Group) -> Volume:
         if group.sealed is not None:
             group.sealed.file.truncate(group.sealed.position)
             group.sealed.allocated_to = group.sealed.position
-    volume.position = group.end
     return volume
 
 

@@ -195,6 +195,8 @@ class Writer:
             self._finish_full(plan)
             return
         if volume is not None and group.buffers:
+            # In one step with the index rows: a flush takes both as they are at one moment.
+            volume.position = group.end
             self.volumes[volume.number] = volume
         self._finish(plan)
         slower = self._pace()
