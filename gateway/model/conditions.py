@@ -61,18 +61,16 @@ def check_read(conditions: Conditions, *, etag: str, modified_at_ms: int) -> Non
     Raises: PreconditionFailed, NotModified.
     """
     modified_s = modified_at_ms // 1000
-    if conditions.if_match is not None:
-        if not names_etag(conditions.if_match, etag):
-            raise PreconditionFailed(condition="If-Match")
-    elif conditions.if_unmodified_since_ms is not None:
-        if modified_s > conditions.if_unmodified_since_ms // 1000:
-            raise PreconditionFailed(condition="If-Unmodified-Since")
-    if conditions.if_none_match is not None:
-        if names_etag(conditions.if_none_match, etag):
-            raise NotModified(condition="If-None-Match")
-    elif conditions.if_modified_since_ms is not None:
-        if modified_s <= conditions.if_modified_since_ms // 1000:
-            raise NotModified(condition="If-Modified-Since")
+    match, none_match = conditions.if_match, conditions.if_none_match
+    modified, unmodified = conditions.if_modified_since_ms, conditions.if_unmodified_since_ms
+    if match is not None and not names_etag(match, etag):
+        raise PreconditionFailed(condition="If-Match")
+    if match is None and unmodified is not None and modified_s > unmodified // 1000:
+        raise PreconditionFailed(condition="If-Unmodified-Since")
+    if none_match is not None and names_etag(none_match, etag):
+        raise NotModified(condition="If-None-Match")
+    if none_match is None and modified is not None and modified_s <= modified // 1000:
+        raise NotModified(condition="If-Modified-Since")
 
 
 def check_copy_source(conditions: Conditions, *, etag: str, modified_at_ms: int) -> None:
@@ -98,9 +96,9 @@ def check_write(conditions: Conditions, *, etag: str | None) -> None:
             raise NoSuchKey()
         if not names_etag(conditions.if_match, etag):
             raise PreconditionFailed(condition="If-Match")
-    if conditions.if_none_match is not None and etag is not None:
-        if names_etag(conditions.if_none_match, etag):
-            raise PreconditionFailed(condition="If-None-Match")
+    none_match = conditions.if_none_match
+    if none_match is not None and etag is not None and names_etag(none_match, etag):
+        raise PreconditionFailed(condition="If-None-Match")
 
 
 def byte_range(header: str, content_bytes: int) -> tuple[int, int] | None:
@@ -135,8 +133,8 @@ def copy_range(header: str, content_bytes: int) -> tuple[int, int]:
     match = _COPY_RANGE.match(header.strip())
     if match is None:
         raise InvalidArgument(
-            message="The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are "
-            "the zero-based offsets of the first and last bytes to copy"
+            message="The x-amz-copy-source-range value must be of the form bytes=first-last where "
+            "first and last are the zero-based offsets of the first and last bytes to copy"
         )
     first, last = int(match.group(1)), int(match.group(2))
     if last < first or last >= content_bytes:
