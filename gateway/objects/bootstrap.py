@@ -1,0 +1,108 @@
+"""The first tenant and its root user, made once with random credentials; and the keyring's copy in
+the log.
+
+There is no default secret: whoever starts a cluster finds the root user's in a file of its own.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from gateway.commit.change import Change
+from gateway.data.envelope import KeyProvider
+from gateway.meta import accounts, keyspace
+from gateway.meta.accounts import AccessKey, Tenant
+from gateway.meta.kv import Batch, Check, MetaStore, Write, revision_of
+from gateway.meta.records import open_document, seal_document
+from gateway.meta.sealing import NonceSource, RecordKeys
+from gateway.model.names import TenantId
+from gateway.objects.context import CommitLog
+from storaged.base.env import Env
+
+ROOT_USER = "root"
+ROOT_ROW = keyspace.cluster_row("root-access-key")
+ACCESS_KEY_ID_BYTES = 10  # 16 base32 characters after the prefix, 80 random bits
+SECRET_BYTES = 30  # 40 base64 characters, as S3's own secrets
+
+
+async def ensure_root(
+    log: CommitLog, records: RecordKeys, nonces: NonceSource, provider: KeyProvider, env: Env
+) -> AccessKey:
+    """The root user's access key; made, with its tenant, when the cluster has none.
+
+    Idempotent: two starts at once agree on one.
+    """
+    held = read_root(log, records)
+    if held is not None:
+        return held
+    tenant = Tenant(
+        tenant_id=TenantId(env.random_bytes(16)),
+        name="main",
+        owner_id=env.random_bytes(32).hex(),
+        created_at_ms=env.now_ms(),
+    )
+    provider.create_tenant_key(tenant.tenant_id)
+    key = AccessKey(
+        access_key_id="HX" + base64.b32encode(env.random_bytes(ACCESS_KEY_ID_BYTES)).decode(),
+        secret=base64.b64encode(env.random_bytes(SECRET_BYTES)).decode(),
+        tenant=tenant.tenant_id,
+        user=ROOT_USER,
+        created_at_ms=env.now_ms(),
+        enabled=True,
+    )
+    root = {"access_key_id": key.access_key_id}
+    writes = (
+        accounts.set_tenant(records, nonces, tenant),
+        accounts.set_access_key(records, nonces, key),
+        Write(ROOT_ROW, seal_document(records, nonces, ROOT_ROW, root)),
+        _keyring_copy(records, nonces, provider),
+    )
+    await _commit(log, env, (Check(ROOT_ROW, None),), writes)
+    return key
+
+
+def read_root(store: MetaStore, records: RecordKeys) -> AccessKey | None:
+    """The root user's access key, None in a fresh cluster. Raises: RowCorrupt."""
+    value = store.read((ROOT_ROW,))[0]
+    if value is None:
+        return None
+    access_key_id = open_document(records, ROOT_ROW, value)["access_key_id"]
+    stored = accounts.read_access_key(store, records, access_key_id)
+    return None if stored is None else stored.access_key
+
+
+async def keep_keyring_copy(
+    log: CommitLog, records: RecordKeys, nonces: NonceSource, provider: KeyProvider, env: Env
+) -> None:
+    """Put the sealed copy of the tenant keys into the log, so that nodes and root key are enough."""
+    row_key = keyspace.keyring_row()
+    value = log.read((row_key,))[0]
+    check = Check(row_key, None if value is None else revision_of(value))
+    await _commit(log, env, (check,), (_keyring_copy(records, nonces, provider),))
+
+
+def restore_keyring(store: MetaStore, records: RecordKeys, provider: KeyProvider) -> None:
+    """Take tenant keys that the provider lacks from the copy in the index. Raises: RowCorrupt."""
+    row_key = keyspace.keyring_row()
+    value = store.read((row_key,))[0]
+    if value is not None:
+        document = open_document(records, row_key, value)
+        provider.import_sealed(base64.b64decode(document["sealed"]))
+
+
+def _keyring_copy(records: RecordKeys, nonces: NonceSource, provider: KeyProvider) -> Write:
+    row_key = keyspace.keyring_row()
+    document = {"sealed": base64.b64encode(provider.export_sealed()).decode()}
+    return Write(row_key, seal_document(records, nonces, row_key, document))
+
+
+async def _commit(
+    log: CommitLog, env: Env, checks: tuple[Check, ...], writes: tuple[Write, ...]
+) -> None:
+    batch = Batch(
+        partition=keyspace.CLUSTER_PARTITION,
+        request_id=env.random_bytes(16),
+        checks=checks,
+        writes=writes,
+    )
+    await log.commit_change(Change(batch=batch))
