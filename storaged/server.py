@@ -85,7 +85,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._peer = self._server.admit(self, transport)
         except StorageError as error:
             _LOG.warning("connection refused", peer=_address(transport), error=error)
-            self._close()
+            self.abort()
             return
         tune_socket(transport)
 
@@ -111,7 +111,7 @@ class _Connection(asyncio.BufferedProtocol):
         except StorageError as error:
             _LOG.warning("connection dropped", peer=self._peer, error=error)
             self._server.metrics.refused.inc()
-            self._close()
+            self.abort()
             return
         self._start_queued()
         if self._session.has_output():
@@ -125,7 +125,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._close()
+        self.abort()
 
     # The server's calls
 
@@ -144,10 +144,6 @@ class _Connection(asyncio.BufferedProtocol):
         """Close once what the transport holds has been sent."""
         if self._transport is not None:
             self._transport.close()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._close()
 
     # Requests
 
@@ -261,18 +257,18 @@ class _Connection(asyncio.BufferedProtocol):
 
     def _handshake_ends(self) -> None:
         _LOG.warning("connection dropped", peer=self._peer, error="no hello in time")
-        self._close()
+        self.abort()
 
     def _tick(self) -> None:
         if not self._heard:
             _LOG.info("connection dropped", peer=self._peer, error="silent")
-            self._close()
+            self.abort()
             return
         self._heard = False
         self._timer = self._loop.call_later(IDLE_CLIENT_S, self._tick)
 
-    def _close(self) -> None:
-        """Forget the peer: nobody waits for what is still running."""
+    def abort(self) -> None:
+        """Close at once: nobody waits for what is still running."""
         if self._closed:
             return
         self._closed = True
