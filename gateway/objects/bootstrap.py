@@ -74,7 +74,9 @@ def read_root(store: MetaStore, records: RecordKeys) -> AccessKey | None:
 async def keep_keyring_copy(
     log: CommitLog, records: RecordKeys, nonces: NonceSource, provider: KeyProvider, env: Env
 ) -> None:
-    """Put the sealed copy of the tenant keys into the log, so that nodes and root key are enough."""
+    """Put the sealed copy of the tenant keys into the log, so that nodes and root key are
+    enough.
+    """
     row_key = keyspace.keyring_row()
     value = log.read((row_key,))[0]
     check = Check(row_key, None if value is None else revision_of(value))

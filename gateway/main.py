@@ -1,0 +1,276 @@
+"""The `hexagone` command: run a cluster on this machine, run a gateway, rebuild an index, and the
+admin verbs, which only talk to a running gateway's socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import resource
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from gateway.compose import Gateway, open_gateway
+from gateway.compose import rebuild as rebuild_from_nodes
+from gateway.config import GatewayConfig, check_config
+from gateway.data.buffers import tune_allocator
+from gateway.data.erasure import backend_name, codec_for
+from gateway.metrics import S3Metrics
+from gateway.objects.bootstrap import ensure_root
+from gateway.s3.http import FrontendConfig, S3Frontend
+from gateway.up import SITES, Laid, NodeProcesses, UpOptions, lay_out, write_aws_env
+from storaged.base.config import effective_values, read_config, render_effective
+from storaged.base.env import RealEnv
+from storaged.base.errors import StorageError
+from storaged.base.log import configure_logs
+from storaged.tls import s3_server_context
+
+logger = logging.getLogger(__name__)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Hexagone: an S3-compatible object store that stays where you put it.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration.")
+gateway_app = typer.Typer(no_args_is_help=True, help="Run one gateway of a cluster.")
+app.add_typer(config_app, name="config")
+app.add_typer(gateway_app, name="gateway")
+
+DataOption = Annotated[
+    Path,
+    typer.Option("--data", envvar="HEXAGONE_DATA", help="folder of the cluster on this machine"),
+]
+ConfigOption = Annotated[Path, typer.Option("--config", help="gateway.toml")]
+JsonOption = Annotated[bool, typer.Option("--json", help="for programs")]
+TakeoverOption = Annotated[
+    bool,
+    typer.Option("--takeover", help="the gateway that served this cluster elsewhere is off"),
+]
+DEFAULT_DATA = Path("hexagone-data")
+MARGIN_NOTE = (
+    "4+2 on three datacenters survives the loss of any one of them, with margin 0 until it is\n"
+    "repaired. Production uses 5+4 on nine nodes, margin 1 (see `hexagone durability`)."
+)
+
+
+@app.command()
+def up(
+    data: DataOption = DEFAULT_DATA,
+    port: Annotated[int, typer.Option(help="S3 port; metrics take the next one")] = 9000,
+    processes: Annotated[
+        bool, typer.Option("--processes", help="a storaged process per node, mutual TLS")
+    ] = False,
+    tls: Annotated[bool, typer.Option("--tls", help="S3 over TLS, internal CA")] = False,
+    takeover: TakeoverOption = False,
+) -> None:
+    """Run a whole cluster on this machine, in the foreground: six nodes, three datacenters, 4+2."""
+    options = UpOptions(folder=data, port=port, processes=processes, tls=tls)
+
+    async def main() -> None:
+        env = RealEnv()
+        config = lay_out(options, env)
+        configure_logs(config.log.format, logging.WARNING)
+        children = NodeProcesses(data) if processes else None
+        if children is not None:
+            await children.start()
+        try:
+            await _serve(config, env, takeover=takeover, folder=data)
+        finally:
+            if children is not None:
+                await children.stop()
+
+    _run(main)
+
+
+@gateway_app.command("run")
+def gateway_run(config: ConfigOption, takeover: TakeoverOption = False) -> None:
+    """Serve S3 until SIGTERM, then finish what is under way and stop."""
+
+    async def main() -> None:
+        settings = _read(config)
+        configure_logs(settings.log.format)
+        await _serve(settings, RealEnv(), takeover=takeover, folder=None)
+
+    _run(main)
+
+
+@gateway_app.command("credentials")
+def gateway_credentials(
+    config: ConfigOption, to: Annotated[Path, typer.Option(help="file to write, mode 0600")]
+) -> None:
+    """Write the root user's access key of a stopped gateway to a file that only its owner reads."""
+
+    async def main() -> None:
+        settings = _read(config)
+        gateway = await open_gateway(settings, RealEnv())
+        try:
+            await _write_credentials(gateway, settings, to.parent, settings.s3.port, to.name)
+        finally:
+            await gateway.close()
+
+    _run(main)
+
+
+@app.command()
+def rebuild(
+    data: DataOption = DEFAULT_DATA,
+    config: Annotated[Path | None, typer.Option("--config", help="gateway.toml")] = None,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="go on over missing links; lists what goes")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the index again from the nodes and the root key. The gateway must be stopped."""
+
+    async def main() -> None:
+        settings = _read(config or Laid(data.absolute()).config)
+        configure_logs(settings.log.format, logging.WARNING)
+        console = Console(stderr=True, quiet=as_json)
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        ) as bars:
+            tasks: dict[str, int] = {}
+
+            def show(phase: str, done: int, total: int) -> None:
+                if phase not in tasks:
+                    tasks[phase] = bars.add_task(phase, total=total or None)
+                bars.update(tasks[phase], completed=done, total=total or None)  # type: ignore[arg-type]
+
+            lost = await rebuild_from_nodes(
+                settings, RealEnv(), accept_loss=accept_loss, progress=show
+            )
+        if as_json:
+            print(json.dumps({"rebuilt": True, "lost": lost}))
+        else:
+            print("rebuilt" + (f"; given up: {', '.join(lost)}" if lost else ", nothing lost"))
+
+    _run(main)
+
+
+@config_app.command("check")
+def config_check(config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Read a gateway's configuration; print the values in effect."""
+
+    async def main() -> None:
+        settings = _read(config)
+        if as_json:
+            print(json.dumps(effective_values(settings), indent=2))
+        else:
+            print(render_effective(settings), end="")
+
+    _run(main)
+
+
+def main() -> None:
+    """Entry point of the `hexagone` command."""
+    app()
+
+
+def _read(path: Path) -> GatewayConfig:
+    settings = read_config(GatewayConfig, path)
+    check_config(settings)
+    return settings
+
+
+def _run(start: object) -> None:
+    """Run a coroutine function on uvloop; errors of ours become one line and exit code 1."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold keys
+    _raise_file_limit()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(start())  # type: ignore[operator]
+    except (StorageError, OSError) as error:
+        _exit(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _raise_file_limit() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _serve(
+    config: GatewayConfig, env: RealEnv, *, takeover: bool, folder: Path | None
+) -> None:
+    """Open everything, print `ready`, serve until SIGTERM or SIGINT, drain."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopping.set)
+    tune_allocator()
+    codec_for(config.cluster.geometry)  # checks that ISA-L and zfec agree
+    gateway = await open_gateway(config, env, takeover=takeover)
+    metrics = S3Metrics()
+    frontend = S3Frontend(
+        gateway.services,
+        FrontendConfig(
+            regions=tuple(
+                dict.fromkeys((config.cluster.region, *config.cluster.locations, "us-east-1"))
+            ),
+            base_domains=config.s3.base_domains,
+        ),
+        metrics,
+    )
+    try:
+        context = None
+        if config.s3.certificate is not None and config.s3.key is not None:
+            context = s3_server_context(config.s3.certificate, config.s3.key)
+        port = await frontend.start(config.s3.host, config.s3.port, context)
+        gateway.start()
+        if folder is not None:
+            path = await _write_credentials(gateway, config, folder, port, None)
+            _greet(config, port, path)
+        print("ready", flush=True)
+        await stopping.wait()
+        print("stopping", file=sys.stderr, flush=True)
+    finally:
+        await frontend.stop()
+        await gateway.close()
+
+
+async def _write_credentials(
+    gateway: Gateway, config: GatewayConfig, folder: Path, port: int, name: str | None
+) -> Path:
+    core = gateway.core
+    assert core.nonces is not None
+    key = await ensure_root(gateway.log, core.records, core.nonces, core.keyring, core.env)
+    return write_aws_env(config, folder, port, key)
+
+
+def _greet(config: GatewayConfig, port: int, aws_env: Path) -> None:
+    scheme = "https" if config.s3.certificate is not None else "http"
+    geometry = config.cluster.geometry
+    print(f"endpoint  {scheme}://{config.s3.host}:{port}")
+    print(f"clients   source {aws_env}; aws s3 mb s3://test")
+    print(
+        f"layout    {geometry.k}+{geometry.m} on {len(config.cluster.nodes)} nodes in "
+        f"{', '.join(SITES)}; code computed by {backend_name()}"
+    )
+    print(MARGIN_NOTE)
+
+
+def _exit(error: Exception) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    hint = getattr(error, "hint", None)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+    raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    main()

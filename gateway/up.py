@@ -1,0 +1,283 @@
+"""A complete cluster on this machine: what `hexagone up` lays out in a folder, and starts.
+
+Six nodes in three datacenters (names only: they are all here), 4+2. With `processes`, each node is
+a `storaged` daemon of its own, reached over mutual TLS; else all are kept by the gateway's process.
+For trying and testing, or for one machine whose owner knows that it is one machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from gateway.config import GatewayConfig, check_config
+from gateway.data.keyring import ROOT_FILE, RootKey
+from gateway.meta.accounts import AccessKey
+from storaged.base.config import read_config
+from storaged.base.durable import replace_file
+from storaged.base.env import Env
+from storaged.base.errors import Kind, StorageError
+from storaged.base.ids import datacenter_id, node_id
+from storaged.identity import (
+    Authority,
+    create_authority,
+    issue_gateway,
+    issue_node,
+    issue_server,
+    read_authority,
+    write_authority,
+    write_issued,
+)
+from storaged.node import NodeIdentity
+
+SITES = ("paris", "lyon", "marseille")
+NODES_PER_SITE = 2
+DOMAIN = "hexagone.internal"
+NODE_PORT_OFFSET = 100  # nodes of `--processes` listen on the S3 port + 100 + number
+READY_S = 60.0
+STOP_S = 20.0
+
+
+class NodeDidNotStart(StorageError):
+    """A storaged process did not become ready."""
+
+    kind = Kind.UNAVAILABLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpOptions:
+    """What `hexagone up` was asked for."""
+
+    folder: Path
+    port: int
+    processes: bool
+    tls: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """Where things are in the folder."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "gateway.toml"
+
+    @property
+    def keys(self) -> Path:
+        return self.folder / "keys"
+
+    @property
+    def certificates(self) -> Path:
+        return self.folder / "tls"
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "admin.sock"
+
+    @property
+    def aws_env(self) -> Path:
+        return self.folder / "aws.env"
+
+    def node(self, name: str) -> Path:
+        return self.folder / "nodes" / name
+
+
+def node_identities() -> list[NodeIdentity]:
+    """The nodes in the order of their numbers, from 1."""
+    return [
+        NodeIdentity(node=node_id(f"{site}-{at}"), datacenter=datacenter_id(site), country="fr")
+        for at in range(1, NODES_PER_SITE + 1)
+        for site in SITES
+    ]
+
+
+def lay_out(options: UpOptions, env: Env) -> GatewayConfig:
+    """Make what is missing in the folder, and read its configuration. Raises: ConfigError.
+
+    Idempotent: keys, certificates and data that are there stay; `gateway.toml` follows the options.
+    """
+    laid = Laid(options.folder.absolute())
+    laid.folder.mkdir(parents=True, exist_ok=True)
+    os.chmod(laid.folder, 0o700)
+    if not (laid.keys / ROOT_FILE).exists():
+        RootKey.create(laid.keys, env)
+    if options.processes or options.tls:
+        _certificates(laid, options, env)
+    settings = _settings(laid, options)
+    replace_file(laid.config, tomli_w.dumps(settings).encode())
+    config = read_config(GatewayConfig, laid.config)
+    check_config(config)
+    return config
+
+
+def _certificates(laid: Laid, options: UpOptions, env: Env) -> None:
+    authority_folder = laid.keys / "authority"
+    try:
+        authority = read_authority(authority_folder)
+    except (StorageError, OSError):
+        authority = create_authority(DOMAIN, env)
+        write_authority(authority, authority_folder)
+    tls = laid.certificates
+    tls.mkdir(exist_ok=True)
+    replace_file(tls / "authority.pem", _authority_pem(authority), mode=0o644)
+    if options.tls:
+        issued = issue_server(authority, ("localhost", "127.0.0.1", "::1"), env)
+        write_issued(issued, tls / "s3.pem", tls / "s3.key")
+    if options.processes:
+        issued = issue_gateway(authority, "gateway-1", env)
+        write_issued(issued, tls / "gateway.pem", tls / "gateway.key")
+        for number, identity in enumerate(node_identities(), start=1):
+            issued = issue_node(authority, identity, env)
+            write_issued(issued, tls / f"{identity.node}.pem", tls / f"{identity.node}.key")
+            node = {
+                "data_directory": str(laid.node(identity.node)),
+                "capacity_bytes": 1 << 50,
+                "listen": {"host": "127.0.0.1", "port": _node_port(options, number)},
+                "tls": {
+                    "certificate": str(tls / f"{identity.node}.pem"),
+                    "key": str(tls / f"{identity.node}.key"),
+                    "authority": str(tls / "authority.pem"),
+                },
+            }
+            replace_file(_node_config(laid, identity), tomli_w.dumps(node).encode())
+
+
+def _authority_pem(authority: Authority) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return authority.certificate.public_bytes(Encoding.PEM)
+
+
+def _node_port(options: UpOptions, number: int) -> int:
+    return options.port + NODE_PORT_OFFSET + number
+
+
+def _node_config(laid: Laid, identity: NodeIdentity) -> Path:
+    return laid.folder / f"{identity.node}.toml"
+
+
+def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
+    nodes = []
+    for number, identity in enumerate(node_identities(), start=1):
+        node: dict[str, object] = {
+            "number": number,
+            "id": identity.node,
+            "datacenter": identity.datacenter,
+            "country": identity.country,
+        }
+        if options.processes:
+            node["address"] = _address_of(options, number)
+        else:
+            node["directory"] = str(laid.node(identity.node))
+        nodes.append(node)
+    settings: dict[str, object] = {
+        "cluster": {"name": "hexagone", "nodes": nodes},
+        "storage": {"index": str(laid.folder / "index"), "keys": str(laid.keys)},
+        "admin": {"socket": str(laid.socket)},
+        "s3": {"host": "127.0.0.1", "port": options.port},
+        "metrics": {"host": "127.0.0.1", "port": options.port + 1},
+    }
+    tls = laid.certificates
+    if options.tls:
+        settings["s3"] = {
+            "host": "127.0.0.1",
+            "port": options.port,
+            "certificate": str(tls / "s3.pem"),
+            "key": str(tls / "s3.key"),
+        }
+    if options.processes:
+        settings["node_tls"] = {
+            "certificate": str(tls / "gateway.pem"),
+            "key": str(tls / "gateway.key"),
+            "authority": str(tls / "authority.pem"),
+            "domain": DOMAIN,
+        }
+    return settings
+
+
+def _address_of(options: UpOptions, number: int) -> str:
+    """Where the gateway reaches a node; HEXAGONE_NODE_PORT_SHIFT puts a proxy in between."""
+    shift = int(os.environ.get("HEXAGONE_NODE_PORT_SHIFT", "0"))
+    return f"127.0.0.1:{_node_port(options, number) + shift}"
+
+
+def write_aws_env(config: GatewayConfig, folder: Path, port: int, key: AccessKey) -> Path:
+    """`export` lines for S3 clients, readable by the owner only."""
+    scheme = "https" if config.s3.certificate is not None else "http"
+    lines = {
+        "AWS_ACCESS_KEY_ID": key.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": key.secret,
+        "AWS_ENDPOINT_URL": f"{scheme}://{config.s3.host}:{port}",
+        "AWS_REGION": config.cluster.region,
+        "AWS_DEFAULT_REGION": config.cluster.region,
+    }
+    if config.s3.certificate is not None:
+        lines["AWS_CA_BUNDLE"] = str(Laid(folder.absolute()).certificates / "authority.pem")
+    path = Laid(folder.absolute()).aws_env
+    text = "".join(f"export {name}={value}\n" for name, value in lines.items())
+    replace_file(path, text.encode())
+    return path
+
+
+class NodeProcesses:
+    """The `storaged` processes of `--processes`: started, watched, stopped with the cluster."""
+
+    def __init__(self, folder: Path) -> None:
+        self._laid = Laid(folder.absolute())
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+
+    async def start(self) -> None:
+        """Start all nodes. Raises: NodeDidNotStart."""
+        identities = node_identities()
+        await asyncio.gather(*(self._start(identity) for identity in identities))
+        pids = "".join(
+            f"{name} {process.pid}\n" for name, process in sorted(self._processes.items())
+        )
+        replace_file(self._laid.folder / "nodes.pid", pids.encode())
+
+    async def _start(self, identity: NodeIdentity) -> None:
+        log = (self._laid.folder / f"{identity.node}.log").open("ab")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "storaged.main",
+            "run",
+            "--config",
+            str(_node_config(self._laid, identity)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
+        log.close()
+        self._processes[identity.node] = process
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(READY_S):
+                while True:
+                    line = await process.stdout.readline()
+                    if not line:
+                        raise NodeDidNotStart(node=identity.node)
+                    if b"ready" in line:
+                        return
+        except TimeoutError as error:
+            raise NodeDidNotStart(node=identity.node, after_s=READY_S) from error
+
+    async def stop(self) -> None:
+        """SIGTERM, then SIGKILL for those that do not end."""
+        running = [p for p in self._processes.values() if p.returncode is None]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        for process in running:
+            try:
+                await asyncio.wait_for(process.wait(), STOP_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
