@@ -1,0 +1,61 @@
+"""Buckets, as boto3 asks for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+
+def code_of(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
+    response = error.value.response
+    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
+
+
+def test_a_bucket_lives_and_dies(s3: Any) -> None:
+    s3.create_bucket(Bucket="life", CreateBucketConfiguration={"LocationConstraint": "eu"})
+    assert "life" in [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    assert s3.get_bucket_location(Bucket="life")["LocationConstraint"] == "eu"
+    assert s3.head_bucket(Bucket="life")["ResponseMetadata"]["HTTPStatusCode"] == 200
+    s3.put_object(Bucket="life", Key="k", Body=b"")
+    with pytest.raises(ClientError) as error:
+        s3.delete_bucket(Bucket="life")
+    assert code_of(error) == (409, "BucketNotEmpty")
+    s3.delete_object(Bucket="life", Key="k")
+    s3.delete_bucket(Bucket="life")
+    with pytest.raises(ClientError) as error:
+        s3.head_bucket(Bucket="life")
+    assert code_of(error) == (404, "404")
+
+
+def test_refusals(s3: Any, bucket: str) -> None:
+    with pytest.raises(ClientError) as error:
+        s3.create_bucket(Bucket=bucket)
+    assert code_of(error) == (409, "BucketAlreadyOwnedByYou")
+    with pytest.raises(ClientError) as error:
+        s3.create_bucket(
+            Bucket="nowhere", CreateBucketConfiguration={"LocationConstraint": "moon-1"}
+        )
+    assert code_of(error) == (400, "InvalidLocationConstraint")
+    with pytest.raises(ClientError) as error:
+        s3.create_bucket(Bucket="Bad_Name")
+    assert code_of(error) == (400, "InvalidBucketName")
+    with pytest.raises(ClientError) as error:
+        s3.list_objects_v2(Bucket="absent-bucket")
+    assert code_of(error) == (404, "NoSuchBucket")
+    with pytest.raises(ClientError) as error:
+        s3.get_bucket_policy(Bucket=bucket)
+    assert code_of(error) == (501, "NotImplemented")
+
+
+def test_list_buckets_pages(s3: Any, bucket: str) -> None:
+    for index in range(3):
+        s3.create_bucket(Bucket=f"paged-{index}")
+    page = s3.list_buckets(Prefix="paged-", MaxBuckets=2)
+    assert [entry["Name"] for entry in page["Buckets"]] == ["paged-0", "paged-1"]
+    rest = s3.list_buckets(
+        Prefix="paged-", MaxBuckets=2, ContinuationToken=page["ContinuationToken"]
+    )
+    assert [entry["Name"] for entry in rest["Buckets"]] == ["paged-2"]
+    assert "ContinuationToken" not in rest
