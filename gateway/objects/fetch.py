@@ -6,21 +6,21 @@ there, so an object of 10,000 parts costs what it sends.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from gateway.data.cipher import FrameCorrupt, PartKeys, check_commitment, open_frames
 from gateway.data.geometry import frame_count, frames_for_range
+from gateway.data.reader import iterate_body
 from gateway.data.stripes import StripeGone
 from gateway.meta import keyspace
 from gateway.meta.kv import RowCorrupt
 from gateway.meta.records import StoredVersion, open_part
-from gateway.model.layout import Layout, Packed, StripeRow
+from gateway.model.layout import Layout, Packed
 from gateway.model.names import BucketId, ObjectKey
 from gateway.model.version import PartSeal, Version, parts_for_range
 from gateway.objects.bindings import WHOLE_OBJECT, body_context
 from gateway.objects.context import Services
 from gateway.objects.new_object import opened_dek
-from storaged.base.ids import StripeId
 
 Piece = memoryview | bytes
 
@@ -77,10 +77,8 @@ def _part(
 ) -> AsyncIterator[Piece]:
     if isinstance(layout, Packed):
         return _packed(services, layout, keys, plain_bytes, offset, length)
-    from gateway.data.reader import iterate_body
-
     return iterate_body(
-        services.stripes, rows_of(services), layout, keys, plain_bytes, offset, length
+        services.stripes, services.log.stripe_row, layout, keys, plain_bytes, offset, length
     )
 
 
@@ -117,15 +115,3 @@ async def _parts(
         keys = _keys(services, version, dek, number, part.seal)
         async for piece in _part(services, layout, keys, part.plain_bytes, inside, taken):
             yield piece
-
-
-def rows_of(services: Services) -> Callable[[StripeId], StripeRow]:
-    """Stripe rows as of the moment they are needed: a repair may have moved a shard by then."""
-
-    def row_of(stripe: StripeId) -> StripeRow:
-        row = services.log.stripe_row(stripe)
-        if row is None:
-            raise StripeGone(stripe=stripe)
-        return row
-
-    return row_of

@@ -25,7 +25,7 @@ from gateway.model.names import ObjectUuid, UploadId, upload_id_text
 from gateway.model.names import upload_id as parse_upload_id
 from gateway.model.version import Part, Upload
 from gateway.objects.assembly import COMPOSITE, FULL_OBJECT
-from gateway.objects.body import Body
+from gateway.objects.body import Body, Buffer
 from gateway.objects.context import Context, Services
 from gateway.objects.copy import (
     SourceBody,
@@ -233,7 +233,7 @@ def _part_change(
     row_key = keyspace.part_row(target.bucket_id, upload.object_uuid, held.number)
     released = () if before is None else tuple(releases_of(before.layout))
     writes: tuple[Write, ...] = ()
-    bodies: tuple[bytes, ...] = ()
+    bodies: tuple[Buffer, ...] = ()
     drafts: tuple[Draft, ...] = ()
     if part.layout is not None:
         value = seal_part(records, nonces, row_key, held, part.layout, key_epoch=epoch)

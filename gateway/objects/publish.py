@@ -19,6 +19,7 @@ from gateway.meta.records import StoredVersion, seal_version
 from gateway.model.errors import ConditionalRequestConflict, NoSuchBucket
 from gateway.model.names import BucketId
 from gateway.model.version import Version
+from gateway.objects.body import Buffer
 from gateway.objects.context import Context, Services
 from gateway.objects.parting import NOTHING, Parting, part_from_version
 from gateway.objects.store import SealedPart
@@ -113,7 +114,7 @@ def replacing(
     gone = NOTHING if current is None else part_from_version(services, target.bucket_id, current)
     writes = gone.writes + also.writes
     stripes: tuple[StripeChange, ...] = gone.stripes + also.stripes
-    bodies: tuple[bytes, ...] = ()
+    bodies: tuple[Buffer, ...] = ()
     drafts: tuple[Draft, ...] = ()
     records, nonces, row_key = services.records, services.nonces, target.row_key
     if part is not None and part.body is not None:

@@ -7,15 +7,18 @@ gets a name is garbage of this writer epoch, and the sweep takes it.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from hashlib import md5
 from typing import NamedTuple
 
 from gateway.commit.change import StripeChange
+from gateway.commit.reservations import Reservations
 from gateway.data.cipher import SALT_BYTES, PartKeys, seal_frames_into
+from gateway.data.digests import INLINE_BYTES_MAX
 from gateway.data.geometry import sealed_bytes
+from gateway.data.writer import write_body
 from gateway.limits import SMALL_BODY_BYTES_MAX
-from gateway.model.checksums import MD5, digest_of
+from gateway.model.checksums import MD5, Digest, new_digest
 from gateway.model.errors import IncompleteBody
 from gateway.model.layout import Striped
 from gateway.model.names import ObjectUuid, TenantId
@@ -23,7 +26,7 @@ from gateway.model.version import Checksum, PartSeal
 from gateway.objects.bindings import body_context
 from gateway.objects.body import Body, Buffer
 from gateway.objects.context import Services
-from storaged.base.ids import StripeId
+from storaged.base.ids import StripeFamily, StripeId
 
 FULL_OBJECT = "FULL_OBJECT"
 
@@ -50,7 +53,7 @@ class SealedPart(NamedTuple):
     seal: PartSeal
     etag: str
     checksum: Checksum | None
-    body: bytes | None
+    body: Buffer | None
     layout: Striped | None
     creates: tuple[StripeChange, ...]
     reserved: StripeId | None
@@ -82,25 +85,110 @@ async def _seal_small(
     checksum_algorithm: str | None,
 ) -> SealedPart:
     content = await read_whole(body)
-    digests = {MD5: md5(content, usedforsecurity=False).digest()}
-    for algorithm in algorithms:
-        if algorithm != MD5:
-            digests[algorithm] = digest_of(algorithm, content)
+    digester = PartDigester(algorithms)
+    length = body.length
+    if length <= INLINE_BYTES_MAX:
+        digester.update_batch((content,))
+    else:
+        await services.env.offload(lambda: digester.update_batch((content,)))
+    digests = digester.results()
     compare(body, digests)
     salt = services.env.random_bytes(SALT_BYTES)
     keys = part_keys(services, name, salt)
-    length = body.length
     sealed = bytearray(sealed_bytes(length))
     seal_frames_into(keys, 0, memoryview(content), True, memoryview(sealed))
     return SealedPart(
         PartSeal(plain_bytes=length, salt=salt, commitment=keys.commitment),
         digests[MD5].hex(),
         kept_checksum(checksum_algorithm, digests),
-        bytes(sealed),
+        sealed,
         None,
         (),
         None,
     )
+
+
+async def _stream_large(
+    services: Services,
+    name: PartName,
+    body: Body,
+    algorithms: Collection[str],
+    checksum_algorithm: str | None,
+) -> SealedPart:
+    keys = part_keys(services, name, services.env.random_bytes(SALT_BYTES))
+    digester = PartDigester(algorithms)
+    ids = _Reservation(services.log.reservations)
+    try:
+        stored = await write_body(
+            services.stripes,
+            services.pool,
+            services.geometry,
+            services.log.tier,
+            ids.reserve,
+            keys,
+            body,
+            body.length,
+            env=services.env,
+            digester=digester,
+        )
+        digests = digester.results()
+        compare(body, digests)
+        part = SealedPart(
+            PartSeal(
+                plain_bytes=stored.plain_bytes, salt=stored.salt, commitment=stored.commitment
+            ),
+            digests[MD5].hex(),
+            kept_checksum(checksum_algorithm, digests),
+            None,
+            stored.layout,
+            tuple(StripeChange(stripe=row.stripe, create=row) for row in stored.stripe_rows),
+            ids.first,
+        )
+        ids.is_taken = True
+        return part
+    finally:
+        ids.give_back()
+
+
+class _Reservation:
+    """Stripe ids of one part. Given back if the part does not come about, to the sweep."""
+
+    def __init__(self, reservations: Reservations) -> None:
+        self._reservations = reservations
+        self.first: StripeId | None = None
+        self.is_taken = False
+
+    def reserve(self, count: int) -> StripeId:
+        assert self.first is None, "a part reserves once"
+        self.first = self._reservations.reserve(StripeFamily.DATA, count)
+        return self.first
+
+    def give_back(self) -> None:
+        if self.first is not None and not self.is_taken:
+            self._reservations.release(self.first)
+
+
+class PartDigester:
+    """MD5 and whatever else is asked of one part; see `gateway.data.digests.Digester`."""
+
+    def __init__(self, algorithms: Collection[str]) -> None:
+        self._digests: dict[str, Digest] = {MD5: md5(usedforsecurity=False)}
+        for algorithm in algorithms:
+            if algorithm != MD5:
+                self._digests[algorithm] = new_digest(algorithm)
+
+    def update_batch(self, buffers: Sequence[Buffer]) -> None:
+        """Add content."""
+        for digest in self._digests.values():
+            for buffer in buffers:
+                digest.update(buffer)
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def results(self) -> dict[str, bytes]:
+        """Raw digests by algorithm."""
+        return {algorithm: digest.digest() for algorithm, digest in self._digests.items()}
 
 
 def part_keys(services: Services, name: PartName, salt: bytes) -> PartKeys:
