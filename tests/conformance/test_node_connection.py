@@ -312,14 +312,15 @@ def test_a_bug_behind_one_request_ends_that_request() -> None:
     asyncio.run(story())
 
 
-def test_a_request_cancelled_in_the_same_breath_is_answered() -> None:
+@pytest.mark.parametrize("length", [0, 100])  # started at once; waiting for room for its answer
+def test_a_request_cancelled_in_the_same_breath_is_answered(length: int) -> None:
     async def story() -> None:
         async with linked(GatedNode()) as (_, server):
             reader, writer = await asyncio.open_connection(*server.address)
             session = ClientSession(local_hello(("g1",)))
             writer.writelines(session.take_output())
             assert session.receive(await reader.read(4096))
-            raw = verbs.encode_get(shard(1), offset=0, length=100)
+            raw = verbs.encode_get(shard(1), offset=0, length=length)
             request = session.request(raw, memoryview(b""), deadline_ms=60_000)
             session.cancel(request)
             writer.writelines(session.take_output())
