@@ -70,6 +70,9 @@ def open_drive(files: Files, index: VolumeIndex, identity: NodeIdentity, env: En
         ForeignDrive, DriveMarkUnreadable, PromisesUnreadable, DriveOutOfService.
     """
     drive = _open_mark(files, identity, env)
+    # A stop between a rename and its sync leaves names that only memory holds: what they name is
+    # about to be relied on, so they must be durable first.
+    files.sync_directory()
     promises = decode_promises(_read_small(files, PROMISES_NAME))
     volumes = _open_volumes(files)
     watermark = _trusted_watermark(index, drive, volumes)

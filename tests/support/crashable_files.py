@@ -88,6 +88,7 @@ class CrashableFiles:
         self._directory: list[Callable[[dict[str, Content]], None]] = []
         self._faults: dict[str, tuple[int, Callable[[], StorageError]]] = {}
         self._epoch = 0
+        self._left: int | None = None
 
     # -- the test's side
 
@@ -101,6 +102,10 @@ class CrashableFiles:
         """Let `after` calls of an operation pass, and fail all later ones."""
         self._faults[operation] = (after, error)
 
+    def stop_after(self, count: int) -> None:
+        """Let `count` changing calls pass; then every call fails, until `crash` or `kill`."""
+        self._left = count
+
     def mend(self) -> None:
         """Faults end."""
         self._faults.clear()
@@ -109,6 +114,7 @@ class CrashableFiles:
         """The machine stops. Handles of before are dead; what is left is what was durable."""
         with self.lock:
             self._epoch += 1
+            self._left = None
             kept = self.rng.randint(0, len(self._directory))
             for change in self._directory[:kept]:
                 change(self._durable_names)
@@ -121,6 +127,7 @@ class CrashableFiles:
     def kill(self) -> None:
         """The process stops and the machine goes on: nothing is lost, handles are dead."""
         self._epoch += 1
+        self._left = None
         self._faults.clear()
 
     def content(self, name: str) -> Content:
@@ -135,6 +142,10 @@ class CrashableFiles:
         """Account one call; raises its fault."""
         if epoch != self._epoch:
             raise DriveOutOfService(reason="the machine has crashed")
+        if self._left is not None and operation not in ("read", "open"):
+            if self._left == 0:
+                raise DriveOutOfService(reason="the machine is stopping")
+            self._left -= 1
         after, error = self._faults.get(operation, (1, DriveOutOfService))
         if operation in self._faults:
             if after == 0:

@@ -90,7 +90,7 @@ class History:
         self.promised_at_most = epoch
         self.instances[epoch] = instance
         promise = await node.fence(LOG, epoch, instance)
-        assert promise.granted
+        assert promise.granted, promise
         self.promised = max(self.promised, epoch)
 
     async def turn(self, node: LocalNode) -> list[asyncio.Future[None]]:
@@ -115,16 +115,19 @@ class History:
         """Some turns; the last one is cut off by the crash."""
         for _ in range(turns):
             await asyncio.gather(*await self.turn(node))
-        calls = await self.turn(node)
+        if self.rng.random() < 0.8:
+            # Between a write and its sync, too: that is where records are torn.
+            self.files.stop_after(self.rng.randint(0, 10))
+            calls = await self.turn(node)
+            await asyncio.gather(*calls, return_exceptions=True)
+        else:
+            calls = await self.turn(node)
         if self.rng.random() < 0.6:
             self.files.crash()
         else:
             self.files.kill()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
+        await end_process()
         await asyncio.gather(*calls, return_exceptions=True)
-        for _ in range(3):
-            await asyncio.sleep(0)
         if self.rng.random() < 0.3:
             self.tables = MemoryTables()
 
@@ -151,6 +154,14 @@ class History:
             assert (await node.fence(LOG, promise.epoch, self.instances[promise.epoch])).granted
 
 
+async def end_process() -> None:
+    """What a stop does to the tasks of a node."""
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_crashes(seed: int) -> None:
     async def life() -> None:
@@ -166,6 +177,28 @@ def test_crashes(seed: int) -> None:
         node = await history.open()
         assert node.scanned_all
         await history.check(node)
+        await node.close()
+
+    asyncio.run(life())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_a_restart_serves_survives_the_next_crash(seed: int) -> None:
+    async def life() -> None:
+        history = History(seed)
+        node = await history.open()
+        await node.put(history.shard(0), b"", b"first", fence=None, retain_until_ms=0)
+        history.files.fail("sync")
+        with pytest.raises(StorageError):
+            await node.put(history.shard(1), b"", bytes(9000), fence=None, retain_until_ms=0)
+        history.files.kill()
+        await end_process()
+        node = await history.open()
+        assert (await node.stat(history.shard(1))).content_bytes == 9000
+        history.files.crash()
+        await end_process()
+        node = await history.open()
+        assert (await node.verify(history.shard(1))).content_bytes == 9000
         await node.close()
 
     asyncio.run(life())
