@@ -26,40 +26,35 @@ Source: lmdb documentation, "Environment class", `lock`, `metasync`; docs/data-l
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import threading
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import lmdb
 
 from gateway.meta import long_keys
-from gateway.meta.batches import (
-    REQUEST_ID_BYTES,
-    REQUEST_IDS_MAX,
-    SCAN_ROWS_MAX,
-    failed_check,
-    validate,
+from gateway.meta.batches import SCAN_ROWS_MAX, failed_check, validate
+from gateway.meta.index_files import (
+    IndexForeign,
+    IndexFull,
+    IndexLocked,
+    lock_folder,
+    translate,
+    translated,
 )
+from gateway.meta.index_group import Group, Pending, RequestWindow, Verification, answer
 from gateway.meta.keyspace import after
-from gateway.meta.kv import (
-    Batch,
-    BatchConflict,
-    MetaUnavailable,
-    OutcomeUnknown,
-    Row,
-    RowCorrupt,
-)
+from gateway.meta.kv import Batch, BatchConflict, MetaUnavailable, OutcomeUnknown, Row
 from gateway.meta.sums import SumDelta, differing, moved_sum, unpack_sum
 from storaged.base.env import Env
-from storaged.base.errors import Kind, StorageError
+from storaged.base.errors import StorageError
+
+__all__ = ["RESERVE_BYTES", "IndexForeign", "IndexFull", "IndexLocked", "LmdbIndex"]
 
 FORMAT = b"hexagone index 1"
 # Batches in one LMDB transaction: keeps the event loop from standing still
@@ -70,85 +65,6 @@ _FORMAT_KEY, _APPLIED_KEY, _SUMS_KEY_CHECK = b"format", b"applied", b"sums-key-c
 _END = b"\xff" * 64  # above every row key: families are letters
 
 _row = partial(tuple.__new__, Row)  # (key, value) → Row without a Python call per row
-
-
-class IndexLocked(StorageError):
-    """Another process has the index open."""
-
-    kind: ClassVar[Kind] = Kind.CONFLICT
-    hint = "is another gateway running on this folder?"
-
-
-class IndexForeign(StorageError):
-    """The index is of another format or was made under another key."""
-
-    kind: ClassVar[Kind] = Kind.INVALID
-
-
-class IndexFull(StorageError):
-    """The index has reached its map size; nothing was written."""
-
-    kind: ClassVar[Kind] = Kind.EXHAUSTED
-    hint = "raise map_size_bytes and start again"
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    """A commit (one batch, `applied` None) or an apply that waits for its transaction."""
-
-    batches: Sequence[Batch]
-    applied: bytes | None
-    future: asyncio.Future[None]
-    error: StorageError | None = None
-
-
-@dataclass(slots=True)
-class _Verification:
-    """A running `verify_sums`: rows below `position` are counted, changes among them move the
-    count.
-    """
-
-    found: SumDelta
-    position: bytes = b""
-
-    def move(self, changes: Sequence[tuple[bytes, bytes | None, bytes | None]]) -> None:
-        for row_key, before, value in changes:
-            if before is not None:
-                self.found.remove(row_key, before)
-            if value is not None:
-                self.found.add(row_key, value)
-
-
-@dataclass(slots=True)
-class _Group:
-    """What one transaction sets: last value per row, request ids, applied mark.
-
-    `watched` are its changes (row key, before, after) behind the position of a running
-    verification.
-    """
-
-    rows: dict[bytes, bytes | None] = field(default_factory=dict)
-    request_ids: dict[bytes, None] = field(default_factory=dict)
-    applied: bytes | None = None
-    watched: list[tuple[bytes, bytes | None, bytes | None]] = field(default_factory=list)
-
-    def add(self, batch: Batch) -> None:
-        for write in batch.writes:
-            self.rows[write.key] = write.value
-        self.request_ids[batch.request_id] = None
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    """LMDB's errors as ours."""
-    try:
-        yield
-    except (lmdb.CorruptedError, lmdb.PageNotFoundError) as error:
-        raise RowCorrupt(reason=str(error)) from error
-    except lmdb.MapFullError as error:
-        raise IndexFull() from error
-    except lmdb.Error as error:
-        raise MetaUnavailable(reason=str(error)) from error
 
 
 class LmdbIndex:
@@ -172,17 +88,19 @@ class LmdbIndex:
         self._env = env
         self._gate = threading.Lock()
         self._owner = 0
-        self._waiting: deque[_Pending] = deque()
+        self._waiting: deque[Pending] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self._failure: StorageError | None = None
-        self._verification: _Verification | None = None
-        self._lock_file = _lock(directory / "lock")
+        self._verification: Verification | None = None
+        self._lock_file = lock_folder(directory / "lock")
+        opened = False
         try:
-            with _translated():
+            with translated():
                 self._open()
-        except BaseException:
-            os.close(self._lock_file)
-            raise
+            opened = True
+        finally:
+            if not opened:
+                os.close(self._lock_file)
 
     def _open(self) -> None:
         self._lmdb = lmdb.open(
@@ -207,7 +125,7 @@ class LmdbIndex:
                     txn.put(name, expected, db=self._meta)
                 elif held != expected:
                     raise IndexForeign(field=name.decode())
-            self._window = _RequestWindow(txn, self._requests)
+            self._window = RequestWindow(txn, self._requests)
 
     # Reads
 
@@ -228,7 +146,7 @@ class LmdbIndex:
                     for key in keys
                 ]
         except lmdb.Error as error:
-            raise _translate(error) from error
+            raise translate(error) from error
 
     def scan(self, start: bytes, end: bytes, *, limit: int, reverse: bool = False) -> list[Row]:
         """See `MetaStore.scan`."""
@@ -240,7 +158,7 @@ class LmdbIndex:
 
     def _scan(self, start: bytes, end: bytes, limit: int, reverse: bool) -> list[Row]:
         self._check_running()
-        with _translated(), self._lmdb.begin() as txn:
+        with translated(), self._lmdb.begin() as txn:
             found = long_keys.collect(
                 txn, self._databases, start, end, limit=limit, reverse=reverse
             )
@@ -271,7 +189,7 @@ class LmdbIndex:
 
     def _gated(self, function: Callable[[Any], Any]) -> Any:
         """Run a read in a transaction of its own, from any thread."""
-        with self._gate, _translated():
+        with self._gate, translated():
             self._check_running()
             with self._lmdb.begin() as txn:
                 return function(txn)
@@ -303,7 +221,7 @@ class LmdbIndex:
         self._check_running()
         loop = asyncio.get_running_loop()
         self._owner = threading.get_ident()
-        pending = _Pending(batches, applied, loop.create_future())
+        pending = Pending(batches, applied, loop.create_future())
         self._waiting.append(pending)
         if self._flushing is None or self._flushing.done():
             self._flushing = loop.create_task(self._flush())
@@ -325,19 +243,19 @@ class LmdbIndex:
             except StorageError as error:
                 self._failure = outcome = error
             finally:
-                _answer(group, outcome)
+                answer(group, outcome)
         while self._waiting:
-            _answer((self._waiting.popleft(),), self._failure)
+            answer((self._waiting.popleft(),), self._failure)
 
-    def _take(self) -> list[_Pending]:
-        group: list[_Pending] = []
+    def _take(self) -> list[Pending]:
+        group: list[Pending] = []
         batch_count = 0
         while self._waiting and (not group or batch_count < GROUP_BATCHES_MAX):
             group.append(self._waiting.popleft())
             batch_count += len(group[-1].batches)
         return group
 
-    def _stage(self, pending: Sequence[_Pending]) -> Callable[[], None] | None:
+    def _stage(self, pending: Sequence[Pending]) -> Callable[[], None] | None:
         """Decide and set a group in a transaction of its own; returns its commit, None when nothing
         changes.
 
@@ -347,7 +265,7 @@ class LmdbIndex:
         txn: Any = None
         staged = False
         try:
-            with _translated():
+            with translated():
                 txn = self._lmdb.begin(write=True)
                 group = self._decide(txn, pending)
                 if group.request_ids or group.applied is not None:
@@ -360,9 +278,9 @@ class LmdbIndex:
                 self._gate.release()
         return partial(self._finish, txn, group) if staged else None
 
-    def _decide(self, txn: Any, pending: Sequence[_Pending]) -> _Group:
+    def _decide(self, txn: Any, pending: Sequence[Pending]) -> Group:
         """Check the batches in order, each over what the ones before it set."""
-        group = _Group()
+        group = Group()
 
         def get(row_key: bytes) -> bytes | None:
             if row_key in group.rows:
@@ -385,7 +303,7 @@ class LmdbIndex:
                 item.error = BatchConflict(check=failed)
         return group
 
-    def _set(self, txn: Any, group: _Group) -> None:
+    def _set(self, txn: Any, group: Group) -> None:
         delta = SumDelta(self._sums_key)
         watching = self._verification
         for row_key in sorted(group.rows):
@@ -410,10 +328,10 @@ class LmdbIndex:
         if group.applied is not None:
             txn.put(_APPLIED_KEY, group.applied, db=self._meta)
 
-    def _finish(self, txn: Any, group: _Group) -> None:
+    def _finish(self, txn: Any, group: Group) -> None:
         """Commit on the writer thread; the gate opens again whatever happens."""
         try:
-            with _translated():
+            with translated():
                 txn.commit()
             self._window.keep(group.request_ids)
             if self._verification is not None:
@@ -427,7 +345,7 @@ class LmdbIndex:
         """See `Index.verify_sums`. Commits go on meanwhile: what they change behind the scan moves
         its count.
         """
-        watching = _Verification(SumDelta(self._sums_key))
+        watching = Verification(SumDelta(self._sums_key))
         with self._gate:
             self._verification = watching
         try:
@@ -435,7 +353,7 @@ class LmdbIndex:
                 with self._gate:
                     rows = self._scan(watching.position, _END, VERIFY_ROWS, False)
                     if not rows:
-                        with _translated(), self._lmdb.begin() as txn:
+                        with translated(), self._lmdb.begin() as txn:
                             return differing(self._kept_sums(txn), watching.found.sums())
                     watching.found.count_in(rows)
                     watching.position = after(rows[-1].key)
@@ -456,73 +374,3 @@ class LmdbIndex:
     def _check_running(self) -> None:
         if self._failure is not None:
             raise MetaUnavailable(reason=self._failure.message())
-
-
-class _RequestWindow:
-    """The last committed request ids: all in memory, and one row per transaction on disk.
-
-    A row per transaction instead of one per id makes the window nearly free; the oldest rows go
-    when the rest still holds REQUEST_IDS_MAX ids.
-    """
-
-    def __init__(self, txn: Any, database: Any) -> None:
-        self._database = database
-        self._rows: deque[tuple[bytes, int]] = deque()
-        self.ids: OrderedDict[bytes, None] = OrderedDict()
-        self._kept = 0
-        self._next = 0
-        for key, packed in txn.cursor(db=database).iternext():
-            ids = range(0, len(packed), REQUEST_ID_BYTES)
-            self.ids.update((packed[at : at + REQUEST_ID_BYTES], None) for at in ids)
-            self._rows.append((key, len(ids)))
-            self._kept += len(ids)
-            self._next = int.from_bytes(key, "big") + 1
-
-    def stage(self, txn: Any, request_ids: dict[bytes, None]) -> None:
-        """Write the ids of a transaction and drop what is beyond the window."""
-        if not request_ids:
-            return
-        key = self._next.to_bytes(8, "big")
-        txn.put(key, b"".join(request_ids), db=self._database, append=True)
-        self._next += 1
-        self._rows.append((key, len(request_ids)))
-        self._kept += len(request_ids)
-        while self._kept - self._rows[0][1] >= REQUEST_IDS_MAX:
-            oldest, count = self._rows.popleft()
-            self._kept -= count
-            txn.delete(oldest, db=self._database)
-
-    def keep(self, request_ids: dict[bytes, None]) -> None:
-        """Remember the ids of a committed transaction."""
-        self.ids.update(request_ids)
-        while len(self.ids) > REQUEST_IDS_MAX:
-            self.ids.popitem(last=False)
-
-
-def _answer(group: Sequence[_Pending], error: StorageError | None) -> None:
-    """Tell every caller of a group that still waits: the group's error, its own, or success."""
-    for pending in group:
-        if pending.future.done():
-            continue
-        outcome = error or pending.error
-        if outcome is None:
-            pending.future.set_result(None)
-        else:
-            pending.future.set_exception(outcome)
-
-
-def _translate(error: lmdb.Error) -> StorageError:
-    if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
-        return RowCorrupt(reason=str(error))
-    return MetaUnavailable(reason=str(error))
-
-
-def _lock(path: Path) -> int:
-    """Descriptor of the folder's lock file, locked exclusively for as long as it is open."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise IndexLocked(directory=str(path.parent)) from error
-    return descriptor

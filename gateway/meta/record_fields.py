@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from gateway.model.layout import Layout, Packed, Striped
 from gateway.model.names import ObjectUuid
-from gateway.model.version import CHECKSUM_ALGORITHMS, CHECKSUM_TYPES, Pairs
+from gateway.model.version import CHECKSUM_ALGORITHMS, CHECKSUM_TYPES
 from storaged.base.ids import InvalidId, StripeId
 
 # Cluster part of versions and parts: layout kind, plain bytes, retain-until, object uuid; then the
@@ -89,12 +89,6 @@ def unpack_texts(packed: bytes, expected: int) -> list[str]:
     if len(texts) != expected:
         raise ValueError("texts and their count differ")
     return texts
-
-
-def take_pairs(texts: list[str], start: int, end: int) -> Pairs:
-    if start == end:
-        return ()
-    return tuple(zip(texts[start:end:2], texts[start + 1 : end : 2], strict=True))
 
 
 def pack_bytes(

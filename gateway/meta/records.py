@@ -18,26 +18,24 @@ Invariants: D5. Source: docs/data-layout.md, "Records".
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
 from gateway.meta import keyspace
+from gateway.meta.documents import open_document, seal_document
 from gateway.meta.kv import Row, RowCorrupt, revision_of
 from gateway.meta.record_fields import (
     CHECKSUM_CODES,
     CHECKSUM_NAMES,
     MALFORMED,
     StoredBytes,
-    canonical_json,
     etag_text,
     pack_bytes,
     pack_etag,
     pack_texts,
-    take_pairs,
     unpack_bytes,
     unpack_texts,
 )
@@ -236,26 +234,26 @@ def _unpack_version(tenant: bytes, object_uuid: ObjectUuid, key_epoch: int) -> V
         at = end
     opaque, has_checksum = bool(flags & _OPAQUE_ETAG), bool(code)
     pair_count = header_count + metadata_count + tag_count
-    texts = unpack_texts(tenant[at:], opaque + has_checksum + 2 * pair_count)
+    texts = iter(unpack_texts(tenant[at:], opaque + has_checksum + 2 * pair_count))
+    printed_etag = next(texts) if opaque else etag_text(etag, etag_parts)
     checksum = None
     if has_checksum:
         algorithm, kind = CHECKSUM_NAMES[code]
-        checksum = Checksum(algorithm=algorithm, type=kind, value=texts[opaque])
-    first = opaque + has_checksum
-    middle = first + 2 * header_count
-    last = middle + 2 * metadata_count
+        checksum = Checksum(algorithm=algorithm, type=kind, value=next(texts))
+    pairs = tuple(zip(texts, texts, strict=True))
+    last = header_count + metadata_count
     return Version(
         version_id=version_id,
         object_uuid=object_uuid,
         sequence=sequence,
         created_at_ms=created_at_ms,
         content_bytes=content_bytes,
-        etag=texts[0] if opaque else etag_text(etag, etag_parts),
+        etag=printed_etag,
         is_delete_marker=bool(flags & _DELETE_MARKER),
         storage_class=STORAGE_CLASSES[storage_class],
-        headers=take_pairs(texts, first, middle),
-        user_metadata=take_pairs(texts, middle, last),
-        tags=take_pairs(texts, last, len(texts)),
+        headers=pairs[:header_count],
+        user_metadata=pairs[header_count:last],
+        tags=pairs[last:],
         checksum=checksum,
         wrapped_dek=wrapped_dek,
         key_epoch=key_epoch,
@@ -396,24 +394,3 @@ def open_part(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredPart:
         created_at_ms=created_at_ms,
     )
     return StoredPart(part, layout, revision_of(value), key_epoch_of(value))
-
-
-def seal_document(
-    keys: RecordKeys, nonces: NonceSource, row_key: bytes, document: Mapping[str, object]
-) -> bytes:
-    """Row value of a cold record of the cluster (bucket, tenant, access key, setting): canonical
-    JSON.
-    """
-    return seal_row(keys, nonces, row_key, canonical_json(document), tenant=None, key_epoch=0)
-
-
-def open_document(keys: RecordKeys, row_key: bytes, value: bytes) -> dict[str, Any]:
-    """A cold record. Raises: RowCorrupt."""
-    cluster = open_cluster(keys, row_key, value)
-    try:
-        document = json.loads(cluster)
-    except ValueError as error:
-        raise RowCorrupt(row_key=row_key[:64].hex(), part="structure") from error
-    if not isinstance(document, dict):
-        raise RowCorrupt(row_key=row_key[:64].hex(), part="structure")
-    return document

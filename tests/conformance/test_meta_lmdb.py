@@ -76,7 +76,7 @@ def test_reopen_keeps_rows_mark_sums_and_request_ids(tmp_path: Path, env: RealEn
 def test_request_ids_are_bounded_and_the_oldest_go(
     tmp_path: Path, env: RealEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.meta.lmdb.REQUEST_IDS_MAX", 10)
+    monkeypatch.setattr("gateway.meta.index_group.REQUEST_IDS_MAX", 10)
     index = open_index(tmp_path, env)
     batches = [batch((row_key(b"a"), row_value())) for _ in range(30)]
     for one in batches:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.meta import long_keys
 
-# Few heads, few tails, and the lengths where a level begins: many keys share prefixes of each length.
+# Few heads, few tails, and the lengths where a level begins: many keys share prefixes of each.
 PIECES = st.sampled_from(
     [b"a", b"a" * 478, b"a" * 480, b"a" * 456, b"b\x00", b"\xff", b"a\x00", b""]
 )
