@@ -80,7 +80,7 @@ def run_special(name: str, folder: Path, *, is_quick: bool) -> Iterator[Line]:
 
 
 def wanted_specials(names: list[str], *, is_quick: bool) -> list[str]:
-    """Special runs among these names (of runs or of their lines); all of them when none is named."""
+    """Special runs among these names (of runs or of their lines); all when none is named."""
     if not names:
         return [] if is_quick else list(SPECIAL)
     return [run for run, lines in SPECIAL.items() if {run, *lines} & set(names)]

@@ -144,15 +144,19 @@ class Driver:
         Raises:
             CaseFailed: any answer was wrong, on either side.
         """
-        prepare = {"put": self._put, "delete": self._delete, "list": self._list}
         pairs = []
         for _ in range(self.pace.rounds):
-            job, ceiling_path = prepare.get(case.operation, self._read)(case)
+            job, ceiling_path = self.job(case)
             peak = run_load(replace(job, endpoint=self._ceiling, path=ceiling_path))
             pairs.append((peak, run_load(job)))
             if case.operation == "put" and case.length_bytes >= MIB:
                 self._remove(job)
         return self._line(case, pairs)
+
+    def job(self, case: Case) -> tuple[Job, str]:
+        """The job of one round, with its keys in place, and the path it takes on the ceiling."""
+        makers = {"put": self._put, "delete": self._delete, "list": self._list}
+        return makers.get(case.operation, self._read)(case)
 
     def _line(self, case: Case, pairs: list[tuple[Result, Result]]) -> dict[str, Any]:
         ceiling = median(peak.ops_per_s for peak, _ in pairs)

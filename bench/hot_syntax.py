@@ -1,4 +1,4 @@
-"""Hot paths of the two protocols: SigV4, aws-chunked and XML towards clients, messages towards nodes.
+"""Hot paths of the two protocols: SigV4 and aws-chunked for clients, messages for nodes.
 
 Modules are imported inside, as in `bench.hot_data`.
 """
@@ -146,8 +146,8 @@ async def sessions(folder: Path) -> Prepared:
 
     def carry(source: object, target: object) -> list[object]:
         events: list[object] = []
-        while source.has_output:  # type: ignore[attr-defined]
-            for piece in source.take_output():  # type: ignore[attr-defined]
+        while pieces := source.take_output():  # type: ignore[attr-defined]
+            for piece in pieces:
                 events += target.receive(piece)  # type: ignore[attr-defined]
         return events
 

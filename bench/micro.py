@@ -18,6 +18,8 @@ from typing import Any
 
 import uvloop
 
+from storaged.base.errors import StorageError
+
 BATCHES = 5
 
 
@@ -88,6 +90,8 @@ async def _run(name: str, folder: Path, *, budget_s: float) -> dict[str, Any]:
         return line | {"absent": f"{type(gone).__name__}: {gone}"}
     try:
         return line | await measure(prepared, budget_s=budget_s)
+    except (StorageError, AttributeError, TypeError, RuntimeError) as wrong:
+        return line | {"failed": f"{type(wrong).__name__}: {wrong}"}
     finally:
         if prepared.close is not None:
             await prepared.close()

@@ -1,4 +1,4 @@
-"""Special cases: memory, disk, a million objects, datacenters apart. Each starts clusters of its own.
+"""Special cases: memory, disk, a million objects, datacenters apart; on clusters of their own.
 
 A run that is scaled down says so in its line (`scaled`), and is never held against a target.
 """
@@ -51,7 +51,7 @@ def running(folder: Path, *flags: str) -> Iterator[Cluster]:
 
 
 def memory(folder: Path, *, is_quick: bool) -> Iterator[Line]:
-    """Peak resident memory of the gateway (and its six LocalNodes) under 64 PUTs of 64 MiB at once."""
+    """Peak resident memory of gateway and six LocalNodes under 64 PUTs of 64 MiB at once."""
     with running(folder / "memory") as cluster:
         before = cluster.resident_mib()
         job = Job(
@@ -188,7 +188,7 @@ def _expect_keys(endpoint: Endpoint, count: int, *, step: int) -> None:
 
 
 def apart(folder: Path, *, is_quick: bool) -> Iterator[Line]:
-    """PUT 4 KiB by 64 clients while the other two datacenters are some way off, by a delaying proxy.
+    """PUT 4 KiB by 64 clients while two datacenters are some way off, by a delaying proxy.
 
     `apart-10ms` holds every byte for 10 ms in each direction (a round trip of 20 ms), `apart-5ms`
     for 5 ms (a round trip of 10 ms).
@@ -229,8 +229,8 @@ def apart(folder: Path, *, is_quick: bool) -> Iterator[Line]:
 def _delayed(cluster: Cluster, one_way_ms: float) -> Iterator[None]:
     """Put proxies between the gateway and the nodes of the other datacenters.
 
-    `hexagone up --processes` must keep a `gateway.toml` that is there: this rewrites `address` in the
-    `[[nodes]]` tables whose `datacenter` is not HOME.
+    `hexagone up --processes` must keep a `gateway.toml` that is there: this rewrites `address` in
+    the `[[nodes]]` tables whose `datacenter` is not HOME.
     """
     config = cluster.data / GATEWAY_CONFIG
     text = config.read_text("utf-8")
