@@ -1,7 +1,7 @@
 """`make profile CASE=name`: where the gateway spends its time during one case.
 
-py-spy is used when it is installed (it sees all threads and costs little), else cProfile, which sees
-the event loop's thread only and makes everything slower: read its shares, not its figures.
+py-spy is used when it is installed (it sees all threads and costs little), else cProfile, which
+sees the event loop's thread only and makes everything slower: read its shares, not its figures.
 """
 
 from __future__ import annotations
