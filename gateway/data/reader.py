@@ -1,0 +1,156 @@
+"""A body on its way out: stripes from nodes → frames opened run by run → plaintext, in order.
+
+Not for deciding what to read. No byte is handed out before its frame's tag is verified; frames that
+do not open are read once more with every shard tag checked, so that bad cells are replaced by
+decoded ones, and only then given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from gateway.data.cipher import FrameCorrupt, PartKeys, open_frames
+from gateway.data.geometry import FrameSpan, frame_count, frames_for_range, sealed_bytes
+from gateway.data.stripes import StripeGone, StripeStore
+from gateway.limits import SEALED_FRAME_BYTES
+from gateway.model.layout import Layout, Packed, StripeRow
+from storaged.base.ids import StripeId
+from storaged.node import Buffer
+
+Rows = Callable[[StripeId], StripeRow | None]
+
+
+class Segment(NamedTuple):
+    """Whole frames in one stripe: where they are in its payload, and the index of the first."""
+
+    stripe: StripeId
+    offset: int
+    length: int
+    first_frame: int
+
+
+async def iterate_body(
+    store: StripeStore,
+    rows: Rows,
+    layout: Layout,
+    keys: PartKeys,
+    plain_bytes: int,
+    offset: int,
+    length: int,
+) -> AsyncIterator[memoryview]:
+    """Read plaintext [offset, offset + length) of a part; close it (`aclosing`) to stop early.
+
+    While one stripe is given out the next one is read: at most two stripes of sealed bytes are
+    held.
+
+    Args:
+        rows: the row of a stripe; None when the index does not know it.
+        keys: after `check_commitment`.
+        plain_bytes: of the whole part.
+
+    Yields:
+        Verified plaintext, not empty, at most one cell at a time; the buffers are the caller's.
+
+    Raises:
+        FrameCorrupt: bytes do not open even after decoding around bad shards.
+        StripeGone: read the version's row again. StripeUnreadable, StripeCorrupt: too few good
+            shards.
+
+    Cancelled: nothing happened.
+    """
+    if layout.sealed_bytes != sealed_bytes(plain_bytes):
+        raise FrameCorrupt(sealed_bytes=layout.sealed_bytes, plain_bytes=plain_bytes)
+    span = frames_for_range(offset, length, plain_bytes)
+    last_index = frame_count(plain_bytes) - 1
+    skip, left = span.skip, span.take
+    segments = _segments(layout, span)
+    ahead = next(segments, None)
+    reading: asyncio.Task[list[memoryview]] | None = None
+    try:
+        while ahead is not None:
+            segment, ahead = ahead, next(segments, None)
+            parts = await (reading or _read(store, rows, segment))
+            reading = None if ahead is None else asyncio.create_task(_read(store, rows, ahead))
+            runs, verified = _runs(parts), False
+            position, index = segment.offset, segment.first_frame
+            while (run := next(runs, None)) is not None:
+                try:
+                    plain = open_frames(keys, index, run, last_index)
+                except FrameCorrupt:
+                    if verified:
+                        raise
+                    verified = True
+                    rest = segment.offset + segment.length - position
+                    again = Segment(segment.stripe, position, rest, index)
+                    runs = _runs(await _read(store, rows, again, verified=True))
+                    continue
+                position += len(run)
+                index += -(-len(run) // SEALED_FRAME_BYTES)
+                wanted = plain[skip : skip + left]
+                skip = max(0, skip - len(plain))
+                left -= len(wanted)
+                if wanted:
+                    yield wanted
+    finally:
+        if reading is not None and not reading.cancel() and not reading.cancelled():
+            reading.exception()  # seen, so that nobody is told that it was not
+    if left:
+        raise FrameCorrupt(missing_bytes=left)
+
+
+def _segments(layout: Layout, span: FrameSpan) -> Iterator[Segment]:
+    """The frames of a span, stripe by stripe; lazily, as an object may have millions of stripes."""
+    if isinstance(layout, Packed):
+        yield Segment(
+            layout.stripe, layout.offset + span.sealed_offset, span.sealed_length, span.first
+        )
+        return
+    if layout.stripe_bytes % SEALED_FRAME_BYTES:
+        raise FrameCorrupt(stripe_bytes=layout.stripe_bytes)
+    position, end = span.sealed_offset, span.sealed_offset + span.sealed_length
+    first = layout.first
+    while position < end:
+        number, start = divmod(position, layout.stripe_bytes)
+        taken = min(layout.stripe_bytes - start, end - position)
+        stripe = StripeId(first.family, first.epoch, first.counter + number)
+        yield Segment(stripe, start, taken, position // SEALED_FRAME_BYTES)
+        position += taken
+
+
+async def _read(
+    store: StripeStore, rows: Rows, segment: Segment, *, verified: bool = False
+) -> list[memoryview]:
+    """Sealed bytes of a segment; where its row has just changed, by the row as it is then."""
+    stripe = segment.stripe
+    row = rows(stripe)
+    if row is None:
+        raise StripeGone(stripe=stripe)
+    try:
+        return await store.read_parts(row, segment.offset, segment.length, verified=verified)
+    except StripeGone:
+        moved = rows(stripe)
+        if moved is None or moved.nodes == row.nodes:
+            raise
+    return await store.read_parts(moved, segment.offset, segment.length, verified=verified)
+
+
+def _runs(parts: Sequence[memoryview]) -> Iterator[Buffer]:
+    """Cut consecutive buffers into runs of whole frames; only a frame across two is copied."""
+    carried = bytearray()
+    for part in parts:
+        if carried:
+            taken = SEALED_FRAME_BYTES - len(carried)
+            carried += part[:taken]
+            part = part[taken:]
+            if len(carried) < SEALED_FRAME_BYTES:
+                continue
+            yield carried
+            carried = bytearray()
+        whole = len(part) - len(part) % SEALED_FRAME_BYTES
+        if whole:
+            yield part[:whole]
+        carried += part[whole:]
+    if carried:
+        yield carried
