@@ -224,14 +224,8 @@ def _unpack_version(tenant: bytes, object_uuid: ObjectUuid, key_epoch: int) -> V
         salt, commitment = _SEAL.unpack_from(tenant, at)
         at += _SEAL.size
         seal = PartSeal(plain_bytes=content_bytes, salt=salt, commitment=commitment)
-    runs: tuple[PartRun, ...] = ()
-    if run_count:
-        end = at + run_count * _RUN.size
-        runs = tuple(
-            PartRun(first=first, count=count, plain_bytes=plain_bytes)
-            for first, count, plain_bytes in _RUN.iter_unpack(tenant[at:end])
-        )
-        at = end
+    runs = _unpack_runs(tenant, at, run_count) if run_count else ()
+    at += run_count * _RUN.size
     opaque, has_checksum = bool(flags & _OPAQUE_ETAG), bool(code)
     pair_count = header_count + metadata_count + tag_count
     texts = iter(unpack_texts(tenant[at:], opaque + has_checksum + 2 * pair_count))
@@ -260,6 +254,14 @@ def _unpack_version(tenant: bytes, object_uuid: ObjectUuid, key_epoch: int) -> V
         owner=owner,
         seal=seal,
         part_runs=runs,
+    )
+
+
+def _unpack_runs(tenant: bytes, at: int, run_count: int) -> tuple[PartRun, ...]:
+    """Sizes of `run_count` runs of parts, which start at byte `at`."""
+    return tuple(
+        PartRun(first=first, count=count, plain_bytes=plain_bytes)
+        for first, count, plain_bytes in _RUN.iter_unpack(tenant[at : at + run_count * _RUN.size])
     )
 
 
