@@ -3,15 +3,14 @@
 Each direction holds every byte for the same time and keeps their order; throughput is not limited
 but by the bound on what is under way. The time to connect is not stretched.
 
-`python -m bench.delay_proxy --one-way-ms 5 HOST:PORT…` listens once for each target and prints one
-line of JSON: target → the address to use in its place. It runs until SIGTERM.
+`python -m bench.delay_proxy LISTEN:PORT:ONE_WAY_MS…`, ports of loopback: listens on the first of
+each, passes on to the second. It prints `ready` when it listens, and runs until SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import signal
 from collections import deque
 
@@ -96,10 +95,10 @@ class DelayProxy:
         self._server: asyncio.Server | None = None
         self._dialling: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> int:
-        """Listen on loopback; the port."""
+    async def start(self, listen: int = 0) -> int:
+        """Listen on a port of loopback, by default one that the kernel chooses; the port."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._accept, "127.0.0.1", 0)
+        self._server = await loop.create_server(self._accept, "127.0.0.1", listen)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
@@ -125,16 +124,16 @@ class DelayProxy:
             self._server.close()
 
 
-async def serve(targets: list[str], one_way_s: float) -> None:
-    """Proxy all targets until SIGTERM."""
+async def serve(places: list[str]) -> None:
+    """Proxy all places until SIGTERM."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    places, proxies = {}, []
-    for target in targets:
-        host, _, port = target.rpartition(":")
-        proxies.append(DelayProxy(host, int(port), one_way_s=one_way_s))
-        places[target] = f"127.0.0.1:{await proxies[-1].start()}"
-    print(json.dumps(places), flush=True)
+    proxies = []
+    for place in places:
+        listen, port, one_way_ms = place.split(":")
+        proxies.append(DelayProxy("127.0.0.1", int(port), one_way_s=float(one_way_ms) / 1000.0))
+        await proxies[-1].start(int(listen))
+    print("ready", flush=True)
     await stopped.wait()
     for proxy in proxies:
         proxy.close()
@@ -143,10 +142,8 @@ async def serve(targets: list[str], one_way_s: float) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--one-way-ms", type=float, required=True)
-    parser.add_argument("targets", nargs="+", metavar="HOST:PORT")
-    given = parser.parse_args()
-    uvloop.run(serve(given.targets, given.one_way_ms / 1000.0))
+    parser.add_argument("places", nargs="+", metavar="LISTEN:PORT:ONE_WAY_MS")
+    uvloop.run(serve(parser.parse_args().places))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,9 @@ A run that is scaled down says so in its line (`scaled`), and is never held agai
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from bench.cases import KIB, MIB
-from bench.cluster import ROOT, Cluster, ClusterFailed
+from bench.cluster import PROXY_SHIFT, ROOT, Cluster, ClusterFailed
 from bench.drive import (
     LIST_KEYS,
     CaseFailed,
@@ -35,7 +33,6 @@ from bench.load import Job
 
 Line = dict[str, Any]
 HOME = "paris"  # the datacenter the gateway is in; its nodes are not delayed
-GATEWAY_CONFIG = "gateway.toml"
 
 
 @contextmanager
@@ -194,10 +191,12 @@ def apart(folder: Path, *, is_quick: bool) -> Iterator[Line]:
     for 5 ms (a round trip of 10 ms).
     """
     for one_way_ms in (10.0, 5.0):
-        cluster = Cluster(folder / f"apart-{one_way_ms:g}", flags=("--processes",))
-        cluster.start()
-        cluster.stop()
-        with _delayed(cluster, one_way_ms):
+        cluster = Cluster(
+            folder / f"apart-{one_way_ms:g}",
+            flags=("--processes",),
+            settings={"HEXAGONE_NODE_PORT_SHIFT": str(PROXY_SHIFT)},
+        )
+        with _delayed(cluster.port, one_way_ms):
             cluster.start()
             try:
                 make_bucket(cluster.endpoint(), "bench")
@@ -226,28 +225,25 @@ def apart(folder: Path, *, is_quick: bool) -> Iterator[Line]:
 
 
 @contextmanager
-def _delayed(cluster: Cluster, one_way_ms: float) -> Iterator[None]:
-    """Put proxies between the gateway and the nodes of the other datacenters.
+def _delayed(s3_port: int, one_way_ms: float) -> Iterator[None]:
+    """Proxies between the gateway and its nodes; those of HOME pass bytes on at once.
 
-    `hexagone up --processes` must keep a `gateway.toml` that is there: this rewrites `address` in
-    the `[[nodes]]` tables whose `datacenter` is not HOME.
+    `hexagone up --processes` with HEXAGONE_NODE_PORT_SHIFT reaches every node that much above the
+    port it listens on.
     """
-    config = cluster.data / GATEWAY_CONFIG
-    text = config.read_text("utf-8")
-    far = [
-        node["address"]
-        for node in tomllib.loads(text).get("nodes", [])
-        if node["datacenter"] != HOME
-    ]
-    if not far:
-        raise ClusterFailed(f"{config} names no node outside {HOME}")
-    words = [sys.executable, "-m", "bench.delay_proxy", "--one-way-ms", str(one_way_ms), *far]
+    from gateway.up import NODE_PORT_OFFSET, node_identities
+
+    places = []
+    for number, identity in enumerate(node_identities(), start=1):
+        port = s3_port + NODE_PORT_OFFSET + number
+        delay_ms = 0.0 if identity.datacenter == HOME else one_way_ms
+        places.append(f"{port + PROXY_SHIFT}:{port}:{delay_ms}")
+    words = [sys.executable, "-m", "bench.delay_proxy", *places]
     with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as proxy:
         try:
             assert proxy.stdout is not None, "the pipe was asked for"
-            for address, place in json.loads(proxy.stdout.readline()).items():
-                text = text.replace(f'"{address}"', f'"{place}"')
-            config.write_text(text, "utf-8")
+            if proxy.stdout.readline() != b"ready\n":
+                raise ClusterFailed("the delaying proxy did not start")
             yield
         finally:
             proxy.terminate()
