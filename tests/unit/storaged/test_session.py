@@ -337,3 +337,58 @@ def test_any_messages_give_events_or_a_protocol_error(messages: list[bytes]) -> 
                         session.respond(event.request, b"\0\0")
         except ProtocolError:
             continue
+
+
+def test_many_small_messages_in_one_stream_wrap_around_the_buffer() -> None:
+    _, server = _pair()
+    pings = [_message(MessageType.PING, fields=bytes([n % 251]) * 9) for n in range(5000)]
+    assert server.receive(b"".join(pings)) == []
+    raw = _output(server)
+    assert len(raw) == 5000 * 41
+    assert raw[32 + 41 * 4999 :] == bytes([4999 % 251]) * 9
+
+
+def test_cancelling_content_that_has_credit_and_no_slice_out_leaves_nothing() -> None:
+    client, server = _pair()
+    for _ in range(3):
+        first = client.request(b"", _content(4 * MIB), deadline_ms=1)
+        second = client.request(b"", _content(4 * MIB), deadline_ms=1)
+        client.cancel(second)
+        client.cancel(first)
+        assert not client.has_output() and client.under_way_count == 0
+    for _ in range(4):  # the whole window is there again
+        client.request(b"", _content(4 * MIB), deadline_ms=1)
+    assert len(_requests(server.receive(_output(client)))) == 4
+
+
+def test_cancelling_what_has_ended_is_nothing() -> None:
+    client, _ = _pair()
+    client.cancel(77)
+    assert not client.has_output()
+
+
+def test_request_ids_come_round_and_skip_those_under_way() -> None:
+    client, _ = _pair()
+    first = client.request(b"", _content(0), deadline_ms=1)
+    client._next_request = (1 << 32) - 1
+    last = client.request(b"", _content(0), deadline_ms=1)
+    following = client.request(b"", _content(0), deadline_ms=1)
+    assert (first, last, following) == (1, (1 << 32) - 1, 2)
+
+
+def test_a_node_knows_what_it_has_not_sent() -> None:
+    client, server = _pair()
+    request = client.request(b"", _content(0), deadline_ms=1)
+    server.receive(_output(client))
+    server.respond(request, b"", _content(MIB))
+    assert server.pending_bytes == MIB
+    _output(server)
+    assert server.pending_bytes == 0
+
+
+def test_damaged_fields_of_a_message_without_content_end_the_connection() -> None:
+    _, server = _pair()
+    raw = bytearray(_message(MessageType.PING, fields=b"12345678"))
+    raw[-1] ^= 1
+    with pytest.raises(ProtocolError, match="fields checksum"):
+        server.receive(raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -162,3 +163,51 @@ def test_any_bytes_are_decoded_or_refused(raw: bytes) -> None:
             continue
     with suppress(StorageError):
         verbs.raise_failure(raw)
+
+
+def test_lengths_inside_results_are_checked() -> None:
+    status = NodeStatus(
+        identity=NodeIdentity(node=node_id("p1"), datacenter=datacenter_id("paris"), country="fr"),
+        in_service=True,
+        writable=True,
+        shard_count=0,
+        stored_bytes=0,
+        capacity_bytes=0,
+        free_bytes=0,
+        scrubbed_at_ms=0,
+        scrub_progress=0.0,
+        corrupt_shards=(),
+        detail="",
+    )
+    fields, _ = verbs.encode_node_status(status)
+    shard_info = verbs.encode_shard_info(_info(1))
+    page_fields, page = verbs.encode_page(ShardPage(shards=(_info(1),), next=None))
+    outcome_fields, outcomes = verbs.encode_outcomes((None,))
+    refused: tuple[Callable[[], object], ...] = (
+        lambda: verbs.decode_node_status(fields + b"x", memoryview(b"")),
+        lambda: verbs.decode_node_status(fields[:2] + b"\2" + fields[3:], memoryview(b"")),
+        lambda: verbs.decode_node_status(fields, memoryview(bytes(17 * 1001))),
+        lambda: verbs.decode_node_status(fields, memoryview(b"x")),
+        lambda: verbs.decode_shard_info(shard_info[:-1]),
+        lambda: verbs.decode_shard_info(shard_info + b"x"),
+        lambda: verbs.decode_page(page_fields, memoryview(page + b"x")),
+        lambda: verbs.decode_outcomes(outcome_fields, memoryview(outcomes + b"x")),
+        lambda: verbs.decode_outcomes(outcome_fields, memoryview(b"\0\5abc")),
+        lambda: verbs.encode_fence(LOG, 1, bytes(65)),
+        lambda: verbs.decode_fence(verbs.encode_fence(LOG, 1, bytes(64)) + b"x"),
+        lambda: verbs.decode_promise(struct.pack(">HQB", 0, 1, 2)),
+        lambda: verbs.decode_done(b"\0\0\0"),
+        lambda: verbs.decode_get(verbs.encode_get(SHARD, offset=0, length=0) + b"x"),
+        lambda: verbs.request_verb(b""),
+        lambda: verbs.request_verb(b"\x09"),
+    )
+    for decode in refused:
+        with pytest.raises(ProtocolError):
+            decode()
+
+
+@pytest.mark.parametrize("attributes_bytes", [2049, 60_000])
+def test_attributes_of_a_listed_shard_are_bounded(attributes_bytes: int) -> None:
+    raw = verbs.encode_shard_info(_info(1, bytes(attributes_bytes)))
+    with pytest.raises(ProtocolError):
+        verbs.decode_shard_info(raw)

@@ -196,3 +196,29 @@ def test_error_fields_are_bounded_and_always_decodable(fields: dict[str, object]
     raw = wire.encode_error(error)
     assert len(raw) <= 3 + 8 * (3 + 64 + 200)
     assert isinstance(wire.decode_error(raw), ShardMissing)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        struct.pack(">HB", 16, 9),
+        struct.pack(">HB", 16, 1),
+        struct.pack(">HBBBB", 16, 1, 1, 0, 0),
+        struct.pack(">HBBBB", 16, 1, 1, 0, 1) + b"a\xff",
+        struct.pack(">HBBBB", 16, 1, 1, 1, 1) + b"ax",
+        struct.pack(">HBBBB", 16, 1, 1, 1, 2) + b"a--",
+        struct.pack(">HBBBB", 16, 1, 1, 1, 3) + b"a--5",
+        struct.pack(">HB", 16, 0) + b"more",
+    ],
+)
+def test_malformed_errors_are_refused(raw: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        wire.decode_error(raw)
+
+
+def test_a_hello_whose_names_are_cut_short_is_refused() -> None:
+    raw = wire.encode_hello(local_hello(("fr", "paris", "p1")))
+    for length in range(len(raw)):
+        with pytest.raises(ProtocolError):
+            wire.decode_hello(raw[:length])
