@@ -77,9 +77,13 @@ class DriveFile(Protocol):
         """Cut or extend. Durable after `sync`."""
         ...
 
-    def length_bytes(self) -> int: ...
+    def length_bytes(self) -> int:
+        """How long the file is, space allocated ahead included."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the descriptor. Idempotent."""
+        ...
 
 
 class Files(Protocol):
@@ -93,7 +97,9 @@ class Files(Protocol):
         """Open for reading and writing. Raises `FileMissing`."""
         ...
 
-    def names(self) -> list[str]: ...
+    def names(self) -> list[str]:
+        """Names of all entries, in no order."""
+        ...
 
     def replace(self, name: str, content: bytes) -> None:
         """Set the content of a small file, all or nothing; durable when it returns."""
@@ -103,13 +109,17 @@ class Files(Protocol):
         """Remove a name, also when it is not there."""
         ...
 
-    def sync_directory(self) -> None: ...
+    def sync_directory(self) -> None:
+        """Make names durable: what was created, replaced and unlinked."""
+        ...
 
     def space(self) -> tuple[int, int]:
         """(capacity, free) in bytes."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release the directory and its lock. Idempotent."""
+        ...
 
 
 def _fallocate(fd: int, mode: int, offset: int, length: int) -> None:

@@ -6,6 +6,7 @@ Not for several drives: a node is one drive, so that its loss is one node's loss
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from storaged.base.env import Env
@@ -121,21 +122,19 @@ async def open_node_over(
     lane = OffloadLane(env) if lane is None else lane
 
     def load() -> tuple[VolumeIndex, Recovered]:
-        index = VolumeIndex(open_tables())
-        try:
+        with ExitStack() as undo:
+            index = VolumeIndex(open_tables())
+            undo.callback(index.close)
             recovered = open_drive(files, index, identity, env)
             restore_ballast(files, reserve_bytes=reserve_bytes)
-        except BaseException:
-            index.close()
-            raise
-        return (index, recovered)
+            undo.pop_all()
+            return (index, recovered)
 
-    try:
+    with ExitStack() as undo:
+        undo.callback(files.close)
+        undo.callback(lane.close)
         index, recovered = await env.offload(load)
-    except BaseException:
-        lane.close()
-        files.close()
-        raise
+        undo.pop_all()
     store = ShardStore(
         files=files,
         index=index,

@@ -8,7 +8,7 @@ the drive happen in place: a hop to a thread costs more than they do.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -51,7 +51,7 @@ from storaged.shardformat import (
 )
 from storaged.upkeep import Upkeep
 from storaged.volume_index import Location, VolumeIndex, Watermark, decode_location
-from storaged.volumes import INLINE_READ_BYTES, Volume, read_range
+from storaged.volumes import INLINE_READ_BYTES, read_attributes, read_range
 from storaged.writer import Writer
 
 T = TypeVar("T")
@@ -209,7 +209,7 @@ class ShardStore:
         except IndexUnreadable as error:
             self._index.suspect = True
             raise ShardCorrupt(reason=str(error)) from error
-        read = partial(_read_attributes, self._volumes, wanted)
+        read = partial(read_attributes, self._volumes, wanted)
         attributes = await self._away({place.volume_number for _, place in wanted}, read)
         shards = []
         for (key, location), found in zip(wanted, attributes, strict=True):
@@ -384,22 +384,6 @@ class ShardStore:
         active = self._writer.active
         if active is not None and self.failure is None:
             active.file.truncate(active.position)
-
-
-def _read_attributes(
-    volumes: Mapping[int, Volume], wanted: Sequence[tuple[bytes, Location]]
-) -> list[bytes | None]:
-    attributes: list[bytes | None] = []
-    for key, location in wanted:
-        volume = volumes.get(location.volume_number)
-        try:
-            if volume is None:
-                raise RecordCorrupt(reason="no such volume")
-            got = read_range(volume, key, location, start=0, end=0, cached_only=False)
-        except (RecordCorrupt, ReadFailed):
-            got = None
-        attributes.append(got[0] if got is not None else None)
-    return attributes
 
 
 def _describe(shard: ShardId, attributes: bytes, location: Location) -> ShardInfo:

@@ -8,7 +8,7 @@ given up when a full drive must still take deletes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -196,6 +196,23 @@ def read_range(
         raise RecordCorrupt(offset=location.offset, reason="not the record of the index")
     check_pages(raw, head, pages, start=first)
     return (attributes_of(raw, head), pages[start - first : end - first])
+
+
+def read_attributes(
+    volumes: Mapping[int, Volume], wanted: Sequence[tuple[bytes, Location]]
+) -> list[bytes | None]:
+    """Attributes of many shards, None where the record is damaged or gone. Blocking."""
+    attributes: list[bytes | None] = []
+    for key, location in wanted:
+        volume = volumes.get(location.volume_number)
+        try:
+            if volume is None:
+                raise RecordCorrupt(reason="no such volume")
+            got = read_range(volume, key, location, start=0, end=0, cached_only=False)
+        except (RecordCorrupt, ReadFailed):
+            got = None
+        attributes.append(got[0] if got is not None else None)
+    return attributes
 
 
 def read_content(volume: Volume, head: Head) -> memoryview:

@@ -16,13 +16,12 @@ from functools import partial
 
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
-from storaged.base.ids import LogId
-from storaged.base.limits import BLOCK_BYTES, DELETE_BATCH_MAX, PUT_QUEUE_BYTES_MAX, VOLUME_BYTES
+from storaged.base.limits import BLOCK_BYTES, PUT_QUEUE_BYTES_MAX, VOLUME_BYTES
 from storaged.files import Files
+from storaged.groups import Plan, encode_plan
 from storaged.index_tables import IndexUnreadable
 from storaged.lanes import Lane
 from storaged.node import (
-    Buffer,
     DriveFull,
     DriveOutOfService,
     FencedOut,
@@ -35,16 +34,7 @@ from storaged.node import (
 from storaged.promises import encode_promises, promise, promised_epoch
 from storaged.recovery import Recovered, record_bytes_at
 from storaged.requests import DeleteRequest, FenceRequest, PutRequest, Request
-from storaged.shardformat import (
-    NO_SHARD,
-    RecordKind,
-    encode_head,
-    head_bytes_of,
-    page_checksums,
-    page_log2_of,
-    round_up,
-)
-from storaged.volume_index import Killer, Location, VolumeIndex
+from storaged.volume_index import Location, VolumeIndex
 from storaged.volumes import Group, Volume, write_group
 
 GROUP_BYTES_MAX = 16 * 1024 * 1024  # bounds how long one group takes, and what a crash can tear
@@ -53,23 +43,6 @@ _PADDING = bytes(BLOCK_BYTES)
 _IDLE_GROUPS_MAX = 16  # groups between two turns of background work under load
 
 Compare = Callable[[PutRequest, Location], Awaitable[str]]  # "same", "other" or "corrupt"
-
-
-class _Plan:
-    """A group under construction, with the requests it answers."""
-
-    def __init__(self, group: Group, promises: dict[LogId, tuple[int, bytes]]) -> None:
-        self.group = group
-        self.promises = promises
-        self.promises_changed = False
-        self.puts: list[PutRequest] = []
-        self.deletes: list[DeleteRequest] = []
-        self.fences: list[FenceRequest] = []
-        self.kills: dict[bytes, Location] = {}
-        self.killers: dict[bytes, Killer] = {}
-        self.killer_places: list[Killer] = []
-        self.touched: set[bytes] = set()
-        self.bytes = 0
 
 
 class Writer:
@@ -205,8 +178,8 @@ class Writer:
 
     # -- judging
 
-    def _plan(self) -> _Plan:
-        plan = _Plan(self._new_group(), self.promises)
+    def _plan(self) -> Plan:
+        plan = Plan(self._new_group(), self.promises)
         later: deque[Request] = deque()
         # Promises come first, so that no put of this group slips in below one of them.
         for request in self._queue:
@@ -239,7 +212,7 @@ class Writer:
         self._queue.extendleft(reversed(later))
         if plan.promises_changed:
             plan.group.promises = encode_promises(plan.promises)
-        self._encode(plan)
+        self.next_sequence = encode_plan(plan, node=self._node, sequence=self.next_sequence)
         return plan
 
     def _new_group(self) -> Group:
@@ -256,12 +229,12 @@ class Writer:
             sealed=active,
         )
 
-    def _fits(self, plan: _Plan, request: Request) -> bool:
+    def _fits(self, plan: Plan, request: Request) -> bool:
         if isinstance(request, PutRequest):
             return plan.bytes == 0 or plan.bytes + request.record_bytes <= GROUP_BYTES_MAX
         return True
 
-    def _judge_fence(self, plan: _Plan, request: FenceRequest) -> None:
+    def _judge_fence(self, plan: Plan, request: FenceRequest) -> None:
         try:
             request.answer, changes = promise(
                 plan.promises, log=request.log, epoch=request.epoch, instance=request.instance
@@ -274,7 +247,7 @@ class Writer:
             plan.promises_changed = True
         plan.fences.append(request)
 
-    def _judge(self, plan: _Plan, request: PutRequest | DeleteRequest) -> None:
+    def _judge(self, plan: Plan, request: PutRequest | DeleteRequest) -> None:
         try:
             if isinstance(request, PutRequest):
                 self._judge_put(plan, request)
@@ -285,7 +258,7 @@ class Writer:
                 self._release(request)
             _reject(request, ShardCorrupt(reason=str(error)))
 
-    def _judge_put(self, plan: _Plan, request: PutRequest) -> None:
+    def _judge_put(self, plan: Plan, request: PutRequest) -> None:
         if request.future.cancelled():
             self._release(request)
             return
@@ -313,7 +286,7 @@ class Writer:
         plan.bytes += request.record_bytes
         plan.puts.append(request)
 
-    def _judge_delete(self, plan: _Plan, request: DeleteRequest) -> None:
+    def _judge_delete(self, plan: Plan, request: DeleteRequest) -> None:
         now_ms = self._env.now_ms()
         request.outcomes = []
         kills: dict[bytes, Location] = {}
@@ -354,95 +327,15 @@ class Writer:
             self._queue.append(request)
         self._wake.set()
 
-    # -- encoding
-
-    def _encode(self, plan: _Plan) -> None:
-        group = plan.group
-        position = group.offset
-        if not plan.kills and not plan.puts:
-            return
-        if group.volume is None:
-            node_record = self._record(group, RecordKind.VOLUME, position, NO_SHARD, self._node)
-            position += node_record
-        keys = list(plan.kills)
-        for start in range(0, len(keys), DELETE_BATCH_MAX):
-            batch = keys[start : start + DELETE_BATCH_MAX]
-            length = self._record(group, RecordKind.DELETE, position, NO_SHARD, b"".join(batch))
-            killer = Killer(group.number, position, length)
-            plan.killer_places.append(killer)
-            plan.killers.update(dict.fromkeys(batch, killer))
-            position += length
-        for request in plan.puts:
-            position += self._put_record(group, position, request)
-        group.end = position
-        group.may_use_ballast = not plan.puts
-
-    def _record(
-        self, group: Group, kind: RecordKind, offset: int, shard: bytes, content: bytes
-    ) -> int:
-        checksums = page_checksums(content, page_log2_of(len(content)))
-        head = encode_head(
-            kind,
-            volume=group.uuid,
-            volume_number=group.number,
-            offset=offset,
-            sequence=self._take_sequence(),
-            shard=shard,
-            attributes=b"",
-            content_bytes=len(content),
-            checksums=checksums,
-            retain_until_ms=0,
-        )
-        length = round_up(head_bytes_of(0, len(content)) + len(content))
-        group.buffers.append((head + content).ljust(length, b"\0"))
-        return length
-
-    def _put_record(self, group: Group, offset: int, request: PutRequest) -> int:
-        content_bytes = len(request.content)
-        sequence = self._take_sequence()
-        head = encode_head(
-            RecordKind.PUT,
-            volume=group.uuid,
-            volume_number=group.number,
-            offset=offset,
-            sequence=sequence,
-            shard=request.key,
-            attributes=request.attributes,
-            content_bytes=content_bytes,
-            checksums=request.checksums,
-            retain_until_ms=request.retain_until_ms,
-        )
-        request.location = Location(
-            group.number,
-            offset,
-            sequence,
-            request.head_bytes,
-            page_log2_of(content_bytes),
-            content_bytes,
-            request.retain_until_ms,
-        )
-        padding = request.record_bytes - request.head_bytes - content_bytes
-        buffers: tuple[Buffer, ...] = (head, request.content, _PADDING[:padding])
-        if request.record_bytes == BLOCK_BYTES:
-            group.buffers.append(b"".join(buffers))  # one short copy is cheaper than two buffers
-        else:
-            group.buffers.extend(buffers if padding else buffers[:2])
-        return request.record_bytes
-
-    def _take_sequence(self) -> int:
-        sequence = self.next_sequence
-        self.next_sequence += 1
-        return sequence
-
     # -- answering
 
-    def _finish_fences(self, plan: _Plan) -> None:
+    def _finish_fences(self, plan: Plan) -> None:
         self.promises = plan.promises
         for fence in plan.fences:
             if fence.answer is not None and not fence.future.done():
                 fence.future.set_result(fence.answer)
 
-    def _finish(self, plan: _Plan) -> None:
+    def _finish(self, plan: Plan) -> None:
         index = self._index
         for killer in plan.killer_places:
             index.occupy(killer.volume_number, killer.length)
@@ -458,7 +351,7 @@ class Writer:
             if not delete.future.done():
                 delete.future.set_result(tuple(delete.outcomes))
 
-    def _finish_full(self, plan: _Plan) -> None:
+    def _finish_full(self, plan: Plan) -> None:
         """There is no space for the group: puts are refused, deletes come again by themselves."""
         for put in plan.puts:
             self._release(put)
@@ -473,7 +366,7 @@ class Writer:
         if self.failure is None:
             self.failure = error
 
-    def _refuse(self, plan: _Plan) -> None:
+    def _refuse(self, plan: Plan) -> None:
         requests: list[Request] = [*plan.puts, *plan.deletes, *plan.fences]
         for request in requests:
             _reject(request, DriveOutOfService(reason=str(self.failure)))

@@ -29,7 +29,9 @@ MODULE_LINES_SOFT_MAX = 400
 MODULE_LINES_MAX = 600
 
 # Module → why it is one file although it is longer than the soft budget.
-LONG_MODULES: dict[str, str] = {}
+LONG_MODULES: dict[str, str] = {
+    "tests/conformance/node_suite.py": "one suite for one port: its implementations subclass it",
+}
 
 # Module → which of the five places of the house style it is.
 CATCHES_EVERYTHING: dict[str, str] = {
@@ -38,6 +40,7 @@ CATCHES_EVERYTHING: dict[str, str] = {
     "gateway/admin/cli.py": "CLI",
     "storaged/base/jobs.py": "job scheduler",
     "storaged/base/env.py": "executor bridge",
+    "storaged/lanes.py": "executor bridge",
     "storaged/server.py": "connection loop",
     "storaged/remote.py": "connection loop",
 }

@@ -1,7 +1,7 @@
-"""`FaultyNode`: a wrapper on the Node port whose switches make it slow, dead, forgetful or hostile.
+"""`FaultyNode`: the Node port with switches that make it slow, dead, forgetful or hostile.
 
-Each switch is a plain attribute; tests set it, simulations set it from their seed. A wrapped node that is only
-`down`, `frozen` or slow keeps the port's promises; `evil` ones break them on purpose.
+Each switch is a plain attribute; tests set it, simulations set it from their seed. A node that is
+only `down`, frozen or slow keeps the port's promises; the others break them on purpose.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ class FaultyNode:
         down: every call raises `NodeUnavailable` and nothing happens.
         delay_s: every call waits this long first (virtual time in a simulation).
         fail_puts: the next n puts raise `put_error` and store nothing.
-        drop_answers: the next n changing calls (put, delete, fence) happen, then raise `NodeUnavailable`.
-        corrupt_gets: each get flips one bit of content (or of the attributes when there is no content).
+        drop_answers: the next n puts, deletes and fences happen, then raise `NodeUnavailable`.
+        corrupt_gets: each get flips one bit of content, of the attributes when there is none.
         truncate_gets: each get returns one byte less content than was asked for.
-        swap_gets: each get is answered with the bytes of another shard that the node holds, if any fits.
+        swap_gets: each get is answered with the bytes of another held shard, if any fits.
         deny_shards: get, stat and verify say `ShardMissing`; list is empty.
         false_puts: puts are acknowledged and forgotten.
         puts, gets: calls seen so far, also failed ones.
