@@ -39,6 +39,7 @@ import lmdb
 
 from gateway.meta import long_keys
 from gateway.meta.batches import SCAN_ROWS_MAX, failed_check, validate
+from gateway.meta.gate import Gate
 from gateway.meta.index_files import (
     IndexForeign,
     IndexFull,
@@ -86,7 +87,7 @@ class LmdbIndex:
         self._map_size_bytes = map_size_bytes
         self._sums_key = sums_key
         self._env = env
-        self._gate = threading.Lock()
+        self._gate = Gate()
         self._owner = 0
         self._waiting: deque[Pending] = deque()
         self._flushing: asyncio.Task[None] | None = None
@@ -132,7 +133,7 @@ class LmdbIndex:
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """See `MetaStore.read`."""
         if threading.get_ident() != self._owner:
-            with self._gate:
+            with self._gate.reading():
                 return self._read(keys)
         return self._read(keys)
 
@@ -152,7 +153,7 @@ class LmdbIndex:
         """See `MetaStore.scan`."""
         limit = min(limit, SCAN_ROWS_MAX)
         if threading.get_ident() != self._owner:
-            with self._gate:
+            with self._gate.reading():
                 return self._scan(start, end, limit, reverse)
         return self._scan(start, end, limit, reverse)
 
@@ -189,7 +190,7 @@ class LmdbIndex:
 
     def _gated(self, function: Callable[[Any], Any]) -> Any:
         """Run a read in a transaction of its own, from any thread."""
-        with self._gate, translated():
+        with self._gate.reading(), translated():
             self._check_running()
             with self._lmdb.begin() as txn:
                 return function(txn)
@@ -261,7 +262,7 @@ class LmdbIndex:
 
         Holds the gate on return, if there is a commit; the commit gives it back.
         """
-        self._gate.acquire()
+        self._gate.enter_to_write()
         txn: Any = None
         staged = False
         try:
@@ -275,7 +276,7 @@ class LmdbIndex:
             if not staged:
                 if txn is not None:
                     txn.abort()
-                self._gate.release()
+                self._gate.leave()
         return partial(self._finish, txn, group) if staged else None
 
     def _decide(self, txn: Any, pending: Sequence[Pending]) -> Group:
@@ -337,7 +338,7 @@ class LmdbIndex:
             if self._verification is not None:
                 self._verification.move(group.watched)
         finally:
-            self._gate.release()
+            self._gate.leave()
 
     # Verification and end
 
@@ -346,11 +347,11 @@ class LmdbIndex:
         its count.
         """
         watching = Verification(SumDelta(self._sums_key))
-        with self._gate:
+        with self._gate.reading():
             self._verification = watching
         try:
             while True:
-                with self._gate:
+                with self._gate.reading():
                     rows = self._scan(watching.position, _END, VERIFY_ROWS, False)
                     if not rows:
                         with translated(), self._lmdb.begin() as txn:
@@ -364,7 +365,7 @@ class LmdbIndex:
         """Wait for the commit in flight, then give the folder free. Idempotent."""
         if self._lock_file < 0:
             return
-        with self._gate:
+        with self._gate.reading():
             if self._failure is None:
                 self._failure = MetaUnavailable(reason="closed")
             self._lmdb.close()

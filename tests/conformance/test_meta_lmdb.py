@@ -142,7 +142,7 @@ def test_sums_verify_while_commits_go_on(tmp_path: Path, env: RealEnv) -> None:
             done += 1
         return done
 
-    assert run(churn()) > 4, "no commit happened beside the verification"
+    assert run(churn()) > 12, "verification kept the commits out"
     assert verdicts == [[]] * 4
     index.close()
 
