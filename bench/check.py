@@ -1,9 +1,9 @@
 """`make bench-check`: is anything slower than the checked-in baseline, is a met target lost?
 
-`python -m bench.check [RESULT.json] [--baseline FILE] [--tolerance 0.2] [--write]`. Without a
-result file it measures the baseline's cases itself. Ratios are compared, never absolute figures: those
-move from machine to machine, the ratios less. A case that the baseline has and the result lacks is
-a failure: an absent measurement is no pass.
+`python -m bench.check [RESULT.json] [--baseline FILE] [--tolerance 0.2] [--write]`. Without
+a result file it measures the baseline's cases itself. Ratios are compared, never absolute figures:
+those move from machine to machine, the ratios less. A case that the baseline has and the result
+lacks is a failure: an absent measurement is no pass.
 """
 
 from __future__ import annotations
