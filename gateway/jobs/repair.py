@@ -98,6 +98,7 @@ class Repairer:
         self._done = self._total = 0
         self._margins: Counter[int] = Counter()
         self.histogram: dict[int, int] = {}
+        self.histogram_at_ms = 0  # end of the look that counted it
 
     def progress(self) -> Progress:
         waiting = len(self._queue.waiting)
@@ -134,6 +135,7 @@ class Repairer:
             return
         self._scan_after, self._scanning = None, False
         self.histogram = dict(self._margins)
+        self.histogram_at_ms = self._env.now_ms()
         self._next_scan_s = self._env.monotonic_s() + SCAN_EVERY_S
 
     def _alive(self) -> list[int]:

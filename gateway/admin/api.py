@@ -1,0 +1,241 @@
+"""The admin port: JSON over HTTP on a Unix socket that only the owner of the process can open.
+
+Not for S3, and not for deciding anything: who can open the socket may ask. The CLI
+(`gateway.admin.cli`) is its only client.
+
+    GET  /v1/status  /v1/durability  /v1/where?bucket=…&key=…  /v1/jobs
+    POST /v1/jobs/NAME/run        answers when the round has ended; with ?follow=1 as JSON lines,
+                                  {"job": …} once a second, then {"result": …} or {"error": …}
+    POST /v1/jobs/NAME/pause | resume
+
+Errors are {"error", "kind", "hint"} with the status of their kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from aiohttp import web
+
+from gateway.admin.outlook import Document
+from gateway.admin.socket_file import bind_socket
+from gateway.admin.status import ClusterView, job_report
+from storaged.base.env import Env
+from storaged.base.errors import Kind, StorageError
+from storaged.base.jobs import Scheduler
+
+logger = logging.getLogger(__name__)
+
+JobRunner = Callable[[str], Awaitable[object]]
+"""Runs one round of a job to its end; what it returns, if a dict, is part of the answer."""
+
+PROGRESS_EVERY_S = 1.0
+REQUEST_BYTES_MAX = 64 * 1024
+CLOSE_S = 2.0
+
+STATUS_OF_KIND = {
+    Kind.INVALID: 400,
+    Kind.DENIED: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.CONFLICT: 409,
+    Kind.PRECONDITION: 412,
+    Kind.EXHAUSTED: 507,
+    Kind.UNAVAILABLE: 503,
+    Kind.TIMEOUT: 504,
+    Kind.UNKNOWN_OUTCOME: 504,
+    Kind.CORRUPT: 500,
+}
+
+
+class NoSuchJob(StorageError):
+    """There is no job of this name."""
+
+    kind = Kind.NOT_FOUND
+    hint = "`hexagone jobs list` shows the names"
+
+
+class AdminInputInvalid(StorageError):
+    """The admin request is not usable."""
+
+    kind = Kind.INVALID
+
+
+class AdminServer:
+    """The admin port of one gateway. `start`, then `close`."""
+
+    def __init__(
+        self,
+        *,
+        view: ClusterView,
+        scheduler: Scheduler,
+        run_job: JobRunner,
+        path: Path,
+        env: Env,
+    ) -> None:
+        self._view = view
+        self._scheduler = scheduler
+        self._run_job = run_job
+        self._path = path
+        self._env = env
+        self._runner: web.AppRunner | None = None
+        self._inode = 0
+        self._rounds: set[asyncio.Task[object]] = set()
+
+    async def start(self) -> Path:
+        """Listen. Raises: AdminSocketTooLong, AdminSocketTaken, OSError."""
+        bound = bind_socket(self._path)
+        self._inode = self._path.lstat().st_ino
+        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=CLOSE_S)
+        await self._runner.setup()
+        await web.SockSite(self._runner, bound).start()
+        return self._path
+
+    async def close(self) -> None:
+        """Stop listening and remove the socket, if it is still ours. Idempotent."""
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        for task in self._rounds:
+            task.cancel()
+        await asyncio.gather(*self._rounds, return_exceptions=True)
+        await runner.cleanup()
+        try:
+            if self._path.lstat().st_ino == self._inode:
+                os.unlink(self._path)
+        except FileNotFoundError:
+            return  # somebody has tidied up already
+
+    def _application(self) -> web.Application:
+        application = web.Application(
+            middlewares=[_answer_errors], client_max_size=REQUEST_BYTES_MAX
+        )
+        application.add_routes(
+            [
+                web.get("/v1/status", self._status),
+                web.get("/v1/durability", self._durability),
+                web.get("/v1/where", self._where),
+                web.get("/v1/jobs", self._jobs),
+                web.post("/v1/jobs/{name}/run", self._run),
+                web.post("/v1/jobs/{name}/pause", self._pause),
+                web.post("/v1/jobs/{name}/resume", self._resume),
+            ]
+        )
+        return application
+
+    async def _status(self, request: web.Request) -> web.Response:
+        await self._view.count_margins()
+        return _json(self._view.status())
+
+    async def _durability(self, request: web.Request) -> web.Response:
+        return _json(self._view.durability())
+
+    async def _where(self, request: web.Request) -> web.Response:
+        query = parse_qs(
+            request.rel_url.raw_query_string, keep_blank_values=True, errors="surrogateescape"
+        )
+        bucket, key = query.get("bucket", [""])[0], query.get("key", [""])[0]
+        if not bucket or not key:
+            raise AdminInputInvalid(reason="bucket and key are needed")
+        return _json(await self._view.where(bucket, key))
+
+    async def _jobs(self, request: web.Request) -> web.Response:
+        return _json({"jobs": self._view.jobs()})
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        name = self._known(request)
+        self._scheduler.pause(name)
+        return _json({"job": self._job(name)})
+
+    async def _resume(self, request: web.Request) -> web.Response:
+        name = self._known(request)
+        self._scheduler.resume(name)
+        return _json({"job": self._job(name)})
+
+    async def _run(self, request: web.Request) -> web.StreamResponse:
+        name = self._known(request)
+        round_task: asyncio.Task[object] = asyncio.ensure_future(self._one_round(name))
+        self._rounds.add(round_task)
+        round_task.add_done_callback(self._rounds.discard)
+        if request.query.get("follow") == "1":
+            return await self._follow(request, name, round_task)
+        result = await asyncio.shield(round_task)  # the round goes on when the client has gone
+        return _json(self._outcome(name, result))
+
+    async def _one_round(self, name: str) -> object:
+        return await self._run_job(name)
+
+    async def _follow(
+        self, request: web.Request, name: str, round_task: asyncio.Task[object]
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        while not round_task.done():
+            await response.write(_line({"job": self._job(name)}))
+            waking = asyncio.ensure_future(self._env.sleep(PROGRESS_EVERY_S))
+            await asyncio.wait({round_task, waking}, return_when=asyncio.FIRST_COMPLETED)
+            waking.cancel()
+        error = round_task.exception()
+        if error is None:
+            await response.write(_line(self._outcome(name, round_task.result())))
+        else:
+            await response.write(_line(_error_of(error)[1]))
+        await response.write_eof()
+        return response
+
+    def _outcome(self, name: str, result: object) -> Document:
+        return {"job": self._job(name), "result": result if isinstance(result, dict) else {}}
+
+    def _known(self, request: web.Request) -> str:
+        name = request.match_info["name"]
+        if name not in {job.name for job in self._scheduler.status()}:
+            raise NoSuchJob(job=name[:64])
+        return name
+
+    def _job(self, name: str) -> Document:
+        return next(job_report(job) for job in self._scheduler.status() if job.name == name)
+
+
+def _error_of(error: BaseException) -> tuple[int, Document]:
+    """Status and body of an error; what is our own mistake is logged and not described."""
+    if isinstance(error, StorageError):
+        body: Document = {"error": error.message(), "kind": error.kind.value, "hint": error.hint}
+        return STATUS_OF_KIND[error.kind], body
+    logger.error("an admin request failed", exc_info=error)
+    return 500, {
+        "error": f"internal error ({type(error).__name__})",
+        "kind": "internal",
+        "hint": "see the gateway's log",
+    }
+
+
+@web.middleware
+async def _answer_errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as refused:
+        return _json({"error": refused.reason, "kind": "invalid", "hint": None}, refused.status)
+    except ConnectionError:
+        raise  # the client has gone: nobody is left to answer
+    except Exception as error:
+        # The request boundary: whatever went wrong is answered as JSON, and logged if it is ours.
+        status, body = _error_of(error)
+        return _json(body, status)
+
+
+def _json(body: Document, status: int = 200) -> web.Response:
+    return web.Response(
+        body=_line(body), status=status, content_type="application/json", charset="utf-8"
+    )
+
+
+def _line(body: Document) -> bytes:
+    """One line of JSON in ASCII: a key that is no UTF-8 goes through as surrogate escapes."""
+    return json.dumps(body).encode("ascii") + b"\n"

@@ -1,0 +1,175 @@
+"""Client of the admin port: JSON over HTTP on a Unix socket, standard library only.
+
+Not for S3, and not asyncio: the CLI asks one thing and prints it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+from gateway.admin.outlook import Document
+from gateway.admin.socket_file import check_socket_path
+from storaged.base.errors import Kind, ProtocolError, StorageError
+
+ANSWER_S = 30.0
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+LINE_BYTES_MAX = 1024 * 1024
+
+
+class GatewayNotRunning(StorageError):
+    """No gateway answers on the admin socket."""
+
+    kind = Kind.UNAVAILABLE
+    hint = "start one with `hexagone up`, or say where it is: --data DIR or --socket PATH"
+
+
+class AdminSocketDenied(StorageError):
+    """The admin socket belongs to somebody else."""
+
+    kind = Kind.DENIED
+    hint = "run the command as the user that runs the gateway"
+
+
+class AdminRefused(StorageError):
+    """The gateway refused.
+
+    Attributes:
+        text: what the gateway said.
+        advice: what to do about it, "" when it does not say.
+    """
+
+    kind = Kind.INVALID
+
+    def __init__(self, *, text: str, advice: str, status: int) -> None:
+        self.text = text
+        self.advice = advice
+        super().__init__(status=status, reason=text)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP/1.1 over a Unix socket."""
+
+    def __init__(self, path: Path, timeout_s: float | None) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Open the socket instead of a TCP connection."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fspath(self._path))
+
+
+class AdminClient:
+    """Asks the gateway that listens on `path`. Each call is a connection of its own.
+
+    Raises, from every call: GatewayNotRunning, AdminSocketDenied, AdminSocketTooLong, AdminRefused,
+    ProtocolError.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_socket_path(path)
+        self._path = path
+
+    def status(self) -> Document:
+        """The cluster as the gateway sees it."""
+        return self._ask("GET", "/v1/status")
+
+    def durability(self) -> Document:
+        """The model's figures."""
+        return self._ask("GET", "/v1/durability")
+
+    def where(self, bucket: str, key: str) -> Document:
+        """Where an object is recorded to be; `key` may hold surrogates for bytes of no UTF-8."""
+        query = {"bucket": bucket, "key": key}
+        return self._ask("GET", "/v1/where?" + _encoded(query))
+
+    def jobs(self) -> Document:
+        """All jobs."""
+        return self._ask("GET", "/v1/jobs")
+
+    def pause(self, name: str) -> Document:
+        """Stop a job after the step under way."""
+        return self._ask("POST", f"/v1/jobs/{quote(name, safe='')}/pause")
+
+    def resume(self, name: str) -> Document:
+        """Let a paused job go on."""
+        return self._ask("POST", f"/v1/jobs/{quote(name, safe='')}/resume")
+
+    def run(self, name: str) -> Iterator[Document]:
+        """Run one round of a job: documents with "job" while it runs, the last one with "result".
+
+        Raises: AdminRefused also at the end, when the round failed.
+        """
+        connection = _UnixConnection(self._path, ANSWER_S)
+        try:
+            response = self._send(
+                connection, "POST", f"/v1/jobs/{quote(name, safe='')}/run?follow=1"
+            )
+            if response.status != 200:
+                raise _refusal(response.status, _document(response.read(LINE_BYTES_MAX)))
+            while line := response.readline(LINE_BYTES_MAX):
+                document = _document(line)
+                if "error" in document:
+                    raise _refusal(response.status, document)
+                yield document
+                if "result" in document:
+                    return
+            raise ProtocolError(reason="the gateway hung up before the round had ended")
+        except (OSError, http.client.HTTPException) as error:
+            raise ProtocolError(reason=f"the connection broke: {error}") from error
+        finally:
+            connection.close()
+
+    def _ask(self, method: str, target: str) -> Document:
+        connection = _UnixConnection(self._path, ANSWER_S)
+        try:
+            response = self._send(connection, method, target)
+            document = _document(response.read(ANSWER_BYTES_MAX))
+        except (OSError, http.client.HTTPException) as error:
+            raise ProtocolError(reason=f"the connection broke: {error}") from error
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise _refusal(response.status, document)
+        return document
+
+    def _send(
+        self, connection: _UnixConnection, method: str, target: str
+    ) -> http.client.HTTPResponse:
+        try:
+            connection.connect()
+        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
+            raise GatewayNotRunning(socket=self._path) from error
+        except PermissionError as error:
+            raise AdminSocketDenied(socket=self._path) from error
+        connection.request(method, target)
+        return connection.getresponse()
+
+
+def _encoded(query: Mapping[str, str]) -> str:
+    return urlencode(query, encoding="utf-8", errors="surrogateescape")
+
+
+def _document(raw: bytes) -> Document:
+    try:
+        document = json.loads(raw)
+    except ValueError as error:
+        raise ProtocolError(reason="the gateway's answer is no JSON") from error
+    if not isinstance(document, dict):
+        raise ProtocolError(reason="the gateway's answer is no JSON object")
+    return document
+
+
+def _refusal(status: int, document: Document) -> AdminRefused:
+    return AdminRefused(
+        text=str(document.get("error") or "no reason given"),
+        advice=str(document.get("hint") or ""),
+        status=status,
+    )
