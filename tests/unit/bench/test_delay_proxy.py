@@ -4,8 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Callable, Coroutine
+from typing import TypeVar
+
+import pytest
+import uvloop
 
 from bench.delay_proxy import UNDER_WAY_BYTES_MAX, DelayProxy
+
+T = TypeVar("T")
+Runner = Callable[[Coroutine[None, None, T]], T]
+
+
+@pytest.fixture(params=[asyncio.run, uvloop.run], ids=["asyncio", "uvloop"])
+def run_on(request: pytest.FixtureRequest) -> Runner:
+    """Both loops: transports of uvloop, which the bench uses, are of no asyncio class."""
+    return request.param
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -36,7 +50,7 @@ async def through(proxy: DelayProxy, pieces: list[bytes]) -> bytes:
     return bytes(received)
 
 
-def test_bytes_come_back_whole_and_in_order() -> None:
+def test_bytes_come_back_whole_and_in_order(run_on: Runner) -> None:
     pieces = [hashlib.shake_128(bytes([n])).digest(1 + n * 3001) for n in range(60)]
 
     async def run() -> bytes:
@@ -46,10 +60,10 @@ def test_bytes_come_back_whole_and_in_order() -> None:
         server.close()
         return received
 
-    assert asyncio.run(run()) == b"".join(pieces)
+    assert run_on(run()) == b"".join(pieces)
 
 
-def test_more_than_may_be_under_way_still_arrives() -> None:
+def test_more_than_may_be_under_way_still_arrives(run_on: Runner) -> None:
     body = bytes(1 << 20)
     count = UNDER_WAY_BYTES_MAX // len(body) + 8
 
@@ -60,10 +74,10 @@ def test_more_than_may_be_under_way_still_arrives() -> None:
         server.close()
         return len(received)
 
-    assert asyncio.run(run()) == count * len(body)
+    assert run_on(run()) == count * len(body)
 
 
-def test_the_end_of_one_side_reaches_the_other() -> None:
+def test_the_end_of_one_side_reaches_the_other(run_on: Runner) -> None:
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"bye")
         writer.close()
@@ -78,10 +92,10 @@ def test_the_end_of_one_side_reaches_the_other() -> None:
         server.close()
         return received
 
-    assert asyncio.run(run()) == b"bye"
+    assert run_on(run()) == b"bye"
 
 
-def test_a_target_that_refuses_closes_the_connection() -> None:
+def test_a_target_that_refuses_closes_the_connection(run_on: Runner) -> None:
     async def run() -> bytes:
         server = await asyncio.start_server(echo, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
@@ -94,4 +108,4 @@ def test_a_target_that_refuses_closes_the_connection() -> None:
         proxy.close()
         return received
 
-    assert asyncio.run(run()) == b""
+    assert run_on(run()) == b""
