@@ -2,7 +2,8 @@
 
 Not for deciding what to read. No byte is handed out before its frame's tag is verified; frames that
 do not open are read once more with every shard tag checked, so that bad cells are replaced by
-decoded ones, and only then given up.
+decoded ones, and only then given up. While one stripe is given out the next one
+is read: at most two stripes of sealed bytes are held.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 from gateway.data.cipher import FrameCorrupt, PartKeys, open_frames
 from gateway.data.geometry import FrameSpan, frame_count, frames_for_range, sealed_bytes
+from gateway.data.stripe_read import forget
 from gateway.data.stripes import StripeGone, StripeStore
 from gateway.limits import SEALED_FRAME_BYTES
 from gateway.model.layout import Layout, Packed, StripeRow
@@ -30,6 +32,11 @@ class Segment(NamedTuple):
     length: int
     first_frame: int
 
+    def rest(self, offset: int, first_frame: int) -> Segment:
+        """What is left of the segment from a frame of it on."""
+        left = self.offset + self.length - offset
+        return Segment(self.stripe, offset, left, first_frame)
+
 
 async def iterate_body(
     store: StripeStore,
@@ -42,9 +49,6 @@ async def iterate_body(
 ) -> AsyncIterator[memoryview]:
     """Read plaintext [offset, offset + length) of a part; close it (`aclosing`) to stop early.
 
-    While one stripe is given out the next one is read: at most two stripes of sealed bytes are
-    held.
-
     Args:
         rows: the row of a stripe; None when the index does not know it.
         keys: after `check_commitment`.
@@ -55,14 +59,11 @@ async def iterate_body(
 
     Raises:
         FrameCorrupt: bytes do not open even after decoding around bad shards.
-        StripeGone: read the version's row again. StripeUnreadable, StripeCorrupt: too few good
-            shards.
+        StripeGone (read the version's row again), StripeUnreadable, StripeCorrupt.
 
     Cancelled: nothing happened.
     """
-    if layout.sealed_bytes != sealed_bytes(plain_bytes):
-        raise FrameCorrupt(sealed_bytes=layout.sealed_bytes, plain_bytes=plain_bytes)
-    span = frames_for_range(offset, length, plain_bytes)
+    span = _span(layout, plain_bytes, offset, length)
     last_index = frame_count(plain_bytes) - 1
     skip, left = span.skip, span.take
     segments = _segments(layout, span)
@@ -82,9 +83,7 @@ async def iterate_body(
                     if verified:
                         raise
                     verified = True
-                    rest = segment.offset + segment.length - position
-                    again = Segment(segment.stripe, position, rest, index)
-                    runs = _runs(await _read(store, rows, again, verified=True))
+                    runs = _runs(await _read(store, rows, segment.rest(position, index), True))
                     continue
                 position += len(run)
                 index += -(-len(run) // SEALED_FRAME_BYTES)
@@ -94,10 +93,16 @@ async def iterate_body(
                 if wanted:
                     yield wanted
     finally:
-        if reading is not None and not reading.cancel() and not reading.cancelled():
-            reading.exception()  # seen, so that nobody is told that it was not
+        if reading is not None:
+            forget(reading)
     if left:
         raise FrameCorrupt(missing_bytes=left)
+
+
+def _span(layout: Layout, plain_bytes: int, offset: int, length: int) -> FrameSpan:
+    if layout.sealed_bytes != sealed_bytes(plain_bytes):
+        raise FrameCorrupt(sealed_bytes=layout.sealed_bytes, plain_bytes=plain_bytes)
+    return frames_for_range(offset, length, plain_bytes)
 
 
 def _segments(layout: Layout, span: FrameSpan) -> Iterator[Segment]:
@@ -120,7 +125,7 @@ def _segments(layout: Layout, span: FrameSpan) -> Iterator[Segment]:
 
 
 async def _read(
-    store: StripeStore, rows: Rows, segment: Segment, *, verified: bool = False
+    store: StripeStore, rows: Rows, segment: Segment, verified: bool = False
 ) -> list[memoryview]:
     """Sealed bytes of a segment; where its row has just changed, by the row as it is then."""
     stripe = segment.stripe

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -103,14 +103,6 @@ def tag_cell(key: AESGCM, index: int, cell: memoryview, first_unit: int = 0) -> 
     )
 
 
-def tag_cells(key: AESGCM, cells: memoryview, cell_bytes: int, count: int) -> list[bytes]:
-    """Tags of `count` cells that lie in a row, 16 bytes for each unit."""
-    return [
-        tag_cell(key, index, cells[index * cell_bytes : (index + 1) * cell_bytes])
-        for index in range(count)
-    ]
-
-
 def encode_headers(
     geometry: Geometry,
     *,
@@ -148,6 +140,34 @@ def encode_headers(
     assert all(len(h) <= ATTRIBUTES_BYTES_MAX for h in headers)
     assert all(len(own) == count * TAG_BYTES for _, own in tags)
     return headers
+
+
+def tagged_shards(
+    key: AESGCM,
+    geometry: Geometry,
+    *,
+    cell_bytes: int,
+    payload_bytes: int,
+    common: bytes,
+    cells: Mapping[int, memoryview],
+) -> dict[int, tuple[bytes, memoryview]]:
+    """Attributes and cell of each shard, ready to be put.
+
+    Args:
+        key: of the stripe, made by `tag_key` of the same lengths and `common`.
+        cells: whole cells by index.
+    """
+    headers = encode_headers(
+        geometry,
+        cell_bytes=cell_bytes,
+        payload_bytes=payload_bytes,
+        common=common,
+        tags=[(index, tag_cell(key, index, cell)) for index, cell in cells.items()],
+    )
+    return {
+        index: (attributes, cell)
+        for (index, cell), attributes in zip(cells.items(), headers, strict=True)
+    }
 
 
 def parse_header(attributes: bytes) -> ShardHeader:

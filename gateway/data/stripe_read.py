@@ -58,7 +58,7 @@ def hedge_delay_s(health: HealthView, number: int) -> float:
     return max(HEDGE_MIN_S, HEDGE_FACTOR * health.p95(number))
 
 
-def forget(task: asyncio.Task[ShardRange]) -> None:
+def forget(task: asyncio.Task[Any]) -> None:
     """Stop a read whose answer is not wanted any more."""
     if not task.cancel() and not task.cancelled():
         task.exception()  # seen, so that nobody is told that it was not
@@ -168,7 +168,7 @@ class StripeRead:
             for task in direct:
                 forget(task)
             if recovery is not None:
-                recovery.cancel()
+                forget(recovery)
         return [parts[wanted.cell] for wanted in ranges]
 
     async def verified_cells(

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from gateway.data.buffers import Lease
 from gateway.data.erasure import codec_for
-from gateway.data.geometry import cell_ranges
+from gateway.data.geometry import CellRange, cell_ranges
 from gateway.data.health import HealthView
 from gateway.data.placement import place, replacement, tier_of
-from gateway.data.shard_header import encode_headers, tag_cell, tag_cells, tag_key
+from gateway.data.shard_header import tag_key, tagged_shards
 from gateway.data.stripe_errors import (
     NodeFailure,
     ShardInvalid,
@@ -33,7 +34,7 @@ from storaged.base.env import Env
 from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId, StripeId
 from storaged.base.limits import DELETE_BATCH_MAX
-from storaged.node import Buffer, Fence, Node, ShardRange
+from storaged.node import Buffer, Fence, Node
 
 __all__ = [
     "NodeFailure",
@@ -44,7 +45,10 @@ __all__ = [
     "TierNotReached",
 ]
 
-Shards = dict[int, tuple[bytes, Buffer]]  # attributes and cell by index
+
+def _settle(waiter: asyncio.Future[None], _: object) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _no_report(stripe: StripeId, index: int, reason: str) -> None:
@@ -130,6 +134,27 @@ class StripeStore:
         way end by themselves; what is stored is garbage. Concurrent: any number.
         """
         assert 0 < payload_bytes <= geometry.k * cell_bytes
+        placed = self._place(stripe, geometry, tier)
+        view = cells.view if isinstance(cells, Lease) else memoryview(cells)
+        codec_for(geometry).encode_into(view, cell_bytes)
+        parts = {i: view[i * cell_bytes : (i + 1) * cell_bytes] for i in range(geometry.n)}
+        return await StripeWrite(
+            self.nodes,
+            self.topology,
+            self.health,
+            stripe=stripe,
+            geometry=geometry,
+            shards=self._tagged(stripe, geometry, cell_bytes, payload_bytes, common, parts),
+            stored=(0,) * geometry.n,
+            placed=placed,
+            required=tier,
+            fence=fence,
+            retain_until_ms=retain_until_ms,
+            deadline_s=deadline_s,
+            lease=cells if isinstance(cells, Lease) else None,
+        ).run()
+
+    def _place(self, stripe: StripeId, geometry: Geometry, tier: Tier) -> tuple[int, ...]:
         placed = place(stripe, self.topology, geometry, self.health.usable())
         reachable = Tier.NONE if placed is None else tier_of(placed, self.topology, geometry.k)
         if placed is None or reachable < tier:
@@ -140,8 +165,18 @@ class StripeStore:
                 reachable=reachable.name,
                 failures=(),
             )
-        view = cells.view if isinstance(cells, Lease) else memoryview(cells)
-        codec_for(geometry).encode_into(view, cell_bytes)
+        return placed
+
+    def _tagged(
+        self,
+        stripe: StripeId,
+        geometry: Geometry,
+        cell_bytes: int,
+        payload_bytes: int,
+        common: bytes,
+        cells: Mapping[int, memoryview],
+    ) -> dict[int, tuple[bytes, memoryview]]:
+        """Attributes and cell of each shard."""
         key = tag_key(
             self._integrity_key,
             self._cluster_id,
@@ -151,32 +186,14 @@ class StripeStore:
             payload_bytes=payload_bytes,
             common=common,
         )
-        headers = encode_headers(
+        return tagged_shards(
+            key,
             geometry,
             cell_bytes=cell_bytes,
             payload_bytes=payload_bytes,
             common=common,
-            tags=list(enumerate(tag_cells(key, view, cell_bytes, geometry.n))),
+            cells=cells,
         )
-        shards: Shards = {
-            index: (attributes, view[index * cell_bytes : (index + 1) * cell_bytes])
-            for index, attributes in enumerate(headers)
-        }
-        return await StripeWrite(
-            self.nodes,
-            self.topology,
-            self.health,
-            stripe=stripe,
-            geometry=geometry,
-            shards=shards,
-            stored=(0,) * geometry.n,
-            placed=placed,
-            required=tier,
-            fence=fence,
-            retain_until_ms=retain_until_ms,
-            deadline_s=deadline_s,
-            lease=cells if isinstance(cells, Lease) else None,
-        ).run()
 
     async def put_shards(
         self,
@@ -255,20 +272,15 @@ class StripeStore:
 
     async def _read_one(self, row: StripeRow, index: int, offset: int, length: int) -> memoryview:
         """A range of one cell from its node: the short way, which small objects take."""
-        number, health, clock = row.nodes[index], self.health, self._env.monotonic_s
+        number, health = row.nodes[index], self.health
         loop = asyncio.get_running_loop()
-        started_s = clock()
-        waiter: asyncio.Future[None] = loop.create_future()
-
-        def settle(_: object = None) -> None:
-            if not waiter.done():
-                waiter.set_result(None)
-
+        started_s = self._env.monotonic_s()
         task = loop.create_task(
             self.nodes[number].get(ShardId(row.stripe, index), offset=offset, length=length)
         )
-        task.add_done_callback(settle)
-        timer = loop.call_later(hedge_delay_s(health, number), settle)
+        waiter = loop.create_future()
+        task.add_done_callback(partial(_settle, waiter))
+        timer = loop.call_later(hedge_delay_s(health, number), _settle, waiter, None)
         try:
             await waiter
         except asyncio.CancelledError:
@@ -276,23 +288,26 @@ class StripeStore:
             raise
         finally:
             timer.cancel()
+        failed: StorageError | None = None
+        if task.done():
+            try:
+                content = task.result().content
+                if len(content) == length:
+                    health.mark_ok(number, self._env.monotonic_s() - started_s)
+                    return content
+                failed = ShardInvalid(content_bytes=len(content), wanted_bytes=length)
+            except StorageError as error:
+                failed = error
         read = StripeRead(self._sources, row)
-        ranges = cell_ranges(row.cell_bytes, index * row.cell_bytes + offset, length)
-        if not task.done():
-            return (await read.cells(ranges, verified=False, adopted={index: task}))[0]
-        try:
-            got: ShardRange = task.result()
-            if len(got.content) != length:
-                raise ShardInvalid(content_bytes=len(got.content), wanted_bytes=length)
-        except StorageError as error:
-            read.note_failure(index, error)
-            return (await read.cells(ranges, verified=False))[0]
-        health.mark_ok(number, clock() - started_s)
-        return got.content
+        if failed is not None:
+            read.note_failure(index, failed)
+        wanted = CellRange(index, offset, length)
+        adopted = {index: task} if failed is None else {}
+        return (await read.cells([wanted], verified=False, adopted=adopted))[0]
 
     async def reconstruct(
         self, row: StripeRow, wanted: Sequence[int]
-    ) -> dict[int, tuple[bytes, bytearray]]:
+    ) -> dict[int, tuple[bytes, memoryview]]:
         """Attributes and cells of shards, computed from k others that were verified whole.
 
         Args:
@@ -309,26 +324,8 @@ class StripeStore:
         present = {index: cell.content for index, cell in sources.items()}
         common = next(iter(sources.values())).common
         cells = codec_for(geometry).reconstruct(present, sorted(lost), cell_bytes)
-        key = tag_key(
-            self._integrity_key,
-            self._cluster_id,
-            row.stripe,
-            geometry,
-            cell_bytes=cell_bytes,
-            payload_bytes=row.payload_bytes,
-            common=common,
-        )
-        headers = encode_headers(
-            geometry,
-            cell_bytes=cell_bytes,
-            payload_bytes=row.payload_bytes,
-            common=common,
-            tags=[(index, tag_cell(key, index, memoryview(cell))) for index, cell in cells.items()],
-        )
-        return {
-            index: (attributes, cell)
-            for (index, cell), attributes in zip(cells.items(), headers, strict=True)
-        }
+        views = {index: memoryview(cell) for index, cell in cells.items()}
+        return self._tagged(row.stripe, geometry, cell_bytes, row.payload_bytes, common, views)
 
     async def restore(
         self, row: StripeRow, indexes: Sequence[int], *, fence: Fence | None = None
@@ -344,7 +341,7 @@ class StripeStore:
         Raises:
             StripeGone, StripeUnreadable, StripeCorrupt: too few sources; nothing was put.
         """
-        shards: Shards = dict(await self.reconstruct(row, indexes))
+        shards = await self.reconstruct(row, indexes)
         usable = self.health.usable()
         stored = [0 if index in shards else number for index, number in enumerate(row.nodes)]
         placed = list(stored)

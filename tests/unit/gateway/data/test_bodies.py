@@ -1,4 +1,4 @@
-"""Bodies in and out: any chunks, any ranges, damage, back-pressure, cancellation, digests."""
+"""Bodies in and out: any lengths, any chunks, any ranges, digests, damage."""
 
 from __future__ import annotations
 
@@ -10,101 +10,31 @@ from random import Random
 
 import pytest
 
-from gateway.data import writer
 from gateway.data.buffers import BufferPool
 from gateway.data.cipher import FrameCorrupt, PartKeys
 from gateway.data.digests import OUTSTANDING_BYTES_MAX
 from gateway.data.geometry import sealed_bytes
 from gateway.data.reader import iterate_body
-from gateway.data.stripes import StripeGone, StripeUnreadable, TierNotReached
-from gateway.data.writer import StoredBody, write_body
+from gateway.data.stripes import StripeGone, StripeUnreadable
 from gateway.limits import FRAME_BYTES, FULL_CELL_BYTES, SMALL_BODY_BYTES_MAX
 from gateway.model.encoding import enc
 from gateway.model.errors import IncompleteBody
 from gateway.model.layout import Geometry, Packed, StripeRow, Tier
 from storaged.base.errors import StorageError
-from storaged.base.ids import ShardId, StripeFamily, StripeId
+from storaged.base.ids import StripeId
 from storaged.node import Buffer
-from tests.support.cluster import MemoryCluster, memory_cluster, run_virtual
-
-KEYS = PartKeys.derive(b"d" * 32, b"s" * 24, enc("body", b"test"))
-_FIRST = ShardId(StripeId(StripeFamily.DATA, 0, 0), 0)
-STRIPE_PLAIN = 4 * 16 * FRAME_BYTES  # plaintext of a full 4+2 stripe
-LARGE = memoryview(Random(5).randbytes(2 * STRIPE_PLAIN + 3 * FRAME_BYTES + 777))
-
-
-class ChunkedBody:
-    """A body that comes in given pieces; `error` is raised at the end instead of reporting it."""
-
-    def __init__(self, chunks: Sequence[Buffer], error: Exception | None = None) -> None:
-        self._chunks = list(chunks)
-        self._error = error
-        self.given = 0
-
-    async def read(self) -> Buffer:
-        await asyncio.sleep(0)
-        if self._chunks:
-            self.given += 1
-            return self._chunks.pop(0)
-        if self._error is not None:
-            raise self._error
-        return b""
-
-
-def cut(plain: memoryview, rng: Random, bytes_max: int) -> list[Buffer]:
-    chunks: list[Buffer] = []
-    while plain:
-        taken = rng.choice([1, FRAME_BYTES, rng.randint(1, bytes_max)])
-        chunks.append(plain[:taken])
-        plain = plain[taken:]
-    return chunks
-
-
-class Digest:
-    def __init__(self) -> None:
-        self.md5 = hashlib.md5()
-        self.finished = False
-
-    def update_batch(self, buffers: Sequence[Buffer]) -> None:
-        for buffer in buffers:
-            self.md5.update(buffer)
-
-    def finish(self) -> None:
-        self.finished = True
-
-
-async def store_body(
-    cluster: MemoryCluster, body: ChunkedBody, length: int, digest: Digest | None = None
-) -> StoredBody:
-    return await write_body(
-        cluster.store,
-        cluster.pool,
-        cluster.geometry,
-        Tier.NODE,
-        cluster.stripe_ids,
-        KEYS,
-        body,
-        length,
-        env=cluster.env,
-        digester=digest,
-    )
-
-
-async def put(cluster: MemoryCluster, plain: memoryview, bytes_max: int = 300_000) -> StoredBody:
-    return await store_body(cluster, ChunkedBody(cut(plain, Random(1), bytes_max)), len(plain))
-
-
-async def get(cluster: MemoryCluster, stored: StoredBody, offset: int, length: int) -> bytes:
-    rows = {row.stripe: row for row in stored.stripe_rows}
-    assert stored.layout is not None
-    got = bytearray()
-    async for plain in iterate_body(
-        cluster.store, rows.get, stored.layout, KEYS, stored.plain_bytes, offset, length
-    ):
-        assert plain
-        got += plain
-    return bytes(got)
-
+from tests.support.bodies import (
+    KEYS,
+    LARGE,
+    STRIPE_PLAIN,
+    ChunkedBody,
+    Digest,
+    cut,
+    get,
+    put,
+    store_body,
+)
+from tests.support.cluster import memory_cluster, run_virtual
 
 SIZES = [
     SMALL_BODY_BYTES_MAX + 1,
@@ -263,103 +193,6 @@ def test_a_failing_digest_is_not_swallowed() -> None:
                 await store_body(cluster, body, length, Broken())
 
     run_virtual(main())
-
-
-# Back-pressure and endings
-
-
-@pytest.mark.parametrize("buffers", [1, 2, 3])
-@pytest.mark.parametrize("delay_s", [0.0, 0.05])
-def test_an_exhausted_pool_never_deadlocks(buffers: int, delay_s: float) -> None:
-    """More bodies than buffers, slow nodes: `run_virtual` says Deadlock if all wait for ever."""
-
-    async def main() -> None:
-        cluster = memory_cluster(pool_buffers=buffers)
-        for node in cluster.nodes.values():
-            node.slow(delay_s)
-        plain = LARGE[: STRIPE_PLAIN + 1000]
-        await asyncio.gather(*(put(cluster, plain, 2_000_000) for _ in range(6)))
-        assert cluster.pool.leased_count == 0 and cluster.pool.waiting_count == 0
-
-    run_virtual(main())
-
-
-def test_one_body_holds_a_fixed_number_of_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        cluster = memory_cluster(pool_buffers=10)
-        for node in cluster.nodes.values():
-            node.slow(0.5)
-        most = 0
-        acquire = BufferPool.try_acquire
-
-        def counting(pool: BufferPool, length: int) -> object:
-            nonlocal most
-            lease = acquire(pool, length)
-            most = max(most, pool.leased_count)
-            return lease
-
-        monkeypatch.setattr(BufferPool, "try_acquire", counting)
-        double = memoryview(bytes(LARGE) * 2)
-        await put(cluster, double, 3_000_000)
-        assert most == 1 + writer.WRITES_IN_FLIGHT_MAX
-
-    run_virtual(main())
-
-
-@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.05, 0.09])
-def test_cancellation_gives_every_buffer_back_once_puts_have_ended(after_s: float) -> None:
-    async def main() -> None:
-        cluster = memory_cluster(pool_buffers=3)
-        for node in cluster.nodes.values():
-            node.slow(0.1)
-        writing = asyncio.create_task(put(cluster, LARGE, 1_000_000))
-        await asyncio.sleep(after_s)
-        writing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await writing
-        await asyncio.sleep(0.2)
-        assert cluster.pool.leased_count == 0 and len(asyncio.all_tasks()) == 1
-
-    run_virtual(main())
-
-
-def test_a_buffer_is_not_used_again_while_a_cancelled_body_s_puts_read_it() -> None:
-    async def main() -> None:
-        cluster = memory_cluster(pool_buffers=1)
-        for node in cluster.nodes.values():
-            node.freeze()
-        writing = asyncio.create_task(put(cluster, LARGE[:STRIPE_PLAIN], 1_000_000))
-        await asyncio.sleep(0.5)
-        writing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await writing
-        assert cluster.pool.try_acquire(100) is None
-        waiting = asyncio.create_task(cluster.pool.acquire(100))
-        for node in cluster.nodes.values():
-            node.unfreeze()
-        (await waiting).release()
-        for node in cluster.nodes.values():
-            page = await node.list(_FIRST, None, limit=10)
-            for info in page.shards:
-                await node.verify(info.shard)
-
-    run_virtual(main())
-
-
-def test_missed_tiers_come_through() -> None:
-    async def main() -> None:
-        cluster = memory_cluster()
-        for number in (1, 2, 3, 4):
-            cluster.nodes[number].down = True
-        with pytest.raises(TierNotReached):
-            await put(cluster, LARGE)
-        await asyncio.sleep(0.01)
-        assert cluster.pool.leased_count == 0
-
-    run_virtual(main())
-
-
-# Damage
 
 
 @pytest.mark.parametrize("switch", ["corrupt_gets", "truncate_gets", "swap_gets", "deny_shards"])

@@ -27,10 +27,16 @@ def key(stripe: StripeId = STRIPE, **changes: int | bytes) -> AESGCM:
 
 def made(common: bytes = b"log") -> tuple[memoryview, list[bytes]]:
     cells = memoryview(Random(1).randbytes(3 * CELL))
-    tags = sh.tag_cells(key(common=common), cells, CELL, 3)
-    headers = sh.encode_headers(
-        GEO, cell_bytes=CELL, payload_bytes=2 * CELL, common=common, tags=list(enumerate(tags))
+    parts = {i: cells[i * CELL : (i + 1) * CELL] for i in range(3)}
+    shards = sh.tagged_shards(
+        key(common=common),
+        GEO,
+        cell_bytes=CELL,
+        payload_bytes=2 * CELL,
+        common=common,
+        cells=parts,
     )
+    headers = [attributes for attributes, _ in shards.values()]
     return cells, headers
 
 
