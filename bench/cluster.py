@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from bench.heads import Endpoint
@@ -233,15 +232,14 @@ class Cluster:
     def tier(self) -> str:
         """The durability tier writes get, by `hexagone status --json`; "unknown" if not said."""
         try:
-            status = json.loads(self.run("status", "--json"))
-        except (ClusterFailed, ValueError):
+            name: str = json.loads(self.run("status", "--json"))["tier"]["name"]
+        except (ClusterFailed, ValueError, KeyError, TypeError):
             return "unknown"
-        return _find(status, "tier") or "unknown"
+        return name
 
     def compact(self) -> None:
-        """Run compaction to its end, then give back what it left."""
+        """Run compaction to its end; it also frees what it left."""
         self.run("jobs", "run", "compact")
-        self.run("jobs", "run", "free")
 
     def rebuild(self) -> float:
         """Delete the index of a stopped cluster and rebuild it from the nodes; seconds it took."""
@@ -249,19 +247,6 @@ class Cluster:
         began = time.perf_counter()
         self.run("rebuild")
         return time.perf_counter() - began
-
-
-def _find(value: Any, name: str) -> str | None:
-    """First text under that name anywhere in a JSON value."""
-    if isinstance(value, dict):
-        if isinstance(value.get(name), str):
-            return str(value[name])
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            if (found := _find(item, name)) is not None:
-                return found
-    return None
 
 
 def scratch(parent: Path | None) -> Path:

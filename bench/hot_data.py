@@ -132,23 +132,30 @@ async def decode_range(folder: Path) -> Prepared:
 
 
 def _tagging(cell_bytes: int) -> Prepared:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from gateway.data.shard_header import tag_key, tagged_shards
+    from gateway.model.layout import Geometry
+    from storaged.base.ids import StripeFamily, StripeId
 
-    from gateway.data.shard_header import tag_cells
+    geometry, common = Geometry(4, 2), bytes(120)
+    lengths = {"cell_bytes": cell_bytes, "payload_bytes": 4 * cell_bytes}
+    stripe = StripeId(StripeFamily.COMMIT, 1, 17)
+    whole = memoryview(bytearray(payload(MIB) * 6))
+    cells = {index: whole[index * cell_bytes : (index + 1) * cell_bytes] for index in range(6)}
 
-    key = AESGCM(DEK)
-    cells = memoryview(bytearray(payload(MIB) * 6))[: 6 * cell_bytes]
-    return Prepared(
-        call=lambda: tag_cells(key, cells, cell_bytes, 6), bytes_per_call=6 * cell_bytes
-    )
+    def call() -> object:
+        key = tag_key(DEK, bytes(16), stripe, geometry, **lengths, common=common)
+        return tagged_shards(key, geometry, **lengths, common=common, cells=cells)
+
+    call()
+    return Prepared(call=call, bytes_per_call=6 * cell_bytes)
 
 
-@path("tag six cells of 1 KiB")
+@path("tags and headers of six shards of 1 KiB")
 async def tag_small(folder: Path) -> Prepared:
     return _tagging(1024)
 
 
-@path("tag six cells of 1 MiB")
+@path("tags and headers of six shards of 1 MiB")
 async def tag_large(folder: Path) -> Prepared:
     return _tagging(MIB)
 

@@ -10,7 +10,6 @@ import pytest
 
 from bench.cases import QUICK, SPECIAL, TARGETS, USUAL, chosen, matrix
 from bench.check import compare_ratios, compare_targets
-from bench.cluster import _find
 from bench.profile import own_time
 from bench.report import read_lines, verdict
 
@@ -83,11 +82,6 @@ def test_result_files_are_read_by_case(tmp_path: Path) -> None:
     path.write_text("[1]\n", "utf-8")
     with pytest.raises(ValueError, match="not a result line"):
         read_lines(path)
-
-
-def test_the_tier_is_found_wherever_status_has_it() -> None:
-    assert _find({"nodes": [{"id": 1}], "log": {"tier": "FULL"}}, "tier") == "FULL"
-    assert _find({"tier": 2}, "tier") is None
 
 
 def test_own_time_counts_leaves() -> None:
