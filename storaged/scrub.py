@@ -32,7 +32,8 @@ class ScrubState(Protocol):
 class ScrubStore(Protocol):
     """What the job needs of a shard store."""
 
-    scrub: ScrubState
+    @property
+    def scrub(self) -> ScrubState: ...
 
     @property
     def shard_count(self) -> int: ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -18,7 +19,6 @@ from storaged.base.errors import StorageError
 from storaged.base.ids import LogId, ShardId
 from storaged.base.limits import (
     ATTRIBUTES_BYTES_MAX,
-    BLOCK_BYTES,
     CONTENT_BYTES_MAX,
     DELETE_BATCH_MAX,
     LIST_LIMIT_MAX,
@@ -383,7 +383,8 @@ class ShardStore:
         """Give back what was allocated ahead; not worth a sync, the scan reads zeros as nothing."""
         active = self._writer.active
         if active is not None and self.failure is None:
-            active.file.truncate(active.position)
+            with suppress(StorageError):
+                active.file.truncate(active.position)
 
 
 def _describe(shard: ShardId, attributes: bytes, location: Location) -> ShardInfo:
@@ -394,6 +395,3 @@ def _describe(shard: ShardId, attributes: bytes, location: Location) -> ShardInf
         stored_bytes=record_bytes_at(location),
         retain_until_ms=location.retain_until_ms,
     )
-
-
-assert INLINE_READ_BYTES >= BLOCK_BYTES
