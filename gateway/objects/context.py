@@ -72,6 +72,7 @@ class Services:
         records: keys of row values; its bucket ciphers come from `bucket_keys`.
         region: what the endpoint signs for, and where a bucket without a location constraint is.
         locations: location constraints that CreateBucket accepts beside "".
+        tier_floor: the lowest tier that large bodies may go on at when nodes are away.
         queues: writers that have collided.
         reads: reads under way, for the free job.
         damage: shards that reads have found broken, for the repair job.
@@ -91,6 +92,7 @@ class Services:
     damage: DamageQueue
     region: str
     locations: frozenset[str]
+    tier_floor: Tier = Tier.NODE
     queues: RowQueues = field(default_factory=RowQueues)
     reads: OpenReads = field(default_factory=OpenReads)
 

@@ -130,6 +130,7 @@ async def _stream_large(
             body.length,
             env=services.env,
             digester=digester,
+            floor=services.tier_floor,
         )
         digests = digester.results()
         compare(body, digests)

@@ -15,11 +15,12 @@ from gateway.commit.log import Log
 from gateway.commit.opening import LogParts, open_log
 from gateway.data.envelope import open_secret, seal_secret
 from gateway.data.placement import reachable_tier
-from gateway.meta import accounts
+from gateway.meta import accounts, keyspace
 from gateway.meta.kv import Batch, Index, Write
 from gateway.meta.memory import MemoryStore
+from gateway.meta.records import open_stored_bytes
 from gateway.meta.sealing import NonceSource
-from gateway.meta.stripes import StripeCodec
+from gateway.meta.stripes import StripeCodec, scan_stripes
 from gateway.model.checksums import digest_of
 from gateway.model.encoding import enc
 from gateway.model.layout import Geometry, Tier
@@ -32,6 +33,7 @@ from gateway.objects.credentials import Credentials
 from gateway.objects.damage import DamageQueue
 from gateway.objects.get import get_object
 from gateway.objects.put import put_object
+from gateway.objects.releases import releases_of
 from gateway.objects.target import BucketCache
 from gateway.objects.values import GetOptions, ObjectHead, ObjectRead, PutOptions
 from storaged.base.env import Env
@@ -161,10 +163,21 @@ class Gateway:
 
     def live_bytes(self) -> dict[str, int]:
         """Live bytes of all stripes that have any."""
-        from gateway.meta.stripes import scan_stripes
-
         rows = scan_stripes(self.log, self.services.records, None, limit=10_000)
         return {str(row.row.stripe): row.row.live_bytes for row in rows if row.row.live_bytes}
+
+    def named_bytes(self) -> dict[str, int]:
+        """Bytes of each stripe that version and part rows name: what live bytes must be."""
+        named: dict[str, int] = {}
+        for family in (keyspace.CURRENT, keyspace.PART):
+            for row in self.log.scan(family, keyspace.successor(family), limit=10_000):
+                layout = open_stored_bytes(self.services.records, row.key, row.value).layout
+                if layout is None:
+                    continue
+                for change in releases_of(layout):
+                    stripe = str(change.stripe)
+                    named[stripe] = named.get(stripe, 0) - change.live_delta
+        return named
 
     def rows_of(self, family: bytes) -> list[bytes]:
         """Row keys of a family, of all buckets."""
