@@ -9,7 +9,7 @@ is read: at most two stripes of sealed bytes are held.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from gateway.data.cipher import FrameCorrupt, PartKeys, open_frames
@@ -46,7 +46,7 @@ async def iterate_body(
     plain_bytes: int,
     offset: int,
     length: int,
-) -> AsyncIterator[memoryview]:
+) -> AsyncGenerator[memoryview, None]:
     """Read plaintext [offset, offset + length) of a part; close it (`aclosing`) to stop early.
 
     Args:

@@ -109,3 +109,41 @@ def test_decode_tables_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         present = {i: blocks[i] for i in range(6) if i not in lost}
         codec.reconstruct(present, lost, 10)
         assert len(codec._decode_tables) <= 3
+
+
+def test_without_parity_nothing_is_written() -> None:
+    codec = Codec(Geometry(3, 0))
+    cells = memoryview(bytearray(b"abcdef"))
+    codec.encode_into(cells, 2)
+    assert cells == b"abcdef"
+    codec.self_check()
+
+
+def test_where_isal_does_not_load_zfec_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasure, "_library_paths", lambda: ["no-such-library.so"])
+    monkeypatch.setattr(erasure, "_ISAL", erasure._load_isal())
+    assert erasure.backend_name() == "zfec" == Codec(Geometry(2, 1)).backend_name
+
+
+def test_the_system_library_is_tried_where_pyeclib_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise erasure.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(erasure.metadata, "files", absent)
+    assert erasure._library_paths() == ["libisal.so.2"]
+
+
+def test_buffers_with_gaps_are_refused_and_none_stays_exported() -> None:
+    codec = codec_for(Geometry(2, 1))
+    good = bytearray(b"abc")
+    gaps = memoryview(b"x.y.z.")[::2]
+    with pytest.raises(BufferError):
+        codec.reconstruct({0: good, 2: gaps}, [1], 3)
+    good.append(1)
+
+
+def test_wrong_decoding_is_noticed_at_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = Codec(Geometry(4, 2))
+    monkeypatch.setattr(codec, "_decode_table", lambda sources, targets: bytes(32 * 4 * 2))
+    with pytest.raises(CodecMismatch):
+        codec.self_check()

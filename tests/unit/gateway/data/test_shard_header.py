@@ -120,3 +120,10 @@ def test_nonces_of_a_stripe_are_distinct() -> None:
     """D4: (index, unit) ↔ nonce is one to one."""
     nonces = {sh._NONCE.pack(index, unit) for index in range(32) for unit in range(70)}
     assert len(nonces) == 32 * 70 and {len(nonce) for nonce in nonces} == {12}
+
+
+def test_a_range_beyond_the_cell_is_refused() -> None:
+    cells, headers = made()
+    header = sh.parse_header(headers[0])
+    with pytest.raises(TagMismatch):
+        sh.check_range(key(), header, 0, cells[: 3 * UNIT])

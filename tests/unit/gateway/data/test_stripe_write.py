@@ -275,3 +275,45 @@ def test_a_put_that_never_ends_spoils_its_buffer_and_frees_the_place() -> None:
         assert again.view.obj is not buffer
 
     run_virtual(main())
+
+
+def test_a_mistake_of_ours_in_a_put_is_not_swallowed() -> None:
+    async def main() -> None:
+        cluster = memory_cluster()
+        cluster.nodes[3].put_error = ZeroDivisionError  # type: ignore[assignment]
+        cluster.nodes[3].fail_puts = 1
+        with pytest.raises(ZeroDivisionError):
+            await cluster.write(PAYLOAD)
+
+    run_virtual(main())
+
+
+def test_no_usable_node_is_refused_at_once() -> None:
+    async def main() -> None:
+        cluster = memory_cluster()
+        for node in cluster.nodes.values():
+            node.down = True
+        await cluster.health.probe()
+        with pytest.raises(TierNotReached) as caught:
+            await cluster.write(PAYLOAD)
+        assert caught.value.fields["failures"] == ()
+        assert all(node.puts == 0 for node in cluster.nodes.values())
+
+    run_virtual(main())
+
+
+def test_puts_to_given_nodes_tell_each_outcome() -> None:
+    async def main() -> None:
+        cluster = memory_cluster()
+        cluster.nodes[2].down = True
+        stripe = cluster.stripe_ids(1)
+        outcome = await cluster.store.put_shards(
+            stripe,
+            {0: (b"a", b"x"), 1: (b"b", b"y")},
+            {0: 1, 1: 2},
+            fence=None,
+            retain_until_ms=0,
+        )
+        assert outcome[0] is None and outcome[1] is not None and outcome[1].retryable
+
+    run_virtual(main())

@@ -186,6 +186,8 @@ def test_a_wrong_health_view_costs_time_but_no_read() -> None:
             await cluster.health.probe()
             node.down = False
             assert not cluster.health.readable(number)
+            await cluster.store.read(row, 0, len(PAYLOAD))
+            await cluster.health.probe()
         await check(cluster, row)
 
     run_virtual(main())
