@@ -164,7 +164,7 @@ class AdminServer:
         round_task.add_done_callback(self._rounds.discard)
         if request.query.get("follow") == "1":
             return await self._follow(request, name, round_task)
-        result = await asyncio.shield(round_task)  # the round goes on when the client has gone
+        result = await round_task
         return _json(self._outcome(name, result))
 
     async def _one_round(self, name: str) -> object:

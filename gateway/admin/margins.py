@@ -72,12 +72,12 @@ class MarginCounter:
             for stored in page:
                 row = stored.row
                 found[margin(row.nodes, topology, row.geometry.k, alive)] += 1
-            if len(page) < PAGE_ROWS:
-                break
             counted += len(page)
-            if counted >= self._stripes_max:
+            if counted > self._stripes_max:
                 self._too_many = True
                 return None
+            if len(page) < PAGE_ROWS:
+                break
             after = page[-1].row.stripe
             await self._env.sleep(0)
         return Margins(by_margin=found, counted_at_ms=self._env.now_ms(), counted_by="now")
