@@ -75,10 +75,11 @@ def memory(folder: Path, *, is_quick: bool) -> Iterator[Line]:
 def disk(folder: Path, *, is_quick: bool) -> Iterator[Line]:
     """Bytes the nodes occupy for each byte of 4 KiB objects."""
     many, few = (4_000, 300) if is_quick else (40_000, 3_000)
+    scaled = {"scaled": f"{many} and {few} objects"} if is_quick else {}
     with running(folder / "disk-c64") as cluster:
-        yield {"case": "disk-c64", **_disk_bytes(cluster, count=many, clients=64)}
+        yield {"case": "disk-c64", **_disk_bytes(cluster, count=many, clients=64)} | scaled
     with running(folder / "disk-c1") as cluster:
-        line = {"case": "disk-c1", **_disk_bytes(cluster, count=few, clients=1)}
+        line = {"case": "disk-c1", **_disk_bytes(cluster, count=few, clients=1)} | scaled
         before = line.pop("before_bytes")
         began = time.perf_counter()
         try:
