@@ -50,7 +50,7 @@ def bind_socket(path: Path) -> socket.socket:
     try:
         bound.bind(os.fspath(path))
         os.chmod(path, 0o600)
-    except BaseException:
+    except OSError:
         bound.close()
         raise
     return bound

@@ -130,6 +130,10 @@ class ClusterView:
         geometry = self.config.cluster.geometry
         return reachable_tier(self.topology, geometry, self.health.usable())
 
+    def tier(self) -> Tier:
+        """What a write gets: the epoch's tier, or less where the usable nodes cannot give it."""
+        return min(self.log.tier, self.reachable_tier())
+
     def not_ready(self) -> str:
         """Why writes cannot be taken, in one word; "" when they can."""
         if self.closing:
@@ -174,8 +178,8 @@ class ClusterView:
         lowest = self.margins().lowest
         if lowest is not None and lowest < 0:
             found.append("some stripes cannot be read until nodes return (margin below 0)")
-        if self.log.tier is Tier.NODE:
-            found.append(f"tier NODE: {TIER_MEANS[Tier.NODE]}")
+        if not reason and self.tier() is not Tier.FULL:
+            found.append(f"tier {self.tier().name}: {TIER_MEANS[self.tier()]}")
         if self._margin_after_datacenter() == 0:
             found.append(f"this layout has margin 0 after losing a datacenter. {_production()}")
         return found
@@ -183,13 +187,13 @@ class ClusterView:
     # Sections of the status
 
     def _tier(self) -> Document:
-        tier, reachable = self.log.tier, self.reachable_tier()
+        tier = self.tier()
         return {
             "name": tier.name,
             "meaning": TIER_MEANS[tier],
             "applies_to": "what is written; see margins for what is stored",
-            "reachable": reachable.name,
-            "reachable_meaning": TIER_MEANS[reachable],
+            "epoch": self.log.tier.name,
+            "reachable": self.reachable_tier().name,
         }
 
     def _writes(self) -> Document:

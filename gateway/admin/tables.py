@@ -68,8 +68,8 @@ def status_view(answer: Answer) -> Group:
         jobs_view(answer["jobs"]),
         text(
             f"index: {answer['index']['rows']} rows, {bytes_text(answer['index']['bytes'])}, "
-            f"{answer['index']['buckets']}{'' if answer['index']['buckets_counted_all'] else '+'} "
-            f"buckets; buffers {answer['buffers']['leased']} of {answer['buffers']['max']} in use, "
+            f"buckets: {answer['index']['buckets']}"
+            f"{'' if answer['index']['buckets_counted_all'] else ' or more'}; buffers {answer['buffers']['leased']} of {answer['buffers']['max']} in use, "
             f"{answer['buffers']['waiting']} bodies waiting"
         ),
     ]
@@ -185,7 +185,7 @@ def where_view(answer: Answer) -> Group:
         _table("recorded in", ("datacenter", "country", "shards", "bytes of cells"), places),
         _table(
             "stripes",
-            ("part", "stripe", "layout", "tier", "margin", "shards: index node"),
+            ("part", "stripe", "layout", "tier with all nodes up", "margin", "shards: index node"),
             (_stripe_row(stripe) for stripe in answer["stripes"]),
         ),
     ]

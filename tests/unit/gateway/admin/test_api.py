@@ -126,7 +126,7 @@ def test_the_commands_print_tables_json_and_exit_codes(tmp_path: Path) -> None:
         data = ["--data", str(tmp_path)]
         shown = CLI.invoke(app, ["status", *data])
         assert shown.exit_code == 0, shown.output
-        for word in ("tier FULL", "lyon-1", "no answer", "margin", "repair", "takes no shards"):
+        for word in ("tier NODE", "lyon-1", "no answer", "margin", "repair", "takes no shards"):
             assert word in shown.output
         as_json = CLI.invoke(app, ["status", "--json", *data])
         assert json.loads(as_json.stdout)["margins"]["lowest"] == 0
