@@ -18,6 +18,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gateway import ca_cli
 from gateway.compose import Gateway, open_gateway
 from gateway.compose import rebuild as rebuild_from_nodes
 from gateway.config import GatewayConfig, check_config
@@ -31,6 +32,7 @@ from storaged.base.config import effective_values, read_config, render_effective
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.log import configure_logs
+from storaged.base.notify import READY, STOPPING, notify_systemd
 from storaged.tls import s3_server_context
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration.")
 gateway_app = typer.Typer(no_args_is_help=True, help="Run one gateway of a cluster.")
 app.add_typer(config_app, name="config")
 app.add_typer(gateway_app, name="gateway")
+ca_cli.add_commands(app)
 
 DataOption = Annotated[
     Path,
@@ -236,7 +239,9 @@ async def _serve(
             path = await _write_credentials(gateway, config, folder, port, None)
             _greet(config, port, path)
         print("ready", flush=True)
+        notify_systemd(READY)
         await stopping.wait()
+        notify_systemd(STOPPING)
         print("stopping", file=sys.stderr, flush=True)
     finally:
         await frontend.stop()

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import resource
 import signal
-import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +22,7 @@ from storaged.base.config import Bounds, SecretPath, effective_values, read_conf
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.log import Log, LogFormat, configure_logs
+from storaged.base.notify import READY, STOPPING, notify_systemd
 from storaged.identity import read_domain, read_node_identity
 from storaged.local import open_local_node
 from storaged.metrics import MetricsServer, NodeMetrics
@@ -163,9 +162,9 @@ async def _serve(settings: StoragedConfig) -> None:
         host, port = await server.start(settings.listen.host, settings.listen.port)
         _LOG.info("serving", node=identity.node, datacenter=identity.datacenter, port=port)
         print(f"ready node={identity.node} address={host}:{port}", flush=True)
-        notify_systemd("READY=1")
+        notify_systemd(READY)
         await stop.wait()
-        notify_systemd("STOPPING=1")
+        notify_systemd(STOPPING)
         _LOG.info("draining", node=identity.node)
         await server.drain()
     finally:
@@ -195,20 +194,6 @@ async def _observe(node: Node, metrics: NodeMetrics, env: RealEnv) -> None:
                 corrupt_count=len(status.corrupt_shards),
             )
         await env.sleep(STATUS_EVERY_S)
-
-
-def notify_systemd(state: str) -> None:
-    """Tell systemd (sd_notify); nothing where NOTIFY_SOCKET is not set."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
-        return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        try:
-            sock.sendto(state.encode(), address)
-        except OSError as error:
-            _LOG.warning("systemd not told", state=state, error=error)
 
 
 def _exit(error: Exception) -> NoReturn:

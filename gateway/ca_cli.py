@@ -1,0 +1,195 @@
+"""`hexagone ca …` and `hexagone keys …`: the files without which a cluster cannot start.
+
+`ca init` makes the internal CA of one cluster; `ca issue-…` makes, or renews, the certificate of a
+node, a gateway or the S3 endpoint. `keys init` makes the root key. None of them talks to a running
+daemon or overwrites a CA or a root key: where there is one, they refuse.
+
+Not for S3 access keys, and no place to keep anything: the folder of the CA belongs on a machine
+that serves nobody.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gateway.data.keyring import ROOT_FILE, RootKey
+from storaged.base.env import Env, RealEnv
+from storaged.base.errors import Kind, StorageError
+from storaged.base.ids import datacenter_id, node_id
+from storaged.identity import (
+    CA_CERTIFICATE_FILE,
+    CA_KEY_FILE,
+    CERTIFICATE_DAYS,
+    Authority,
+    Issued,
+    create_authority,
+    gateway_uri,
+    issue_gateway,
+    issue_node,
+    issue_server,
+    node_uri,
+    read_authority,
+    write_authority,
+    write_issued,
+    write_public,
+)
+from storaged.node import NodeIdentity
+
+DOMAIN = "hexagone.internal"
+AUTHORITY_FILE = "authority.pem"
+
+ca_app = typer.Typer(no_args_is_help=True, help="The internal CA: who is who in the cluster.")
+keys_app = typer.Typer(no_args_is_help=True, help="The root key, without which nothing opens.")
+
+DirOption = Annotated[Path, typer.Option("--dir", help="folder of the CA (keep it off line)")]
+OutOption = Annotated[
+    Path, typer.Option("--out", help="folder for the certificate, its key and authority.pem")
+]
+IdOption = Annotated[str, typer.Option("--id", help="lower-case name, e.g. paris-1")]
+KeysOption = Annotated[Path, typer.Option("--keys", help="folder of the keys")]
+JsonOption = Annotated[bool, typer.Option("--json", help="for programs")]
+
+
+class AuthorityExists(StorageError):
+    """There is a CA in this folder."""
+
+    kind = Kind.CONFLICT
+    hint = "every node and gateway trusts it; take another folder for another cluster"
+
+
+def add_commands(target: typer.Typer) -> None:
+    """Put `ca` and `keys` on another app (the `hexagone` command)."""
+    target.add_typer(ca_app, name="ca")
+    target.add_typer(keys_app, name="keys")
+
+
+@ca_app.command("init")
+def ca_init(
+    folder: DirOption,
+    domain: Annotated[str, typer.Option("--domain", help="trust domain of the cluster")] = DOMAIN,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the CA of a cluster: ca.crt to hand out, ca.key (mode 0600) to lock away."""
+    try:
+        if (folder / CA_KEY_FILE).exists() or (folder / CA_CERTIFICATE_FILE).exists():
+            raise AuthorityExists(directory=folder)
+        authority = create_authority(domain, _env())
+        write_authority(authority, folder)
+    except (StorageError, OSError) as error:
+        _exit(error)
+    _say({"domain": domain, "valid_until": _until(authority), "directory": str(folder)}, as_json)
+
+
+@ca_app.command("issue-node")
+def ca_issue_node(
+    folder: DirOption,
+    name: IdOption,
+    datacenter: Annotated[str, typer.Option("--datacenter", help="where it stands")],
+    out: OutOption,
+    country: Annotated[str, typer.Option("--country", help="two letters, ISO 3166-1")] = "fr",
+    as_json: JsonOption = False,
+) -> None:
+    """Make or renew the certificate that makes its holder this node: OUT/ID.pem and OUT/ID.key."""
+    try:
+        authority = read_authority(folder)
+        identity = NodeIdentity(
+            node=node_id(name), datacenter=datacenter_id(datacenter), country=country
+        )
+        issued = issue_node(authority, identity, _env())
+        answer = _keep(authority, issued, out, name)
+    except (StorageError, OSError) as error:
+        _exit(error)
+    _say({"name": node_uri(authority.domain, identity), **answer}, as_json)
+
+
+@ca_app.command("issue-gateway")
+def ca_issue_gateway(
+    folder: DirOption, name: IdOption, out: OutOption, as_json: JsonOption = False
+) -> None:
+    """Make or renew the certificate with which a gateway connects to nodes: OUT/ID.pem and .key."""
+    try:
+        authority = read_authority(folder)
+        issued = issue_gateway(authority, name, _env())
+        answer = _keep(authority, issued, out, name)
+    except (StorageError, OSError) as error:
+        _exit(error)
+    _say({"name": gateway_uri(authority.domain, name), **answer}, as_json)
+
+
+@ca_app.command("issue-server")
+def ca_issue_server(
+    folder: DirOption,
+    names: Annotated[
+        list[str], typer.Option("--name", help="DNS name (wildcards too) or IP address; repeatable")
+    ],
+    out: OutOption,
+    file: Annotated[str, typer.Option("--file", help="name of the files")] = "s3",
+    as_json: JsonOption = False,
+) -> None:
+    """Make or renew the certificate of the S3 endpoint: OUT/s3.pem and OUT/s3.key."""
+    try:
+        authority = read_authority(folder)
+        issued = issue_server(authority, names, _env())
+        answer = _keep(authority, issued, out, file)
+    except (StorageError, OSError) as error:
+        _exit(error)
+    _say({"name": ", ".join(names), **answer}, as_json)
+
+
+@keys_app.command("init")
+def keys_init(keys: KeysOption, as_json: JsonOption = False) -> None:
+    """Make the root key of a cluster (mode 0600). Back it up before the first object is stored."""
+    try:
+        root = RootKey.create(keys, _env())
+    except (StorageError, OSError) as error:
+        _exit(error)
+    _say({"root_key": str(keys / ROOT_FILE), "cluster": root.cluster_id.hex()}, as_json)
+
+
+@keys_app.command("show")
+def keys_show(keys: KeysOption, as_json: JsonOption = False) -> None:
+    """The cluster that a root key (or a copy of it) belongs to; nothing secret is printed."""
+    try:
+        root = RootKey.load(keys)
+    except (StorageError, OSError) as error:
+        _exit(error)
+    _say({"root_key": str(keys / ROOT_FILE), "cluster": root.cluster_id.hex()}, as_json)
+
+
+def _env() -> Env:
+    return RealEnv(threads_max=1)
+
+
+def _until(authority: Authority) -> str:
+    return authority.certificate.not_valid_after_utc.isoformat()
+
+
+def _keep(authority: Authority, issued: Issued, out: Path, name: str) -> dict[str, str]:
+    """Write the pair and a copy of the CA's certificate; returns where they are."""
+    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    certificate, key = out / f"{name}.pem", out / f"{name}.key"
+    write_issued(issued, certificate, key)
+    write_public(out / AUTHORITY_FILE, authority.certificate.public_bytes(Encoding.PEM))
+    return {"certificate": str(certificate), "key": str(key), "days": str(CERTIFICATE_DAYS)}
+
+
+def _say(answer: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    for name, value in answer.items():
+        typer.echo(f"{name.replace('_', ' '):<12} {value}")
+
+
+def _exit(error: Exception) -> NoReturn:
+    """One line for people, and what to do."""
+    typer.echo(f"error: {error}", err=True)
+    hint = getattr(error, "hint", None)
+    if hint:
+        typer.echo(f"hint: {hint}", err=True)
+    raise typer.Exit(1) from error
