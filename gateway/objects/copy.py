@@ -15,7 +15,7 @@ from gateway.objects.get import get_object
 from gateway.objects.new_object import check_metadata, new_object
 from gateway.objects.put import publish_object
 from gateway.objects.store import store_part
-from gateway.objects.target import current_etag, open_target, read_current
+from gateway.objects.target import current_etag, open_target, reread_current
 from gateway.objects.values import (
     CopyOptions,
     CopySource,
@@ -63,13 +63,13 @@ async def copy_object(
         metadata = _metadata_of(reading.head, options)
         _check_copy(source, bucket, key, reading.head, options)
         check_metadata(metadata)
-        check_write(options.conditions, etag=current_etag(read_current(ctx, bucket, key)[1]))
+        check_write(options.conditions, etag=current_etag(reread_current(ctx, target)[1]))
         new = new_object(services, target)
         algorithm = options.checksum_algorithm or _algorithm_of(reading.head)
         part = await store_part(services, new.name, SourceBody(reading), algorithm)
     finally:
         await close_source(reading)
-    return await publish_object(ctx, bucket, key, new, part, metadata, options.conditions)
+    return await publish_object(ctx, target, new, part, metadata, options.conditions)
 
 
 async def open_source(ctx: Context, source: CopySource, range_header: str | None) -> ObjectRead:

@@ -16,7 +16,7 @@ from gateway.model.names import version_id as parse_version_id
 from gateway.objects.context import Context
 from gateway.objects.parting import INLINE_STRIPES_MAX, part_from_version
 from gateway.objects.publish import checks_of, decide_and_commit
-from gateway.objects.target import OpenBucket, Target, current_bucket, current_etag
+from gateway.objects.target import OpenBucket, Target, current_bucket, current_etag, open_target
 from gateway.objects.values import UNCONDITIONAL_WRITE, DeleteKey, DeleteOutcome, WriteConditions
 from storaged.base.errors import StorageError
 
@@ -41,7 +41,7 @@ async def delete_object(
             return None
         return _removing(ctx, target, current)
 
-    await decide_and_commit(ctx, bucket, key, decide)
+    await decide_and_commit(ctx, open_target(ctx, bucket, key), decide)
 
 
 def _is_meant(wanted: str | None) -> bool:

@@ -42,25 +42,32 @@ def version_dek(services: Services, bucket: BucketId, key: ObjectKey, version: V
     )
 
 
-def body_of(
+async def open_body(
     services: Services,
     bucket: BucketId,
     key: ObjectKey,
     stored: StoredVersion,
     offset: int,
     length: int,
-) -> AsyncIterator[Piece]:
-    """`length` bytes of a version from `offset`, in order.
+) -> tuple[Piece, AsyncIterator[Piece] | None]:
+    """`length` bytes of a version from `offset`: the first of them, verified, and an iterator of
+    the rest; None when that was all.
 
-    Raises (from the iterator): WrongKey, FrameCorrupt, StripeUnreadable, StripeGone, RowCorrupt.
+    Raises: SealInvalid, WrongKey, FrameCorrupt, StripeUnreadable, StripeGone, RowCorrupt; the
+        iterator too.
     """
-    version = stored.version
+    version, layout = stored.version, stored.layout
     dek = version_dek(services, bucket, key, version)
-    if stored.layout is None:
-        return _parts(services, bucket, version, dek, offset, length)
-    assert version.seal is not None, "a layout comes with its seal"
-    keys = _keys(services, version, dek, WHOLE_OBJECT, version.seal)
-    return _part(services, stored.layout, keys, version.seal.plain_bytes, offset, length)
+    if layout is None:
+        pieces = _parts(services, bucket, version, dek, offset, length)
+        return await anext(pieces, b""), pieces
+    seal = version.seal
+    assert seal is not None, "a layout comes with its seal"
+    keys = _keys(services, version, dek, WHOLE_OBJECT, seal)
+    if isinstance(layout, Packed):
+        return await _packed(services, layout, keys, seal.plain_bytes, offset, length), None
+    pieces = _striped(services, layout, keys, seal.plain_bytes, offset, length)
+    return await anext(pieces, b""), pieces
 
 
 def _keys(
@@ -72,11 +79,9 @@ def _keys(
     return keys
 
 
-def _part(
+def _striped(
     services: Services, layout: Layout, keys: PartKeys, plain_bytes: int, offset: int, length: int
 ) -> AsyncIterator[Piece]:
-    if isinstance(layout, Packed):
-        return _packed(services, layout, keys, plain_bytes, offset, length)
     return iterate_body(
         services.stripes, services.log.stripe_row, layout, keys, plain_bytes, offset, length
     )
@@ -84,7 +89,8 @@ def _part(
 
 async def _packed(
     services: Services, layout: Packed, keys: PartKeys, plain_bytes: int, offset: int, length: int
-) -> AsyncIterator[Piece]:
+) -> Piece:
+    """A range of a small part, in one read."""
     span = frames_for_range(offset, length, plain_bytes)
     row = services.log.stripe_row(layout.stripe)
     if row is None:
@@ -97,8 +103,7 @@ async def _packed(
         # A node gave other bytes than it was given. Tags tell which shard, parity has the rest.
         sealed = await services.stripes.read(row, start, span.sealed_length, verified=True)
         plain = open_frames(keys, span.first, sealed, last_index)
-    if length:
-        yield plain[span.skip : span.skip + length]
+    return plain[span.skip : span.skip + length]
 
 
 async def _parts(
@@ -113,5 +118,5 @@ async def _parts(
         if inside + taken > part.plain_bytes:
             raise RowCorrupt(row_key=row_key.hex(), part="length")
         keys = _keys(services, version, dek, number, part.seal)
-        async for piece in _part(services, layout, keys, part.plain_bytes, inside, taken):
+        async for piece in _striped(services, layout, keys, part.plain_bytes, inside, taken):
             yield piece

@@ -19,9 +19,9 @@ from gateway.model.errors import (
 from gateway.model.names import NULL_VERSION, version_id
 from gateway.model.version import Version, part_extent
 from gateway.objects.context import Context, Services
-from gateway.objects.fetch import Piece, body_of
+from gateway.objects.fetch import Piece, open_body
 from gateway.objects.target import Target, read_current
-from gateway.objects.values import GetOptions, ObjectRead
+from gateway.objects.values import GetOptions, ObjectRead, ReadBody
 from gateway.objects.views import head_of
 
 NO_TICKET = -1
@@ -51,18 +51,19 @@ async def get_object(ctx: Context, bucket: str, key: str, options: GetOptions) -
         for tries_left in reversed(range(TRIES_MAX)):
             target, stored = read_version(ctx, bucket, key, options.version_id)
             extent = judged_extent(target, stored.version, options)
-            pieces = body_of(
-                services, target.bucket_id, target.key, stored, extent.offset, extent.length
-            )
             try:
-                first = await anext(pieces, b"")
+                first, rest = await open_body(
+                    services, target.bucket_id, target.key, stored, extent.offset, extent.length
+                )
                 break
             except StripeGone:
                 # Compaction has moved the bytes, or the version was replaced: the row knows.
                 if not tries_left:
                     raise
-        body = ObjectBody(services, ticket, first, pieces)
-        ticket = NO_TICKET
+        body: ReadBody = WholeBody(first)
+        if rest is not None:
+            body = StreamedBody(services, ticket, first, rest)
+            ticket = NO_TICKET
     finally:
         services.reads.end(ticket)
     head = head_of(target.key, stored.version)
@@ -133,8 +134,33 @@ def _part_extent(version: Version, part_number: int) -> Extent:
     return Extent(found[1], found[2], True)
 
 
-class ObjectBody:
-    """The bytes of a read; the read is under way until they are all given out, or `aclose`."""
+class WholeBody:
+    """The bytes of a read that are all here."""
+
+    __slots__ = ("_content",)
+
+    def __init__(self, content: Piece) -> None:
+        self._content: Piece = content
+
+    def __aiter__(self) -> WholeBody:
+        return self
+
+    async def __anext__(self) -> Piece:
+        content, self._content = self._content, b""
+        if content:
+            return content
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Drop them."""
+        self._content = b""
+
+
+class StreamedBody:
+    """The bytes of a read that come as they are asked for.
+
+    The read is under way until they are all given out, or `aclose`.
+    """
 
     __slots__ = ("_first", "_rest", "_services", "_ticket")
 
@@ -146,7 +172,7 @@ class ObjectBody:
         self._first: Piece | None = first
         self._rest = rest
 
-    def __aiter__(self) -> ObjectBody:
+    def __aiter__(self) -> StreamedBody:
         return self
 
     async def __anext__(self) -> Piece:

@@ -23,7 +23,7 @@ from gateway.objects.body import Buffer
 from gateway.objects.context import Context, Services
 from gateway.objects.parting import NOTHING, Parting, part_from_version
 from gateway.objects.store import SealedPart
-from gateway.objects.target import Target, open_target, read_current
+from gateway.objects.target import Target, reread_current
 from storaged.base.errors import Kind, StorageError
 
 TRIES_MAX = 16  # after queueing up; others can be faster only from another process
@@ -60,7 +60,7 @@ async def until_committed(
     raise ConditionalRequestConflict()
 
 
-async def decide_and_commit(ctx: Context, bucket: str, key: str, decide: Decide) -> Target:
+async def decide_and_commit(ctx: Context, opened: Target, decide: Decide) -> Target:
     """Commit what `decide` says over the current version.
 
     Args:
@@ -68,19 +68,19 @@ async def decide_and_commit(ctx: Context, bucket: str, key: str, decide: Decide)
             raises is raised.
 
     Raises:
-        AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument: from looking.
+        AccessDenied, NoSuchBucket: the bucket has gone since it was opened.
         ConditionalRequestConflict: as until_committed.
         OutcomeUnknown, LogUnavailable, LogBusy: from the log.
     """
 
     async def attempt() -> Target:
-        target, current = read_current(ctx, bucket, key)
+        target, current = reread_current(ctx, opened)
         change = decide(target, current)
         if change is not None:
             await ctx.services.log.commit_change(change)
         return target
 
-    return await until_committed(ctx.services, open_target(ctx, bucket, key).row_key, attempt)
+    return await until_committed(ctx.services, opened.row_key, attempt)
 
 
 def checks_of(target: Target, current: StoredVersion | None) -> tuple[Exists | Check, ...]:

@@ -13,7 +13,7 @@ from gateway.objects.context import Context
 from gateway.objects.new_object import Content, NewObject, check_metadata, new_object, new_version
 from gateway.objects.publish import decide_and_commit, release_ids, replacing, same_bucket
 from gateway.objects.store import SealedPart, store_part
-from gateway.objects.target import Target, current_etag, open_target, read_current
+from gateway.objects.target import Target, current_etag, open_target, reread_current
 from gateway.objects.values import (
     UNCONDITIONAL_WRITE,
     Metadata,
@@ -38,26 +38,25 @@ async def put_object(
         is stored.
     """
     target = open_target(ctx, bucket, key)
-    check_put(ctx, target, key, body, options)
+    check_put(ctx, target, body, options)
     new = new_object(ctx.services, target)
     part = await store_part(ctx.services, new.name, body, options.checksum_algorithm)
-    return await publish_object(ctx, bucket, key, new, part, options.metadata, options.conditions)
+    return await publish_object(ctx, target, new, part, options.metadata, options.conditions)
 
 
-def check_put(ctx: Context, target: Target, key: str, body: Body, options: PutOptions) -> None:
+def check_put(ctx: Context, target: Target, body: Body, options: PutOptions) -> None:
     """What can be refused before the body is read."""
     if body.length > PART_BYTES_MAX:
         raise EntityTooLarge(proposed_size_bytes=body.length, max_size_allowed_bytes=PART_BYTES_MAX)
     check_metadata(options.metadata)
     if options.conditions is not UNCONDITIONAL_WRITE:
-        _, current = read_current(ctx, target.opened.bucket.name, key)
+        _, current = reread_current(ctx, target)
         check_write(options.conditions, etag=current_etag(current))
 
 
 async def publish_object(
     ctx: Context,
-    bucket: str,
-    key: str,
+    opened: Target,
     new: NewObject,
     part: SealedPart,
     metadata: Metadata,
@@ -77,7 +76,7 @@ async def publish_object(
         return replacing(services, target, current, version, part)
 
     try:
-        target = await decide_and_commit(ctx, bucket, key, decide)
+        target = await decide_and_commit(ctx, opened, decide)
     except StorageError as error:
         release_ids(services, part, error)
         raise

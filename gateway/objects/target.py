@@ -125,16 +125,24 @@ def read_current(ctx: Context, bucket: str, key: str) -> tuple[Target, StoredVer
 
     Raises: AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument.
     """
+    return reread_current(ctx, open_target(ctx, bucket, key))
+
+
+def reread_current(ctx: Context, target: Target) -> tuple[Target, StoredVersion | None]:
+    """As read_current, for a name opened a while ago. Raises: AccessDenied, NoSuchBucket."""
     services = ctx.services
     for _ in range(LOOKS_MAX):
-        target = open_target(ctx, bucket, key)
         held, value = services.log.read((target.opened.row_key, target.row_key))
         if held == target.opened.value:
             if value is None:
                 return target, None
             return target, open_version(services.records, target.row_key, value)
-        services.buckets.forget(bucket)
-    raise OperationAborted(bucket=bucket)
+        name = target.opened.bucket.name
+        services.buckets.forget(name)
+        opened = open_bucket(ctx, name)
+        row_key = keyspace.current_row(opened.bucket.bucket_id, target.key)
+        target = Target(opened, target.key, row_key)
+    raise OperationAborted(bucket=target.opened.bucket.name)
 
 
 def current_etag(current: StoredVersion | None) -> str | None:

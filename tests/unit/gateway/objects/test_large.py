@@ -96,5 +96,9 @@ def test_a_read_that_is_given_up_is_closed() -> None:
             assert len(gateway.services.reads) == 1
             assert await content_of(found) == CONTENT
             assert len(gateway.services.reads) == 0
+            closed = await gateway.open("big")
+            assert closed.body is not None
+            await closed.body.aclose()
+            assert len(gateway.services.reads) == 0
 
     asyncio.run(main())

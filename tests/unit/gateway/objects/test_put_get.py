@@ -333,17 +333,12 @@ def test_a_moved_body_is_found_again() -> None:
     run(test)
 
 
-def test_a_corrupt_shard_is_decoded_around_and_reads_are_not_left_open() -> None:
+def test_a_corrupt_shard_is_decoded_around() -> None:
     async def test(gateway: Gateway) -> None:
         await gateway.put("key", CONTENT * 20)
         for node in gateway.cluster.in_datacenter("paris"):
             node.corrupt_gets = True
         assert await gateway.get("key") == CONTENT * 20
-        assert len(gateway.services.reads) == 0
-        read = await gateway.open("key")
-        assert len(gateway.services.reads) == 1
-        assert read.body is not None
-        await read.body.aclose()
         assert len(gateway.services.reads) == 0
 
     run(test)
