@@ -66,15 +66,19 @@ def status_view(answer: Answer) -> Group:
         _margins(answer["margins"]),
         _repair(answer["repair"]),
         jobs_view(answer["jobs"]),
-        text(
-            f"index: {answer['index']['rows']} rows, {bytes_text(answer['index']['bytes'])}, "
-            f"buckets: {answer['index']['buckets']}"
-            f"{'' if answer['index']['buckets_counted_all'] else ' or more'}; buffers {answer['buffers']['leased']} of {answer['buffers']['max']} in use, "
-            f"{answer['buffers']['waiting']} bodies waiting"
-        ),
+        _index_and_buffers(answer["index"], answer["buffers"]),
     ]
     lines += [text(f"! {warning}", "yellow") for warning in answer["warnings"]]
     return Group(*lines)
+
+
+def _index_and_buffers(index: Answer, buffers: Answer) -> Text:
+    more = "" if index["buckets_counted_all"] else " or more"
+    return text(
+        f"index: {index['rows']} rows, {bytes_text(index['bytes'])}, buckets: {index['buckets']}"
+        f"{more}; buffers: {buffers['leased']} of {buffers['max']} in use, "
+        f"{buffers['waiting']} bodies waiting"
+    )
 
 
 def _checkpoint(checkpoint: Answer) -> str:

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 import typer
+import uvloop
 from typer.testing import CliRunner
 
 from gateway.admin.api import AdminServer
@@ -62,7 +63,11 @@ def serving(folder: Path, *, lost: str = "") -> Iterator[tuple[Path, AdminRig, l
                 await asyncio.sleep(0.01)
             await server.close()
 
-    thread = threading.Thread(target=lambda: asyncio.run(main()))
+    def serve() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+
+    thread = threading.Thread(target=serve)
     thread.start()
     try:
         assert ready.wait(10)
