@@ -120,19 +120,7 @@ async def write_body(
     pump = None if digester is None else DigestPump(digester, env)
     finished = False
     try:
-        received = 0
-        while len(chunk := await body.read()):
-            received += len(chunk)
-            if received > length:
-                raise IncompleteBody(received_bytes=received, expected_bytes=length)
-            if pump is not None:
-                await pump.feed(chunk)
-            await writer.feed(memoryview(chunk))
-        if received != length:
-            raise IncompleteBody(received_bytes=received, expected_bytes=length)
-        stored = await writer.finish()
-        if pump is not None:
-            await pump.finish()
+        stored = await _stream(writer, pump, body, length)
         finished = True
         return stored
     finally:
@@ -140,6 +128,25 @@ async def write_body(
             if pump is not None:
                 pump.abandon()
             await writer.abandon()
+
+
+async def _stream(
+    writer: _StripedWriter, pump: DigestPump | None, body: Body, length: int
+) -> StoredBody:
+    received = 0
+    while len(chunk := await body.read()):
+        received += len(chunk)
+        if received > length:
+            raise IncompleteBody(received_bytes=received, expected_bytes=length)
+        if pump is not None:
+            await pump.feed(chunk)
+        await writer.feed(memoryview(chunk))
+    if received != length:
+        raise IncompleteBody(received_bytes=received, expected_bytes=length)
+    stored = await writer.finish()
+    if pump is not None:
+        await pump.finish()
+    return stored
 
 
 async def _seal_small(
