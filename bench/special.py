@@ -32,6 +32,7 @@ from bench.heads import Endpoint
 from bench.load import Job
 
 Line = dict[str, Any]
+CODE_OVERHEAD = 1.5  # n/k of 4+2, bodies being random bytes
 HOME = "paris"  # the datacenter the gateway is in; its nodes are not delayed
 
 
@@ -89,11 +90,22 @@ def disk(folder: Path, *, is_quick: bool) -> Iterator[Line]:
             return
         line["compact_s"] = round(time.perf_counter() - began, 2)
         occupied = cluster.node_bytes() - before
-        line["compacted_bytes_per_byte"] = round(occupied / (few * 4 * KIB), 3)
+        line["compacted_bytes_per_byte"] = plausible(occupied / (few * 4 * KIB))
         body = fetch(cluster.endpoint(), f"/bench/small-{few - 1:08d}")
         if len(body) != 4 * KIB:
             raise CaseFailed(f"after compaction an object has {len(body)} bytes")
         yield line
+
+
+def plausible(bytes_per_byte: float) -> float:
+    """The figure, unless it is less than the erasure code itself stores.
+
+    Raises:
+        CaseFailed: then the measurement is wrong, or bytes are missing.
+    """
+    if bytes_per_byte < CODE_OVERHEAD:
+        raise CaseFailed(f"{bytes_per_byte:.3f} bytes on disk per byte cannot be")
+    return round(bytes_per_byte, 3)
 
 
 def _disk_bytes(cluster: Cluster, *, count: int, clients: int) -> Line:
@@ -108,7 +120,7 @@ def _disk_bytes(cluster: Cluster, *, count: int, clients: int) -> Line:
     )
     result = run_load(job)
     line: Line = {
-        "bytes_per_byte": round((cluster.node_bytes() - before) / (count * 4 * KIB), 3),
+        "bytes_per_byte": plausible((cluster.node_bytes() - before) / (count * 4 * KIB)),
         "ops": result.ops,
         "ops_per_s": round(result.ops_per_s, 1),
         "errors": result.errors,
