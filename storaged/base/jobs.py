@@ -172,7 +172,8 @@ class Scheduler:
         return [
             JobStatus(
                 name=name,
-                state=slot.state,
+                # A paused job that sleeps does not know it yet.
+                state="paused" if slot.paused and slot.state != "running" else slot.state,
                 rounds=slot.rounds,
                 failures=slot.failures,
                 last_error=slot.last_error,

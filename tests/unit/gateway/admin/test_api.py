@@ -120,9 +120,9 @@ def test_a_failing_round_is_refused_without_its_secrets(tmp_path: Path) -> None:
 
 def test_pause_and_resume_reach_the_scheduler(tmp_path: Path) -> None:
     with serving(tmp_path) as (path, rig, _):
-        AdminClient(path).pause("count")
+        assert AdminClient(path).pause("count")["job"]["state"] == "paused"
         assert rig.scheduler._slots["count"].paused
-        AdminClient(path).resume("count")
+        assert AdminClient(path).resume("count")["job"]["state"] == "waiting"
         assert not rig.scheduler._slots["count"].paused
 
 
