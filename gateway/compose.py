@@ -28,6 +28,7 @@ from gateway.data.keyring import FileKeyring, RootKey
 from gateway.data.placement import reachable_tier
 from gateway.data.stripes import StripeStore
 from gateway.jobs.audit import Audit
+from gateway.jobs.garbage import GarbageCollector
 from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.jobs.tier import TierKeeper
 from gateway.limits import FULL_CELL_BYTES
@@ -245,7 +246,9 @@ class Gateway:
             damage=core.damage,
             region=config.cluster.region,
             locations=frozenset({config.cluster.region, *config.cluster.locations}),
+            tier_floor=core.tier_floor,
         )
+        self.garbage = GarbageCollector(self.services)
         self.repairs = RepairQueue(core.topology)
         self.checkpointer = Checkpointer(
             log=log,
@@ -298,6 +301,7 @@ class Gateway:
             self.checkpointer,
             self.compacter,
             self.audit,
+            self.garbage,
         ):
             self.scheduler.add(job)
         self._probing: asyncio.Task[None] | None = None

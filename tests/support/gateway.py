@@ -215,10 +215,18 @@ async def memory_gateway(
         cluster, index, history: of an earlier gateway, to start again on what it left.
     """
     cluster = cluster or memory_cluster(geometry=geometry, seed=seed)
-    environment = env or cluster.env
     index = index or MemoryStore(bytes(32))
-    damage = DamageQueue()
-    bucket_keys = BucketKeys(index, MemoryKeyring(), b"r" * 32, environment)
+    gateway = await _open(cluster, env or cluster.env, index, history or MemoryHistory())
+    try:
+        if with_bucket:
+            await _first_start(gateway)
+        yield gateway
+    finally:
+        await gateway.log.close()
+
+
+async def _open(cluster: MemoryCluster, env: Env, index: Index, history: EpochHistory) -> Gateway:
+    bucket_keys = BucketKeys(index, MemoryKeyring(), b"r" * 32, env)
     records = bucket_keys.records
     sources: list[NonceSource] = []
 
@@ -232,25 +240,24 @@ async def memory_gateway(
         nodes=cluster.nodes,
         geometry=cluster.geometry,
         log=keys.log,
-        instance=environment.random_bytes(16),
-        history=history or MemoryHistory(),
+        instance=env.random_bytes(16),
+        history=history,
         tier_floor=Tier.NODE,
         reachable=lambda: reachable_tier(
             cluster.topology, cluster.geometry, cluster.health.usable()
         ),
     )
-    log = await open_log(
-        LogParts(
-            index=index,
-            groups=groups,
-            keys=keys,
-            codec_of=codec_of,
-            geometry=cluster.geometry,
-            env=environment,
-        )
+    parts = LogParts(
+        index=index,
+        groups=groups,
+        keys=keys,
+        codec_of=codec_of,
+        geometry=cluster.geometry,
+        env=env,
     )
+    log = await open_log(parts)
     services = Services(
-        env=environment,
+        env=env,
         log=log,
         stripes=cluster.store,
         pool=cluster.pool,
@@ -260,18 +267,12 @@ async def memory_gateway(
         nonces=sources[-1],
         bucket_keys=bucket_keys,
         buckets=BucketCache(log, records),
-        credentials=Credentials(log, records, environment),
-        damage=damage,
+        credentials=Credentials(log, records, env),
+        damage=DamageQueue(),
         region="fr",
         locations=frozenset({"fr", "eu"}),
     )
-    gateway = Gateway(services, cluster, log, index)
-    try:
-        if with_bucket:
-            await _first_start(gateway)
-        yield gateway
-    finally:
-        await log.close()
+    return Gateway(services, cluster, log, index)
 
 
 async def _first_start(gateway: Gateway) -> None:

@@ -1,0 +1,39 @@
+"""Job `garbage`: take away part rows of objects and uploads that went in one step, and finish
+bucket deletions that a crash has interrupted.
+
+Not for stripes: taking a row away counts its stripes down, and the job `free` does the rest.
+"""
+
+from __future__ import annotations
+
+from gateway.objects.buckets import finish_deletions
+from gateway.objects.context import Services
+from gateway.objects.parting import collect_garbage
+from storaged.base.jobs import Progress
+
+STEP_ROWS = 500
+IDLE_S = 5.0
+
+
+class GarbageCollector:
+    """One batch of rows a step."""
+
+    name = "garbage"
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._rows = 0
+        self._is_started = False
+
+    async def step(self) -> float:
+        """Take away some rows; 0 while there may be more."""
+        if not self._is_started:
+            await finish_deletions(self._services)
+            self._is_started = True
+        taken = await collect_garbage(self._services, rows_max=STEP_ROWS)
+        self._rows += taken
+        return 0.0 if taken else IDLE_S
+
+    def progress(self) -> Progress:
+        """Rows taken away since the start."""
+        return Progress(done=self._rows, total=0, unit="rows")
