@@ -9,10 +9,15 @@ import pytest
 from gateway.data import writer
 from gateway.data.buffers import BufferPool
 from gateway.data.stripes import TierNotReached
+from gateway.data.writer import write_body
+from gateway.model.layout import Tier
 from tests.support.bodies import (
     FIRST_SHARD,
+    KEYS,
     LARGE,
     STRIPE_PLAIN,
+    ChunkedBody,
+    get,
     put,
 )
 from tests.support.cluster import memory_cluster, run_virtual
@@ -104,6 +109,38 @@ def test_missed_tiers_come_through() -> None:
         with pytest.raises(TierNotReached):
             await put(cluster, LARGE)
         await asyncio.sleep(0.01)
+        assert cluster.pool.leased_count == 0
+
+    run_virtual(main())
+
+
+def test_a_streaming_body_goes_on_at_the_floor_when_a_datacenter_goes() -> None:
+    async def main() -> None:
+        cluster = memory_cluster()
+        body = ChunkedBody([LARGE[i : i + 1_000_000] for i in range(0, len(LARGE), 1_000_000)])
+        read = body.read
+
+        async def read_and_lose() -> object:
+            if body.given == 7:
+                for node in cluster.in_datacenter("lyon"):
+                    node.down = True
+            return await read()
+
+        body.read = read_and_lose  # type: ignore[method-assign,assignment]
+        stored = await write_body(
+            cluster.store,
+            cluster.pool,
+            cluster.geometry,
+            Tier.FULL,
+            cluster.stripe_ids,
+            KEYS,
+            body,
+            len(LARGE),
+            env=cluster.env,
+            floor=Tier.NODE,
+        )
+        assert stored.tier is Tier.NODE and stored.stripe_rows[0].tier is Tier.FULL
+        assert await get(cluster, stored, 0, len(LARGE)) == LARGE
         assert cluster.pool.leased_count == 0
 
     run_virtual(main())
