@@ -1,7 +1,9 @@
-"""How many more shards each stripe may lose, counted over the nodes that answer.
+"""How many more shards each stripe may lose.
 
-Not for repairing. A small index is counted when somebody asks; a large one (opening a stripe row
-takes microseconds, and there may be millions) is answered with what job `repair` counted last.
+Not for repairing. A shard counts when the index has it on a node that answers, and nobody has
+reported it missing or bad; what neither sweep nor a read has met yet is counted as good. A small
+index is counted when somebody asks; a large one (opening a stripe row takes microseconds, and there
+may be millions) is answered with what job `repair` counted last.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from gateway.commit.log import Log
 from gateway.data.health import HealthView
 from gateway.data.placement import margin
 from gateway.data.topology import Topology
+from gateway.jobs.repair import RepairQueue
 from gateway.meta.sealing import RecordKeys
 from gateway.meta.stripes import scan_stripes
 from storaged.base.env import Env
@@ -49,12 +52,14 @@ class MarginCounter:
         log: Log,
         records: RecordKeys,
         health: HealthView,
+        repairs: RepairQueue,
         env: Env,
         stripes_max: int = STRIPES_COUNTED_MAX,
     ) -> None:
         self._log = log
         self._records = records
         self._health = health
+        self._repairs = repairs
         self._env = env
         self._stripes_max = stripes_max
         self._too_many = False
@@ -63,7 +68,7 @@ class MarginCounter:
         """Margins of all stripes as of this moment; None when there are too many to count."""
         if self._too_many:
             return None  # it was a large index at the last look: do not try each time
-        alive = [number for number in topology.by_number if self._health.readable(number)]
+        alive = frozenset(n for n in topology.by_number if self._health.readable(n))
         found: Counter[int] = Counter()
         after: StripeId | None = None
         counted = 0
@@ -71,7 +76,9 @@ class MarginCounter:
             page = scan_stripes(self._log, self._records, after, limit=PAGE_ROWS)
             for stored in page:
                 row = stored.row
-                found[margin(row.nodes, topology, row.geometry.k, alive)] += 1
+                wanted = self._repairs.waiting.get(row.stripe)
+                bad = sum(row.nodes[at] in alive for at in wanted.missing) if wanted else 0
+                found[margin(row.nodes, topology, row.geometry.k, alive) - bad] += 1
             counted += len(page)
             if counted > self._stripes_max:
                 self._too_many = True

@@ -69,7 +69,11 @@ class ClusterView:
 
     def __post_init__(self) -> None:
         self._counter = MarginCounter(
-            log=self.log, records=self.records, health=self.health, env=self.env
+            log=self.log,
+            records=self.records,
+            health=self.health,
+            repairs=self.repairs,
+            env=self.env,
         )
 
     # Answers

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from gateway.admin.margins import MarginCounter
 from gateway.admin.metrics import ClusterMetrics
+from gateway.meta.stripes import scan_stripes
 from gateway.metrics import exposition, new_registry
 from gateway.model.layout import Geometry, Tier
 from storaged.base.ids import StripeFamily, StripeId
@@ -81,6 +82,20 @@ def test_margins_below_zero_are_said_and_writes_refused() -> None:
     run(check)
 
 
+def test_shards_that_were_reported_missing_do_not_count() -> None:
+    async def check(rig: AdminRig) -> None:
+        await rig.gateway.put("key", b"body")
+        stripe = scan_stripes(rig.gateway.log, rig.view.records, None, limit=1)[0].row.stripe
+        rig.repairs.report(stripe, 0, "not on its node")
+        rig.repairs.report(stripe, 3, "not on its node")
+        await rig.view.count_margins()
+        by_margin = rig.view.status()["margins"]["by_margin"]
+        assert by_margin["0"] == 1 and list(by_margin) == ["0", "2"]
+        assert rig.view.status()["repair"]["waiting"] == 1
+
+    run(check)
+
+
 def test_readiness_has_a_word_for_a_log_that_stopped() -> None:
     async def check(rig: AdminRig) -> None:
         assert rig.view.not_ready() == ""
@@ -123,6 +138,7 @@ def test_a_large_index_is_left_to_the_repair_job() -> None:
             log=rig.gateway.log,
             records=rig.view.records,
             health=rig.view.health,
+            repairs=rig.repairs,
             env=rig.view.env,
             stripes_max=1,
         )
