@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from gateway.commit.compact import Compacter
+from gateway.commit.free import Freer
 from gateway.data import writer
 from gateway.model.errors import InvalidRange, NoSuchKey, NoSuchUpload, PreconditionFailed
 from gateway.objects import assembly, store
@@ -37,6 +39,7 @@ from gateway.objects.values import (
     WriteConditions,
 )
 from tests.support.gateway import BUCKET, BytesBody, Gateway, memory_gateway
+from tests.support.log_rig import keys_of
 
 T = TypeVar("T")
 SMALL_MAX = 64  # bodies above are striped
@@ -219,6 +222,35 @@ class ObjectsMachine(RuleBasedStateMachine):
     def tidy(self) -> None:
         while self.run(collect_garbage(self.gateway.services, rows_max=100)):
             pass
+
+    @rule()
+    def compact_and_free(self) -> None:
+        """Bodies move to packs and emptied stripes go, commit stripes too, for nobody restarts."""
+        self.mend()
+        gateway, services = self.gateway, self.gateway.services
+        compacter = Compacter(
+            log=gateway.log,
+            store=services.stripes,
+            keys=keys_of(b"root"),
+            records=services.records,
+            nonces=services.nonces,
+            env=services.env,
+            floor_sequence=lambda: 1 << 40,
+        )
+        freer = Freer(
+            log=gateway.log,
+            store=services.stripes,
+            records=services.records,
+            oldest_read_s=services.reads.oldest_s,
+            env=services.env,
+            floor_sequence=lambda: floor,
+        )
+        while not self.run(compacter.step()):
+            pass
+        floor = gateway.log.position.sequence
+        while not self.run(freer.step()):
+            pass
+        gateway.log.on_applied.clear()
 
     # What always holds
 
