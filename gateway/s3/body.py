@@ -98,7 +98,7 @@ class RequestBody:
 
         Args:
             decoder: for the streaming payload modes.
-            on_first_read: called before the first byte is awaited; it answers 100-continue.
+            on_first_read: called before the first byte is taken; it answers 100-continue.
         """
         self._received = received
         self._promise = promise
@@ -228,8 +228,7 @@ class RequestBody:
         """Bytes from the connection; b"" at its body's end."""
         if self._on_first_read is not None:
             on_first_read, self._on_first_read = self._on_first_read, None
-            if not self._received.is_eof() and not self._received.total_bytes:
-                on_first_read()
+            on_first_read()
         received = self._received
         try:
             if received.total_bytes > self._taken:

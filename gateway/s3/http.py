@@ -167,26 +167,27 @@ class Exchange:
         self.content.set_exception(error)
 
     def answer_continue(self) -> None:
-        """Let the client send its body: it has been authenticated and its head is in order."""
+        """Let the client send its body: it has been authenticated and its head is in order.
+
+        An empty body is let through as well: clients wait for this answer whenever they asked.
+        """
         if self.expects_continue:
             self.expects_continue = False
-            if self.protocol.transport is not None:
+            if not self.content.total_bytes and self.protocol.transport is not None:
                 self.protocol.transport.write(CONTINUE)
 
     def has_nothing_to_come(self) -> bool:
         """The rest of the body is not worth waiting for: it stalled, or was never asked for."""
-        if self.content.is_eof():
-            return False
         return self.expects_continue or self.content.exception() is not None
 
     def keeps_connection(self, reply: Reply) -> bool:
         """The next request can be found on this connection."""
         if self.message.should_close or reply.close_connection:
             return False
-        if self.content.is_eof():
-            return True
         if self.expects_continue:
             return False  # the client may send the body all the same, or not at all
+        if self.content.is_eof():
+            return True
         try:
             rest = int(self.headers.get("content-length", "")) - self.content.total_bytes
         except ValueError:

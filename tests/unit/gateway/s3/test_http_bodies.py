@@ -225,6 +225,19 @@ def test_continue_is_answered_only_after_authentication(endpoint: Endpoint) -> N
             assert answer.headers["connection"] == "close"
 
 
+def test_an_empty_body_is_let_through_as_well(endpoint: Endpoint) -> None:
+    """A client library that gets its final answer at once sends nothing more on that connection."""
+    with endpoint.client() as client:
+        for key in ("e1", "e2"):
+            given = {"host": client.authority, "content-length": "0", "expect": "100-continue"}
+            target = f"/bucket/{key}"
+            signed = raw_s3.sign(CREDENTIALS, "PUT", target, given, payload=raw_s3.UNSIGNED)
+            client.send_head("PUT", target, signed.headers)
+            answer = client.read_answer()
+            assert (answer.status, answer.interim) == (200, (100,))
+            assert endpoint.store.objects["bucket"][key].content == b""
+
+
 def test_other_expectations_are_refused(endpoint: Endpoint) -> None:
     with endpoint.client() as client:
         assert client.request("PUT", "/bucket/x", b"x", {"expect": "miracle"}).status == 400
