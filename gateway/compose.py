@@ -46,9 +46,10 @@ from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.ids import StripeId, datacenter_id, node_id
 from storaged.base.jobs import Scheduler
-from storaged.local import open_local_node
+from storaged.local import LocalNode, open_local_node
 from storaged.node import Node, NodeIdentity
 from storaged.remote import RemoteNode
+from storaged.scrub import ScrubJob
 from storaged.tls import node_client_context
 
 logger = logging.getLogger(__name__)
@@ -118,7 +119,8 @@ class Core:
         self.root = RootKey.load(config.storage.keys)
         self.keyring = FileKeyring(config.storage.keys, self.root, env)
         self.damage = DamageQueue()
-        self.health = HealthView(self.topology, nodes, env)
+        self.on_node_back: Callable[[], None] = lambda: None
+        self.health = HealthView(self.topology, nodes, env, self._on_transition)
         self.store = StripeStore(
             nodes,
             self.topology,
@@ -140,6 +142,10 @@ class Core:
         self.records = self.bucket_keys.records
         self.keys = log_keys(self.root)
         self.nonces: NonceSource | None = None
+
+    def _on_transition(self, number: int, usable: bool, reason: str) -> None:
+        if usable:
+            self.on_node_back()
 
     @property
     def tier_floor(self) -> Tier:
@@ -304,13 +310,31 @@ class Gateway:
             self.garbage,
         ):
             self.scheduler.add(job)
+        for node in core.nodes.values():
+            if isinstance(node, LocalNode):
+                self.scheduler.add(
+                    ScrubJob(
+                        node.store,
+                        env,
+                        name=f"scrub-{node.identity.node}",
+                        bytes_per_s=config.policy.scrub_mib_per_s << 20,
+                    )
+                )
+        # A node that was away may have come back without its shards: look at once.
+        core.on_node_back = lambda: self.scheduler.wake("sweep")
         self._probing: asyncio.Task[None] | None = None
 
     def _floor(self) -> int:
         return self.checkpointer.floor_sequence
 
     def _damage_reports(self) -> Sequence[tuple[StripeId, int, str]]:
-        return self.core.damage.take(DAMAGE_TAKEN_MAX)
+        """What reads could not use, and what scrubs have found since."""
+        found = [
+            (shard.stripe, shard.index, "found by scrub")
+            for status in self.core.health.statuses().values()
+            for shard in status.corrupt_shards
+        ]
+        return [*self.core.damage.take(DAMAGE_TAKEN_MAX), *found]
 
     def start(self) -> None:
         """Jobs and probes begin."""

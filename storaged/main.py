@@ -21,12 +21,14 @@ import uvloop
 from storaged.base.config import Bounds, SecretPath, effective_values, read_config, render_effective
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
+from storaged.base.jobs import Scheduler
 from storaged.base.log import Log, LogFormat, configure_logs
 from storaged.base.notify import READY, STOPPING, notify_systemd
 from storaged.identity import read_domain, read_node_identity
 from storaged.local import open_local_node
 from storaged.metrics import MetricsServer, NodeMetrics
 from storaged.node import Node
+from storaged.scrub import ScrubJob
 from storaged.server import NodeServer
 from storaged.tls import node_server_context
 
@@ -75,7 +77,10 @@ class LogConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoragedConfig:
-    """Everything a node is told; its identity comes from the certificate."""
+    """Everything a node is told; its identity comes from the certificate.
+
+    `scrub_mib_per_s` is what the node reads in the background to find rot.
+    """
 
     data_directory: Path
     capacity_bytes: Annotated[int, Bounds(256 * 1024 * 1024, 1 << 60)]
@@ -83,6 +88,7 @@ class StoragedConfig:
     listen: ListenConfig = field(default_factory=ListenConfig)
     metrics: MetricsConfig | None = None
     log: LogConfig = field(default_factory=LogConfig)
+    scrub_mib_per_s: Annotated[int, Bounds(1, 1 << 20)] = 20
 
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="TOML file")]
@@ -154,12 +160,15 @@ async def _serve(settings: StoragedConfig) -> None:
         metrics=metrics,
     )
     endpoint = MetricsServer(metrics.render, lambda: server.ready)
+    scheduler = Scheduler(env)
+    scheduler.add(ScrubJob(node.store, env, bytes_per_s=settings.scrub_mib_per_s << 20))
     observer: asyncio.Task[None] | None = None
     try:
         if settings.metrics is not None:
             await endpoint.start(settings.metrics.host, settings.metrics.port)
             observer = asyncio.create_task(_observe(node, metrics, env))
         host, port = await server.start(settings.listen.host, settings.listen.port)
+        scheduler.start()
         _LOG.info("serving", node=identity.node, datacenter=identity.datacenter, port=port)
         print(f"ready node={identity.node} address={host}:{port}", flush=True)
         notify_systemd(READY)
@@ -170,6 +179,7 @@ async def _serve(settings: StoragedConfig) -> None:
     finally:
         if observer is not None:
             observer.cancel()
+        await scheduler.close()
         await server.close()
         await endpoint.close()
         await node.close()

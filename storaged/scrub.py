@@ -51,9 +51,8 @@ class ScrubJob:
     Args:
         bytes_per_s: average read rate; the pauses between steps make it.
         every_ms: a round starts when the last one ended so long ago.
+        name: of the job; a process with several nodes gives each its own.
     """
-
-    name = "scrub"
 
     def __init__(
         self,
@@ -62,7 +61,9 @@ class ScrubJob:
         *,
         bytes_per_s: int = SCRUB_BYTES_PER_S,
         every_ms: int = SCRUB_EVERY_MS,
+        name: str = "scrub",
     ) -> None:
+        self.name = name
         self._store = store
         self._env = env
         self._bytes_per_s = bytes_per_s

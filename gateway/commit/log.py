@@ -43,7 +43,7 @@ from gateway.commit.keys import LogKeys
 from gateway.commit.reservations import Reservations
 from gateway.limits import COMMIT_QUEUE_BATCHES_MAX, COMMIT_S
 from gateway.meta.kv import Batch, Index, OutcomeUnknown, Row, Write
-from gateway.model.layout import Geometry, StripeRow, Tier
+from gateway.model.layout import Geometry, Packed, StripeRow, Tier
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
 from storaged.base.ids import StripeFamily, StripeId
@@ -123,7 +123,8 @@ class Log:
         self._idle.set()
         self._paused = False
         self._held: list[Waiter] | None = None  # undecided callers while an epoch is being opened
-        self._recent: OrderedDict[bytes, asyncio.Future[Committed]] = OrderedDict()
+        self._pending: dict[bytes, asyncio.Future[Committed]] = {}
+        self._recent: OrderedDict[bytes, tuple[int, ...]] = OrderedDict()
         self.on_applied: list[AppliedListener] = []
 
     # What the gateway calls
@@ -167,22 +168,27 @@ class Log:
             raise LogBusy()
         request_id = change.batch.request_id
         known = self._recent.get(request_id)
-        if known is not None and not (known.done() and (known.cancelled() or known.exception())):
-            return await asyncio.shield(known)
+        if known is not None:
+            return _committed(known)
+        pending = self._pending.get(request_id)
+        if pending is not None:
+            return await asyncio.shield(pending)
         waiter = Waiter(
             change,
             asyncio.get_running_loop().create_future(),
             self._env.monotonic_s() + COMMIT_S,
         )
-        self._recent[request_id] = waiter.future
-        if len(self._recent) > REQUEST_IDS_MAX:
-            self._recent.popitem(last=False)
+        self._pending[request_id] = waiter.future
         if self._queue or self._forming.full or self._paused or self._held is not None:
             self._queue.append(waiter)
             self._wake.set()
         else:
             self._admit(waiter)
-        return await waiter.future
+        try:
+            return await waiter.future
+        except StorageError:
+            self._pending.pop(request_id, None)
+            raise
 
     def stripe_row(self, stripe: StripeId) -> StripeRow | None:
         """The applied row of a stripe, cached; None when the index does not know it."""
@@ -391,6 +397,7 @@ class Log:
         self._changes += len(group.waiters)
         self._payload_bytes += sealed.payload_bytes
         for waiter in group.waiters:
+            self._remember_outcome(group.position, waiter)
             if not waiter.future.done():
                 waiter.future.set_result(Committed(group.position, waiter.places))
         for waiter, refusal in group.refused:
@@ -413,6 +420,17 @@ class Log:
         if self._applying is not None:
             await self._applying
             self._applying = None
+
+    def _remember_outcome(self, position: Position, waiter: Waiter) -> None:
+        """So that a repeat commits nothing. Plain numbers: the collector has nothing to look at."""
+        request_id = waiter.change.batch.request_id
+        self._pending.pop(request_id, None)
+        numbers = [position.epoch, position.sequence]
+        for place in waiter.places:
+            numbers += (place.offset, place.sealed_bytes)
+        self._recent[request_id] = tuple(numbers)
+        if len(self._recent) > REQUEST_IDS_MAX:
+            self._recent.popitem(last=False)
 
     # Stripe rows
 
@@ -552,3 +570,15 @@ class Log:
 def _fail(waiter: Waiter, error: StorageError) -> None:
     if not waiter.future.done():
         waiter.future.set_exception(error)
+
+
+def _committed(numbers: tuple[int, ...]) -> Committed:
+    epoch, sequence, *places = numbers
+    stripe = StripeId(StripeFamily.COMMIT, epoch, sequence)
+    return Committed(
+        Position(epoch, sequence),
+        tuple(
+            Packed(stripe=stripe, offset=offset, sealed_bytes=length)
+            for offset, length in zip(places[::2], places[1::2], strict=True)
+        ),
+    )
