@@ -1,0 +1,148 @@
+"""The registers beside the use cases: damage, open reads, queues, bucket keys; the garbage job."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.commit.change import Change
+from gateway.jobs.garbage import GarbageCollector
+from gateway.meta.kv import BatchConflict, OutcomeUnknown
+from gateway.model.errors import ConditionalRequestConflict
+from gateway.objects.bucket_keys import KEY_TTL_S
+from gateway.objects.contention import RowQueues
+from gateway.objects.damage import REPORTS_MAX, DamageQueue
+from gateway.objects.multipart import abort_upload, create_upload, upload_part
+from gateway.objects.open_reads import OpenReads
+from gateway.objects.publish import TRIES_MAX
+from gateway.objects.values import CreateUploadOptions
+from storaged.base.ids import StripeFamily, StripeId
+from tests.support.cluster import run_virtual
+from tests.support.gateway import BUCKET, BytesBody, memory_gateway
+
+STRIPE = StripeId(StripeFamily.DATA, 1, 1)
+
+
+def test_damage_is_reported_once_and_bounded() -> None:
+    queue = DamageQueue()
+    for _ in range(3):
+        queue.report(STRIPE, 4, "tag")
+    for counter in range(REPORTS_MAX):
+        queue.report(StripeId(StripeFamily.DATA, 2, counter), 0, "tag")
+    assert len(queue) == REPORTS_MAX and queue.dropped == 1
+    assert queue.take(1) == [(STRIPE, 4, "tag")]
+    assert len(queue.take(REPORTS_MAX)) == REPORTS_MAX - 1
+    assert queue.take(1) == []
+
+
+def test_the_oldest_read_is_known() -> None:
+    reads = OpenReads()
+    assert reads.oldest_s() is None
+    first, second = reads.begin(1.0), reads.begin(2.0)
+    assert reads.oldest_s() == 1.0
+    reads.end(first)
+    reads.end(first)
+    assert reads.oldest_s() == 2.0
+    reads.end(second)
+    assert len(reads) == 0
+
+
+def test_turns_come_in_order_and_leave_nothing() -> None:
+    async def main() -> list[int]:
+        queues, order = RowQueues(), []
+
+        async def enter(number: int) -> None:
+            async with queues.turn(b"row"):
+                assert queues.is_contended(b"row")
+                await asyncio.sleep(0)
+                order.append(number)
+
+        given_up = asyncio.create_task(enter(99))
+        await asyncio.sleep(0)
+        tasks = [asyncio.create_task(enter(number)) for number in range(5)]
+        given_up.cancel()
+        await asyncio.gather(given_up, *tasks, return_exceptions=True)
+        assert not queues.is_contended(b"row")
+        return order
+
+    assert asyncio.run(main()) == list(range(5))
+
+
+def test_endless_conflicts_end() -> None:
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            tries = 0
+
+            async def refuse(change: Change) -> None:
+                nonlocal tries
+                tries += 1
+                raise BatchConflict(check=1)
+
+            gateway.log.commit_change = refuse  # type: ignore[assignment,method-assign]
+            with pytest.raises(ConditionalRequestConflict):
+                await gateway.put("key", b"x")
+            assert tries == 1 + TRIES_MAX
+            assert not gateway.services.queues.is_contended(b"")
+
+    asyncio.run(main())
+
+
+def test_stripes_of_an_unknown_outcome_stay_reserved() -> None:
+    """The batch may still be committed: the sweep must not take what it would name."""
+
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+
+            async def unknown(change: Change) -> None:
+                raise OutcomeUnknown()
+
+            gateway.log.commit_change = unknown  # type: ignore[assignment,method-assign]
+            with pytest.raises(OutcomeUnknown):
+                await gateway.put("key", bytes(200_000))
+            assert gateway.log.reservations.open_count == 1
+
+    asyncio.run(main())
+
+
+def test_bucket_keys_are_kept_for_a_while() -> None:
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            keys = gateway.services.bucket_keys
+            await gateway.put("key", b"x")
+            row = gateway.rows_of(b"K")[0]
+            bucket, epoch = row[1:17], int.from_bytes(row[17:], "big")
+            key = keys.key(bucket, epoch)  # type: ignore[arg-type]
+            assert len(key) == 32 and key.hex() not in repr(keys)
+            provider = keys._provider
+            keys._provider = None  # type: ignore[assignment]
+            assert keys.key(bucket, epoch) == key  # type: ignore[arg-type]
+            await asyncio.sleep(KEY_TTL_S + 1)
+            with pytest.raises(AttributeError):
+                keys.key(bucket, epoch)  # type: ignore[arg-type]
+            keys._provider = provider
+            assert keys.key(bucket, epoch) == key  # type: ignore[arg-type]
+
+    run_virtual(main())
+
+
+def test_the_garbage_job_takes_what_an_abort_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.objects.parting.INLINE_STRIPES_MAX", 3)
+
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            made = await create_upload(gateway.ctx(), BUCKET, "key", CreateUploadOptions())
+            for number in range(1, 11):
+                await upload_part(
+                    gateway.ctx(), BUCKET, "key", made.upload_id, number, BytesBody(b"x"), None
+                )
+            await abort_upload(gateway.ctx(), BUCKET, "key", made.upload_id)
+            assert gateway.rows_of(b"P")
+            job = GarbageCollector(gateway.services)
+            while not await job.step():
+                pass
+            assert gateway.rows_of(b"P") == gateway.rows_of(b"G") == []
+            assert gateway.live_bytes() == {}
+            assert job.progress().done > 0
+
+    asyncio.run(main())
