@@ -14,8 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from aiohttp import web
-
 from gateway.limits import BODY_FLOOR_BYTES_PER_S, BODY_IDLE_S
 from gateway.model.errors import BadDigest, EntityTooLarge, IncompleteBody, RequestTimeout
 from gateway.objects.body import Buffer, ExpectedDigest
@@ -71,6 +69,7 @@ class RequestBody:
     """One body. `read` until it says b"", then `expected`."""
 
     __slots__ = (
+        "_broken",
         "_counted",
         "_decoder",
         "_ended",
@@ -92,18 +91,21 @@ class RequestBody:
         *,
         decoder: ChunkDecoder | None,
         on_first_read: Callable[[], None],
+        broken: type[Exception],
         pace: BodyPace,
     ) -> None:
         """Begin.
 
         Args:
             decoder: for the streaming payload modes.
+            broken: what the connection raises for a body that breaks off or is not well-formed.
             on_first_read: called before the first byte is taken; it answers 100-continue.
         """
         self._received = received
         self._promise = promise
         self._decoder = decoder
         self._on_first_read: Callable[[], None] | None = on_first_read
+        self._broken = broken
         self._pace = pace
         self._pieces: deque[memoryview] = deque()
         self._remaining = promise.length
@@ -237,7 +239,7 @@ class RequestBody:
                 return b""
             else:
                 piece = await self._await_piece()
-        except (ConnectionError, web.RequestPayloadError) as error:
+        except (ConnectionError, self._broken) as error:
             raise IncompleteBody() from error
         except TimeoutError as error:
             raise RequestTimeout() from error

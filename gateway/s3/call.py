@@ -8,15 +8,16 @@ Source: RFC 9112 §3.2; Amazon S3 API Reference, "Common request headers".
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.objects.context import Context
+from gateway.objects.context import Context, Principal
+from gateway.objects.credentials import Credentials
 from gateway.s3 import checksums, uri
 from gateway.s3.body import BodyPromise, RequestBody
 from gateway.s3.checksums import ChecksumClaim
 from gateway.s3.errors import S3Error
-from gateway.s3.sigv4 import Authorized, PayloadMode
+from gateway.s3.sigv4 import Authorized, PayloadMode, RequestHead, authorize
 
 DIGITS_MAX = 19  # of a 64-bit length
 
@@ -155,3 +156,36 @@ def promise_of(headers: dict[str, str], authorized: Authorized, operation: str) 
         sha256=None if sha256 is None else bytes.fromhex(sha256),
         checksum=claim,
     )
+
+
+def expects_continue(headers: Mapping[str, str], version: tuple[int, int]) -> bool:
+    """The client waits for 100-continue. Raises S3Error: InvalidRequest for another expectation."""
+    expect = headers.get("expect")
+    if expect is None:
+        return False
+    if expect.lower() != "100-continue":
+        raise S3Error("InvalidRequest", "The Expect header is not supported.")
+    return version >= (1, 1)
+
+
+def identify(
+    head: RequestHead, credentials: Credentials, *, now_ms: int, regions: Sequence[str]
+) -> tuple[Authorized, Principal]:
+    """Who sent a request; its signature holds.
+
+    Raises:
+        S3Error: AccessDenied for an anonymous request, else as `sigv4.authorize`.
+    """
+    found: list[Principal] = []
+
+    def signing_key(access_key_id: str, date: str, region: str, service: str) -> bytes | None:
+        known = credentials.signing_key(access_key_id, date, region, service)
+        if known is None:
+            return None
+        found.append(known[0])
+        return known[1]
+
+    authorized = authorize(head, now_ms=now_ms, regions=regions, signing_key=signing_key)
+    if authorized is None or not found:
+        raise S3Error("AccessDenied")
+    return authorized, found[-1]

@@ -1,12 +1,9 @@
 """The S3 endpoint: connections, the order in which a request is checked, and its answer.
 
 Not for syntax, which is in its sibling modules, nor for what operations mean. The order is: form
-of the request,
-limits, signature, route, promises of the body; only then is 100-continue answered and a byte of
-the body read. One
-boundary turns every error into an answer. An answer that cannot be completed ends with an aborted
-connection, so
-no client takes it for whole.
+of the request, limits, signature, route, promises of the body; only then is 100-continue answered
+and a byte of the body read. One boundary turns every error into an answer. An answer that cannot
+be completed ends with an aborted connection, so no client takes it for whole.
 
 Source: RFC 9112; Amazon S3 API Reference, "Error responses".
 """
@@ -17,47 +14,38 @@ import asyncio
 import base64
 import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
 
-from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
-
-from gateway.limits import HEADERS_BYTES_MAX, SMALL_BODY_BYTES_MAX
+from gateway.limits import SMALL_BODY_BYTES_MAX
 from gateway.metrics import S3Metrics
-from gateway.objects.context import Context, Principal, Services
+from gateway.objects.context import Context, Services
 from gateway.s3 import call as calls
 from gateway.s3 import routes, sigv4
 from gateway.s3.access_log import AccessLog, AccessRecord, LineSink
 from gateway.s3.aws_chunked import ChunkDecoder
 from gateway.s3.body import BodyPace, RequestBody
 from gateway.s3.call import Call
+from gateway.s3.connections import (
+    SENT,
+    SENT_AND_CLOSE,
+    Exchange,
+    RequestPayloadError,
+    S3Server,
+    Sent,
+)
 from gateway.s3.errors import S3Error, s3_code_for
 from gateway.s3.operations.table import OPERATIONS, OperationFunction
-from gateway.s3.responses import BODILESS, Reply, encode_head, error_reply
+from gateway.s3.responses import BODILESS, Reply, close_pieces, encode_head, error_reply
 from storaged.base.errors import StorageError
-
-if TYPE_CHECKING:
-    from aiohttp.abc import AbstractStreamWriter
-    from aiohttp.http_parser import RawRequestMessage
-    from aiohttp.streams import StreamReader
-    from aiohttp.web_protocol import _RequestFactory as _Factory
-    from aiohttp.web_protocol import _RequestHandler as _Answer
 
 logger = logging.getLogger("hexagone.s3")
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-DRAIN_BYTES_MAX = (
-    64 * 1024
-)  # an unread rest up to this is read and forgotten, a longer one costs the connection
 JOIN_BYTES_MAX = 64 * 1024  # head and body up to this go out in one write
 SEND_BUFFER_BYTES = 1 << 20  # unsent bytes of one answer before its source is asked to wait
-HEADER_COUNT_MAX = 128
 ANSWER_S = 60.0  # time for a request beside that of its body
-SLOWEST_BODY_BYTES_PER_S = (
-    16 * 1024
-)  # deadline of a body; the floor of its pace is lower and cuts by itself
+# Deadline of a body; the floor of its pace is lower and cuts by itself.
+SLOWEST_BODY_BYTES_PER_S = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,167 +74,6 @@ class FrontendConfig:
     access_log: LineSink | None = None
 
 
-class _Sent(web.StreamResponse):
-    """Tells the HTTP library that the answer is out already."""
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._keeps = keep_alive
-
-    @property
-    def keep_alive(self) -> bool | None:
-        return self._keeps
-
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        return None
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        return None
-
-
-class Exchange:
-    """One request and what becomes known of it on the way to its line in the access log.
-
-    It takes the place of the HTTP library's request object, of which nothing else is needed;
-    `_task`, `_finish` and `_cancel` are what the library's connection asks of one.
-    """
-
-    __slots__ = (
-        "_task",
-        "access_key_id",
-        "began_s",
-        "body",
-        "bucket",
-        "bytes_out",
-        "content",
-        "expects_continue",
-        "headers",
-        "id_bytes",
-        "is_large",
-        "key",
-        "message",
-        "operation",
-        "protocol",
-        "raw_path",
-        "request_id",
-        "writer",
-    )
-
-    def __init__(
-        self,
-        message: RawRequestMessage,
-        content: StreamReader,
-        protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
-    ) -> None:
-        self.message = message
-        self.content = content
-        self.protocol = protocol
-        self.writer = writer
-        self._task = task
-        self.began_s = 0.0
-        self.id_bytes = b""
-        self.request_id = ""
-        self.raw_path = ""
-        self.headers: dict[str, str] = {}
-        self.operation = "Unknown"
-        self.bucket = ""
-        self.key = ""
-        self.access_key_id = ""
-        self.body: RequestBody | None = None
-        self.expects_continue = False
-        self.is_large = False
-        self.bytes_out = 0
-
-    def _finish(self) -> None:
-        """The library is done with the request."""
-
-    def _cancel(self, error: BaseException) -> None:
-        """The connection is lost: whoever reads the body shall know."""
-        self.content.set_exception(error)
-
-    def answer_continue(self) -> None:
-        """Let the client send its body: it has been authenticated and its head is in order.
-
-        An empty body is let through as well: clients wait for this answer whenever they asked.
-        """
-        if self.expects_continue:
-            self.expects_continue = False
-            if not self.content.total_bytes and self.protocol.transport is not None:
-                self.protocol.transport.write(CONTINUE)
-
-    def has_nothing_to_come(self) -> bool:
-        """The rest of the body is not worth waiting for: it stalled, or was never asked for."""
-        return self.expects_continue or self.content.exception() is not None
-
-    def keeps_connection(self, reply: Reply) -> bool:
-        """The next request can be found on this connection."""
-        if self.message.should_close or reply.close_connection:
-            return False
-        if self.expects_continue:
-            return False  # the client may send the body all the same, or not at all
-        if self.content.is_eof():
-            return True
-        try:
-            rest = int(self.headers.get("content-length", "")) - self.content.total_bytes
-        except ValueError:
-            return False
-        return rest <= DRAIN_BYTES_MAX
-
-
-class _Connection(web.RequestHandler):
-    """A connection whose parse errors are answered in S3's way, without an echo of what was
-    sent."""
-
-    __slots__ = ("frontend",)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        frontend = cast(_Server, self._manager).frontend
-        if status >= 500:
-            logger.error("error outside the request boundary", exc_info=exc)
-            if self.transport is not None:
-                self.transport.abort()
-        elif self.transport is not None:
-            self.transport.write(frontend.parse_failure(exc))
-        return _CLOSE
-
-
-class _Server(web.Server):
-    """Makes connections, as many as are allowed."""
-
-    def __init__(self, frontend: S3Frontend) -> None:
-        config = frontend.config
-        super().__init__(
-            cast("_Answer", frontend.answer),
-            request_factory=cast("_Factory", Exchange),
-            access_log=None,
-            logger=logger,
-            auto_decompress=False,
-            keepalive_timeout=config.keep_alive_s,
-            lingering_time=config.linger_s,
-            max_line_size=HEADERS_BYTES_MAX,
-            max_field_size=HEADERS_BYTES_MAX // 2,
-            max_headers=HEADER_COUNT_MAX,
-        )
-        self.frontend = frontend
-
-    def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, **self._kwargs)
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        if len(self._connections) > self.frontend.config.connections_max:
-            self.frontend.metrics.connections_refused += 1
-            transport.abort()
-
-
 class S3Frontend:
     """The S3 endpoint of one process. `start`, then `stop`."""
 
@@ -270,7 +97,7 @@ class S3Frontend:
         self._host_id = base64.b64encode(self._env.random_bytes(24)).decode()
         self._in_flight = 0
         self._large_bodies = 0
-        self._server: _Server | None = None
+        self._server: S3Server | None = None
         self._listeners: list[asyncio.Server] = []
         self._access_log: AccessLog | None = None
 
@@ -285,7 +112,15 @@ class S3Frontend:
         """Listen; returns the port. May be called for several addresses."""
         loop = asyncio.get_running_loop()
         if self._server is None:
-            self._server = _Server(self)
+            config = self.config
+            self._server = S3Server(
+                self.answer,
+                self.answer_unparsed,
+                connections_max=config.connections_max,
+                on_refused=self._count_refused,
+                keep_alive_s=config.keep_alive_s,
+                linger_s=config.linger_s,
+            )
             if self.config.access_log is not None:
                 self._access_log = AccessLog(self.config.access_log, loop)
         listener = await loop.create_server(
@@ -313,9 +148,12 @@ class S3Frontend:
         if self._access_log is not None:
             self._access_log.flush()
 
-    def parse_failure(self, error: BaseException | None) -> bytes:
+    def _count_refused(self) -> None:
+        self.metrics.connections_refused += 1
+
+    def answer_unparsed(self, line_too_long: bool) -> bytes:
         """Head and body of the answer to bytes that are not HTTP."""
-        code = "RequestHeaderSectionTooLarge" if isinstance(error, LineTooLong) else "BadRequest"
+        code = "RequestHeaderSectionTooLarge" if line_too_long else "BadRequest"
         request_id = self._env.random_bytes(8).hex().upper()
         reply = error_reply(
             s3_code_for(S3Error(code)),
@@ -339,7 +177,7 @@ class S3Frontend:
             is_http_10=is_http_10,
         )
 
-    async def answer(self, exchange: Exchange) -> web.StreamResponse:
+    async def answer(self, exchange: Exchange) -> Sent:
         """The request boundary."""
         exchange.began_s = self._env.monotonic_s()
         exchange.id_bytes = self._env.random_bytes(16)
@@ -361,14 +199,14 @@ class S3Frontend:
                 keeps = False
             finally:
                 if reply.pieces is not None:
-                    await _aclose(reply.pieces)
+                    await close_pieces(reply.pieces)
         finally:
             self._in_flight -= 1
             self.metrics.in_flight = self._in_flight
             if exchange.is_large:
                 self._large_bodies -= 1
         self._record(exchange, reply)
-        return _KEEP if keeps else _CLOSE
+        return SENT if keeps else SENT_AND_CLOSE
 
     async def _fulfil(self, exchange: Exchange) -> Reply:
         message = exchange.message
@@ -376,7 +214,7 @@ class S3Frontend:
         pairs = [(name.lower(), value) for name, value in message.headers.items()]
         headers = exchange.headers = calls.headers_by_name(pairs)
         host = calls.check_host(headers)
-        exchange.expects_continue = self._check_expect(headers, message.version)
+        exchange.expects_continue = calls.expects_continue(headers, message.version)
         if not message.path.startswith("/"):
             raise S3Error("InvalidURI")
         if self._in_flight > self.config.requests_max:
@@ -384,7 +222,12 @@ class S3Frontend:
         head = sigv4.RequestHead(
             method=message.method, raw_path=exchange.raw_path, raw_query=raw_query, headers=pairs
         )
-        authorized, principal = self._authorize(head)
+        authorized, principal = calls.identify(
+            head,
+            self._services.credentials,
+            now_ms=self._env.now_ms(),
+            regions=self.config.regions,
+        )
         exchange.access_key_id = principal.access_key_id
         bucket, key = routes.split_target(host, exchange.raw_path, self.config.base_domains)
         exchange.bucket, exchange.key = bucket or "", key or ""
@@ -417,34 +260,6 @@ class S3Frontend:
             reply.first = await anext(reply.pieces, b"")  # its failure is still an ordinary error
         return reply
 
-    def _check_expect(self, headers: Mapping[str, str], version: tuple[int, int]) -> bool:
-        expect = headers.get("expect")
-        if expect is None:
-            return False
-        if expect.lower() != "100-continue":
-            raise S3Error("InvalidRequest", "The Expect header is not supported.")
-        return version >= (1, 1)
-
-    def _authorize(self, head: sigv4.RequestHead) -> tuple[sigv4.Authorized, Principal]:
-        found: list[Principal] = []
-
-        def signing_key(access_key_id: str, date: str, region: str, service: str) -> bytes | None:
-            known = self._services.credentials.signing_key(access_key_id, date, region, service)
-            if known is None:
-                return None
-            found.append(known[0])
-            return known[1]
-
-        authorized = sigv4.authorize(
-            head,
-            now_ms=self._env.now_ms(),
-            regions=self.config.regions,
-            signing_key=signing_key,
-        )
-        if authorized is None or not found:
-            raise S3Error("AccessDenied")
-        return authorized, found[-1]
-
     def _body(self, exchange: Exchange, authorized: sigv4.Authorized) -> RequestBody:
         promise = calls.promise_of(exchange.headers, authorized, exchange.operation)
         if promise.length > SMALL_BODY_BYTES_MAX:
@@ -465,6 +280,7 @@ class S3Frontend:
             promise,
             decoder=decoder,
             on_first_read=exchange.answer_continue,
+            broken=RequestPayloadError,
             pace=self.config.pace,
         )
         return exchange.body
@@ -577,13 +393,3 @@ class S3Frontend:
                 user_agent=exchange.headers.get("user-agent", ""),
             )
         )
-
-
-async def _aclose(pieces: AsyncIterator[memoryview | bytes]) -> None:
-    """Let a generator release what it holds, also when it was not read to its end."""
-    if isinstance(pieces, AsyncGenerator):
-        await pieces.aclose()
-
-
-_KEEP = _Sent(keep_alive=True)
-_CLOSE = _Sent(keep_alive=False)

@@ -8,7 +8,7 @@ Source: RFC 9110 §8, §15; RFC 9112 §4, §6; Amazon S3 API Reference, "Common 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
@@ -123,3 +123,9 @@ def encode_head(
         lines.append("Connection: keep-alive\r\n")
     lines.append("\r\n")
     return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+async def close_pieces(pieces: AsyncIterator[memoryview | bytes]) -> None:
+    """Let a generator release what it holds, also when it was not read to its end."""
+    if isinstance(pieces, AsyncGenerator):
+        await pieces.aclose()

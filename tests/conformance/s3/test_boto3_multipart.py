@@ -73,7 +73,7 @@ def test_parts_become_one_object(s3: Any, bucket: str) -> None:
     assert complete(s3, bucket, upload_id, parts)["ETag"] == done["ETag"]
 
 
-def test_a_transfer_manager_round_trip(s3: Any, bucket: str) -> None:
+def test_a_managed_transfer_round_trip(s3: Any, bucket: str) -> None:
     content = content_of(17_000_000)
     config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=3)
     s3.upload_fileobj(io.BytesIO(content), bucket, "big", Config=config)
