@@ -1,8 +1,8 @@
 """Counters of the S3 front end, in a registry of their own.
 
 Not for deciding anything. Counting a request must cost about a microsecond, so the hot path adds
-to plain integers
-of one `OperationCounters`; the Prometheus families are made from them when somebody asks.
+to plain integers of one `OperationCounters`; the Prometheus families are made from them when
+somebody asks.
 
 Source: Prometheus documentation, "Metric and label naming"; "Histograms and summaries".
 """
