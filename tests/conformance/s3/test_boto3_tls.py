@@ -1,0 +1,83 @@
+"""Over TLS boto3 sends unsigned chunks with a checksum trailer: its default for streams."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import ipaddress
+import os
+import ssl
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from gateway.metrics import S3Metrics
+from gateway.s3.http import FrontendConfig, S3Frontend
+from tests.support.gateway import ACCESS_KEY, SECRET
+from tests.support.s3_gateway import REGION, S3Gateway
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """(certificate, key) of 127.0.0.1, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(addresses, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "server.crt", folder / "server.key"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths
+
+
+@pytest.mark.parametrize("length", [0, 10_000, 3_000_000])
+def test_streams_over_tls(gateway: S3Gateway, tmp_path: Path, length: int) -> None:
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    frontend = S3Frontend(gateway.gateway.services, FrontendConfig(regions=(REGION,)), S3Metrics())
+    port = gateway.thread.run(frontend.start("127.0.0.1", 0, context))
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"https://127.0.0.1:{port}",
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET,
+        region_name=REGION,
+        verify=str(certificate),
+        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+    )
+    modes: list[Any] = []
+    client.meta.events.register(
+        "before-send.s3.PutObject",
+        lambda request, **_: modes.append(request.headers["x-amz-content-sha256"]),
+    )
+    content = os.urandom(length)
+    put = client.put_object(Bucket="bucket", Key="tls", Body=io.BytesIO(content))
+    assert modes == [b"STREAMING-UNSIGNED-PAYLOAD-TRAILER"]
+    assert put["ChecksumCRC32"]
+    assert client.get_object(Bucket="bucket", Key="tls")["Body"].read() == content
+    client.close()
+    gateway.thread.run(frontend.stop(1.0))
