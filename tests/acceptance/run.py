@@ -260,14 +260,14 @@ class Drill:
             status = self.cluster.status()
             repair = next(job for job in status["jobs"] if job["name"] == "repair")  # type: ignore[index,attr-defined,union-attr]
             sweep = next(job for job in status["jobs"] if job["name"] == "sweep")  # type: ignore[index,attr-defined,union-attr]
-            margins = status["margins"]
+            margins = status["margins"]["by_margin"]  # type: ignore[index,call-overload]
             progress = repair["progress"]
             line = f"{progress['done']}/{progress['total']} stripes, margins {margins}"
             if not seen or seen[-1] != line:
                 seen.append(line)
             waiting = progress["total"] - progress["done"]
             clean = str(sweep["progress"]["detail"]).startswith("0 missing")
-            weak = sum(n for margin, n in margins.items() if int(margin) < 2)  # type: ignore[attr-defined]
+            weak = sum(n for margin, n in margins.items() if int(margin) < 2)
             if clean and not waiting and not weak and "FULL" in str(status["tier"]):
                 for text in seen[:: max(1, len(seen) // 8)]:
                     self.say(f"      status: {text}")
@@ -287,7 +287,10 @@ class Drill:
         pids = []
         for config in sorted(self.cluster.folder.glob("*-[0-9].toml")):
             node = subprocess.Popen(
-                [BIN / "storaged", "run", "--config", config], stdout=subprocess.PIPE, text=True
+                [BIN / "storaged", "run", "--config", config],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
             )
             assert node.stdout is not None
             node.stdout.readline()
