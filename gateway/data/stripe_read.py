@@ -131,7 +131,13 @@ class StripeRead:
         direct: dict[asyncio.Task[ShardRange], CellRange] = {
             adopted[wanted.cell]: wanted for wanted in ranges if wanted.cell in adopted
         }
-        untried = [w for w in ranges if w.cell not in adopted and w.cell not in self._failures]
+        untried = [
+            w
+            for w in ranges
+            if w.cell not in adopted
+            and w.cell not in self._failures
+            and self._row.nodes[w.cell] in self._sources.nodes
+        ]
         for wanted in [w for w in untried if self._available(w.cell)]:
             untried.remove(wanted)
             direct[self._get(wanted.cell, *self._extent(wanted, verified))] = wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import combinations
 from random import Random
 
@@ -172,6 +173,20 @@ def test_away_is_told_from_corrupt() -> None:
         with pytest.raises(StripeUnreadable) as caught:
             await cluster.store.read(row, 0, len(PAYLOAD))
         assert not isinstance(caught.value, StripeCorrupt) and caught.value.retryable
+
+    run_virtual(main())
+
+
+def test_a_cell_that_was_never_placed_is_not_asked_for() -> None:
+    async def main() -> None:
+        cluster = memory_cluster()
+        row = await cluster.write(PAYLOAD)
+        row = replace(row, nodes=(0, *row.nodes[1:]))
+        for number in row.nodes[1:3]:
+            cluster.nodes[number].down = True
+        for verified in (False, True):
+            with pytest.raises(StripeUnreadable):
+                await cluster.store.read(row, 0, len(PAYLOAD), verified=verified)
 
     run_virtual(main())
 
