@@ -26,8 +26,8 @@ from gateway.admin.health import HealthServer
 from gateway.admin.metrics import ClusterMetrics
 from gateway.admin.status import ClusterView
 from gateway.compose import Gateway, open_gateway
-from gateway.compose import rebuild as rebuild_from_nodes
 from gateway.config import GatewayConfig, check_config
+from gateway.core import rebuild as rebuild_from_nodes
 from gateway.data.buffers import tune_allocator
 from gateway.data.erasure import backend_name, codec_for
 from gateway.metrics import S3Metrics, exposition, new_registry
@@ -227,23 +227,8 @@ async def _serve(
     tune_allocator()
     codec_for(config.cluster.geometry)  # checks that ISA-L and zfec agree
     gateway = await open_gateway(config, env, takeover=takeover)
-    core = gateway.core
-    view = ClusterView(
-        config=config,
-        topology=core.topology,
-        health=core.health,
-        log=gateway.log,
-        scheduler=gateway.scheduler,
-        repairs=gateway.repairs,
-        repairer=gateway.repairer,
-        checkpointer=gateway.checkpointer,
-        records=core.records,
-        damage=core.damage,
-        pool=gateway.services.pool,
-        env=env,
-        started_at_ms=env.now_ms(),
-    )
     metrics = S3Metrics()
+    view = _view(gateway, config, env)
     registry = new_registry(metrics, ClusterMetrics(view))
     admin = AdminServer(
         view=view,
@@ -253,17 +238,7 @@ async def _serve(
         env=env,
     )
     health = HealthServer(metrics=lambda: exposition(registry), not_ready=view.not_ready)
-    frontend = S3Frontend(
-        gateway.services,
-        FrontendConfig(
-            regions=tuple(
-                dict.fromkeys((config.cluster.region, *config.cluster.locations, "us-east-1"))
-            ),
-            base_domains=config.s3.base_domains,
-            access_log=_to_standard_output if config.s3.access_log else None,
-        ),
-        metrics,
-    )
+    frontend = S3Frontend(gateway.services, _frontend_config(config), metrics)
     try:
         context = None
         if config.s3.certificate is not None and config.s3.key is not None:
@@ -288,6 +263,34 @@ async def _serve(
         await health.close()
         await admin.close()
         await gateway.close()
+
+
+def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
+    core = gateway.core
+    return ClusterView(
+        config=config,
+        topology=core.topology,
+        health=core.health,
+        log=gateway.log,
+        scheduler=gateway.scheduler,
+        repairs=gateway.repairs,
+        repairer=gateway.repairer,
+        checkpointer=gateway.checkpointer,
+        records=core.records,
+        damage=core.damage,
+        pool=gateway.services.pool,
+        env=env,
+        started_at_ms=env.now_ms(),
+    )
+
+
+def _frontend_config(config: GatewayConfig) -> FrontendConfig:
+    regions = (config.cluster.region, *config.cluster.locations, "us-east-1")
+    return FrontendConfig(
+        regions=tuple(dict.fromkeys(regions)),
+        base_domains=config.s3.base_domains,
+        access_log=_to_standard_output if config.s3.access_log else None,
+    )
 
 
 def _settle_memory() -> None:

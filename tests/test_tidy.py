@@ -30,6 +30,7 @@ MODULE_LINES_MAX = 600
 
 # Module → why it is one file although it is longer than the soft budget.
 LONG_MODULES: dict[str, str] = {
+    "gateway/commit/log.py": "one story: how a change becomes a commit; its parts are modules",
     "tests/conformance/node_suite.py": "one suite for one port: its implementations subclass it",
 }
 
@@ -47,7 +48,6 @@ CATCHES_EVERYTHING: dict[str, str] = {
 
 # Top-level modules that stand outside the layers, with the reason.
 UNLAYERED: dict[str, str] = {
-    "gateway.ca_cli": "part of the command: makes keys and certificates, runs without a gateway",
     "gateway.config": "read by the composition root, imports values of all layers",
     "gateway.metrics": "declarations only, imported where it is counted",
     "gateway.outbound": "handed to jobs as a port by the composition root",
@@ -289,7 +289,15 @@ def test_contracts_hold_the_lists_they_should() -> None:
     listed = contracts()
     inside = set(listed["only the composition root sees a node's inside"]["forbidden_modules"])
     within = {".".join(name.split(".")[:2]) for name in exists if name.startswith("gateway.")}
-    within -= {"gateway.main", "gateway.limits", *UNLAYERED}
+    within -= {
+        "gateway.main",
+        "gateway.up",
+        "gateway.ca_cli",
+        "gateway.compose",
+        "gateway.core",
+        "gateway.limits",
+        *UNLAYERED,
+    }
     for name in ("only the composition root sees a node's inside", "HTTP stays at the edge"):
         sources = {".".join(m.split(".")[:2]) for m in listed[name]["source_modules"]}
         assert not within - sources - HTTP_EDGE.get(name, set()), f"add to: {name}"

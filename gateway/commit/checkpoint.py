@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -25,7 +25,7 @@ from gateway.commit.forming import CLUSTER_PARTITION, Sealed
 from gateway.commit.header import Applied, GroupKind
 from gateway.commit.keys import LogKeys
 from gateway.commit.log import Log
-from gateway.commit.packs import PackKind, pack_common, pack_nonce
+from gateway.commit.packs import PackKind, encode_pack_head, pack_nonce
 from gateway.commit.records import decode_records, encode_records
 from gateway.data.geometry import cell_bytes
 from gateway.data.stripes import StripeStore
@@ -195,10 +195,12 @@ class Checkpointer:
         self._groups_since += 1
         if self._dirty is None:
             return
-        for batch in sealed.batches:
-            for write in batch.writes:
-                at = bisect_right(self._starts, write.key) - 1
-                self._dirty.add(self._starts[max(at, 0)])
+        keys = [write.key for batch in sealed.batches for write in batch.writes]
+        # The row of the group's own stripe is in no batch of it.
+        keys.append(self._log.codec.key(sealed.header.stripe))
+        for key in keys:
+            at = bisect_right(self._starts, key) - 1
+            self._dirty.add(self._starts[max(at, 0)])
 
     def progress(self) -> Progress:
         floor = self._log.position.sequence - (self.newest.floor.sequence if self.newest else 0)
@@ -228,9 +230,24 @@ class Checkpointer:
         finally:
             for stripe in reserved:
                 self._log.release_stripe_ids(stripe)
-        self._starts = [segment.start for segment in segments]
+        self._follow([segment.start for segment in segments])
         logger.info("checkpoint at group %d, %d segments", floor.sequence, len(segments))
         return manifest
+
+    def _follow(self, starts: list[bytes]) -> None:
+        """Take over the new segments' starts. What changed while they were copied was noted by the
+        old ones: a new segment is dirty where a dirty old one overlaps it.
+        """
+        old, self._starts = self._starts, starts
+        if self._dirty is None:
+            return
+        dirty: set[bytes] = set()
+        for start in self._dirty:
+            after = bisect_right(old, start)
+            end = old[after] if after < len(old) else LAST_KEY
+            first = max(bisect_right(starts, start) - 1, 0)
+            dirty.update(starts[first : bisect_left(starts, end)])
+        self._dirty = dirty
 
     async def _copy(
         self, old: tuple[Segment, ...], dirty: set[bytes], reserved: list[StripeId]
@@ -363,7 +380,7 @@ async def write_pack(
         buffer,
         cell_bytes=cell,
         payload_bytes=len(payload),
-        common=pack_common(kind, directory_bytes),
+        common=encode_pack_head(kind, directory_bytes),
         tier=log.tier,
         fence=None,
         retain_until_ms=0,

@@ -26,7 +26,7 @@ from gateway.commit.forming import CLUSTER_PARTITION
 from gateway.commit.header import GroupHeader
 from gateway.commit.keys import LogKeys
 from gateway.commit.log import Log
-from gateway.commit.packs import PackInvalid, PackKind, pack_nonce, parse_pack_common
+from gateway.commit.packs import PackInvalid, PackKind, decode_pack_head, pack_nonce
 from gateway.commit.recovery import Candidate, read_group
 from gateway.data.shard_header import ShardHeader, parse_header
 from gateway.data.stripes import StripeGone, StripeStore
@@ -200,7 +200,7 @@ class Compacter:
                 for write in batch.writes
                 if write.value is not None and write.key[:1] in _ROW_FAMILIES
             ]
-        kind, directory_bytes = parse_pack_common(header.common)
+        kind, directory_bytes = decode_pack_head(header.common)
         if kind is not PackKind.BODIES:
             return []
         start = row.payload_bytes - directory_bytes

@@ -109,12 +109,15 @@ class View:
     see it.
     """
 
-    def __init__(self, index: MetaStore, codec: StripeRowCodec) -> None:
+    def __init__(
+        self,
+        index: MetaStore,
+        load_stripe: Callable[[StripeId], StripeRow | None],
+    ) -> None:
         self._index = index
-        self._codec = codec
+        self._load_stripe = load_stripe
         self._rows: dict[bytes, tuple[Group, bytes | None]] = {}
         self._stripes: dict[StripeId, tuple[Group, StripeRow | None]] = {}
-        self.load_stripe: Callable[[StripeId], StripeRow | None] = self._read_stripe
 
     def row(self, key: bytes) -> tuple[Group | None, bytes | None]:
         """Value of a row, and the unapplied group that wrote it, if any."""
@@ -125,11 +128,7 @@ class View:
 
     def stripe(self, stripe: StripeId) -> StripeRow | None:
         pending = self._stripes.get(stripe)
-        return pending[1] if pending is not None else self.load_stripe(stripe)
-
-    def _read_stripe(self, stripe: StripeId) -> StripeRow | None:
-        value = self._index.read((self._codec.key(stripe),))[0]
-        return None if value is None else self._codec.open(stripe, value)
+        return pending[1] if pending is not None else self._load_stripe(stripe)
 
     def set_row(self, group: Group, key: bytes, value: bytes | None) -> None:
         self._rows[key] = (group, value)

@@ -29,12 +29,12 @@ class PackKind(IntEnum):
     SEGMENT = 2
 
 
-def pack_common(kind: PackKind, directory_bytes: int) -> bytes:
+def encode_pack_head(kind: PackKind, directory_bytes: int) -> bytes:
     """`common` of the shards of a pack stripe. The directory is the end of the payload."""
     return _COMMON.pack(MARKER, kind, directory_bytes)
 
 
-def parse_pack_common(raw: bytes) -> tuple[PackKind, int]:
+def decode_pack_head(raw: bytes) -> tuple[PackKind, int]:
     """Kind and directory_bytes. Raises PackInvalid."""
     if len(raw) != _COMMON.size:
         raise PackInvalid(common_bytes=len(raw))

@@ -1,0 +1,116 @@
+"""Who waits for the log, and what became of those who no longer do.
+
+Not for deciding a change. A change that has not been taken into a group waits in the queue; while
+an epoch is being opened, the undecided ones are held apart, in the order of their calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Iterable
+
+from gateway.commit.change import Change, Committed, LogBusy, LogUnavailable, Position
+from gateway.commit.forming import Group, Waiter
+from gateway.limits import COMMIT_QUEUE_BATCHES_MAX, COMMIT_S
+from gateway.meta.kv import OutcomeUnknown
+from gateway.model.layout import Packed
+from storaged.base.errors import StorageError
+from storaged.base.ids import StripeFamily, StripeId
+
+REQUEST_IDS_MAX = 65_536  # a repeat of one of these commits nothing; in memory, as its callers are
+
+
+class Callers:
+    """The waiting, and the outcomes of the latest requests by their ids."""
+
+    def __init__(self) -> None:
+        self.queue: deque[Waiter] = deque()
+        self.held: list[Waiter] | None = None  # undecided while an epoch is being opened
+        self._pending: dict[bytes, asyncio.Future[Committed]] = {}
+        # Plain numbers, so that the garbage collector has nothing to look at.
+        self._recent: OrderedDict[bytes, tuple[int, ...]] = OrderedDict()
+
+    def outcome(self, request_id: bytes) -> Committed | None:
+        """What a committed request came to."""
+        numbers = self._recent.get(request_id)
+        return None if numbers is None else _committed(numbers)
+
+    def pending(self, request_id: bytes) -> asyncio.Future[Committed] | None:
+        """The future of a request that is undecided."""
+        return self._pending.get(request_id)
+
+    def register(self, change: Change, now_s: float) -> Waiter:
+        """A caller comes. Raises LogBusy."""
+        if len(self.queue) >= COMMIT_QUEUE_BATCHES_MAX:
+            raise LogBusy()
+        future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
+        self._pending[change.batch.request_id] = future
+        return Waiter(change, future, now_s + COMMIT_S)
+
+    def succeed(self, position: Position, waiter: Waiter) -> None:
+        """Its change is applied."""
+        request_id = waiter.change.batch.request_id
+        self._pending.pop(request_id, None)
+        numbers = [position.epoch, position.sequence]
+        for place in waiter.places:
+            numbers += (place.offset, place.sealed_bytes)
+        self._recent[request_id] = tuple(numbers)
+        if len(self._recent) > REQUEST_IDS_MAX:
+            self._recent.popitem(last=False)
+        if not waiter.future.done():
+            waiter.future.set_result(Committed(position, waiter.places))
+
+    def fail(self, waiter: Waiter, error: StorageError) -> None:
+        """It is refused, or will not be told the outcome."""
+        self._pending.pop(waiter.change.batch.request_id, None)
+        if not waiter.future.done():
+            waiter.future.set_exception(error)
+
+    def release(self) -> None:
+        """The epoch is open: those held go to the head of the queue."""
+        held, self.held = self.held or [], None
+        self.queue.extendleft(reversed(held))
+
+    def expire(self, now_s: float, groups: Iterable[Group]) -> None:
+        """Answer callers whose deadline has passed; what is in a group may still be committed."""
+        for group in groups:
+            for waiter in group.waiters:
+                if waiter.deadline_s < now_s and not waiter.future.done():
+                    waiter.future.set_exception(OutcomeUnknown(deadline_s=COMMIT_S))
+        for waiter in [*(self.held or []), *self.queue]:
+            if waiter.deadline_s < now_s:
+                self.fail(waiter, LogUnavailable(reason="deadline before the change was taken"))
+
+    def abandon(self, error: StorageError, groups: Iterable[Group]) -> None:
+        """The log has stopped for good: what is in a group or held may or may not be committed."""
+        unknown = OutcomeUnknown(reason=str(error))
+        for waiter in self.held or []:
+            self.fail(waiter, unknown)
+        for group in groups:
+            for waiter in [*group.waiters, *(refused for refused, _ in group.refused)]:
+                self.fail(waiter, unknown)
+        for waiter in self.queue:
+            self.fail(waiter, LogUnavailable(reason=str(error)))
+        self.queue.clear()
+
+
+def undecided(*groups: Group) -> list[Waiter]:
+    """Callers of groups that will not be stored as they are, in the order of their calls."""
+    waiters: list[Waiter] = []
+    for group in groups:
+        waiters += group.waiters
+        waiters += [waiter for waiter, _ in group.refused]
+    return [waiter for waiter in waiters if not waiter.future.done()]
+
+
+def _committed(numbers: tuple[int, ...]) -> Committed:
+    epoch, sequence, *places = numbers
+    stripe = StripeId(StripeFamily.COMMIT, epoch, sequence)
+    return Committed(
+        Position(epoch, sequence),
+        tuple(
+            Packed(stripe=stripe, offset=offset, sealed_bytes=length)
+            for offset, length in zip(places[::2], places[1::2], strict=True)
+        ),
+    )

@@ -1,0 +1,154 @@
+"""One group on its way: stored on nodes, then applied to the index, strictly in order.
+
+The next group may be stored while the last one is being applied; it is applied only after it. Not
+for forming groups or opening epochs: `gateway.commit.log`.
+
+Invariants: D1, D6.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+
+from gateway.commit.callers import Callers
+from gateway.commit.change import LogUnavailable
+from gateway.commit.forming import CLUSTER_PARTITION, Group, Sealed, StripeRowCodec, Term, View
+from gateway.commit.group_store import GroupStore, StoredGroup
+from gateway.commit.header import Applied
+from gateway.meta.kv import Batch, Index, Write
+from gateway.model.layout import Geometry, StripeRow
+from storaged.base.env import Env
+from storaged.base.errors import StorageError
+from storaged.base.ids import StripeId
+
+AppliedListener = Callable[[Sealed, Mapping[StripeId, StripeRow | None]], None]
+"""Called after each applied group with the group and the stripe rows it set (None: dropped). Must
+be quick."""
+
+STRIPE_CACHE_MAX = 200_000  # rows of ~300 bytes: 60 MB at the most
+
+
+class StripeRows:
+    """Applied stripe rows, the latest read ones kept open."""
+
+    def __init__(self, index: Index, codec: StripeRowCodec) -> None:
+        self._index = index
+        self._codec = codec
+        self._held: OrderedDict[StripeId, StripeRow] = OrderedDict()
+
+    def get(self, stripe: StripeId) -> StripeRow | None:
+        """The row; None when the index does not know the stripe. Raises: RowCorrupt."""
+        held = self._held.get(stripe)
+        if held is not None:
+            return held
+        value = self._index.read((self._codec.key(stripe),))[0]
+        if value is None:
+            return None
+        row = self._codec.open(stripe, value)
+        self.set(stripe, row)
+        return row
+
+    def set(self, stripe: StripeId, row: StripeRow | None) -> None:
+        """Follow an applied group."""
+        if row is None:
+            self._held.pop(stripe, None)
+            return
+        self._held[stripe] = row
+        if len(self._held) > STRIPE_CACHE_MAX:
+            self._held.popitem(last=False)
+
+
+class Pipeline:
+    """Stores and applies. `dead` is set once and for ever when the index fails."""
+
+    def __init__(
+        self,
+        *,
+        index: Index,
+        store: GroupStore,
+        codec: StripeRowCodec,
+        geometry: Geometry,
+        env: Env,
+        applied: Applied,
+        callers: Callers,
+    ) -> None:
+        self._index = index
+        self._store = store
+        self._codec = codec
+        self._geometry = geometry
+        self._env = env
+        self._callers = callers
+        self.rows = StripeRows(index, codec)
+        self.view = View(index, self.rows.get)
+        self.applied = applied
+        self.unapplied: list[Group] = []
+        self.dead: StorageError | None = None
+        self.groups = self.changes = self.payload_bytes = 0
+        self.listeners: list[AppliedListener] = []
+        self._applying: asyncio.Task[None] | None = None
+
+    async def push(self, group: Group, sealed: Sealed, term: Term) -> None:
+        """Store a group, wait for its predecessor, begin to apply it.
+
+        Raises: TierUnreachable, FencedOut: not stored as it should be. LogUnavailable: dead.
+        """
+        self.unapplied.append(group)
+        try:
+            stored = await self._store.store(sealed, term)
+            await self.settle()
+            if self.dead is not None:
+                raise LogUnavailable(reason=str(self.dead))
+        except StorageError:
+            self.unapplied.remove(group)
+            raise
+        self._applying = asyncio.create_task(self._apply(group, sealed, stored), name="log-apply")
+
+    async def settle(self) -> None:
+        """Wait until everything pushed is applied, or the pipeline is dead."""
+        while self._applying is not None:
+            applying, self._applying = self._applying, None
+            await applying
+
+    async def _apply(self, group: Group, sealed: Sealed, stored: StoredGroup) -> None:
+        header = sealed.header
+        own = self._own_row(sealed, stored)
+        applied = Applied(header.epoch, header.sequence, sealed.digest, header.checkpoint)
+        own_batch = Batch(
+            partition=CLUSTER_PARTITION,
+            request_id=self._env.random_bytes(16),
+            checks=(),
+            writes=(Write(self._codec.key(own.stripe), self._codec.seal(own)),),
+        )
+        try:
+            await self._index.apply((*sealed.batches, own_batch), applied.encode())
+        except StorageError as error:
+            self.dead = error
+            return
+        self.applied = applied
+        self.rows.set(own.stripe, own)
+        for stripe, row in group.stripes.items():
+            self.rows.set(stripe, row)
+        self.view.settle(group)
+        self.unapplied.remove(group)
+        self.groups += 1
+        self.changes += len(group.waiters)
+        self.payload_bytes += sealed.payload_bytes
+        for waiter in group.waiters:
+            self._callers.succeed(group.position, waiter)
+        for waiter, refusal in group.refused:
+            self._callers.fail(waiter, refusal)
+        for listener in self.listeners:
+            listener(sealed, group.stripes)
+
+    def _own_row(self, sealed: Sealed, stored: StoredGroup) -> StripeRow:
+        return StripeRow(
+            stripe=sealed.header.stripe,
+            geometry=self._geometry,
+            cell_bytes=stored.cell_bytes,
+            payload_bytes=sealed.payload_bytes,
+            nodes=stored.nodes,
+            tier=stored.tier,
+            live_bytes=sealed.header.bodies_bytes,
+        )

@@ -1,0 +1,210 @@
+"""What lies below S3 and above the nodes: nodes, keys, health, stripes and the index, opened and
+closed together. Part of the composition root: here it is decided whether a node is local or remote.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.commit.fencing import EpochHistory
+from gateway.commit.group_store import GroupStore
+from gateway.commit.keys import LogKeys
+from gateway.commit.opening import LogParts, ReplayProgress, rebuild_index
+from gateway.config import GatewayConfig, topology_of
+from gateway.data.health import HealthView
+from gateway.data.keyring import FileKeyring, RootKey
+from gateway.data.placement import reachable_tier
+from gateway.data.stripes import StripeStore
+from gateway.meta.lmdb import LmdbIndex
+from gateway.meta.sealing import NonceSource
+from gateway.meta.stripes import StripeCodec
+from gateway.model.layout import Tier
+from gateway.objects.bootstrap import restore_keyring
+from gateway.objects.bucket_keys import BucketKeys
+from gateway.objects.damage import DamageQueue
+from storaged.base.env import Env, RealEnv
+from storaged.base.errors import StorageError
+from storaged.base.ids import datacenter_id, node_id
+from storaged.local import open_local_node
+from storaged.node import Node, NodeIdentity
+from storaged.remote import RemoteNode
+from storaged.tls import node_client_context
+
+logger = logging.getLogger(__name__)
+
+EPOCH_CIPHERS_MAX = 64
+
+
+class UnopenedNode:
+    """Stands for a local node that could not be opened: down, with the reason, until a restart."""
+
+    def __init__(self, identity: NodeIdentity, error: StorageError) -> None:
+        self.identity = identity
+        self._error = error
+
+    def __getattr__(self, verb: str) -> Callable[..., object]:
+        async def refuse(*_: object, **__: object) -> object:
+            raise self._error
+
+        return refuse
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+async def open_nodes(config: GatewayConfig, env: Env) -> dict[int, Node]:
+    """All nodes of the configuration, local ones opened, remote ones connecting by themselves."""
+    nodes: dict[int, Node] = {}
+    tls = config.node_tls
+    for entry in config.cluster.nodes:
+        identity = NodeIdentity(
+            node=node_id(entry.id),
+            datacenter=datacenter_id(entry.datacenter),
+            country=entry.country,
+        )
+        if entry.directory is not None:
+            try:
+                nodes[entry.number] = await open_local_node(
+                    entry.directory, identity, env, capacity_bytes=entry.capacity_bytes
+                )
+            except StorageError as error:
+                logger.error("node %s cannot be opened: %s", entry.id, error)
+                nodes[entry.number] = UnopenedNode(identity, error)  # type: ignore[assignment]
+        else:
+            assert entry.address is not None and tls is not None
+            host, _, port = entry.address.rpartition(":")
+            nodes[entry.number] = RemoteNode(
+                identity,
+                (host, int(port)),
+                ssl_context=node_client_context(tls.certificate, tls.key, tls.authority),
+                domain=tls.domain,
+                gateway=config.cluster.name,
+                env=env,
+            )
+    return nodes
+
+
+class Core:
+    """Everything below S3 and above the nodes: made by `open_core`, before the log is open."""
+
+    def __init__(self, config: GatewayConfig, env: RealEnv, nodes: dict[int, Node]) -> None:
+        self.config = config
+        self.env = env
+        self.nodes = nodes
+        self.geometry = config.cluster.geometry
+        self.topology = topology_of(config)
+        self.root = RootKey.load(config.storage.keys)
+        self.keyring = FileKeyring(config.storage.keys, self.root, env)
+        self.damage = DamageQueue()
+        self.on_node_back: Callable[[], None] = lambda: None
+        self.health = HealthView(self.topology, nodes, env, self._on_transition)
+        self.store = StripeStore(
+            nodes,
+            self.topology,
+            self.health,
+            integrity_key=self.root.integrity_key,
+            cluster_id=self.root.cluster_id,
+            env=env,
+            on_damage=self.damage.report,
+        )
+        self.index_env = RealEnv(threads_max=1)
+        config.storage.index.mkdir(parents=True, exist_ok=True)
+        self.index = LmdbIndex(
+            config.storage.index,
+            map_size_bytes=config.storage.index_map_mib << 20,
+            sums_key=self.root.sums_key,
+            env=self.index_env,
+        )
+        self.bucket_keys = BucketKeys(self.index, self.keyring, self.root.cluster_record_key, env)
+        self.records = self.bucket_keys.records
+        self.keys = log_keys(self.root)
+        self.nonces: NonceSource | None = None
+
+    def _on_transition(self, number: int, usable: bool, reason: str) -> None:
+        if usable:
+            self.on_node_back()
+
+    @property
+    def tier_floor(self) -> Tier:
+        return Tier.FULL if self.config.policy.refuse_reduced_margin else Tier.NODE
+
+    def reachable(self) -> Tier:
+        """The best tier that writes can get from the nodes that answer."""
+        return reachable_tier(self.topology, self.geometry, self.health.usable())
+
+    def _codec(self, writer_epoch: int) -> StripeCodec:
+        self.nonces = NonceSource(writer_epoch)
+        return StripeCodec(self.records, self.nonces)
+
+    def parts(self) -> LogParts:
+        """What the log is made of; each call is a run with an instance of its own."""
+        groups = GroupStore(
+            store=self.store,
+            nodes=self.nodes,
+            geometry=self.geometry,
+            log=self.keys.log,
+            instance=self.env.random_bytes(16),
+            history=EpochHistory(self.config.storage.index / "epochs"),
+            tier_floor=self.tier_floor,
+            reachable=self.reachable,
+        )
+        return LogParts(
+            index=self.index,
+            groups=groups,
+            keys=self.keys,
+            codec_of=self._codec,
+            geometry=self.geometry,
+            env=self.env,
+        )
+
+    async def close(self) -> None:
+        """Release index, nodes and threads. Idempotent."""
+        self.index.close()
+        self.index_env.close()
+        for node in self.nodes.values():
+            await node.close()
+
+
+def log_keys(root: RootKey) -> LogKeys:
+    """Keys of the log, from the root key."""
+
+    @lru_cache(maxsize=EPOCH_CIPHERS_MAX)
+    def cipher(epoch: int) -> AESGCM:
+        return AESGCM(root.derive("log-epoch", root.log_seal_key, epoch))
+
+    return LogKeys(
+        log=root.log_id,
+        log_key=root.log_key,
+        cipher=cipher,
+        segments=AESGCM(root.derive("log-segments")),
+    )
+
+
+async def open_core(config: GatewayConfig, env: RealEnv) -> Core:
+    """Nodes, keys and index; what cannot be opened is named. Raises: StorageError."""
+    nodes = await open_nodes(config, env)
+    try:
+        core = Core(config, env, nodes)
+    except StorageError:
+        for node in nodes.values():
+            await node.close()
+        raise
+    await core.health.probe()
+    return core
+
+
+async def rebuild(
+    config: GatewayConfig, env: RealEnv, *, accept_loss: bool, progress: ReplayProgress
+) -> list[str]:
+    """Fill an empty index from the nodes; returns what was lost."""
+    core = await open_core(config, env)
+    try:
+        _, lost = await rebuild_index(core.parts(), accept_loss=accept_loss, progress=progress)
+        restore_keyring(core.index, core.records, core.keyring)
+    finally:
+        await core.close()
+    return lost
