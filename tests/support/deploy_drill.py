@@ -1,7 +1,8 @@
-"""The drill over deploy/: install as docs/install.md says, store, lose a datacenter, get it back.
+"""Drills over deploy/, by the commands of docs/install.md: a datacenter goes and returns; a node is
+replaced, the CA changed, the gateway's machine lost.
 
-Run by `python -m tests.support.deploy_drill FOLDER` inside `three_sites.command`; the first thing
-that is not as it must be ends it with a traceback.
+Run by `python -m tests.support.deploy_drill FOLDER datacenter|runbook` inside
+`three_sites.command`; the first thing that is not as it must be ends it with a traceback.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -26,22 +28,34 @@ from tests.support.three_sites import CONFIGS, GATEWAY_ADDRESS, NODES, STATE, aw
 HEXAGONE = str(Path(sys.executable).parent / "hexagone")
 SOCKET = ("--socket", "/run/hexagone/admin.sock")
 LOST, LOST_NEXT = "lyon", "marseille"
+REPLACED = "paris-2"
+CONFIG = ("--config", str(CONFIGS / "gateway.toml"))
+TLS = CONFIGS / "tls"
+KEYS = STATE / "gateway" / "keys"
+INDEX = STATE / "gateway" / "index"
 BUCKET = "drill"
 LENGTHS = (0, 1, 4096, 100_000, 1_048_577, 9_000_000)
 TIER_BACK_S = 30.0
 
 
-def install(folder: Path) -> None:
-    """Certificates and root key, by the commands of docs/install.md."""
-    ca, tls = ["--dir", str(folder / "ca")], ["--out", str(CONFIGS / "tls")]
-    ca_app(["init", *ca], standalone_mode=False)
-    for node in NODES:
-        who = ["--id", node, "--datacenter", node.partition("-")[0], "--country", "fr"]
-        ca_app(["issue-node", *ca, *who, *tls], standalone_mode=False)
-    ca_app(["issue-gateway", *ca, "--id", "gateway-1", *tls], standalone_mode=False)
+def issue_node(ca: Path, node: str) -> None:
+    who = ["--id", node, "--datacenter", node.partition("-")[0], "--country", "fr"]
+    where = ["--dir", str(ca), "--out", str(TLS)]
+    with redirect_stdout(None):
+        ca_app(["issue-node", *where, *who], standalone_mode=False)
+
+
+def install(ca: Path) -> None:
+    """Certificates and root key."""
+    where = ["--dir", str(ca), "--out", str(TLS)]
     names = ["--name", GATEWAY_ADDRESS, "--name", "s3.example.internal"]
-    ca_app(["issue-server", *ca, *names, *tls], standalone_mode=False)
-    keys_app(["init", "--keys", str(STATE / "gateway" / "keys")], standalone_mode=False)
+    with redirect_stdout(None):
+        ca_app(["init", "--dir", str(ca)], standalone_mode=False)
+        ca_app(["issue-gateway", *where, "--id", "gateway-1"], standalone_mode=False)
+        ca_app(["issue-server", *where, *names], standalone_mode=False)
+        keys_app(["init", "--keys", str(KEYS)], standalone_mode=False)
+    for node in NODES:
+        issue_node(ca, node)
 
 
 class Store:
@@ -101,65 +115,131 @@ def tier() -> str:
     return str(status()["tier"]["name"])
 
 
-def drill(folder: Path, daemons: three_sites.Daemons) -> None:
-    told = time.monotonic()
+def await_usable(name: str) -> None:
+    """Until the gateway gives shards to a node."""
 
-    def tell(what: str) -> None:
-        nonlocal told
-        print(f"{time.monotonic() - told:6.1f} s  {what}", flush=True)
-        told = time.monotonic()
+    def is_usable() -> bool:
+        return any(node["node"] == name and node["usable"] for node in status()["nodes"])
 
-    with redirect_stdout(None):
-        install(folder)
-    tell("CA, eleven certificates, root key")
-    three_sites.start_nodes(daemons)
-    tell("nine nodes are ready")
+    await_that(f"{name} is usable", is_usable, TIER_BACK_S)
+
+
+class Story:
+    """Prints what was done and how long it took."""
+
+    def __init__(self) -> None:
+        self._since_s = time.monotonic()
+
+    def tell(self, what: str) -> None:
+        now_s = time.monotonic()
+        print(f"{now_s - self._since_s:6.1f} s  {what}", flush=True)
+        self._since_s = now_s
+
+
+def start_cluster(ca: Path, daemons: three_sites.Daemons, story: Story) -> Store:
+    """From nothing to a first bucket."""
+    install(ca)
+    story.tell("CA, eleven certificates, root key")
+    three_sites.start_nodes(daemons, *NODES)
+    story.tell("nine nodes are ready")
     exports = CONFIGS / "aws.env"
-    config = str(CONFIGS / "gateway.toml")
-    hexagone("gateway", "credentials", "--config", config, "--to", str(exports))
+    hexagone("gateway", "credentials", *CONFIG, "--to", str(exports))
     three_sites.start_gateway(daemons)
-    tell("the gateway is ready")
+    story.tell("the gateway is ready")
     store = Store(exports)
     store.write("whole")
     store.check()
-    tell("written and read")
+    story.tell("written and read")
+    return store
+
+
+def restart_gateway(daemons: three_sites.Daemons) -> None:
+    daemons.stop("gateway")
+    three_sites.start_gateway(daemons)
+
+
+def datacenter(folder: Path, daemons: three_sites.Daemons) -> None:
+    """One datacenter is cut off and comes back; then another goes."""
+    story = Story()
+    store = start_cluster(folder / "ca", daemons, story)
 
     three_sites.cut(LOST)
     assert three_sites.reachable("10.77.3.1", 7400) and not three_sites.reachable("10.77.2.1", 7400)
     store.check()
-    tell(f"everything reads without {LOST}")
+    story.tell(f"everything reads without {LOST}")
     store.write("reduced")
     store.delete("whole/1")
     store.check()
-    tell("writes are accepted and read")
-
     assert tier() == "NODE"
+    story.tell("writes are accepted and read, the tier is NODE")
+
     three_sites.join(LOST)
     await_that("tier FULL", lambda: tier() == "FULL", TIER_BACK_S)
-    tell(f"{LOST} is back, the tier is FULL")
+    story.tell(f"{LOST} is back, the tier is FULL")
     store.check()
     store.write("again")
     store.check()
-    tell("written and read")
-    daemons.stop("gateway")
-    three_sites.start_gateway(daemons)
-    tell("the gateway was restarted")
+    story.tell("written and read")
+
+    restart_gateway(daemons)
     hexagone("jobs", "run", "repair", *SOCKET)
-    tell("repair has spread what was written meanwhile")
+    story.tell("the gateway was restarted, repair has spread what was written meanwhile")
     three_sites.cut(LOST_NEXT)
     store.check()
-    tell(f"everything reads without {LOST_NEXT}")
-
+    story.tell(f"everything reads without {LOST_NEXT}")
     daemons.stop("gateway")
     daemons.stop(*NODES)
-    tell("all have drained")
+    story.tell("all have drained")
+
+
+def runbook(folder: Path, daemons: three_sites.Daemons) -> None:
+    """A drive is replaced, the CA changed under a running cluster, the index and keyring lost."""
+    story = Story()
+    store = start_cluster(folder / "ca", daemons, story)
+
+    daemons.stop(REPLACED)
+    shutil.rmtree(STATE / "nodes" / REPLACED)
+    three_sites.start_nodes(daemons, REPLACED)
+    await_usable(REPLACED)
+    hexagone("jobs", "run", "sweep", *SOCKET)
+    hexagone("jobs", "run", "repair", *SOCKET)
+    three_sites.cut(LOST)
+    daemons.stop("marseille-1")
+    store.check()
+    story.tell(f"{REPLACED} was replaced by an empty drive, which is needed for every read")
+    three_sites.start_nodes(daemons, "marseille-1")
+    three_sites.join(LOST)
+
+    old = (TLS / "authority.pem").read_bytes()
+    with redirect_stdout(None):
+        ca_app(["init", "--dir", str(folder / "ca2")], standalone_mode=False)
+    issue_node(folder / "ca2", REPLACED)
+    (TLS / "authority.pem").write_bytes(old + (TLS / "authority.pem").read_bytes())
+    daemons.stop(REPLACED)
+    three_sites.start_nodes(daemons, REPLACED)
+    restart_gateway(daemons)
+    await_that("tier FULL", lambda: tier() == "FULL", TIER_BACK_S)
+    await_usable(REPLACED)
+    store.write("two authorities")
+    store.check()
+    story.tell(f"{REPLACED} has a certificate of another CA")
+
+    daemons.stop("gateway")
+    shutil.rmtree(INDEX)
+    (KEYS / "tenants.sealed").unlink()
+    hexagone("rebuild", *CONFIG)
+    three_sites.start_gateway(daemons)
+    store.check()
+    store.write("rebuilt")
+    store.check()
+    story.tell("index and tenant keys are back from nodes and root key")
 
 
 def main() -> None:
-    folder = Path(sys.argv[1])
+    folder, name = Path(sys.argv[1]), sys.argv[2]
     three_sites.private_folders(folder)
     three_sites.network()
-    drill(folder, three_sites.Daemons(folder))
+    {"datacenter": datacenter, "runbook": runbook}[name](folder, three_sites.Daemons(folder))
 
 
 if __name__ == "__main__":

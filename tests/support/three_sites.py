@@ -31,10 +31,19 @@ PR_SET_NO_NEW_PRIVS = 38
 PR_SET_MDWE = 65  # Linux 6.3: what MemoryDenyWriteExecute= forbids, without a filter
 
 
-def command(module: str, folder: Path) -> list[str]:
-    """The command line that runs `python -m module folder` inside namespaces of its own."""
+def command(module: str, folder: Path, *words: str) -> list[str]:
+    """The command line that runs `python -m module folder words` inside namespaces of its own."""
     own = ["--mount", "--net", "--ipc", "--pid", "--fork", "--mount-proc"]
-    return ["unshare", *own, "--kill-child=SIGKILL", sys.executable, "-m", module, str(folder)]
+    return [
+        "unshare",
+        *own,
+        "--kill-child=SIGKILL",
+        sys.executable,
+        "-m",
+        module,
+        str(folder),
+        *words,
+    ]
 
 
 def sh(*words: str) -> None:
@@ -158,13 +167,13 @@ class Daemons:
             assert self._running.pop(name).wait(STOP_S) == 0, name
 
 
-def start_nodes(daemons: Daemons) -> None:
-    """All nine, from their files."""
+def start_nodes(daemons: Daemons, *nodes: str) -> None:
+    """Nodes, from their files; all of them are ready when it returns."""
     storaged = str(Path(sys.executable).parent / "storaged")
-    for node in NODES:
+    for node in nodes:
         site = node.partition("-")[0]
         daemons.start(site, node, storaged, "run", "--config", str(CONFIGS / f"{node}.toml"))
-    daemons.await_states(b"READY=1", len(NODES), START_S)
+    daemons.await_states(b"READY=1", len(nodes), START_S)
 
 
 def start_gateway(daemons: Daemons) -> None:
