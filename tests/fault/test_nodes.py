@@ -49,7 +49,7 @@ async def _whole(gateway: Gateway) -> None:
 
 def _restart(cluster: Cluster, name: str) -> None:
     cluster.kill_node(name)
-    cluster.start_node(name)
+    cluster.start_nodes(name)
 
 
 def _boundaries(cluster: Cluster, model: Model, rng: Random, work: Path) -> list[tuple[int, int]]:
@@ -188,8 +188,7 @@ def test_a_lost_datacenter_comes_back_empty(cluster: Cluster) -> None:
         wait_until(lambda: model.acknowledged > seen + 60, 60, "writes without a datacenter")
     with cluster.client() as client:
         check(model, client)
-        for name in SITE:
-            cluster.start_node(name)
+        cluster.start_nodes(*SITE)
         check(model, client)
     print(f"{model.acknowledged} acknowledged, {model.unknown} unknown")
     assert cluster.stop_gateway() == 0

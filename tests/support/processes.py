@@ -60,23 +60,29 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def start(command: list[str | Path], log: Path, word: str = "ready") -> subprocess.Popen[str]:
-    """Start a process of ours and wait for its line. Raises DidNotStart."""
+def launch(command: list[str | Path], log: Path) -> subprocess.Popen[str]:
+    """Start a process of ours; `await_ready` waits for it."""
     with log.open("ab") as stderr:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             list(map(str, command)), stdout=subprocess.PIPE, stderr=stderr, text=True
         )
+
+
+def await_ready(process: subprocess.Popen[str], log: Path) -> subprocess.Popen[str]:
+    """Wait for the line that says `ready`. Raises DidNotStart."""
     assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if word in line:
-                return process
-    except BaseException:
-        process.kill()
-        raise
+    for line in process.stdout:
+        if "ready" in line:
+            return process
     process.wait()
+    process.stdout.close()
     tail = log.read_text(errors="replace")[-2000:]
-    raise DidNotStart(f"{command[0]}: exit code {process.returncode}\n{tail}")
+    raise DidNotStart(f"exit code {process.returncode}\n{tail}")
+
+
+def start(command: list[str | Path], log: Path) -> subprocess.Popen[str]:
+    """Start a process of ours and wait for its line. Raises DidNotStart."""
+    return await_ready(launch(command, log), log)
 
 
 def end(process: subprocess.Popen[str] | None, how: int = signal.SIGTERM) -> int | None:
@@ -141,20 +147,21 @@ class Cluster:
             return
         if not self.laid.config.exists():
             self.lay_out()
-        for name in self.node_names():
-            if name not in self.nodes:
-                self.start_node(name)
+        self.start_nodes(*(name for name in self.node_names() if name not in self.nodes))
         config = ["--config", str(self.laid.config)]
         if not self.laid.aws_env.exists():
             ask = [BIN / "hexagone", "gateway", "credentials", *config, "--to", self.laid.aws_env]
             subprocess.run(list(map(str, ask)), check=True, timeout=READY_S, capture_output=True)
         self.gateway = start([BIN / "hexagone", "gateway", "run", *config, *more], self.log)
 
-    def start_node(self, name: str) -> None:
-        """Start one node process. Raises DidNotStart."""
-        config = self.folder / f"{name}.toml"
-        command: list[str | Path] = [BIN / "storaged", "run", "--config", config]
-        self.nodes[name] = start(command, self.folder / f"{name}.log")
+    def start_nodes(self, *names: str) -> None:
+        """Start node processes, side by side. Raises DidNotStart."""
+        for name in names:
+            config = self.folder / f"{name}.toml"
+            command: list[str | Path] = [BIN / "storaged", "run", "--config", config]
+            self.nodes[name] = launch(command, self.folder / f"{name}.log")
+        for name in names:
+            await_ready(self.nodes[name], self.folder / f"{name}.log")
 
     def kill_node(self, name: str) -> None:
         end(self.nodes.pop(name), signal.SIGKILL)
