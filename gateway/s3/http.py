@@ -15,6 +15,7 @@ import base64
 import logging
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gateway.limits import SMALL_BODY_BYTES_MAX
@@ -43,6 +44,7 @@ logger = logging.getLogger("hexagone.s3")
 
 JOIN_BYTES_MAX = 64 * 1024  # head and body up to this go out in one write
 SEND_BUFFER_BYTES = 1 << 20  # unsent bytes of one answer before its source is asked to wait
+CUT_S = 1.0  # what did not end while draining is cancelled, and may take so long to end
 ANSWER_S = 60.0  # time for a request beside that of its body
 # Deadline of a body; the floor of its pace is lower and cuts by itself.
 SLOWEST_BODY_BYTES_PER_S = 16 * 1024
@@ -97,6 +99,8 @@ class S3Frontend:
         self._host_id = base64.b64encode(self._env.random_bytes(24)).decode()
         self._in_flight = 0
         self._large_bodies = 0
+        self._stopping = False
+        self._idle = asyncio.Event()  # set when the last request ends while stopping
         self._server: S3Server | None = None
         self._listeners: list[asyncio.Server] = []
         self._access_log: AccessLog | None = None
@@ -129,22 +133,19 @@ class S3Frontend:
         self._listeners.append(listener)
         return int(listener.sockets[0].getsockname()[1])
 
-    async def serve(self, host: str, port: int, ssl_context: ssl.SSLContext | None = None) -> None:
-        """Listen until cancelled."""
-        await self.start(host, port, ssl_context)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await self.stop()
-
     async def stop(self, drain_s: float = 10.0) -> None:
         """Accept no more, let requests end for a while, then close everything."""
+        self._stopping = True
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        if self._in_flight:
+            # aiohttp's own shutdown throws away what a body has still to send: it comes after.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), drain_s)
         if self._server is not None:
             self._server.pre_shutdown()
-            await self._server.shutdown(drain_s)
+            await self._server.shutdown(min(drain_s, CUT_S))
         if self._access_log is not None:
             self._access_log.flush()
 
@@ -203,6 +204,8 @@ class S3Frontend:
         finally:
             self._in_flight -= 1
             self.metrics.in_flight = self._in_flight
+            if self._stopping and not self._in_flight:
+                self._idle.set()
             if exchange.is_large:
                 self._large_bodies -= 1
         self._record(exchange, reply)
@@ -296,7 +299,7 @@ class S3Frontend:
 
     async def _send(self, exchange: Exchange, reply: Reply) -> bool:
         """Write the answer; returns whether the connection can be used again."""
-        keeps = exchange.keeps_connection(reply)
+        keeps = exchange.keeps_connection(reply) and not self._stopping
         is_empty = exchange.message.method == "HEAD" or reply.status in BODILESS
         head = self._head(
             reply,
