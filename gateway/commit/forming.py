@@ -27,7 +27,6 @@ from gateway.meta.kv import (
     Batch,
     BatchConflict,
     Check,
-    MetaStore,
     RowCorrupt,
     Write,
     revision_of,
@@ -55,6 +54,14 @@ class StripeRowCodec(Protocol):
     def seal(self, row: StripeRow) -> bytes: ...
 
     def open(self, stripe: StripeId, value: bytes) -> StripeRow: ...
+
+
+class Rows(Protocol):
+    """Applied rows."""
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As MetaStore.read."""
+        ...
 
 
 @dataclass(slots=True)
@@ -111,10 +118,10 @@ class View:
 
     def __init__(
         self,
-        index: MetaStore,
+        rows: Rows,
         load_stripe: Callable[[StripeId], StripeRow | None],
     ) -> None:
-        self._index = index
+        self._rows_below = rows
         self._load_stripe = load_stripe
         self._rows: dict[bytes, tuple[Group, bytes | None]] = {}
         self._stripes: dict[StripeId, tuple[Group, StripeRow | None]] = {}
@@ -124,7 +131,7 @@ class View:
         pending = self._rows.get(key)
         if pending is not None:
             return pending
-        return None, self._index.read((key,))[0]
+        return None, self._rows_below.read((key,))[0]
 
     def stripe(self, stripe: StripeId) -> StripeRow | None:
         pending = self._stripes.get(stripe)

@@ -122,7 +122,7 @@ class Log:
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """As MetaStore.read: what is applied."""
-        return self.index.read(keys)
+        return self._pipeline.latest.read(keys)
 
     def scan(self, start: bytes, end: bytes, *, limit: int, reverse: bool = False) -> list[Row]:
         """As MetaStore.scan: what is applied."""

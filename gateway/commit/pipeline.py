@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from gateway.commit.callers import Callers
 from gateway.commit.change import LogUnavailable
@@ -28,6 +28,10 @@ AppliedListener = Callable[[Sealed, Mapping[StripeId, StripeRow | None]], None]
 be quick."""
 
 STRIPE_CACHE_MAX = 200_000  # rows of ~300 bytes: 60 MB at the most
+ROWS_HELD_MAX = 65_536  # of ~600 bytes: 40 MB
+ROW_HELD_BYTES_MAX = (
+    8 * 1024
+)  # larger rows (manifests, huge uploads) are always read from the index
 
 
 class StripeRows:
@@ -60,6 +64,46 @@ class StripeRows:
             self._held.popitem(last=False)
 
 
+class LatestRows:
+    """Row values as applied, the latest ones in memory, absent ones too.
+
+    Not for safety: values are checked where they are opened. Every write to the index comes through
+    `follow`, so an entry is never old. It spares calls into LMDB, each of which gives up the
+    interpreter's lock while drives are being written.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._held: dict[bytes, bytes | None] = {}
+
+    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As MetaStore.read."""
+        held = self._held
+        missing = [key for key in keys if key not in held]
+        if not missing:
+            return [held[key] for key in keys]
+        found = dict(zip(missing, self._index.read(missing), strict=True))
+        values = [found[key] if key in found else held[key] for key in keys]
+        for key, value in found.items():
+            self._set(key, value)
+        return values
+
+    def follow(self, batches: Iterable[Batch]) -> None:
+        """Take in what has just been applied."""
+        for batch in batches:
+            for write in batch.writes:
+                self._set(write.key, write.value)
+
+    def _set(self, key: bytes, value: bytes | None) -> None:
+        held = self._held
+        held.pop(key, None)  # the latest are the last to go
+        if value is not None and len(value) > ROW_HELD_BYTES_MAX:
+            return
+        held[key] = value
+        if len(held) > ROWS_HELD_MAX:
+            del held[next(iter(held))]
+
+
 class Pipeline:
     """Stores and applies. `dead` is set once and for ever when the index fails."""
 
@@ -81,7 +125,8 @@ class Pipeline:
         self._env = env
         self._callers = callers
         self.rows = StripeRows(index, codec)
-        self.view = View(index, self.rows.get)
+        self.latest = LatestRows(index)
+        self.view = View(self.latest, self.rows.get)
         self.applied = applied
         self.unapplied: list[Group] = []
         self.dead: StorageError | None = None
@@ -127,6 +172,7 @@ class Pipeline:
             self.dead = error
             return
         self.applied = applied
+        self.latest.follow(sealed.batches)
         self.rows.set(own.stripe, own)
         for stripe, row in group.stripes.items():
             self.rows.set(stripe, row)
