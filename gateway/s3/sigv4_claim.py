@@ -9,6 +9,7 @@ Source: AWS, "Authenticating Requests (AWS Signature Version 4)", S3 API Referen
 from __future__ import annotations
 
 import calendar
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import mktime_tz, parsedate_tz
@@ -23,6 +24,9 @@ TERMINATOR = "aws4_request"
 SKEW_MAX_S = 900
 EXPIRES_MAX_S = 604_800
 DAYS_CACHED_MAX = 64  # scope dates in use at once: two, and eight of presigned requests
+SECONDS_CACHED_MAX = 256
+GRANTS_CACHED_MAX = 1024
+GRANT_CHARACTERS_MAX = 1024  # what is longer is not cached: clients choose it
 
 SIGV2_REFUSED = (
     "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
@@ -34,6 +38,7 @@ BAD_CONTENT_SHA256 = (
 )
 _NO_DATE = "AWS authentication requires a valid Date or x-amz-date header"
 _AUTHORIZATION_PARTS = frozenset({"Credential", "SignedHeaders", "Signature"})
+_ENDS_A_PART = re.compile("[, ]")
 _QUERY_REQUIRED = frozenset(
     {
         "X-Amz-Algorithm",
@@ -45,6 +50,17 @@ _QUERY_REQUIRED = frozenset(
     }
 )
 _QUERY_PARTS = frozenset(name.encode() for name in _QUERY_REQUIRED | {"X-Amz-Content-Sha256"})
+
+
+class Grant(NamedTuple):
+    """The parts of an Authorization header that do not change from request to request."""
+
+    access_key_id: str
+    date: str
+    region: str
+    service: str
+    scope: str
+    signed_headers: str
 
 
 class Claim(NamedTuple):
@@ -66,9 +82,32 @@ def header_claim(
     authorization: str, fields: Mapping[str, str], *, regions: Sequence[str], now_ms: int
 ) -> Claim:
     """The claim of an Authorization header, its scope and time checked."""
-    claim = _parse_header(authorization, fields)
+    text, mark, signature = authorization.rpartition("Signature=")
+    if mark and len(text) <= GRANT_CHARACTERS_MAX and not _ENDS_A_PART.search(signature):
+        grant = _repeated_grant(text + mark)
+    else:
+        grant, signature = _parse_header(authorization)
+    content_sha256 = fields.get("x-amz-content-sha256")
+    if content_sha256 is None:
+        text = "Missing required header for this request: x-amz-content-sha256"
+        raise S3Error("InvalidRequest", text)
+    amz_date = fields.get("x-amz-date")
+    if amz_date is None:
+        amz_date = _amz_date_of(fields.get("date", ""))
+    claim = Claim(
+        grant.access_key_id,
+        grant.date,
+        grant.region,
+        grant.service,
+        grant.scope,
+        grant.signed_headers,
+        signature,
+        amz_date,
+        content_sha256,
+        False,
+    )
     _check_scope_of_header(claim, regions)
-    _check_skew(claim.amz_date, now_ms)
+    _check_skew(amz_date, now_ms)
     return claim
 
 
@@ -86,7 +125,8 @@ def query_claim(
     return claim
 
 
-def _parse_header(authorization: str, fields: Mapping[str, str]) -> Claim:
+def _parse_header(authorization: str) -> tuple[Grant, str]:
+    """(what is signed and for whom, signature) of an Authorization header."""
     algorithm, _, rest = authorization.partition(" ")
     if algorithm != ALGORITHM:
         if algorithm == "AWS":
@@ -113,26 +153,22 @@ def _parse_header(authorization: str, fields: Mapping[str, str]) -> Claim:
             "the Credential is mal-formed; expecting "
             '"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
         )
-    content_sha256 = fields.get("x-amz-content-sha256")
-    if content_sha256 is None:
-        text = "Missing required header for this request: x-amz-content-sha256"
-        raise S3Error("InvalidRequest", text)
-    amz_date = fields.get("x-amz-date")
-    if amz_date is None:
-        amz_date = _amz_date_of(fields.get("date", ""))
     access_key_id, date, region, service, _ = scope
-    return Claim(
+    grant = Grant(
         access_key_id,
         date,
         region,
         service,
         parts["Credential"][len(access_key_id) + 1 :],
         parts["SignedHeaders"],
-        parts["Signature"],
-        amz_date,
-        content_sha256,
-        False,
     )
+    return grant, parts["Signature"]
+
+
+@lru_cache(maxsize=GRANTS_CACHED_MAX)
+def _repeated_grant(unsigned: str) -> Grant:
+    """The grant of a header up to `Signature=`: a client sends the same one all day."""
+    return _parse_header(unsigned)[0]
 
 
 def _malformed(reason: str, extra: dict[str, str] | None = None) -> NoReturn:
@@ -283,6 +319,7 @@ def _midnight_s(date: str) -> int | None:
     return calendar.timegm((year, month, day, 0, 0, 0))
 
 
+@lru_cache(maxsize=SECONDS_CACHED_MAX)
 def _epoch_s(amz_date: str) -> int | None:
     """Seconds since the epoch of YYYYMMDD'T'HHMMSS'Z', or None."""
     if len(amz_date) != 16 or amz_date[8] != "T" or amz_date[15] != "Z":

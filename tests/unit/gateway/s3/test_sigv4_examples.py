@@ -198,8 +198,12 @@ def test_botocore_signs_what_we_verify(key: str, query_auth: bool) -> None:
     )
 
 
+# Another X-Amz-* beside those of the signature is refused, and Hypothesis knows our constants.
+field_names = texts.filter(lambda name: name and not name.startswith("X-Amz-"))
+
+
 @settings(max_examples=60, deadline=None)
-@given(key=texts, fields=st.dictionaries(texts.filter(bool), texts, max_size=4), auth=st.booleans())
+@given(key=texts, fields=st.dictionaries(field_names, texts, max_size=4), auth=st.booleans())
 def test_botocore_oracle_on_random_requests(key: str, fields: dict[str, str], auth: bool) -> None:
     query = "&".join(f"{quote(n, safe='~')}={quote(v, safe='~')}" for n, v in fields.items())
     url = f"https://s3.test/b/{quote(key, safe='/~')}" + (f"?{query}" if query else "")
