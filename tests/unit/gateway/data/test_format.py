@@ -1,4 +1,4 @@
-"""The stored form is what docs/data-layout-stripes.md says: restored without our code."""
+"""The stored form is what docs/data-layout.md says: restored without our code."""
 
 from __future__ import annotations
 
