@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 from gateway.data.topology import NodeState, Topology, TopologyNode
+from gateway.limits import STRIPE_BUFFERS_MAX
 from gateway.model.layout import Geometry
 from storaged.base.config import Bounds, SecretPath
 from storaged.base.errors import ConfigError
@@ -112,7 +113,7 @@ class PolicyConfig:
 
     refuse_reduced_margin: bool = False
     checkpoint_mib: Annotated[int, Bounds(1, 1 << 20)] = 256
-    stripe_buffers: Annotated[int, Bounds(2, 4096)] = 72
+    stripe_buffers: Annotated[int, Bounds(2, 4096)] = STRIPE_BUFFERS_MAX
     scrub_mib_per_s: Annotated[int, Bounds(1, 1 << 20)] = 20
 
 

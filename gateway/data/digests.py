@@ -14,7 +14,7 @@ from typing import Protocol
 from storaged.base.env import Env
 from storaged.node import Buffer
 
-OUTSTANDING_BYTES_MAX = 1024 * 1024  # content that waits for its digest
+OUTSTANDING_BYTES_MAX = 512 * 1024  # content that waits for its digest
 INLINE_BYTES_MAX = 32 * 1024  # a hop to a thread and back costs as much as the MD5 of this
 
 
