@@ -31,7 +31,7 @@ from gateway.commit.recovery import Candidate, read_group
 from gateway.data.shard_header import ShardHeader, parse_header
 from gateway.data.stripes import StripeGone, StripeStore
 from gateway.meta.keyspace import partition_of
-from gateway.meta.kv import Batch, BatchConflict, Check, Write, revision_of
+from gateway.meta.kv import Batch, BatchConflict, Check, OutcomeUnknown, Write, revision_of
 from gateway.meta.records import move_layout, open_stored_bytes
 from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.meta.stripes import scan_stripes
@@ -286,4 +286,12 @@ class Compacter:
             checks=() if check is None else (check,),
             writes=() if write is None else (write,),
         )
-        await self._log.commit_change(Change(batch=batch, stripes=stripes))
+        while True:
+            try:
+                await self._log.commit_change(Change(batch=batch, stripes=stripes))
+            except OutcomeUnknown:
+                # Asked until it is known: the pack's id is released after that, never before.
+                if not self._log.serving:
+                    raise
+            else:
+                return

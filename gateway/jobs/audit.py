@@ -15,7 +15,7 @@ Invariants: D2, D3.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.commit.log import Log
@@ -153,12 +153,31 @@ class Audit:
         ]
         current.unnamed += len(unnamed)
         if unnamed and current.sweeping:
-            outcomes = await node.delete(unnamed)
-            current.deleted += sum(outcome is None for outcome in outcomes)
+            current.deleted += await self._delete(number, unnamed)
         if page.next is None:
             self._next_node(current)
         else:
             current.at = page.next
+
+    async def _delete(self, number: int, unnamed: Sequence[ShardId]) -> int:
+        """Delete what is unnamed still, and what repair is not about to name; returns how many."""
+        held = self._repairs.held
+        doomed = [
+            shard
+            for shard in unnamed
+            if shard.stripe not in held and not _is_named(self._log, shard, number)
+        ]
+        if (
+            not doomed or not self._log.serving
+        ):  # a log that has stopped knows no more what is named
+            return 0
+        stripes = {shard.stripe for shard in doomed}
+        held |= stripes
+        try:
+            outcomes = await self._nodes[number].delete(doomed)
+        finally:
+            held -= stripes
+        return sum(outcome is None for outcome in outcomes)
 
     def _in_flight(self, stripe: StripeId) -> bool:
         """Whether a shard that no row names may still get its name."""
@@ -203,14 +222,18 @@ class Audit:
 
     async def _is_missing(self, number: int, shard: ShardId) -> bool:
         """Ask again: it may have come after the list was made, or its row may have gone."""
-        row = self._log.stripe_row(shard.stripe)
-        if row is None or row.nodes[shard.index] != number:
+        if not _is_named(self._log, shard, number):
             return False
         try:
             await self._nodes[number].stat(shard)
         except ShardMissing:
             return True
         return False
+
+
+def _is_named(log: Log, shard: ShardId, number: int) -> bool:
+    row = log.stripe_row(shard.stripe)
+    return row is not None and row.nodes[shard.index] == number
 
 
 def _names(row: StripeRow | None, info: ShardInfo, number: int) -> bool:

@@ -19,7 +19,7 @@ from gateway.data.health import HealthView
 from gateway.data.placement import margin, reachable_tier, replacement, tier_of
 from gateway.data.stripes import StripeStore
 from gateway.data.topology import NodeState, Topology
-from gateway.meta.kv import Batch
+from gateway.meta.kv import Batch, OutcomeUnknown
 from gateway.meta.sealing import RecordKeys
 from gateway.meta.stripes import scan_stripes
 from gateway.model.layout import StripeRow
@@ -35,6 +35,7 @@ SCAN_ROWS = 1000
 IDLE_S = 2.0
 SCAN_EVERY_S = 30.0
 ATTEMPTS_MAX = 5
+HELD_S = 0.1
 
 
 @dataclass(slots=True)
@@ -57,6 +58,9 @@ class RepairQueue:
         self.topology = topology
         self.waiting: dict[StripeId, Wanted] = {}
         self.unrecoverable: dict[StripeId, str] = {}
+        # Stripes whose shards are being put by repair or deleted by the sweep right now: the other
+        # one leaves them alone, else the sweep could delete what repair is about to name (D1).
+        self.held: set[StripeId] = set()
 
     def report(self, stripe: StripeId, index: int | None, reason: str) -> None:
         """Add a stripe, or a bad shard of it."""
@@ -163,8 +167,9 @@ class Repairer:
         best: tuple[int, StripeId] | None = None
         for stripe, wanted in self._queue.waiting.items():
             row = self._log.stripe_row(stripe)
-            if row is None:
-                return stripe
+            if row is None or stripe in self._queue.held:
+                best = best or (len(self._queue.topology.nodes), stripe)
+                continue
             nodes = _without(row.nodes, wanted.missing)
             left = margin(nodes, topology, row.geometry.k, alive) + wanted.attempts
             if best is None or left < best[0]:
@@ -175,7 +180,18 @@ class Repairer:
         return best[1]
 
     async def _repair(self, stripe: StripeId) -> None:
+        held = self._queue.held
+        if stripe in held:
+            await self._env.sleep(HELD_S)
+            return
         wanted = self._queue.waiting.pop(stripe)
+        held.add(stripe)
+        try:
+            await self._restore(stripe, wanted)
+        finally:
+            held.discard(stripe)
+
+    async def _restore(self, stripe: StripeId, wanted: Wanted) -> None:
         row = self._log.stripe_row(stripe)
         if row is None:
             self._queue.unrecoverable.pop(stripe, None)
@@ -217,7 +233,15 @@ class Repairer:
             writes=(),
         )
         change = StripeChange(stripe=stripe, moved=tuple(sorted(stored.items())))
-        await self._log.commit_change(Change(batch=batch, stripes=(change,)))
+        while True:
+            try:
+                await self._log.commit_change(Change(batch=batch, stripes=(change,)))
+            except OutcomeUnknown:
+                # Asked until it is known, for the shards may be named at any time until then.
+                if not self._log.serving:
+                    raise
+            else:
+                return
 
 
 def _without(nodes: Sequence[int], missing: set[int]) -> tuple[int, ...]:
