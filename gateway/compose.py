@@ -179,6 +179,8 @@ class Gateway:
             await self.checkpointer.take()
             await self.scheduler.run_round("free")
             return
+        if name == "repair":
+            self.repairer.look_again()
         await self.scheduler.run_round(name)
 
     async def close(self) -> None:

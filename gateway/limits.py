@@ -42,7 +42,7 @@ HEADERS_BYTES_MAX = 16 * 1024
 NODE_PUT_S = 10.0  # deadline of one shard put
 HAND_OFF_S = 2.0  # a put slower than this is handed to another node as well
 HEDGE_MIN_S = 0.05  # a read slower than this and than the node's p95 is hedged
-COMMIT_S = 30.0  # deadline of a commit: then the outcome is unknown to the caller
+COMMIT_S = 20.0  # deadline of a commit: then the outcome is unknown to the caller
 
 assert FULL_CELL_BYTES <= node.CONTENT_BYTES_MAX
 assert SMALL_BODY_BYTES_MAX * 4 <= GROUP_BYTES_MAX

@@ -126,7 +126,7 @@ def gateway_credentials(
         settings = _read(config)
         gateway = await open_gateway(settings, RealEnv())
         try:
-            await _write_credentials(gateway, settings, to.parent, settings.s3.port, to.name)
+            await _write_credentials(gateway, settings, to, settings.s3.port, None)
         finally:
             await gateway.close()
 
@@ -250,8 +250,9 @@ async def _serve(
             await health.start(config.metrics.host, config.metrics.port)
         _settle_memory()
         if folder is not None:
-            path = await _write_credentials(gateway, config, folder, port, None)
-            _greet(config, port, path)
+            laid = Laid(folder.absolute())
+            await _write_credentials(gateway, config, laid.aws_env, port, laid.authority)
+            _greet(config, port, laid.aws_env)
         print("ready", flush=True)
         notify_systemd(READY)
         await stopping.wait()
@@ -311,12 +312,12 @@ def _to_standard_output(lines: bytes) -> None:
 
 
 async def _write_credentials(
-    gateway: Gateway, config: GatewayConfig, folder: Path, port: int, name: str | None
-) -> Path:
+    gateway: Gateway, config: GatewayConfig, to: Path, port: int, authority: Path | None
+) -> None:
     core = gateway.core
     assert core.nonces is not None
     key = await ensure_root(gateway.log, core.records, core.nonces, core.keyring, core.env)
-    return write_aws_env(config, folder, port, key)
+    write_aws_env(config, to.absolute(), port, key, authority)
 
 
 def _greet(config: GatewayConfig, port: int, aws_env: Path) -> None:

@@ -86,6 +86,10 @@ class Laid:
     def aws_env(self) -> Path:
         return self.folder / "aws.env"
 
+    @property
+    def authority(self) -> Path:
+        return self.certificates / "authority.pem"
+
     def node(self, name: str) -> Path:
         return self.folder / "nodes" / name
 
@@ -209,8 +213,14 @@ def _address_of(options: UpOptions, number: int) -> str:
     return f"127.0.0.1:{_node_port(options, number) + shift}"
 
 
-def write_aws_env(config: GatewayConfig, folder: Path, port: int, key: AccessKey) -> Path:
-    """`export` lines for S3 clients, readable by the owner only."""
+def write_aws_env(
+    config: GatewayConfig, path: Path, port: int, key: AccessKey, authority: Path | None
+) -> None:
+    """`export` lines for S3 clients, readable by the owner only.
+
+    Args:
+        authority: certificate that clients check the endpoint's against; None: they have it.
+    """
     scheme = "https" if config.s3.certificate is not None else "http"
     lines = {
         "AWS_ACCESS_KEY_ID": key.access_key_id,
@@ -219,12 +229,10 @@ def write_aws_env(config: GatewayConfig, folder: Path, port: int, key: AccessKey
         "AWS_REGION": config.cluster.region,
         "AWS_DEFAULT_REGION": config.cluster.region,
     }
-    if config.s3.certificate is not None:
-        lines["AWS_CA_BUNDLE"] = str(Laid(folder.absolute()).certificates / "authority.pem")
-    path = Laid(folder.absolute()).aws_env
+    if config.s3.certificate is not None and authority is not None:
+        lines["AWS_CA_BUNDLE"] = str(authority)
     text = "".join(f"export {name}={value}\n" for name, value in lines.items())
     replace_file(path, text.encode())
-    return path
 
 
 class NodeProcesses:

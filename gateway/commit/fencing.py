@@ -11,7 +11,8 @@ Source: docs/data-layout.md, "The commit protocol", step 9.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from asyncio import FIRST_COMPLETED
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from storaged.base.ids import LogId
 from storaged.node import FencedOut, Node, Promise
 
 FENCE_S = 5.0
+STRAGGLER_S = 0.5
 ATTEMPTS_MAX = 8
 HISTORY_MAX = 64
 
@@ -59,16 +61,40 @@ def is_quorum(granted: frozenset[int], topology: Topology, geometry: Geometry) -
 
 
 async def _ask_all(
-    nodes: Mapping[int, Node], log: LogId, epoch: int, instance: bytes
+    nodes: Mapping[int, Node],
+    log: LogId,
+    epoch: int,
+    instance: bytes,
+    enough: Callable[[Mapping[int, Promise]], bool] = lambda promises: False,
 ) -> dict[int, Promise]:
-    async def ask(number: int, node: Node) -> tuple[int, Promise | None]:
-        try:
-            return number, await asyncio.wait_for(node.fence(log, epoch, instance), FENCE_S)
-        except (StorageError, TimeoutError):
-            return number, None
+    """What the nodes promise; nodes that do not answer within FENCE_S are left out.
 
-    answers = await asyncio.gather(*(ask(number, node) for number, node in nodes.items()))
-    return {number: promise for number, promise in answers if promise is not None}
+    Args:
+        enough: once it holds, the others get only STRAGGLER_S more: a datacenter that is cut off
+            without a word must not hold up the epoch that goes on without it.
+    """
+    promises: dict[int, Promise] = {}
+    satisfied = asyncio.Event()
+
+    async def ask(number: int, node: Node) -> None:
+        try:
+            promises[number] = await node.fence(log, epoch, instance)
+        except StorageError:
+            return
+        if enough(promises):
+            satisfied.set()
+
+    asking = {asyncio.create_task(ask(number, node)) for number, node in nodes.items()}
+    waiting = asyncio.create_task(satisfied.wait())
+    try:
+        all_answered = asyncio.gather(*asking)
+        await asyncio.wait({all_answered, waiting}, timeout=FENCE_S, return_when=FIRST_COMPLETED)
+        await asyncio.wait(asking, timeout=STRAGGLER_S if satisfied.is_set() else 0)
+    finally:
+        for task in (*asking, waiting):
+            task.cancel()
+        await asyncio.gather(*asking, waiting, return_exceptions=True)
+    return promises
 
 
 async def fence(
@@ -92,8 +118,13 @@ async def fence(
         FencedOut: another run holds a higher epoch (only when not starting).
         FenceNotReached: too few nodes promised.
     """
+
+    def has_quorum(promises: Mapping[int, Promise]) -> bool:
+        granted = frozenset(number for number, promise in promises.items() if promise.granted)
+        return is_quorum(granted, topology, geometry)
+
     for _ in range(ATTEMPTS_MAX):
-        promises = await _ask_all(nodes, log, epoch, instance)
+        promises = await _ask_all(nodes, log, epoch, instance, has_quorum)
         granted = frozenset(number for number, promise in promises.items() if promise.granted)
         highest = max((p.epoch for p in promises.values() if not p.granted), default=0)
         if highest >= epoch:

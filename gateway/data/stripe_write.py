@@ -122,6 +122,8 @@ class StripeWrite:
             raise self._not_reached(tier)
         if now_s >= self._next_hand_off_s:
             self._hand_off_slow(now_s)
+        if late and not self._is_in_reach():
+            raise self._not_reached(tier)
         if not self._outstanding and not self._retry_is_worth_it():
             raise self._not_reached(tier)
         return None
@@ -136,6 +138,11 @@ class StripeWrite:
             acknowledged=tier.name,
             failures=tuple(self._failures),
         )
+
+    def _is_in_reach(self) -> bool:
+        """Whether the nodes that acknowledged and those that still answer could make the tier."""
+        alive = self._health.usable().union(number for number in self._acked if number)
+        return reachable_tier(self._topology, self._geometry, alive) >= self._required
 
     def _retry_is_worth_it(self) -> bool:
         if not self._missing or not any(f.error.retryable for f in self._failures):

@@ -109,6 +109,13 @@ class Repairer:
         detail = f"{len(self._queue.unrecoverable)} unrecoverable" if waiting == 0 else ""
         return Progress(done=self._done, total=self._done + waiting, unit="stripes", detail=detail)
 
+    def look_again(self) -> None:
+        """Scan all stripes in the next steps, whenever the last look was."""
+        self._scanning = True
+        self._scan_after = None
+        self._margins.clear()
+        self._done = 0
+
     async def step(self) -> float:
         for stripe, index, reason in self._drain_reports():
             self._queue.report(stripe, index, reason)
@@ -119,9 +126,7 @@ class Repairer:
             await self._repair(self._most_urgent())
             return 0 if self._queue.waiting else IDLE_S
         if self._env.monotonic_s() >= self._next_scan_s:
-            self._scanning = True
-            self._margins.clear()
-            self._done = 0
+            self.look_again()
             return 0
         return IDLE_S
 
