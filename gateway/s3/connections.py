@@ -1,8 +1,8 @@
 """Connections of the S3 endpoint: what stands between the HTTP library and the request boundary.
 
-Not for deciding anything about a request. `Exchange` takes the place of the library's request,
-`SENT` and `SENT_AND_CLOSE` that of its response, because of those nothing else is needed and
-making them would cost as much as the whole head of an answer.
+Not for deciding anything about a request. `Exchange` takes the place of the library's request, and
+`_Connection.start` that of its loop: that one makes a task, a writer and a response for every
+request, which together cost as much as all that is done with a small one.
 
 Source: aiohttp 3.14, `web.Server` and `web.RequestHandler`; the version is pinned.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import _ErrInfo
 
 from gateway.limits import HEADERS_BYTES_MAX
 from gateway.s3.body import RequestBody
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.http_parser import RawRequestMessage
     from aiohttp.streams import StreamReader
-    from aiohttp.web_protocol import _RequestFactory as _Factory
     from aiohttp.web_protocol import _RequestHandler as _Answer
 
 logger = logging.getLogger("hexagone.s3")
@@ -38,16 +38,8 @@ DRAIN_BYTES_MAX = 64 * 1024
 RequestPayloadError = web.RequestPayloadError
 
 
-class Sent(web.StreamResponse):
+class _Sent(web.StreamResponse):
     """Tells the HTTP library that the answer is out already."""
-
-    def __init__(self, *, keep_alive: bool) -> None:
-        super().__init__()
-        self._keeps = keep_alive
-
-    @property
-    def keep_alive(self) -> bool | None:
-        return self._keeps
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         return None
@@ -56,15 +48,16 @@ class Sent(web.StreamResponse):
         return None
 
 
+_SENT = _Sent()
+
+
 class Exchange:
     """One request and what becomes known of it on the way to its line in the access log.
 
-    It takes the place of the HTTP library's request object, of which nothing else is needed;
-    `_task`, `_finish` and `_cancel` are what the library's connection asks of one.
+    `_finish` and `_cancel` are what the library's connection asks of a request.
     """
 
     __slots__ = (
-        "_task",
         "access_key_id",
         "began_s",
         "body",
@@ -81,7 +74,6 @@ class Exchange:
         "protocol",
         "raw_path",
         "request_id",
-        "writer",
     )
 
     def __init__(
@@ -89,14 +81,10 @@ class Exchange:
         message: RawRequestMessage,
         content: StreamReader,
         protocol: web.RequestHandler,
-        writer: AbstractStreamWriter,
-        task: asyncio.Task[None],
     ) -> None:
         self.message = message
         self.content = content
         self.protocol = protocol
-        self.writer = writer
-        self._task = task
         self.began_s = 0.0
         self.id_bytes = b""
         self.request_id = ""
@@ -128,6 +116,28 @@ class Exchange:
             if not self.content.total_bytes and self.protocol.transport is not None:
                 self.protocol.transport.write(CONTINUE)
 
+    def write(self, piece: bytes | bytearray | memoryview) -> None:
+        """Hand bytes to the transport. Raises ConnectionResetError: the client has gone."""
+        transport = self.protocol.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError
+        transport.write(piece)
+
+    async def wait_for_client(self, stall_s: float) -> None:
+        """Wait while too much is unsent; a client that takes nothing for `stall_s` is cut.
+
+        Raises:
+            ConnectionError: the client has gone.
+        """
+        protocol = self.protocol
+        if protocol.writing_paused and protocol.transport is not None:
+            loop = asyncio.get_running_loop()
+            stall = loop.call_later(stall_s, protocol.transport.abort)
+            try:
+                await protocol._drain_helper()
+            finally:
+                stall.cancel()
+
     def has_nothing_to_come(self) -> bool:
         """The rest of the body is not worth waiting for: it stalled, or was never asked for."""
         return self.expects_continue or self.content.exception() is not None
@@ -148,26 +158,87 @@ class Exchange:
 
 
 class _Connection(web.RequestHandler):
-    """A connection that answers parse errors in S3's way, without an echo of what was sent."""
+    """A connection whose requests are answered in one task, each before the next is looked at.
+
+    Parse errors are answered in S3's way, without an echo of what was sent.
+    """
 
     __slots__ = ()
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if status >= 500:
-            logger.error("error outside the request boundary", exc_info=exc)
+    async def start(self) -> None:
+        """Answer requests until the connection is to be closed."""
+        loop, server = self._loop, cast(S3Server, self._manager)
+        try:
+            while not self._force_close:
+                if not self._messages:
+                    self._waiter = loop.create_future()
+                    try:
+                        await self._waiter
+                    finally:
+                        self._waiter = None
+                self._keepalive = await self._answer_next(server)
+                if not self._keepalive or self._close:
+                    break
+                self._next_keepalive_close_time = loop.time() + self._keepalive_timeout
+                if self._keepalive_handle is None:
+                    self._keepalive_handle = loop.call_at(
+                        self._next_keepalive_close_time, self._process_keepalive
+                    )
+        except BaseException:
+            self.force_close()
+            raise
+        if not self._force_close:
+            self._task_handler = None
             if self.transport is not None:
-                self.transport.abort()
-        elif self.transport is not None:
-            too_long = isinstance(exc, LineTooLong)
-            answer = cast(S3Server, self._manager).answer_unparsed
-            self.transport.write(answer(too_long))
-        return SENT_AND_CLOSE
+                self.transport.close()
+
+    async def _answer_next(self, server: S3Server) -> bool:
+        """Answer the oldest request; returns whether another may follow."""
+        message, content = self._messages.popleft()
+        if self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        server.requests_count += 1
+        if isinstance(message, _ErrInfo):
+            if self.transport is not None:
+                too_long = isinstance(message.exc, LineTooLong)
+                self.transport.write(server.answer_unparsed(too_long))
+            return False
+        exchange = Exchange(message, content, self)
+        self._request_in_progress = True
+        self._current_request = cast(web.BaseRequest, exchange)
+        try:
+            keeps = await server.answer(exchange)
+        finally:
+            self._current_request = None
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
+        if self._upgraded:  # somebody asked for another protocol; what follows is HTTP all the same
+            await self.finish_response(cast(web.BaseRequest, exchange), _SENT, None)
+        if not content.is_eof():
+            await self._forget(content)
+        return keeps
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # The library calls this at every read of a body, and it costs as much as the read.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    async def _forget(self, content: StreamReader) -> None:
+        """Read the rest of a body for a while, so that the client sees the answer before an end."""
+        if self._lingering_time and not self._force_close:
+            try:
+                async with asyncio.timeout(self._lingering_time):
+                    while not content.is_eof():
+                        await content.readany()
+            except TimeoutError:
+                pass
+            except (RequestPayloadError, ConnectionError):
+                self.force_close()
+        if not content.is_eof() and not self._force_close:
+            self.close()
 
 
 class S3Server(web.Server):
@@ -175,7 +246,7 @@ class S3Server(web.Server):
 
     def __init__(
         self,
-        answer: Callable[[Exchange], Awaitable[Sent]],
+        answer: Callable[[Exchange], Awaitable[bool]],
         answer_unparsed: Callable[[bool], bytes],
         *,
         connections_max: int,
@@ -186,14 +257,13 @@ class S3Server(web.Server):
         """Make a server.
 
         Args:
-            answer: the request boundary.
+            answer: the request boundary; says whether the connection can be used again.
             answer_unparsed: makes the whole answer to bytes that are not HTTP; True: a line of
                 the head was too long.
             on_refused: called for each connection beyond `connections_max`.
         """
         super().__init__(
             cast("_Answer", answer),
-            request_factory=cast("_Factory", Exchange),
             access_log=None,
             logger=logger,
             auto_decompress=False,
@@ -203,6 +273,7 @@ class S3Server(web.Server):
             max_field_size=HEADERS_BYTES_MAX // 2,
             max_headers=HEADER_COUNT_MAX,
         )
+        self.answer = answer
         self.answer_unparsed = answer_unparsed
         self._connections_max = connections_max
         self._on_refused = on_refused
@@ -215,7 +286,3 @@ class S3Server(web.Server):
         if len(self._connections) > self._connections_max:
             self._on_refused()
             transport.abort()
-
-
-SENT = Sent(keep_alive=True)
-SENT_AND_CLOSE = Sent(keep_alive=False)

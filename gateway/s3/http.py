@@ -27,23 +27,15 @@ from gateway.s3.access_log import AccessLog, AccessRecord, LineSink
 from gateway.s3.aws_chunked import ChunkDecoder
 from gateway.s3.body import BodyPace, RequestBody
 from gateway.s3.call import Call
-from gateway.s3.connections import (
-    SENT,
-    SENT_AND_CLOSE,
-    Exchange,
-    RequestPayloadError,
-    S3Server,
-    Sent,
-)
+from gateway.s3.connections import Exchange, RequestPayloadError, S3Server
 from gateway.s3.errors import S3Error, s3_code_for
 from gateway.s3.operations.table import OPERATIONS, OperationFunction
-from gateway.s3.responses import BODILESS, Reply, close_pieces, encode_head, error_reply
+from gateway.s3.responses import Reply, encode_head, error_reply
+from gateway.s3.sending import AnswerCut, send_answer
 from storaged.base.errors import StorageError
 
 logger = logging.getLogger("hexagone.s3")
 
-JOIN_BYTES_MAX = 64 * 1024  # head and body up to this go out in one write
-SEND_BUFFER_BYTES = 1 << 20  # unsent bytes of one answer before its source is asked to wait
 CUT_S = 1.0  # what did not end while draining is cancelled, and may take so long to end
 ANSWER_S = 60.0  # time for a request beside that of its body
 # Deadline of a body; the floor of its pace is lower and cuts by itself.
@@ -178,8 +170,8 @@ class S3Frontend:
             is_http_10=is_http_10,
         )
 
-    async def answer(self, exchange: Exchange) -> Sent:
-        """The request boundary."""
+    async def answer(self, exchange: Exchange) -> bool:
+        """The request boundary; says whether the connection can be used again."""
         exchange.began_s = self._env.monotonic_s()
         exchange.id_bytes = self._env.random_bytes(16)
         exchange.request_id = exchange.id_bytes[:8].hex().upper()
@@ -200,7 +192,7 @@ class S3Frontend:
                 keeps = False
             finally:
                 if reply.pieces is not None:
-                    await close_pieces(reply.pieces)
+                    await reply.pieces.aclose()
         finally:
             self._in_flight -= 1
             self.metrics.in_flight = self._in_flight
@@ -209,7 +201,7 @@ class S3Frontend:
             if exchange.is_large:
                 self._large_bodies -= 1
         self._record(exchange, reply)
-        return SENT if keeps else SENT_AND_CLOSE
+        return keeps
 
     async def _fulfil(self, exchange: Exchange) -> Reply:
         message = exchange.message
@@ -300,74 +292,21 @@ class S3Frontend:
     async def _send(self, exchange: Exchange, reply: Reply) -> bool:
         """Write the answer; returns whether the connection can be used again."""
         keeps = exchange.keeps_connection(reply) and not self._stopping
-        is_empty = exchange.message.method == "HEAD" or reply.status in BODILESS
         head = self._head(
             reply,
             exchange.request_id,
             keep_alive=keeps,
             is_http_10=exchange.message.version < (1, 1),
         )
-        writer = exchange.writer
-        if is_empty:
-            await writer.write(head)
-        elif reply.pieces is None:
-            exchange.bytes_out = len(reply.body)
-            if exchange.bytes_out <= JOIN_BYTES_MAX:
-                await writer.write(head + reply.body)
-            else:
-                await writer.write(head)
-                await writer.write(reply.body)
-        elif not await self._send_pieces(exchange, reply, head):
+        try:
+            await send_answer(exchange, reply, head, stall_s=self.config.pace.idle_s)
+        except AnswerCut:
+            self.metrics.aborted_answers += 1
+            reply.code = "Aborted"
             return False
         if not keeps and exchange.has_nothing_to_come():
             exchange.protocol.force_close()
         return keeps
-
-    async def _send_pieces(self, exchange: Exchange, reply: Reply, head: bytes) -> bool:
-        """Send what `pieces` gives; False and an aborted connection if it is not all there.
-
-        Raises:
-            ConnectionError: the client has gone.
-        """
-        assert reply.pieces is not None and reply.length is not None
-        writer, transport = exchange.writer, exchange.protocol.transport
-        if transport is None:
-            raise ConnectionResetError
-        loop = asyncio.get_running_loop()
-        if reply.length > SEND_BUFFER_BYTES:
-            transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
-        piece = reply.first
-        if len(piece) <= JOIN_BYTES_MAX:
-            exchange.bytes_out = len(piece)
-            await writer.write(b"".join((head, piece)))
-            piece = b""
-        else:
-            await writer.write(head)
-        try:
-            while exchange.bytes_out < reply.length:
-                if not piece:
-                    piece = await anext(reply.pieces, b"")
-                    if not piece:
-                        break
-                exchange.bytes_out += len(piece)
-                stall = loop.call_later(self.config.pace.idle_s, transport.abort)
-                try:
-                    await writer.write(piece)
-                finally:
-                    stall.cancel()
-                piece = b""
-        except ConnectionError:
-            raise
-        except Exception:
-            logger.exception("answer to request %s cannot be completed", exchange.request_id)
-        else:
-            if exchange.bytes_out == reply.length:
-                return True
-            logger.error("answer to request %s has another length", exchange.request_id)
-        self.metrics.aborted_answers += 1
-        reply.code = "Aborted"
-        transport.abort()
-        return False
 
     def _record(self, exchange: Exchange, reply: Reply) -> None:
         latency_s = self._env.monotonic_s() - exchange.began_s

@@ -8,12 +8,12 @@ Source: RFC 9110 §8, §15; RFC 9112 §4, §6; Amazon S3 API Reference, "Common 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
+from gateway.objects.values import ReadBody
 from gateway.s3 import xml
 from gateway.s3.errors import S3Answer
 
@@ -44,7 +44,7 @@ class Reply:
     status: int = 200
     headers: list[Header] = field(default_factory=list)
     body: bytes = b""
-    pieces: AsyncIterator[memoryview | bytes] | None = None
+    pieces: ReadBody | None = None
     first: memoryview | bytes = b""
     length: int | None = None
     code: str = ""
@@ -81,11 +81,6 @@ def error_reply(
     )
 
 
-@lru_cache(maxsize=8)
-def _date_at(second: int) -> str:
-    return formatdate(second, usegmt=True)
-
-
 @lru_cache(maxsize=4096)
 def http_date(second: int) -> str:
     """`Sun, 06 Nov 1994 08:49:37 GMT` of a second since the epoch."""
@@ -93,11 +88,21 @@ def http_date(second: int) -> str:
 
 
 @lru_cache(maxsize=64)
-def _opening(status: int, host_id: str) -> str:
+def _opening(status: int, host_id: str, now_s: int) -> str:
     return (
         f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\nServer: {SERVER}\r\n"
         f"X-Content-Type-Options: nosniff\r\nx-amz-id-2: {host_id}\r\n"
+        f"Date: {http_date(now_s)}\r\nx-amz-request-id: "
     )
+
+
+def _check_values(headers: list[Header]) -> None:
+    """Refuse what would end a line. Raises: as `encode_head`."""
+    if "".join([value for _, value in headers]).isprintable():
+        return
+    for name, value in headers:
+        if _UNSAFE.search(value) is not None:
+            raise ValueError(f"header {name} holds a control character")
 
 
 def encode_head(
@@ -108,24 +113,16 @@ def encode_head(
     Raises:
         ValueError: a header value holds a control character; that is our own mistake.
     """
-    lines = [_opening(reply.status, host_id), f"x-amz-request-id: {request_id}\r\n"]
-    lines.append(f"Date: {_date_at(now_s)}\r\n")
-    for name, value in reply.headers:
-        if _UNSAFE.search(value) is not None:
-            raise ValueError(f"header {name} holds a control character")
-        lines.append(f"{name}: {value}\r\n")
+    headers = reply.headers
+    _check_values(headers)
+    end = "\r\n"
     if reply.status not in BODILESS:
         length = len(reply.body) if reply.length is None else reply.length
-        lines.append(f"Content-Length: {length}\r\n")
+        end = f"Content-Length: {length}\r\n\r\n"
     if not keep_alive:
-        lines.append("Connection: close\r\n")
+        end = f"Connection: close\r\n{end}"
     elif is_http_10:
-        lines.append("Connection: keep-alive\r\n")
-    lines.append("\r\n")
-    return "".join(lines).encode("utf-8", "surrogateescape")
-
-
-async def close_pieces(pieces: AsyncIterator[memoryview | bytes]) -> None:
-    """Let a generator release what it holds, also when it was not read to its end."""
-    if isinstance(pieces, AsyncGenerator):
-        await pieces.aclose()
+        end = f"Connection: keep-alive\r\n{end}"
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    head = f"{_opening(reply.status, host_id, now_s)}{request_id}\r\n{lines}{end}"
+    return head.encode("utf-8", "surrogateescape")
