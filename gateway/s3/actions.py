@@ -14,6 +14,8 @@ from enum import StrEnum
 class Level(StrEnum):
     """What the target of a request names."""
 
+    __hash__ = str.__hash__  # that of Enum is written in Python, and every request looks one up
+
     SERVICE = "SERVICE"
     BUCKET = "BUCKET"
     OBJECT = "OBJECT"
@@ -21,6 +23,8 @@ class Level(StrEnum):
 
 class Operation(StrEnum):
     """S3's operations by their own names."""
+
+    __hash__ = str.__hash__
 
     ABORT_MULTIPART_UPLOAD = "AbortMultipartUpload"
     COMPLETE_MULTIPART_UPLOAD = "CompleteMultipartUpload"

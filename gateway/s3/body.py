@@ -32,6 +32,8 @@ class Received(Protocol):
 
     def is_eof(self) -> bool: ...
 
+    def at_eof(self) -> bool: ...
+
     def set_exception(self, exc: BaseException) -> None: ...
 
 
@@ -49,7 +51,7 @@ class BodyPace:
     window_s: float = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen: made for every request with a body
 class BodyPromise:
     """What the head of a request says about its body.
 
@@ -151,8 +153,10 @@ class RequestBody:
             self._ended = True
             return b""
         self._remaining -= len(piece)
-        if self._remaining < 0:
-            raise S3Error("InvalidRequest", "The body is longer than announced.")
+        if self._remaining <= 0:
+            if self._remaining:
+                raise S3Error("InvalidRequest", "The body is longer than announced.")
+            self._ended = self._received.at_eof()
         return piece
 
     async def _read_decoded(self, decoder: ChunkDecoder) -> Buffer:
@@ -269,6 +273,37 @@ class RequestBody:
             self._counted += in_window
             self._waited_s = 0.0
         return piece
+
+
+class _Nothing:
+    """What follows the head of a request that has no body."""
+
+    total_bytes = 0
+
+    async def readchunk(self) -> tuple[bytes, bool]:
+        return b"", False
+
+    def is_eof(self) -> bool:
+        return True
+
+    def at_eof(self) -> bool:
+        return True
+
+    def set_exception(self, exc: BaseException) -> None:
+        """Nobody waits."""
+
+
+def no_body() -> RequestBody:
+    """A body of no bytes about which nothing is promised; it can be read any number of times."""
+    promise = BodyPromise(length=0, md5=None, sha256=None, checksum=None)
+    return RequestBody(
+        _Nothing(),
+        promise,
+        decoder=None,
+        on_first_read=lambda: None,
+        broken=ConnectionError,
+        pace=BodyPace(),
+    )
 
 
 def digest_of(algorithm: str, content: bytes) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from gateway.objects.context import Context, Principal
 from gateway.objects.credentials import Credentials
@@ -20,6 +21,8 @@ from gateway.s3.errors import S3Error
 from gateway.s3.sigv4 import Authorized, PayloadMode, RequestHead, authorize
 
 DIGITS_MAX = 19  # of a 64-bit length
+HOSTS_CACHED_MAX = 256
+HEADER_NAMES_CACHED_MAX = 512
 
 # Not x-amz-*, which are all refused when doubled.
 _SINGLE_HEADERS = frozenset(
@@ -50,6 +53,8 @@ _HOST = re.compile(
 
 # Operations whose body may come with an S3 checksum; elsewhere these headers speak of an object.
 _BODY_CHECKSUMS = frozenset({"PutObject", "UploadPart", "DeleteObjects", "CreateBucket"})
+_BODY_HEADERS = frozenset({"content-length", "content-md5", "transfer-encoding"})
+_BODILESS_METHODS = frozenset({"GET", "HEAD", "DELETE"})
 _NEEDS_LENGTH = frozenset({"PutObject", "UploadPart"})
 
 
@@ -90,10 +95,15 @@ def headers_by_name(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     return headers
 
 
+@lru_cache(maxsize=HOSTS_CACHED_MAX)
+def _is_host(host: str) -> bool:
+    return _HOST.fullmatch(host) is not None
+
+
 def check_host(headers: dict[str, str]) -> str:
     """The Host header. Raises S3Error: InvalidRequest without a well-formed one."""
     host = headers.get("host", "")
-    if _HOST.fullmatch(host) is None:
+    if not _is_host(host):
         raise S3Error("InvalidRequest", "The Host header is missing or not valid.")
     return host
 
@@ -138,6 +148,17 @@ def trailer_names(headers: dict[str, str]) -> tuple[str, ...]:
     return tuple(name.strip().lower() for name in stated.split(",") if name.strip())
 
 
+def _speaks_of_checksums(headers: dict[str, str]) -> bool:
+    return "x-amz-trailer" in headers or "checksum" in " ".join(headers)
+
+
+def has_no_body(method: str, headers: dict[str, str], mode: PayloadMode) -> bool:
+    """Nothing follows the head, and nobody asks whether that was promised."""
+    return (
+        method in _BODILESS_METHODS and _BODY_HEADERS.isdisjoint(headers) and not mode.is_streaming
+    )
+
+
 def promise_of(headers: dict[str, str], authorized: Authorized, operation: str) -> BodyPromise:
     """What the head says about the body.
 
@@ -147,7 +168,7 @@ def promise_of(headers: dict[str, str], authorized: Authorized, operation: str) 
     length = content_bytes(headers, authorized.payload_mode, operation)
     md5 = headers.get("content-md5")
     claim: ChecksumClaim | None = None
-    if operation in _BODY_CHECKSUMS:
+    if operation in _BODY_CHECKSUMS and _speaks_of_checksums(headers):
         claim = checksums.claim_of(headers, trailer_names(headers))
     sha256 = authorized.content_sha256
     return BodyPromise(

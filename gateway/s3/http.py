@@ -25,7 +25,7 @@ from gateway.s3 import call as calls
 from gateway.s3 import routes, sigv4
 from gateway.s3.access_log import AccessLog, AccessRecord, LineSink
 from gateway.s3.aws_chunked import ChunkDecoder
-from gateway.s3.body import BodyPace, RequestBody
+from gateway.s3.body import BodyPace, RequestBody, no_body
 from gateway.s3.call import Call
 from gateway.s3.connections import Exchange, RequestPayloadError, S3Server
 from gateway.s3.errors import S3Error, s3_code_for
@@ -40,6 +40,8 @@ CUT_S = 1.0  # what did not end while draining is cancelled, and may take so lon
 ANSWER_S = 60.0  # time for a request beside that of its body
 # Deadline of a body; the floor of its pace is lower and cuts by itself.
 SLOWEST_BODY_BYTES_PER_S = 16 * 1024
+
+_NO_BODY = no_body()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,7 +231,7 @@ class S3Frontend:
         query = calls.query_by_name(raw_query)
         level = routes.level_of(bucket, key)
         found = routes.route(message.method, level, query.keys(), headers.keys())
-        exchange.operation = found.operation.value
+        exchange.operation = found.name
         operation = self._operations.get(exchange.operation)
         if operation is None or not found.implemented:
             raise S3Error("NotImplemented")
@@ -256,6 +258,9 @@ class S3Frontend:
         return reply
 
     def _body(self, exchange: Exchange, authorized: sigv4.Authorized) -> RequestBody:
+        mode = authorized.payload_mode
+        if calls.has_no_body(exchange.message.method, exchange.headers, mode):
+            return _NO_BODY
         promise = calls.promise_of(exchange.headers, authorized, exchange.operation)
         if promise.length > SMALL_BODY_BYTES_MAX:
             if self._large_bodies >= self.config.large_bodies_max:
@@ -263,9 +268,9 @@ class S3Frontend:
             self._large_bodies += 1
             exchange.is_large = True
         decoder = None
-        if authorized.payload_mode.is_streaming:
+        if mode.is_streaming:
             decoder = ChunkDecoder(
-                mode=authorized.payload_mode,
+                mode=mode,
                 seed=authorized,
                 decoded_bytes=promise.length,
                 trailer_names=calls.trailer_names(exchange.headers),

@@ -9,8 +9,9 @@ Source: Amazon S3 API Reference, actions as of 2026; "Virtual hosting of buckets
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NoReturn
 
 from gateway.s3.actions import (
@@ -37,6 +38,9 @@ _SUBRESOURCES = {
 }
 _KNOWN = frozenset(BUCKET_SUBRESOURCES) | frozenset(OBJECT_SUBRESOURCES)
 _COPY_SOURCE = "x-amz-copy-source"
+_WRITE_OFFSET = "x-amz-write-offset-bytes"
+_DECISIVE_HEADERS = frozenset({_COPY_SOURCE, _WRITE_OFFSET})
+HOSTS_CACHED_MAX = 256
 _BAD_COPY_SOURCE = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey"
 
 
@@ -45,11 +49,14 @@ class Route:
     """An operation, and whether it is there; if not, the answer is 501 NotImplemented."""
 
     operation: Operation
+    name: str
     implemented: bool
 
 
 _ROUTES = {
-    operation: Route(operation=operation, implemented=operation in IMPLEMENTED)
+    operation: Route(
+        operation=operation, name=operation.value, implemented=operation in IMPLEMENTED
+    )
     for operation in Operation
 }
 
@@ -69,13 +76,15 @@ def split_target(
     """
     if not raw_path.startswith("/"):
         raise S3Error("InvalidURI")
-    try:
-        path = decode_escapes(raw_path).decode()
-    except UnicodeDecodeError:
-        raise S3Error("InvalidURI") from None
+    path = raw_path
+    if "%" in raw_path or not raw_path.isascii():
+        try:
+            path = decode_escapes(raw_path).decode()
+        except UnicodeDecodeError:
+            raise S3Error("InvalidURI") from None
     if "\x00" in path:
         raise S3Error("InvalidURI")
-    bucket = _bucket_of_host(host, base_domains)
+    bucket = _bucket_of_host(host, tuple(base_domains)) if base_domains else None
     if bucket is not None:
         return bucket, path[1:] or None
     bucket, slash, key = path[1:].partition("/")
@@ -86,7 +95,8 @@ def split_target(
     return bucket, key or None
 
 
-def _bucket_of_host(host: str, base_domains: Iterable[str]) -> str | None:
+@lru_cache(maxsize=HOSTS_CACHED_MAX)
+def _bucket_of_host(host: str, base_domains: tuple[str, ...]) -> str | None:
     name = host.lower()
     if not name.startswith("["):
         name = name.partition(":")[0].removesuffix(".")
@@ -144,9 +154,14 @@ def route(
         S3Error: MethodNotAllowed, InvalidArgument (sub-resources that contradict each other, a part
             number without an upload), NotImplemented (append), AccessDenied (internal header).
     """
-    for name in header_names:
-        if name.startswith(INTERNAL_PREFIX):
-            raise S3Error("AccessDenied")
+    if INTERNAL_PREFIX in " ".join(header_names):
+        for name in header_names:
+            if name.startswith(INTERNAL_PREFIX):
+                raise S3Error("AccessDenied")
+    if not query_names and _DECISIVE_HEADERS.isdisjoint(header_names):
+        plain = PLAIN[level].get(method)
+        if plain is not None:
+            return _ROUTES[plain]  # nothing refines it
     named = [name for name in query_names if name in _KNOWN] if query_names else []
     if len(set(named)) > 1:
         names = ", ".join(sorted(set(named)))
@@ -172,8 +187,8 @@ def _refine(
             _refuse("This operation needs an uploadId.", "partNumber")
         case Operation.PUT_OBJECT | Operation.UPLOAD_PART if "versionId" in query_names:
             _refuse("This operation does not accept a version-id.", "versionId")
-        case Operation.PUT_OBJECT if "x-amz-write-offset-bytes" in header_names:
-            raise S3Error("NotImplemented", extra={"Header": "x-amz-write-offset-bytes"})
+        case Operation.PUT_OBJECT if _WRITE_OFFSET in header_names:
+            raise S3Error("NotImplemented", extra={"Header": _WRITE_OFFSET})
         case Operation.PUT_OBJECT if _COPY_SOURCE in header_names:
             return Operation.COPY_OBJECT
         case Operation.UPLOAD_PART if "partNumber" not in query_names:

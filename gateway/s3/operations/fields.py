@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from gateway.model.errors import NotModified
 from gateway.model.version import Checksum
 from gateway.objects.values import (
+    NO_METADATA,
     UNCONDITIONAL_READ,
     UNCONDITIONAL_WRITE,
     Metadata,
@@ -72,6 +73,16 @@ _UNSUPPORTED = frozenset(
         "x-amz-write-offset-bytes",
     }
 )
+# What `check_supported` looks at.
+_TELLING = _UNSUPPORTED | {
+    "x-amz-acl",
+    "x-amz-expected-bucket-owner",
+    "x-amz-server-side-encryption",
+    "x-amz-source-expected-bucket-owner",
+}
+READ_CONDITIONS = frozenset(
+    {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"}
+)
 _NEUTRAL_VALUES = frozenset({"", "false", "off"})
 _PRIVATE_ACLS = frozenset({"private", "bucket-owner-full-control", "bucket-owner-read"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -85,6 +96,8 @@ def check_supported(call: Call) -> None:
         S3Error: NotImplemented, InvalidEncryptionAlgorithmError, AccessDenied (another owner).
     """
     headers = call.headers
+    if _TELLING.isdisjoint(headers):
+        return
     for name in _UNSUPPORTED & headers.keys():
         if headers[name].lower() not in _NEUTRAL_VALUES:
             raise S3Error("NotImplemented")
@@ -148,9 +161,11 @@ def metadata_of(call: Call) -> Metadata:
                 value = _without_aws_chunked(value)
             if value:
                 stored.append((name, _readable(value)))
+    storage_class = call.headers.get("x-amz-storage-class") or "STANDARD"
+    if not stored and not user and storage_class == "STANDARD":
+        return NO_METADATA
     stored.sort()
     user.sort()
-    storage_class = call.headers.get("x-amz-storage-class") or "STANDARD"
     return Metadata(headers=tuple(stored), user=tuple(user), storage_class=storage_class)
 
 
@@ -190,6 +205,8 @@ def _date_ms(value: str | None) -> int | None:
 
 def read_conditions(call: Call, prefix: str = "") -> ReadConditions:
     """Conditions of a read, or with `x-amz-copy-source-` those of a copy's source."""
+    if not prefix and READ_CONDITIONS.isdisjoint(call.headers):
+        return UNCONDITIONAL_READ
     if_match = call.headers.get(prefix + "if-match")
     if_none_match = call.headers.get(prefix + "if-none-match")
     modified = call.headers.get(prefix + "if-modified-since")

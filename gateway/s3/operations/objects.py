@@ -27,6 +27,9 @@ from gateway.s3.operations import fields
 from gateway.s3.responses import Reply, xml_reply
 from storaged.base.errors import StorageError
 
+_PLAIN_READ = GetOptions()
+_SELECTIVE = fields.READ_CONDITIONS | {"range"}
+
 
 async def put_object(call: Call) -> Reply:
     fields.check_supported(call)
@@ -45,6 +48,8 @@ async def put_object(call: Call) -> Reply:
 
 
 def _get_options(call: Call) -> GetOptions:
+    if not call.query and _SELECTIVE.isdisjoint(call.headers):
+        return _PLAIN_READ
     part_number = None
     if "partNumber" in call.query:
         part_number = fields.integer(call, "partNumber", 0, least=1, most=10_000)
