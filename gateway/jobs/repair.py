@@ -208,6 +208,7 @@ class Repairer:
             return
         try:
             source = _masked(row, wanted.missing)
+            whole, plan = plan, first_steps(source, plan)
             shards = await self._store.reconstruct(source, sorted(plan))
             outcomes = await self._store.put_shards(
                 stripe, shards, plan, fence=None, retain_until_ms=row.retain_until_ms
@@ -228,6 +229,9 @@ class Repairer:
                 await self._env.sleep(0.2)
             return
         self._queue.unrecoverable.pop(stripe, None)
+        if len(plan) < len(whole):
+            self._queue.report(stripe, None, wanted.reason)
+            return
         self._done += 1
 
     async def _commit(self, stripe: StripeId, stored: dict[int, int]) -> None:
@@ -256,6 +260,17 @@ def _without(nodes: Sequence[int], missing: set[int]) -> tuple[int, ...]:
 def _masked(row: StripeRow, missing: set[int]) -> StripeRow:
     """The row as reads should see it: a shard that is known to be bad is not a source."""
     return replace(row, nodes=_without(row.nodes, missing))
+
+
+def first_steps(source: StripeRow, plan: dict[int, int]) -> dict[int, int]:
+    """What of a plan to do now: what is lost comes first, and no move takes a shard that is needed
+    to compute the others, as those of the plan are no sources. Pure.
+    """
+    lost = {index: number for index, number in plan.items() if not source.nodes[index]}
+    if lost:
+        return lost
+    spare = sum(1 for number in source.nodes if number) - source.geometry.k
+    return dict(sorted(plan.items())[: max(1, spare)])
 
 
 def plan_moves(
