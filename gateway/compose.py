@@ -82,6 +82,7 @@ class Gateway:
             records=core.records,
             nonces=core.nonces,
             env=core.env,
+            bytes_between=core.config.policy.checkpoint_mib << 20,
         )
         self.freer = Freer(
             log=log,

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from gateway.commit.change import Change, Committed, LogBusy, LogUnavailable, Position
 from gateway.commit.forming import Group, Waiter
-from gateway.limits import COMMIT_QUEUE_BATCHES_MAX, COMMIT_S
+from gateway.limits import COMMIT_QUEUE_BATCHES_MAX, COMMIT_QUEUE_BYTES_MAX, COMMIT_S
 from gateway.meta.kv import OutcomeUnknown
 from gateway.model.layout import Packed
 from storaged.base.errors import StorageError
@@ -28,6 +28,7 @@ class Callers:
         self.queue: deque[Waiter] = deque()
         self.held: list[Waiter] | None = None  # undecided while an epoch is being opened
         self._pending: dict[bytes, asyncio.Future[Committed]] = {}
+        self._body_bytes = 0  # of the undecided
         # Plain numbers, so that the garbage collector has nothing to look at.
         self._recent: OrderedDict[bytes, tuple[int, ...]] = OrderedDict()
 
@@ -42,16 +43,21 @@ class Callers:
 
     def register(self, change: Change, now_s: float) -> Waiter:
         """A caller comes. Raises LogBusy."""
-        if len(self.queue) >= COMMIT_QUEUE_BATCHES_MAX:
+        body_bytes = sum(map(len, change.bodies))
+        if (
+            len(self.queue) >= COMMIT_QUEUE_BATCHES_MAX
+            or self._body_bytes + body_bytes > COMMIT_QUEUE_BYTES_MAX
+        ):
             raise LogBusy()
+        self._body_bytes += body_bytes
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
         self._pending[change.batch.request_id] = future
         return Waiter(change, future, now_s + COMMIT_S)
 
     def succeed(self, position: Position, waiter: Waiter) -> None:
         """Its change is applied."""
+        self.forget(waiter)
         request_id = waiter.change.batch.request_id
-        self._pending.pop(request_id, None)
         numbers = [position.epoch, position.sequence]
         for place in waiter.places:
             numbers += (place.offset, place.sealed_bytes)
@@ -63,9 +69,27 @@ class Callers:
 
     def fail(self, waiter: Waiter, error: StorageError) -> None:
         """It is refused, or will not be told the outcome."""
-        self._pending.pop(waiter.change.batch.request_id, None)
+        self.forget(waiter)
         if not waiter.future.done():
             waiter.future.set_exception(error)
+
+    def forget(self, waiter: Waiter) -> None:
+        """It is not waiting any more. Idempotent."""
+        if waiter.counted:
+            waiter.counted = False
+            self._body_bytes -= sum(map(len, waiter.change.bodies))
+            self._pending.pop(waiter.change.batch.request_id, None)
+
+    def undecided(self, *groups: Group) -> list[Waiter]:
+        """Callers of groups that will not be stored as they are, in the order of their calls."""
+        waiting: list[Waiter] = []
+        for group in groups:
+            for waiter in (*group.waiters, *(refused for refused, _ in group.refused)):
+                if waiter.future.done():
+                    self.forget(waiter)
+                else:
+                    waiting.append(waiter)
+        return waiting
 
     def release(self) -> None:
         """The epoch is open: those held go to the head of the queue."""
@@ -93,15 +117,6 @@ class Callers:
         for waiter in self.queue:
             self.fail(waiter, LogUnavailable(reason=str(error)))
         self.queue.clear()
-
-
-def undecided(*groups: Group) -> list[Waiter]:
-    """Callers of groups that will not be stored as they are, in the order of their calls."""
-    waiters: list[Waiter] = []
-    for group in groups:
-        waiters += group.waiters
-        waiters += [waiter for waiter, _ in group.refused]
-    return [waiter for waiter in waiters if not waiter.future.done()]
 
 
 def _committed(numbers: tuple[int, ...]) -> Committed:

@@ -159,7 +159,9 @@ class Checkpointer:
         records: RecordKeys,
         nonces: NonceSource,
         env: Env,
+        bytes_between: int = LOG_BYTES_BETWEEN,
     ) -> None:
+        self._bytes_between = bytes_between
         self._log = log
         self._store = store
         self._keys = keys
@@ -209,7 +211,7 @@ class Checkpointer:
         )
 
     async def step(self) -> float:
-        if self._bytes_since >= LOG_BYTES_BETWEEN or self._groups_since >= GROUPS_BETWEEN:
+        if self._bytes_since >= self._bytes_between or self._groups_since >= GROUPS_BETWEEN:
             await self.take()
         return 5.0
 

@@ -15,6 +15,7 @@ from asyncio import FIRST_COMPLETED
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gateway.data.placement import can_write_without
 from gateway.data.topology import Topology
@@ -87,8 +88,8 @@ async def _ask_all(
     asking = {asyncio.create_task(ask(number, node)) for number, node in nodes.items()}
     waiting = asyncio.create_task(satisfied.wait())
     try:
-        all_answered = asyncio.gather(*asking)
-        await asyncio.wait({all_answered, waiting}, timeout=FENCE_S, return_when=FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {asyncio.gather(*asking), waiting}
+        await asyncio.wait(either, timeout=FENCE_S, return_when=FIRST_COMPLETED)
         await asyncio.wait(asking, timeout=STRAGGLER_S if satisfied.is_set() else 0)
     finally:
         for task in (*asking, waiting):
@@ -139,10 +140,12 @@ async def fence(
     raise FenceNotReached(epoch=epoch, missing="another gateway keeps taking over")
 
 
-async def highest_promise(nodes: Mapping[int, Node], log: LogId) -> int:
-    """The highest epoch any reachable node has promised; 0 when there is none."""
+async def promises_of(nodes: Mapping[int, Node], log: LogId) -> dict[int, int]:
+    """The epoch each reachable node has promised, 0 where it has promised none: such a node is
+    fresh, or has lost everything.
+    """
     promises = await _ask_all(nodes, log, 0, bytes(16))
-    return max((promise.epoch for promise in promises.values()), default=0)
+    return {number: promise.epoch for number, promise in promises.items()}
 
 
 class EpochHistory:

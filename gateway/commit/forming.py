@@ -72,6 +72,7 @@ class Waiter:
     future: asyncio.Future[Committed]
     deadline_s: float
     places: tuple[Packed, ...] = ()
+    counted: bool = True  # its bodies count against the bound of the undecided
 
 
 @dataclass(slots=True, eq=False)

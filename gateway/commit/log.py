@@ -24,7 +24,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gateway.commit.callers import Callers, undecided
+from gateway.commit.callers import Callers
 from gateway.commit.change import Change, Committed, LogUnavailable, Position
 from gateway.commit.forming import Group, Sealed, StripeRowCodec, Term, Waiter, admit, seal_group
 from gateway.commit.group_store import GroupStore, TierUnreachable
@@ -32,7 +32,7 @@ from gateway.commit.header import Applied, GroupKind
 from gateway.commit.keys import LogKeys
 from gateway.commit.pipeline import AppliedListener, Pipeline
 from gateway.commit.reservations import Reservations
-from gateway.meta.kv import Batch, Index, Row
+from gateway.meta.kv import Batch, Index, IndexFull, Row
 from gateway.model.layout import Geometry, StripeRow, Tier
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
@@ -108,6 +108,7 @@ class Log:
         self._idle = asyncio.Event()
         self._idle.set()
         self._paused = False
+        self.refuses_growth = False  # set while the index has only its reserve left
 
     # What the gateway calls
 
@@ -138,7 +139,7 @@ class Log:
         Raises:
             BatchConflict, StripeBusy: refused; nothing changed.
             OutcomeUnknown: not decided before COMMIT_S; may still be committed, never twice.
-            LogBusy, LogUnavailable: not taken.
+            LogBusy, LogUnavailable, IndexFull: not taken.
 
         Durable when: it returns; the commit stripe has reached the epoch's tier. Cancelled: as
             OutcomeUnknown.
@@ -146,6 +147,8 @@ class Log:
         """
         if self._dead is not None or self._closing:
             raise LogUnavailable(reason=self._detail or "closing")
+        if self.refuses_growth and (change.drafts or change.bodies):
+            raise IndexFull()
         callers = self._callers
         request_id = change.batch.request_id
         known = callers.outcome(request_id)
@@ -214,7 +217,7 @@ class Log:
         try:
             group = Group(Position(self._term.epoch, self._pipeline.applied.sequence + 1))
             future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-            error = admit(self._view, group, Waiter(change, future, math.inf))
+            error = admit(self._view, group, Waiter(change, future, math.inf, counted=False))
             if error is not None:
                 raise error
             if kind is GroupKind.CHECKPOINT:
@@ -273,7 +276,9 @@ class Log:
         queue = self._callers.queue
         while queue and not self._forming.full:
             waiter = queue.popleft()
-            if not waiter.future.done():
+            if waiter.future.done():
+                self._callers.forget(waiter)
+            else:
                 self._admit(waiter)
 
     def _term_of(self, epoch: int, tier: Tier) -> Term:
@@ -327,7 +332,7 @@ class Log:
             await self._push(group, sealed)
         except TierUnreachable as error:
             logger.warning("the tier is out of reach, opening another epoch: %s", error)
-            self._callers.held = undecided(group, self._forming)
+            self._callers.held = self._callers.undecided(group, self._forming)
             await self._settle()
             await self._open_epoch(None)
         except (FencedOut, LogUnavailable) as error:
@@ -391,7 +396,7 @@ class Log:
         await self._settle()
         if self._forming.waiters:
             # The forming group waits with its place; it is decided again when the log goes on.
-            self._callers.held = undecided(self._forming)
+            self._callers.held = self._callers.undecided(self._forming)
             self._view.clear()
             self._forming = Group(self._forming.position)
             self._callers.release()

@@ -7,11 +7,11 @@ This is steps 9–11 told in order. What the steps decide is in `gateway.commit.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gateway.commit.checkpoint import decode_manifest, read_segment
-from gateway.commit.fencing import TakeoverNotConfirmed, highest_promise
+from gateway.commit.fencing import TakeoverNotConfirmed, promises_of
 from gateway.commit.forming import StripeRowCodec
 from gateway.commit.group_store import GroupStore
 from gateway.commit.header import Applied
@@ -76,7 +76,8 @@ async def open_log(
         TakeoverNotConfirmed, IndexEmpty, FenceNotReached, LogGap, LogUndecided, TierUnreachable.
     """
     applied = Applied.decode(parts.index.applied())
-    promised = await highest_promise(parts.groups.nodes, parts.keys.log)
+    promises = await promises_of(parts.groups.nodes, parts.keys.log)
+    promised = max(promises.values(), default=0)
     ours = parts.groups.history.epochs() | {applied.epoch}
     if promised and applied.sequence == 0 and promised not in ours:
         raise IndexEmpty(promised=promised)
@@ -94,7 +95,7 @@ async def open_log(
         random_bytes=parts.env.random_bytes,
         progress=lambda done, total: progress("replay", done, total),
     )
-    applied = await replay.run(applied, candidates, fenced, failed)
+    applied = await replay.run(applied, candidates, fenced, failed | _blank(promises))
     log = Log(
         index=parts.index,
         store=parts.groups,
@@ -123,7 +124,8 @@ async def rebuild_index(
     """
     if parts.index.applied() is not None:
         raise IndexNotEmpty()
-    promised = await highest_promise(parts.groups.nodes, parts.keys.log)
+    promises = await promises_of(parts.groups.nodes, parts.keys.log)
+    promised = max(promises.values(), default=0)
     fenced, _ = await parts.groups.fence(promised + 1, None, starting=True)
     candidates, failed = await collect(
         parts.groups.nodes,
@@ -142,8 +144,17 @@ async def rebuild_index(
         accept_loss=accept_loss,
         progress=lambda done, total: progress("replay", done, total),
     )
-    applied = await replay.run(applied, candidates, fenced, failed)
+    applied = await replay.run(applied, candidates, fenced, failed | _blank(promises))
     return applied, replay.lost
+
+
+def _blank(promises: Mapping[int, int]) -> frozenset[int]:
+    """Nodes that answer but have promised nothing to a log that others know: what they may have
+    held is gone, so that they hold no shard of a group proves nothing.
+    """
+    if not any(promises.values()):
+        return frozenset()
+    return frozenset(number for number, epoch in promises.items() if epoch == 0)
 
 
 async def _load_checkpoint(

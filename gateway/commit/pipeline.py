@@ -172,7 +172,7 @@ class Pipeline:
             self.dead = error
             return
         self.applied = applied
-        self.latest.follow(sealed.batches)
+        self.latest.follow((*sealed.batches, own_batch))
         self.rows.set(own.stripe, own)
         for stripe, row in group.stripes.items():
             self.rows.set(stripe, row)

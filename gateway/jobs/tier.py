@@ -1,5 +1,5 @@
 """Job `tier`: follow the nodes. When a datacenter goes, writes go on at NODE; when it is back, at
-FULL.
+FULL. It also stops new bodies while the index has only its reserve left.
 
 The log notices a lost tier by itself when a group cannot be stored; this job spares the writers of
 large bodies that wait, and is the only one that goes back up.
@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 
 from gateway.commit.log import Log
+from gateway.meta.kv import INDEX_RESERVE_BYTES
 from gateway.model.layout import Tier
 from storaged.base.jobs import Progress
 
@@ -40,6 +41,7 @@ class TierKeeper:
         )
 
     async def step(self) -> float:
+        self._log.refuses_growth = self._log.index.space_left_bytes() < INDEX_RESERVE_BYTES
         reachable = self._reachable()
         if not self._log.serving or reachable < self._floor or reachable is self._log.tier:
             self._steady = 0

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import lmdb
 
-from gateway.meta.kv import MetaUnavailable, RowCorrupt
+from gateway.meta.kv import IndexFull, MetaUnavailable, RowCorrupt
 from storaged.base.errors import Kind, StorageError
 
 
@@ -29,13 +29,6 @@ class IndexForeign(StorageError):
     """The index is of another format or was made under another key."""
 
     kind: ClassVar[Kind] = Kind.INVALID
-
-
-class IndexFull(StorageError):
-    """The index has reached its map size; nothing was written."""
-
-    kind: ClassVar[Kind] = Kind.EXHAUSTED
-    hint = "raise map_size_bytes and start again"
 
 
 @contextmanager

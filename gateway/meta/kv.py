@@ -22,6 +22,7 @@ ROW_KEY_BYTES_MAX = 1100
 ROW_VALUE_BYTES_MAX = 16 * 1024 * 1024
 REVISION_BYTES = 12
 PARTITION_BYTES = 16
+INDEX_RESERVE_BYTES = 64 * 1024 * 1024  # left for deletes, which need pages of their own
 
 
 class BatchConflict(StorageError):
@@ -51,6 +52,13 @@ class RowCorrupt(StorageError):
 class Row(NamedTuple):
     key: bytes
     value: bytes
+
+
+class IndexFull(StorageError):
+    """The index has only its reserve left; nothing was written."""
+
+    kind = Kind.EXHAUSTED
+    hint = "raise storage.index_map_mib, or free its drive; deletes still work"
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +166,10 @@ class Index(MetaStore, Protocol):
         """Partitions whose kept count or sum does not equal a scan of their rows. Blocking and
         long: offload it.
         """
+        ...
+
+    def space_left_bytes(self) -> int:
+        """How much the index may still grow; the log refuses growth below INDEX_RESERVE_BYTES."""
         ...
 
     def close(self) -> None:

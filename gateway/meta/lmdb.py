@@ -42,7 +42,6 @@ from gateway.meta.batches import SCAN_ROWS_MAX, failed_check, validate
 from gateway.meta.gate import Gate
 from gateway.meta.index_files import (
     IndexForeign,
-    IndexFull,
     IndexLocked,
     lock_folder,
     translate,
@@ -50,17 +49,16 @@ from gateway.meta.index_files import (
 )
 from gateway.meta.index_group import Group, Pending, RequestWindow, Verification, answer
 from gateway.meta.keyspace import after
-from gateway.meta.kv import Batch, BatchConflict, MetaUnavailable, OutcomeUnknown, Row
+from gateway.meta.kv import Batch, BatchConflict, IndexFull, MetaUnavailable, OutcomeUnknown, Row
 from gateway.meta.sums import SumDelta, differing, moved_sum, unpack_sum
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
 
-__all__ = ["RESERVE_BYTES", "IndexForeign", "IndexFull", "IndexLocked", "LmdbIndex"]
+__all__ = ["IndexForeign", "IndexLocked", "LmdbIndex"]
 
 FORMAT = b"hexagone index 1"
 # Batches in one LMDB transaction: keeps the event loop from standing still
 GROUP_BATCHES_MAX = 4096
-RESERVE_BYTES = 64 * 1024 * 1024  # the log refuses new bodies below this, so deletes still fit
 VERIFY_ROWS = 1000  # rows read per hold of the gate while sums are verified: under a millisecond
 _FORMAT_KEY, _APPLIED_KEY, _SUMS_KEY_CHECK = b"format", b"applied", b"sums-key-check"
 _END = b"\xff" * 64  # above every row key: families are letters
@@ -199,7 +197,7 @@ class LmdbIndex:
         """Bytes the index may still grow by: of its map, or of its file system, whichever is less.
 
         Pages freed inside the map are not counted, so this errs on the safe side. The log refuses
-        new bodies below RESERVE_BYTES and goes on with deletes.
+        new bodies below INDEX_RESERVE_BYTES and goes on with deletes.
         """
         statistics = os.statvfs(self._directory)
         used = (self._lmdb.info()["last_pgno"] + 1) * self._lmdb.stat()["psize"]

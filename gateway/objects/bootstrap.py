@@ -12,7 +12,7 @@ from gateway.commit.change import Change
 from gateway.data.envelope import KeyProvider
 from gateway.meta import accounts, keyspace
 from gateway.meta.accounts import AccessKey, Tenant
-from gateway.meta.kv import Batch, Check, MetaStore, Write, revision_of
+from gateway.meta.kv import Batch, Check, MetaStore, Write
 from gateway.meta.records import open_document, seal_document
 from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.model.names import TenantId
@@ -69,18 +69,6 @@ def read_root(store: MetaStore, records: RecordKeys) -> AccessKey | None:
     access_key_id = open_document(records, ROOT_ROW, value)["access_key_id"]
     stored = accounts.read_access_key(store, records, access_key_id)
     return None if stored is None else stored.access_key
-
-
-async def keep_keyring_copy(
-    log: CommitLog, records: RecordKeys, nonces: NonceSource, provider: KeyProvider, env: Env
-) -> None:
-    """Put the sealed copy of the tenant keys into the log, so that nodes and root key are
-    enough.
-    """
-    row_key = keyspace.keyring_row()
-    value = log.read((row_key,))[0]
-    check = Check(row_key, None if value is None else revision_of(value))
-    await _commit(log, env, (check,), (_keyring_copy(records, nonces, provider),))
 
 
 def restore_keyring(store: MetaStore, records: RecordKeys, provider: KeyProvider) -> None:

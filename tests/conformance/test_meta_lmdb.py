@@ -11,8 +11,8 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from gateway.meta.kv import Check, MetaUnavailable, revision_of
-from gateway.meta.lmdb import IndexForeign, IndexFull, IndexLocked, LmdbIndex
+from gateway.meta.kv import Check, IndexFull, MetaUnavailable, revision_of
+from gateway.meta.lmdb import IndexForeign, IndexLocked, LmdbIndex
 from storaged.base.env import RealEnv
 from tests.conformance.meta_suite import (
     PARTITION,

@@ -11,7 +11,7 @@ from itertools import count
 
 import pytest
 
-from gateway.meta import accounts, buckets, stripes, uploads, versions, writer_epochs
+from gateway.meta import accounts, buckets, stripes, uploads, versions
 from gateway.meta import keyspace as ks
 from gateway.meta.kv import Batch, BatchConflict, Check, Exists, RowCorrupt, Write
 from gateway.meta.memory import MemoryStore
@@ -265,18 +265,3 @@ def test_accounts_come_back_and_hide_their_secrets() -> None:
     write(store, bytes(16), [accounts.drop_access_key("HEXA123")])
     assert accounts.read_access_key(store, KEYS, "HEXA123") is None
     assert accounts.read_tenant(store, KEYS, TenantId(bytes(16))) is None
-
-
-def test_writer_epochs_are_claimed_once() -> None:
-    store = MemoryStore()
-    held = writer_epochs.read_highest(store, KEYS)
-    assert held == (0, None)
-    epoch, first = writer_epochs.claim_batch(KEYS, held, request_id())
-    _, second = writer_epochs.claim_batch(KEYS, held, request_id())
-    assert epoch == 1 and first.writes == second.writes, "one nonce, so one content"
-    commit(store, first)
-    with pytest.raises(BatchConflict):
-        commit(store, second)
-    assert (
-        writer_epochs.claim_batch(KEYS, writer_epochs.read_highest(store, KEYS), b"r" * 16)[0] == 2
-    )
