@@ -138,6 +138,11 @@ class Exchange:
             finally:
                 stall.cancel()
 
+    def abort(self) -> None:
+        """Break the connection, so that no client takes a part of an answer for the whole."""
+        if self.protocol.transport is not None:
+            self.protocol.transport.abort()
+
     def has_nothing_to_come(self) -> bool:
         """The rest of the body is not worth waiting for: it stalled, or was never asked for."""
         return self.expects_continue or self.content.exception() is not None
@@ -184,13 +189,8 @@ class _Connection(web.RequestHandler):
                     self._keepalive_handle = loop.call_at(
                         self._next_keepalive_close_time, self._process_keepalive
                     )
-        except BaseException:
+        finally:
             self.force_close()
-            raise
-        if not self._force_close:
-            self._task_handler = None
-            if self.transport is not None:
-                self.transport.close()
 
     async def _answer_next(self, server: S3Server) -> bool:
         """Answer the oldest request; returns whether another may follow."""

@@ -31,7 +31,7 @@ from gateway.s3.connections import Exchange, RequestPayloadError, S3Server
 from gateway.s3.errors import S3Error, s3_code_for
 from gateway.s3.operations.table import OPERATIONS, OperationFunction
 from gateway.s3.responses import Reply, encode_head, error_reply
-from gateway.s3.sending import AnswerCut, send_answer
+from gateway.s3.sending import send_answer
 from storaged.base.errors import StorageError
 
 logger = logging.getLogger("hexagone.s3")
@@ -305,9 +305,13 @@ class S3Frontend:
         )
         try:
             await send_answer(exchange, reply, head, stall_s=self.config.pace.idle_s)
-        except AnswerCut:
+        except ConnectionError:
+            raise
+        except Exception:
+            logger.exception("answer to request %s cannot be completed", exchange.request_id)
             self.metrics.aborted_answers += 1
             reply.code = "Aborted"
+            exchange.abort()
             return False
         if not keeps and exchange.has_nothing_to_come():
             exchange.protocol.force_close()

@@ -1,24 +1,19 @@
 """Answers on their way out: one write for a small one, waits for a slow client with a large one.
 
-Not for what an answer says. An answer that cannot be completed ends with an aborted connection, so
-no client takes it for whole.
+Not for what an answer says, nor for what happens to one that cannot be completed.
 """
 
 from __future__ import annotations
 
-import logging
-
 from gateway.s3.connections import Exchange
 from gateway.s3.responses import BODILESS, Reply
-
-logger = logging.getLogger("hexagone.s3")
 
 JOIN_BYTES_MAX = 64 * 1024  # head and body up to this go out in one write
 SEND_BUFFER_BYTES = 1 << 20  # unsent bytes of one answer before its source is asked to wait
 
 
-class AnswerCut(Exception):
-    """The rest of an answer could not be had; its connection is aborted."""
+class LengthMismatch(Exception):
+    """The content is not as long as the head says."""
 
 
 async def send_answer(exchange: Exchange, reply: Reply, head: bytes, *, stall_s: float) -> None:
@@ -28,7 +23,7 @@ async def send_answer(exchange: Exchange, reply: Reply, head: bytes, *, stall_s:
         stall_s: longest time in which a client takes nothing of what is unsent.
 
     Raises:
-        AnswerCut: the content ended early, or reading it failed.
+        LengthMismatch, and whatever reading the content raises: the connection must be aborted.
         ConnectionError: the client has gone.
     """
     if exchange.message.method == "HEAD" or reply.status in BODILESS:
@@ -59,21 +54,12 @@ async def _send_pieces(exchange: Exchange, reply: Reply, head: bytes, stall_s: f
         transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
     exchange.write(head)
     piece = reply.first
-    try:
-        while piece:
-            exchange.bytes_out += len(piece)
-            exchange.write(piece)
-            await exchange.wait_for_client(stall_s)
-            if exchange.bytes_out >= length:
-                break
-            piece = await anext(pieces, b"")
-    except ConnectionError:
-        raise
-    except Exception as error:
-        logger.exception("answer to request %s cannot be completed", exchange.request_id)
-        transport.abort()
-        raise AnswerCut from error
+    while piece:
+        exchange.bytes_out += len(piece)
+        exchange.write(piece)
+        await exchange.wait_for_client(stall_s)
+        if exchange.bytes_out >= length:
+            break
+        piece = await anext(pieces, b"")
     if exchange.bytes_out != length:
-        logger.error("answer to request %s has another length", exchange.request_id)
-        transport.abort()
-        raise AnswerCut
+        raise LengthMismatch(f"{exchange.bytes_out} bytes instead of {length}")
