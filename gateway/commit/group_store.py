@@ -111,6 +111,10 @@ class GroupStore:
             reach.
         """
         reachable = self._reachable()
+        if reachable < self._tier_floor:
+            # What is known may be old: nobody else asks the nodes while a log is being opened.
+            await self.stripes.health.probe()
+            reachable = self._reachable()
         wanted = reachable if tier is None else min(tier, reachable)
         if wanted < self._tier_floor:
             raise TierUnreachable(reachable=reachable.name, required=self._tier_floor.name)
