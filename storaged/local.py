@@ -38,6 +38,7 @@ class LocalNode:
         # The store has the port's own verbs; a second coroutine around each would only cost time.
         self.put = store.put
         self.get = store.get
+        self.try_get = store.try_get
         self.stat = store.stat
         self.delete = store.delete
         self.list = store.list

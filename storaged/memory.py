@@ -128,6 +128,13 @@ class MemoryNode:
             content=memoryview(held.content)[offset : offset + length],
         )
 
+    def try_get(self, shard: ShardId, *, offset: int, length: int) -> memoryview | None:
+        """See `storaged.node.ReadsInPlace`."""
+        held = self._held.get(shard.encode())
+        if held is None or not 0 <= offset < offset + length <= len(held.content):
+            return None
+        return memoryview(held.content)[offset : offset + length]
+
     async def stat(self, shard: ShardId) -> ShardInfo:
         """Describe one shard; see the port."""
         return self._describe(shard, self._find(shard))

@@ -276,3 +276,23 @@ class Node(Protocol):
     async def close(self) -> None:
         """Finish writes under way, then release files and sockets. Idempotent."""
         ...
+
+
+class ReadsInPlace(Protocol):
+    """What a node in this process may offer beside `Node`: short reads without waiting.
+
+    An optional capability: callers ask for it (`getattr`, once a read), and use `get` where it is
+    not there.
+    """
+
+    def try_get(self, shard: ShardId, *, offset: int, length: int) -> memoryview | None:
+        """Content [offset, offset + length), as `get` would give it, its pages checked.
+
+        Returns:
+            A view of a buffer that is the caller's; None when the read would have to wait, is not
+            short, or is one that `get` answers with an error. Raises nothing; counts nothing
+            against the shard.
+
+        Idempotent: yes. Durable when: only what is durable is ever returned.
+        """
+        ...

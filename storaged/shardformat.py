@@ -188,6 +188,12 @@ def attributes_of(block: Buffer, head: Head) -> bytes:
     return bytes(block[FIXED_BYTES : FIXED_BYTES + head.attributes_bytes])
 
 
+def checksums_of(block: Buffer, head: Head) -> bytes:
+    """The page checksums inside a checked head, 4 bytes each, big-endian."""
+    start = FIXED_BYTES + head.attributes_bytes
+    return bytes(block[start : start + 4 * head.page_count])
+
+
 def page_span(head_page_log2: int, content_bytes: int, start: int, end: int) -> tuple[int, int]:
     """The content whose pages a range touches: whole pages around [start, end); (0, 0) if none."""
     if start >= end:

@@ -25,6 +25,7 @@ from storaged.base.limits import (
 )
 from storaged.files import Files, ReadFailed
 from storaged.index_tables import IndexUnreadable
+from storaged.inplace import InPlaceReads
 from storaged.lanes import Lane
 from storaged.node import (
     Buffer,
@@ -88,6 +89,7 @@ class ShardStore:
         self._lane = lane
         self._capacity_bytes = capacity_bytes
         self._volumes = recovered.volumes
+        self._in_place = InPlaceReads(index, recovered.volumes)
         self._drive = recovered.drive
         self._closed = False
         self._corrupt: dict[bytes, Location] = {}
@@ -121,8 +123,6 @@ class ShardStore:
         active = self._writer.active
         number, position = (active.number, active.position) if active is not None else (0, 0)
         return Watermark(number, position, self._writer.next_sequence)
-
-    # -- put
 
     async def put(
         self,
@@ -180,6 +180,10 @@ class ShardStore:
         return ShardRange(
             attributes=attributes, content_bytes=location.content_bytes, content=content
         )
+
+    def try_get(self, shard: ShardId, *, offset: int, length: int) -> memoryview | None:
+        """See `storaged.node.ReadsInPlace`."""
+        return None if self._closed else self._in_place.read(shard.encode(), offset, length)
 
     async def stat(self, shard: ShardId) -> ShardInfo:
         """See the port."""
@@ -288,8 +292,6 @@ class ShardStore:
     def _note_corrupt(self, key: bytes, location: Location) -> None:
         if len(self._corrupt) < CORRUPT_MAX:
             self._corrupt[key] = location
-
-    # -- delete, fence
 
     async def delete(self, shards: Sequence[ShardId]) -> tuple[StorageError | None, ...]:
         """See the port."""

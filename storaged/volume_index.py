@@ -110,13 +110,14 @@ class VolumeIndex:
     def get(self, key: bytes) -> Location | None:
         """Where a shard is. Raises `IndexUnreadable`."""
         try:
-            row = self._row(key)
+            row = self.row(key)
             return None if row is None else decode_location(key, row)
         except IndexUnreadable:
             self.suspect = True
             raise
 
-    def _row(self, key: bytes) -> bytes | None:
+    def row(self, key: bytes) -> bytes | None:
+        """The row of a shard as it is kept, for `decode_location`. Raises `IndexUnreadable`."""
         if key in self._shards:
             return self._shards[key]
         if key in self._frozen_shards:

@@ -21,6 +21,7 @@ from storaged.shardformat import (
     RecordCorrupt,
     attributes_of,
     check_pages,
+    checksums_of,
     decode_head,
     page_span,
 )
@@ -196,6 +197,36 @@ def read_range(
         raise RecordCorrupt(offset=location.offset, reason="not the record of the index")
     check_pages(raw, head, pages, start=first)
     return (attributes_of(raw, head), pages[start - first : end - first])
+
+
+def read_head(volume: Volume, key: bytes, location: Location, *, cached_only: bool) -> bytes | None:
+    """Read and check the head of a record; its page checksums, 4 bytes each. Blocking.
+
+    Args:
+        cached_only: give up, with None, rather than wait for the drive.
+
+    Raises:
+        RecordCorrupt: bytes fail a check or are of another shard. ReadFailed: the drive says so.
+    """
+    read = volume.file.read_cached if cached_only else volume.file.read
+    raw = read(location.offset, location.head_bytes)
+    if raw is None:
+        return None
+    head = decode_head(raw, volume=volume.uuid, offset=location.offset)
+    _check_is_of(head, key, location)
+    return checksums_of(raw, head)
+
+
+def _check_is_of(head: Head, key: bytes, location: Location) -> None:
+    """Raises RecordCorrupt: this is not the record that the index means."""
+    if (
+        head.shard != key
+        or head.sequence != location.sequence
+        or head.content_bytes != location.content_bytes
+        or head.page_log2 != location.page_log2
+        or head.head_bytes != location.head_bytes
+    ):
+        raise RecordCorrupt(offset=location.offset, reason="not the record of the index")
 
 
 def read_attributes(

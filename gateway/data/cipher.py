@@ -62,8 +62,42 @@ def expand(key: bytes, info: bytes) -> bytes:
     return first + second[: OKM_BYTES - 64]
 
 
+class KeyMaterial(NamedTuple):
+    """What the keys of one part are made of: a tenth of their size, for those who keep many."""
+
+    okm: bytes
+    salt: bytes
+    context_digest: bytes
+
+    def __repr__(self) -> str:
+        return "KeyMaterial(…)"
+
+    @classmethod
+    def derive(cls, dek: bytes, salt: bytes, context: bytes) -> KeyMaterial:
+        """Derive the material of one part attempt.
+
+        Args:
+            dek: 32-byte key of the version.
+            salt: 24 random bytes, never used for another attempt.
+            context: `enc("body", cluster id, tenant id, object uuid, part number)`.
+        """
+        assert len(dek) == KEY_BYTES and len(salt) == SALT_BYTES
+        return cls(expand(dek, context + salt), salt, sha256(context).digest())
+
+    def keys(self) -> PartKeys:
+        """The keys themselves."""
+        okm = self.okm
+        return PartKeys(
+            AESGCM(okm[:32]),
+            int.from_bytes(okm[32:44], "big"),
+            okm[44:76],
+            self.salt,
+            self.context_digest,
+        )
+
+
 class PartKeys(NamedTuple):
-    """What seals and opens one part; made by `derive` only."""
+    """What seals and opens one part; made of `KeyMaterial` only."""
 
     body_key: AESGCM
     base_nonce: int
@@ -76,22 +110,8 @@ class PartKeys(NamedTuple):
 
     @classmethod
     def derive(cls, dek: bytes, salt: bytes, context: bytes) -> PartKeys:
-        """Derive the keys of one part attempt.
-
-        Args:
-            dek: 32-byte key of the version.
-            salt: 24 random bytes, never used for another attempt.
-            context: `enc("body", cluster id, tenant id, object uuid, part number)`.
-        """
-        assert len(dek) == KEY_BYTES and len(salt) == SALT_BYTES
-        okm = expand(dek, context + salt)
-        return cls(
-            AESGCM(okm[:32]),
-            int.from_bytes(okm[32:44], "big"),
-            okm[44:76],
-            salt,
-            sha256(context).digest(),
-        )
+        """Derive the keys of one part attempt. Args: see `KeyMaterial.derive`."""
+        return KeyMaterial.derive(dek, salt, context).keys()
 
 
 def check_commitment(keys: PartKeys, commitment: bytes) -> None:

@@ -9,23 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from gateway.data.buffers import Lease
+from gateway.data.direct_read import read_at_once, read_one
 from gateway.data.erasure import codec_for
-from gateway.data.geometry import CellRange, cell_ranges
+from gateway.data.geometry import cell_ranges
 from gateway.data.health import HealthView
 from gateway.data.placement import place, replacement, tier_of
 from gateway.data.shard_header import tag_key, tagged_shards
 from gateway.data.stripe_errors import (
     NodeFailure,
-    ShardInvalid,
     StripeCorrupt,
     StripeGone,
     StripeUnreadable,
     TierNotReached,
 )
-from gateway.data.stripe_read import OnDamage, ReadSources, StripeRead, hedge_delay_s
+from gateway.data.stripe_read import OnDamage, ReadSources, StripeRead
 from gateway.data.stripe_write import StripeWrite
 from gateway.data.topology import Topology
 from gateway.limits import NODE_PUT_S
@@ -44,11 +43,6 @@ __all__ = [
     "StripeUnreadable",
     "TierNotReached",
 ]
-
-
-def _settle(waiter: asyncio.Future[None], _: object) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
 
 
 def _no_report(stripe: StripeId, index: int, reason: str) -> None:
@@ -241,6 +235,15 @@ class StripeStore:
         parts = await self.read_parts(row, offset, length, verified=verified)
         return parts[0] if len(parts) == 1 else memoryview(b"".join(parts))
 
+    def try_read(self, row: StripeRow, offset: int, length: int) -> memoryview | None:
+        """Payload bytes [offset, offset + length) if nodes of this process have them at hand.
+
+        Returns:
+            The bytes as the nodes gave them, opening the frames is the check; None: `read` gets
+            them, or says why not.
+        """
+        return read_at_once(self._sources, row, offset, length)
+
     async def read_parts(
         self, row: StripeRow, offset: int, length: int, *, verified: bool = False
     ) -> list[memoryview]:
@@ -266,44 +269,9 @@ class StripeStore:
         if not verified and cell_offset + length <= row.cell_bytes:
             number = row.nodes[index]
             if number in self.nodes and self.health.readable(number):
-                return [await self._read_one(row, index, cell_offset, length)]
+                return [await read_one(self._sources, row, index, cell_offset, length)]
         ranges = cell_ranges(row.cell_bytes, offset, length)
         return await StripeRead(self._sources, row).cells(ranges, verified=verified)
-
-    async def _read_one(self, row: StripeRow, index: int, offset: int, length: int) -> memoryview:
-        """A range of one cell from its node: the short way, which small objects take."""
-        number, health = row.nodes[index], self.health
-        loop = asyncio.get_running_loop()
-        started_s = self._env.monotonic_s()
-        task = loop.create_task(
-            self.nodes[number].get(ShardId(row.stripe, index), offset=offset, length=length)
-        )
-        waiter = loop.create_future()
-        task.add_done_callback(partial(_settle, waiter))
-        timer = loop.call_later(hedge_delay_s(health, number), _settle, waiter, None)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
-        finally:
-            timer.cancel()
-        failed: StorageError | None = None
-        if task.done():
-            try:
-                content = task.result().content
-                if len(content) == length:
-                    health.mark_ok(number, self._env.monotonic_s() - started_s)
-                    return content
-                failed = ShardInvalid(content_bytes=len(content), wanted_bytes=length)
-            except StorageError as error:
-                failed = error
-        read = StripeRead(self._sources, row)
-        if failed is not None:
-            read.note_failure(index, failed)
-        wanted = CellRange(index, offset, length)
-        adopted = {index: task} if failed is None else {}
-        return (await read.cells([wanted], verified=False, adopted=adopted))[0]
 
     async def reconstruct(
         self, row: StripeRow, wanted: Sequence[int]

@@ -16,6 +16,7 @@ from gateway.model.layout import Geometry, StripeRow, Tier
 from gateway.model.names import TenantId
 from gateway.objects.contention import RowQueues
 from gateway.objects.open_reads import OpenReads
+from gateway.objects.opened import OpenedRows
 from storaged.base.env import Env
 from storaged.base.ids import StripeId
 
@@ -76,6 +77,7 @@ class Services:
         queues: writers that have collided.
         reads: reads under way, for the free job.
         damage: shards that reads have found broken, for the repair job.
+        opened: version rows that reads have opened.
     """
 
     env: Env
@@ -95,6 +97,10 @@ class Services:
     tier_floor: Tier = Tier.NODE
     queues: RowQueues = field(default_factory=RowQueues)
     reads: OpenReads = field(default_factory=OpenReads)
+    opened: OpenedRows = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.opened = OpenedRows(self.records, self.bucket_keys)
 
 
 @dataclass(slots=True)

@@ -8,19 +8,27 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from gateway.data.cipher import FrameCorrupt, PartKeys, check_commitment, open_frames
+from gateway.data.cipher import (
+    FrameCorrupt,
+    KeyMaterial,
+    PartKeys,
+    check_commitment,
+    open_frames,
+)
 from gateway.data.geometry import frame_count, frames_for_range
 from gateway.data.reader import iterate_body
 from gateway.data.stripes import StripeGone
 from gateway.meta import keyspace
 from gateway.meta.kv import RowCorrupt
-from gateway.meta.records import StoredVersion, open_part
+from gateway.meta.records import open_part
 from gateway.model.layout import Layout, Packed
 from gateway.model.names import BucketId, ObjectKey
 from gateway.model.version import PartSeal, Version, parts_for_range
 from gateway.objects.bindings import WHOLE_OBJECT, body_context
 from gateway.objects.context import Services
 from gateway.objects.new_object import opened_dek
+from gateway.objects.opened import OpenedVersion
+from gateway.objects.target import Target
 
 Piece = memoryview | bytes
 
@@ -42,13 +50,37 @@ def version_dek(services: Services, bucket: BucketId, key: ObjectKey, version: V
     )
 
 
+def read_at_once(
+    services: Services, target: Target, opened: OpenedVersion, offset: int, length: int
+) -> Piece | None:
+    """`length` bytes of a small version from `offset`, verified, if nodes of this process have them
+    at hand; None where `open_body` has to wait for them, or to tell what is wrong.
+
+    Nothing else runs meanwhile, so the row and what it names are of one instant.
+
+    Raises: SealInvalid, WrongKey, and what the key provider raises.
+    """
+    layout, plain_bytes = opened.stored.layout, opened.stored.version.content_bytes
+    if not isinstance(layout, Packed):
+        return None
+    row = services.log.stripe_row(layout.stripe)
+    if row is None:
+        return None
+    span = frames_for_range(offset, length, plain_bytes)
+    start = layout.offset + span.sealed_offset
+    sealed = services.stripes.try_read(row, start, span.sealed_length)
+    if sealed is None:
+        return None
+    keys = _whole_keys(services, target, opened)
+    try:
+        plain = open_frames(keys, span.first, sealed, frame_count(plain_bytes) - 1)
+    except FrameCorrupt:
+        return None
+    return plain if len(plain) == length else plain[span.skip : span.skip + length]
+
+
 async def open_body(
-    services: Services,
-    bucket: BucketId,
-    key: ObjectKey,
-    stored: StoredVersion,
-    offset: int,
-    length: int,
+    services: Services, target: Target, opened: OpenedVersion, offset: int, length: int
 ) -> tuple[Piece, AsyncIterator[Piece] | None]:
     """`length` bytes of a version from `offset`: the first of them, verified, and an iterator of
     the rest; None when that was all.
@@ -56,27 +88,38 @@ async def open_body(
     Raises: SealInvalid, WrongKey, FrameCorrupt, StripeUnreadable, StripeGone, RowCorrupt; the
         iterator too.
     """
-    version, layout = stored.version, stored.layout
-    dek = version_dek(services, bucket, key, version)
+    version, layout = opened.stored.version, opened.stored.layout
     if layout is None:
-        pieces = _parts(services, bucket, version, dek, offset, length)
+        dek = version_dek(services, target.bucket_id, target.key, version)
+        pieces = _parts(services, target.bucket_id, version, dek, offset, length)
         return await anext(pieces, b""), pieces
-    seal = version.seal
-    assert seal is not None, "a layout comes with its seal"
-    keys = _keys(services, version, dek, WHOLE_OBJECT, seal)
+    keys = _whole_keys(services, target, opened)
     if isinstance(layout, Packed):
-        return await _packed(services, layout, keys, seal.plain_bytes, offset, length), None
-    pieces = _striped(services, layout, keys, seal.plain_bytes, offset, length)
+        return await _packed(services, layout, keys, version.content_bytes, offset, length), None
+    pieces = _striped(services, layout, keys, version.content_bytes, offset, length)
     return await anext(pieces, b""), pieces
 
 
-def _keys(
-    services: Services, version: Version, dek: bytes, number: int, seal: PartSeal
-) -> PartKeys:
-    context = body_context(services.cluster_id, version.owner, version.object_uuid, number)
-    keys = PartKeys.derive(dek, seal.salt, context)
+def _whole_keys(services: Services, target: Target, opened: OpenedVersion) -> PartKeys:
+    """Keys of a version that was put whole; derived once for an opened row, checked every time."""
+    version = opened.stored.version
+    seal = version.seal
+    assert seal is not None, "a layout comes with its seal"
+    material = opened.material
+    if material is None:
+        dek = version_dek(services, target.bucket_id, target.key, version)
+        material = _material(services, version, dek, WHOLE_OBJECT, seal)
+        opened.material = material
+    keys = material.keys()
     check_commitment(keys, seal.commitment)
     return keys
+
+
+def _material(
+    services: Services, version: Version, dek: bytes, number: int, seal: PartSeal
+) -> KeyMaterial:
+    context = body_context(services.cluster_id, version.owner, version.object_uuid, number)
+    return KeyMaterial.derive(dek, seal.salt, context)
 
 
 def _striped(
@@ -117,6 +160,7 @@ async def _parts(
         part, layout, _, _ = open_part(services.records, row_key, value)
         if inside + taken > part.plain_bytes:
             raise RowCorrupt(row_key=row_key.hex(), part="length")
-        keys = _keys(services, version, dek, number, part.seal)
+        keys = _material(services, version, dek, number, part.seal).keys()
+        check_commitment(keys, part.seal.commitment)
         async for piece in _striped(services, layout, keys, part.plain_bytes, inside, taken):
             yield piece

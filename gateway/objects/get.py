@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import NamedTuple
 
 from gateway.data.stripes import StripeGone
-from gateway.meta.records import StoredVersion
 from gateway.model.conditions import byte_range, check_read
 from gateway.model.errors import (
     InvalidPartNumber,
@@ -19,10 +18,10 @@ from gateway.model.errors import (
 from gateway.model.names import NULL_VERSION, version_id
 from gateway.model.version import Version, part_extent
 from gateway.objects.context import Context, Services
-from gateway.objects.fetch import Piece, open_body
-from gateway.objects.target import Target, read_current
+from gateway.objects.fetch import Piece, open_body, read_at_once
+from gateway.objects.opened import OpenedVersion
+from gateway.objects.target import Target, read_row
 from gateway.objects.values import GetOptions, ObjectRead, ReadBody
-from gateway.objects.views import head_of
 
 NO_TICKET = -1
 TRIES_MAX = 3  # a stripe that went twice while its row was read is not compaction
@@ -45,15 +44,25 @@ async def get_object(ctx: Context, bucket: str, key: str, options: GetOptions) -
         InvalidPartNumber, InvalidRequest.
         StripeUnreadable: too few good shards.
     """
+    target, opened = read_version(ctx, bucket, key, options.version_id)
+    extent = judged_extent(opened, options)
+    content = read_at_once(ctx.services, target, opened, extent.offset, extent.length)
+    if content is None:
+        return await _get_waiting(ctx, bucket, key, options)
+    return _object_read(opened, extent, WholeBody(content))
+
+
+async def _get_waiting(ctx: Context, bucket: str, key: str, options: GetOptions) -> ObjectRead:
+    """As get_object, where nodes have to be waited for."""
     services = ctx.services
     ticket = services.reads.begin(services.env.monotonic_s())
     try:
         for tries_left in reversed(range(TRIES_MAX)):
-            target, stored = read_version(ctx, bucket, key, options.version_id)
-            extent = judged_extent(target, stored.version, options)
+            target, opened = read_version(ctx, bucket, key, options.version_id)
+            extent = judged_extent(opened, options)
             try:
                 first, rest = await open_body(
-                    services, target.bucket_id, target.key, stored, extent.offset, extent.length
+                    services, target, opened, extent.offset, extent.length
                 )
                 break
             except StripeGone:
@@ -66,52 +75,54 @@ async def get_object(ctx: Context, bucket: str, key: str, options: GetOptions) -
             ticket = NO_TICKET
     finally:
         services.reads.end(ticket)
-    head = head_of(target.key, stored.version)
-    return ObjectRead(
-        head=head, offset=extent.offset, length=extent.length, is_range=extent.is_range, body=body
-    )
+    return _object_read(opened, extent, body)
 
 
 async def head_object(ctx: Context, bucket: str, key: str, options: GetOptions) -> ObjectRead:
     """As get_object, without body. Raises: as get_object, StripeUnreadable excepted."""
-    target, stored = read_version(ctx, bucket, key, options.version_id)
-    extent = judged_extent(target, stored.version, options)
+    _, opened = read_version(ctx, bucket, key, options.version_id)
+    return _object_read(opened, judged_extent(opened, options), None)
+
+
+def _object_read(opened: OpenedVersion, extent: Extent, body: ReadBody | None) -> ObjectRead:
     return ObjectRead(
-        head=head_of(target.key, stored.version),
+        head=opened.head,
         offset=extent.offset,
         length=extent.length,
         is_range=extent.is_range,
-        body=None,
+        body=body,
     )
 
 
 def read_version(
     ctx: Context, bucket: str, key: str, wanted: str | None
-) -> tuple[Target, StoredVersion]:
+) -> tuple[Target, OpenedVersion]:
     """The version a read is about.
 
     Raises: AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument, NoSuchKey, NoSuchVersion,
         MethodNotAllowed (a delete marker).
     """
-    target, stored = read_current(ctx, bucket, key)
-    if wanted is not None and (version_id(wanted) != NULL_VERSION or stored is None):
+    target, row = read_row(ctx, bucket, key)
+    if wanted is not None and (version_id(wanted) != NULL_VERSION or row is None):
         raise NoSuchVersion(key=key, version_id=wanted)
-    if stored is None:
+    if row is None:
         raise NoSuchKey(key=key)
-    if stored.version.is_delete_marker:
+    opened = ctx.services.opened.open(target, row)
+    if opened.stored.version.is_delete_marker:
         raise MethodNotAllowed(key=key)
-    return target, stored
+    return target, opened
 
 
-def judged_extent(target: Target, version: Version, options: GetOptions) -> Extent:
+def judged_extent(opened: OpenedVersion, options: GetOptions) -> Extent:
     """The bytes a read is to send, once its conditions hold.
 
     Raises: PreconditionFailed, NotModified, InvalidRange, InvalidPartNumber, InvalidRequest.
     """
+    version = opened.stored.version
     try:
         check_read(options.conditions, etag=version.etag, modified_at_ms=version.created_at_ms)
     except NotModified as refused:
-        raise NotModified(**refused.fields, head=head_of(target.key, version)) from refused
+        raise NotModified(**refused.fields, head=opened.head) from refused
     if options.part_number is not None:
         if options.range_header is not None:
             raise InvalidRequest(message="Cannot specify both Range header and partNumber query")

@@ -120,23 +120,32 @@ def open_target(ctx: Context, bucket: str, key: str) -> Target:
     return Target(opened, checked, keyspace.current_row(opened.bucket.bucket_id, checked))
 
 
-def read_current(ctx: Context, bucket: str, key: str) -> tuple[Target, StoredVersion | None]:
-    """An object name and its current version, at one instant at which the bucket was open.
+def read_row(ctx: Context, bucket: str, key: str) -> tuple[Target, bytes | None]:
+    """An object name and the row of its current version, still sealed, at one instant at which the
+    bucket was open.
 
     Raises: AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument.
     """
-    return reread_current(ctx, open_target(ctx, bucket, key))
+    return _reread_row(ctx, open_target(ctx, bucket, key))
 
 
 def reread_current(ctx: Context, target: Target) -> tuple[Target, StoredVersion | None]:
-    """As read_current, for a name opened a while ago. Raises: AccessDenied, NoSuchBucket."""
+    """A name opened a while ago and its current version, as `read_row`, and opened.
+
+    Raises: AccessDenied, NoSuchBucket, RowCorrupt.
+    """
+    target, value = _reread_row(ctx, target)
+    if value is None:
+        return target, None
+    return target, open_version(ctx.services.records, target.row_key, value)
+
+
+def _reread_row(ctx: Context, target: Target) -> tuple[Target, bytes | None]:
     services = ctx.services
     for _ in range(LOOKS_MAX):
         held, value = services.log.read((target.opened.row_key, target.row_key))
         if held == target.opened.value:
-            if value is None:
-                return target, None
-            return target, open_version(services.records, target.row_key, value)
+            return target, value
         name = target.opened.bucket.name
         services.buckets.forget(name)
         opened = open_bucket(ctx, name)

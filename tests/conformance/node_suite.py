@@ -71,7 +71,13 @@ async def content_of(node: Node, target: ShardId) -> bytes:
 
 
 class NodeSuite:
-    """Subclass it and give `open_node`."""
+    """Subclass it and give `open_node`.
+
+    Attributes:
+        reads_in_place: the node must serve short reads at once, not only be allowed to.
+    """
+
+    reads_in_place = False
 
     def open_node(
         self, *, capacity_bytes: int = CAPACITY_BYTES
@@ -124,6 +130,32 @@ class NodeSuite:
                         got = await node.get(shard(1), offset=start, length=end - start)
                         assert got.content == content[start:end], (start, end)
                         assert got.content_bytes == length
+
+        self.run(story)
+
+    @pytest.mark.parametrize("length", [9_000, LARGE_SHARD_BYTES + 5])
+    def test_reads_in_place_where_they_are_offered(self, length: int) -> None:
+        async def story(node: Node) -> None:
+            try_get = getattr(node, "try_get", None)
+            if try_get is None:
+                pytest.skip("this node offers no reads in place")
+            content, served = pattern(length), 0
+            await put(node, shard(1), content)
+            await put(node, shard(2), pattern(length, 2))
+            edges = (0, 1, SMALL_PAGE_BYTES - 1, SMALL_PAGE_BYTES, 8_999, length - 1, length)
+            for start in edges:
+                for end in (end for end in edges if end >= start):
+                    got = try_get(shard(1), offset=start, length=end - start)
+                    served += got is not None
+                    assert got is None or got == content[start:end], (start, end)
+            for offset, taken in ((-1, 1), (0, -1), (0, length + 1), (length, 1)):
+                assert try_get(shard(1), offset=offset, length=taken) is None
+            assert try_get(shard(3), offset=0, length=1) is None
+            await node.delete([shard(1)])
+            assert try_get(shard(1), offset=0, length=10) is None
+            await put(node, shard(1), pattern(length, 3))
+            assert try_get(shard(1), offset=0, length=10) in (None, pattern(10, 3))
+            assert served or not self.reads_in_place
 
         self.run(story)
 

@@ -21,6 +21,8 @@ IDENTITY = NodeIdentity(node=node_id("l1"), datacenter=datacenter_id("paris"), c
 
 
 class TestLocalNode(NodeSuite):
+    reads_in_place = True
+
     @pytest.fixture(autouse=True)
     def _directory(self, tmp_path: Path) -> None:
         self.directory = tmp_path / "node"

@@ -288,3 +288,18 @@ def test_full_drive_gives_up_its_ballast_for_deletes() -> None:
         await node.close()
 
     asyncio.run(story())
+
+
+def test_reads_in_place_are_served_and_see_damage(tmp_path: Path) -> None:
+    content = Random(5).randbytes(9000)
+
+    async def story() -> None:
+        async with opened(tmp_path) as node:
+            await put(node, 1, content)
+            assert node.try_get(shard(1), offset=100, length=8000) == content[100:8100]
+            flip(only_volume(tmp_path), content[:64], 5000)
+            assert node.try_get(shard(1), offset=4097, length=100) is None
+            assert node.try_get(shard(1), offset=0, length=4096) == content[:4096]
+            await raises(ShardCorrupt, node.get(shard(1), offset=4097, length=100))
+
+    asyncio.run(story())
