@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gateway.commit.checkpoint import decode_manifest, read_segment
+from gateway.commit.checkpoint import Segment, decode_manifest, read_segment
 from gateway.commit.fencing import TakeoverNotConfirmed, promises_of
 from gateway.commit.forming import StripeRowCodec
 from gateway.commit.group_store import GroupStore
 from gateway.commit.header import Applied
 from gateway.commit.keys import LogKeys
 from gateway.commit.log import Log
-from gateway.commit.recovery import Candidates, LogGap, Replay, collect, read_group
+from gateway.commit.recovery import Candidates, LogGap, Replay, collect, locate, read_group
 from gateway.commit.reservations import Reservations
-from gateway.meta.kv import Index
+from gateway.meta.kv import Batch, Index
 from gateway.model.layout import Geometry
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
@@ -157,6 +157,19 @@ def _blank(promises: Mapping[int, int]) -> frozenset[int]:
     return frozenset(number for number, epoch in promises.items() if epoch == 0)
 
 
+async def _segment_rows(parts: LogParts, segment: Segment) -> tuple[Batch, ...]:
+    """The rows of a segment, from where the manifest says it is, or else from where it is found:
+    repair may have moved it since, and only the index that is lost knew that.
+    """
+    groups, keys = parts.groups, parts.keys
+    try:
+        return await read_segment(groups.stripes, keys, segment)
+    except StorageError as error:
+        logger.info("segment %s is looked for on all nodes: %s", segment.row.stripe, error)
+    row = await locate(groups.nodes, segment.row)
+    return await read_segment(groups.stripes, keys, replace(segment, row=row))
+
+
 async def _load_checkpoint(
     parts: LogParts, candidates: Candidates, progress: ReplayProgress
 ) -> Applied:
@@ -179,7 +192,7 @@ async def _load_checkpoint(
             records, _ = await read_group(parts.groups.stripes, candidate, parts.keys)
             manifest = decode_manifest(records.extra)
             for number, segment in enumerate(manifest.segments):
-                batches = await read_segment(parts.groups.stripes, parts.keys, segment)
+                batches = await _segment_rows(parts, segment)
                 await parts.index.apply(batches, empty.encode())
                 progress("load", number + 1, len(manifest.segments))
         except (KeyError, StorageError) as error:

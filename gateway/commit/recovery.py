@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from gateway.commit.fencing import Fenced
@@ -145,6 +145,24 @@ async def collect(
 
     await asyncio.gather(*(list_node(number) for number in reachable))
     return candidates, frozenset(failed)
+
+
+async def locate(nodes: Mapping[int, Node], row: StripeRow) -> StripeRow:
+    """The row with the places where shards of its stripe are found, whatever it said before."""
+    first, end = ShardId(row.stripe, 0), ShardId(row.stripe, row.geometry.n)
+    places = [0] * row.geometry.n
+
+    async def look(number: int) -> None:
+        try:
+            page = await nodes[number].list(first, end, limit=row.geometry.n)
+        except StorageError as error:
+            logger.warning("node %s could not be asked: %s", nodes[number].identity.node, error)
+            return
+        for info in page.shards:
+            places[info.shard.index] = number
+
+    await asyncio.gather(*(look(number) for number in nodes))
+    return replace(row, nodes=tuple(places))
 
 
 def _add(candidates: Candidates, number: int, info: ShardInfo, keys: LogKeys) -> None:
