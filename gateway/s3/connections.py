@@ -137,6 +137,8 @@ class Exchange:
                 await protocol._drain_helper()
             finally:
                 stall.cancel()
+            if protocol.transport is None:
+                raise ConnectionResetError
 
     def abort(self) -> None:
         """Break the connection, so that no client takes a part of an answer for the whole."""

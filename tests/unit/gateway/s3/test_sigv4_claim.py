@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from gateway.s3 import sigv4_claim
 from gateway.s3.errors import S3Error
 from gateway.s3.sigv4 import (
     PayloadMode,
@@ -178,3 +179,37 @@ def test_presigned_covers_the_whole_query(change: str) -> None:
 
 def test_too_many_query_fields() -> None:
     assert refused(head_of(query="&".join(["a"] * 1001))).code == "InvalidArgument"
+
+
+# --- what is remembered of an Authorization header ----------------------------------------------
+
+
+def test_a_remembered_header_lets_nothing_through() -> None:
+    assert check(SIGNED_HEADER) is not None
+    text = header(SIGNED_HEADER, "authorization")
+    unsigned, _, signature = text.rpartition("Signature=")
+    other = unsigned + "Signature=" + ("0" * 64)
+    assert refused(with_header(SIGNED_HEADER, "authorization", other)).code == (
+        "SignatureDoesNotMatch"
+    )
+    for tail in (", Signature=" + signature, ",X=1", ", SignedHeaders=host"):
+        changed = with_header(SIGNED_HEADER, "authorization", text + tail)
+        assert refused(changed).code == "AuthorizationHeaderMalformed"
+    assert check(with_header(SIGNED_HEADER, "authorization", text + " ")) is not None
+    assert check(SIGNED_HEADER) is not None
+
+
+def test_a_long_header_is_not_remembered_and_read_all_the_same() -> None:
+    names = tuple((f"x-amz-meta-{n:03}", "v") for n in range(100))
+    head = signed(head_of(headers=(("host", "s3.test"), *names)))
+    before = sigv4_claim._repeated_grant.cache_info().currsize
+    assert len(header(head, "authorization")) > sigv4_claim.GRANT_CHARACTERS_MAX
+    assert check(head) is not None
+    assert sigv4_claim._repeated_grant.cache_info().currsize == before
+    assert refused(with_header(head, "x-amz-meta-050", "w")).code == "SignatureDoesNotMatch"
+
+
+def test_a_percent_sign_in_a_signed_name_is_a_percent_sign() -> None:
+    head = signed(head_of(headers=(("host", "s3.test"), ("x-amz-meta-%s", "v"))))
+    assert check(head) is not None
+    assert refused(with_header(head, "x-amz-meta-%s", "w")).code == "SignatureDoesNotMatch"
