@@ -11,6 +11,7 @@ Invariants: D3, D6. Source: docs/data-layout.md, "Checkpoints".
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from bisect import bisect_left, bisect_right
@@ -34,6 +35,7 @@ from gateway.meta.keyspace import cluster_row, partition_of
 from gateway.meta.kv import Batch, Row, Write
 from gateway.meta.records import open_document, seal_document
 from gateway.meta.sealing import NonceSource, RecordKeys
+from gateway.meta.verification import verify_sums
 from gateway.model.layout import Geometry, StripeRow, Tier
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
@@ -171,10 +173,13 @@ class Checkpointer:
         self._dirty: set[bytes] | None = None  # starts of changed segments; None: not known, all
         self._starts: list[bytes] = []
         self._done = self._total = 0
-        self._bytes_since = self._groups_since = 0
+        self._taking = asyncio.Lock()
         self.newest: Manifest | None = None
         self.previous: Manifest | None = None
         self._load()
+        self._bytes_since = 0
+        # Restarts that come often must not keep the log from ever being checkpointed.
+        self._groups_since = log.position.sequence - self._newest_floor
         log.on_applied.append(self._note)
 
     def _load(self) -> None:
@@ -192,6 +197,10 @@ class Checkpointer:
         """Groups up to here are in both checkpoints; 0 until there are two."""
         return self.previous.floor.sequence if self.previous is not None else 0
 
+    @property
+    def _newest_floor(self) -> int:
+        return self.newest.floor.sequence if self.newest is not None else 0
+
     def _note(self, sealed: Sealed, stripes: object) -> None:
         self._bytes_since += sealed.payload_bytes
         self._groups_since += 1
@@ -205,7 +214,7 @@ class Checkpointer:
             self._dirty.add(self._starts[max(at, 0)])
 
     def progress(self) -> Progress:
-        floor = self._log.position.sequence - (self.newest.floor.sequence if self.newest else 0)
+        floor = self._log.position.sequence - self._newest_floor
         return Progress(
             done=self._done, total=self._total, unit="segments", detail=f"{floor} groups since"
         )
@@ -216,21 +225,36 @@ class Checkpointer:
         return 5.0
 
     async def take(self) -> Manifest:
-        """Take one checkpoint. Raises what storing raises; the log is then as before."""
+        """Take one checkpoint.
+
+        Raises: what storing raises, SumsMismatch; the log is then as before. Cancelled: at most its
+            record is committed. Concurrent: one after the other.
+        """
+        async with self._taking:
+            return await self._take()
+
+    async def _take(self) -> Manifest:
         floor = self._log.position
         dirty, self._dirty = self._dirty, set()
         self._bytes_since = self._groups_since = 0
         old = self.newest.segments if self.newest is not None else ()
         reserved: list[StripeId] = []
+        committing = finished = False
         try:
             segments = await self._copy(old if dirty is not None else (), dirty or set(), reserved)
             manifest = Manifest(floor=floor, segments=segments)
+            await verify_sums(self._log.index, self._env)
+            committing = True
             await self._commit(manifest)
+            finished = True
         except StorageError:
-            self._dirty = None
+            committing = False
             raise
         finally:
-            for stripe in reserved:
+            if not finished:
+                self._dirty = None  # what was dirty before is not copied: all may be
+            # A record whose commit goes on without us may still name them (D2).
+            for stripe in () if committing and not finished else reserved:
                 self._log.release_stripe_ids(stripe)
         self._follow([segment.start for segment in segments])
         logger.info("checkpoint at group %d, %d segments", floor.sequence, len(segments))
@@ -327,6 +351,7 @@ class Checkpointer:
         """One record makes the segments named, the checkpoint known, and the one before the last
         releasable.
         """
+        self._load()  # one that was cancelled may have been committed all the same
         keep = _stripes(manifest) | _stripes(self.newest)
         create = _stripes(manifest) - _stripes(self.newest)
         release = _stripes(self.previous) - keep

@@ -21,8 +21,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from gateway.commit.callers import Callers
 from gateway.commit.change import Change, Committed, LogUnavailable, Position
@@ -40,6 +41,7 @@ from storaged.base.ids import StripeFamily, StripeId
 from storaged.node import FencedOut
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DEADLINE_TICK_S = 0.5
 RETRY_S = 0.2  # pause before an epoch is tried again
@@ -108,6 +110,7 @@ class Log:
         self._idle = asyncio.Event()
         self._idle.set()
         self._paused = False
+        self._exclusive: set[asyncio.Task[Any]] = set()
         self.refuses_growth = False  # set while the index has only its reserve left
 
     # What the gateway calls
@@ -210,8 +213,11 @@ class Log:
         """Commit a group of its own that carries `extra` (a checkpoint's manifest) and one change.
 
         Raises: what `commit_change` raises; TierUnreachable: not committed, another epoch has been
-            opened.
+            opened. Cancelled: it goes on by itself.
         """
+        return await self._to_its_end(self._commit_record(kind, extra, change))
+
+    async def _commit_record(self, kind: GroupKind, extra: bytes, change: Change) -> Position:
         await self._pause()
         before = self._checkpoint
         try:
@@ -238,7 +244,22 @@ class Log:
             self._resume()
 
     async def change_tier(self, tier: Tier) -> None:
-        """Open another epoch at `tier` once what is in flight has committed (degraded and back)."""
+        """Open another epoch at `tier` once what is in flight has committed (degraded and back).
+
+        Cancelled: it goes on by itself.
+        """
+        await self._to_its_end(self._change_tier(tier))
+
+    async def _to_its_end(self, work: Coroutine[None, None, T]) -> T:
+        """Do what nobody may cut short: an id that has been sealed is stored or void, never sealed
+        again (D4).
+        """
+        task = asyncio.create_task(work, name="log-exclusive")
+        self._exclusive.add(task)
+        task.add_done_callback(self._exclusive.discard)
+        return await asyncio.shield(task)
+
+    async def _change_tier(self, tier: Tier) -> None:
         await self._pause()
         try:
             if tier is not self._term.tier:
@@ -251,6 +272,7 @@ class Log:
         """Finish what is admitted, then stop."""
         self._closing = True
         self._wake.set()
+        await asyncio.gather(*self._exclusive, return_exceptions=True)
         if self._tasks:
             run, deadlines = self._tasks
             if self._dead is None:
@@ -375,6 +397,9 @@ class Log:
             except StorageError as error:
                 self._detail = str(error)
                 logger.warning("no epoch can be opened yet: %s", error)
+                if self._closing:
+                    self._die(error)
+                    return
                 tier = None
                 await self._env.sleep(RETRY_S)
                 continue

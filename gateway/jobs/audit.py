@@ -25,9 +25,10 @@ from gateway.jobs.repair import RepairQueue
 from gateway.meta.keyspace import after, parse_stripe, stripe_range, stripe_row
 from gateway.meta.sealing import RecordKeys
 from gateway.meta.stripes import open_stripe
+from gateway.meta.verification import verify_sums
 from gateway.model.layout import StripeRow
 from storaged.base.env import Env
-from storaged.base.errors import Kind, StorageError
+from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId, StripeFamily, StripeId
 from storaged.base.jobs import Progress
 from storaged.base.limits import LIST_LIMIT_MAX
@@ -39,13 +40,6 @@ PAUSE_S = 600.0
 RETRY_S = 10.0
 SCAN_ROWS = 1000
 FIRST_SHARD = ShardId(StripeId(StripeFamily.DATA, 0, 0), 0)
-
-
-class SumsMismatch(StorageError):
-    """Rows of a partition are missing or altered."""
-
-    kind = Kind.CORRUPT
-    hint = "the index is damaged: run `hexagone rebuild`"
 
 
 @dataclass(slots=True)
@@ -106,10 +100,7 @@ class Audit:
         return 0
 
     async def _begin(self) -> None:
-        index = self._log.index
-        bad = await self._env.offload(index.verify_sums)
-        if bad:
-            raise SumsMismatch(partitions=",".join(partition.hex() for partition in bad))
+        await verify_sums(self._log.index, self._env)
         numbers = [
             node.number
             for node in self._repairs.topology.nodes

@@ -91,6 +91,7 @@ class LmdbIndex:
         self._flushing: asyncio.Task[None] | None = None
         self._failure: StorageError | None = None
         self._verification: Verification | None = None
+        self._verifying = threading.Lock()  # commits move one count at a time
         self._lock_file = lock_folder(directory / "lock")
         opened = False
         try:
@@ -344,7 +345,10 @@ class LmdbIndex:
         """See `Index.verify_sums`. Commits go on meanwhile: what they change behind the scan moves
         its count.
         """
-        watching = Verification(SumDelta(self._sums_key))
+        with self._verifying:
+            return self._verify_sums(Verification(SumDelta(self._sums_key)))
+
+    def _verify_sums(self, watching: Verification) -> list[bytes]:
         with self._gate.reading():
             self._verification = watching
         try:

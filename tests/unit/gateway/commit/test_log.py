@@ -9,7 +9,8 @@ import pytest
 
 from gateway.commit.change import LogUnavailable, StripeChange
 from gateway.commit.fencing import FenceNotReached, TakeoverNotConfirmed
-from gateway.commit.forming import ChangeTooLarge
+from gateway.commit.forming import ChangeTooLarge, Group, Sealed
+from gateway.commit.header import GroupKind
 from gateway.commit.opening import IndexEmpty
 from gateway.meta.kv import BatchConflict, OutcomeUnknown
 from gateway.meta.memory import MemoryStore
@@ -143,7 +144,7 @@ def test_losing_a_datacenter_goes_on_at_node_tier_and_back_at_full() -> None:
         assert rig.log.tier is Tier.FULL and row is not None and row.tier is Tier.FULL
         await rig.log.close()
         await rig.rebuild()
-        assert [rig.get(name) for name in "abc"][0] == b"1"
+        assert rig.get("a") == b"1"
         assert rig.get("b") is not None and rig.get("c") is not None
 
     run(scenario)
@@ -270,5 +271,60 @@ def test_a_checkpoint_makes_the_log_before_its_floor_unnecessary() -> None:
         await rig.open(takeover=True)
         await rig.put("more", b"y")
         await rig.log.close()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("delay_s", [0.002, 0.006, 0.012, 0.02])
+@pytest.mark.parametrize("what", ["record", "tier"])
+def test_who_is_cancelled_while_alone_with_the_log_leaves_no_id_to_be_sealed_twice(
+    delay_s: float, what: str
+) -> None:
+    """A job that is stopped in the middle: its group is stored under its number all the same."""
+
+    async def scenario(rig: LogRig) -> None:
+        log = await rig.open()
+        await rig.put("before", b"1")
+        sealed: list[tuple[int, int]] = []
+        seal = log._seal
+
+        def noting(group: Group, kind: GroupKind, extra: bytes = b"") -> Sealed:
+            result = seal(group, kind, extra)
+            sealed.append((result.header.epoch, result.header.sequence))
+            return result
+
+        log._seal = noting  # type: ignore[method-assign]
+        for node in rig.nodes.values():
+            node.delay_s = 0.005
+        work = (
+            log.commit_record(GroupKind.CHECKPOINT, b"extra", rig.change("alone", b"2"))
+            if what == "record"
+            else log.change_tier(Tier.NODE)
+        )
+        alone = asyncio.create_task(work)  # type: ignore[arg-type]
+        putting = asyncio.create_task(rig.put("beside", b"3"))
+        await asyncio.sleep(delay_s)
+        alone.cancel()
+        await asyncio.gather(alone, return_exceptions=True)
+        await putting
+        await rig.put("after", b"4")
+        assert len(set(sealed)) == len(sealed)
+        await log.close()
+        await rig.rebuild()
+        assert rig.get("before") == b"1" and rig.get("beside") == b"3" and rig.get("after") == b"4"
+
+    run(scenario)
+
+
+def test_a_log_that_can_open_no_epoch_still_closes() -> None:
+    async def scenario(rig: LogRig) -> None:
+        log = await rig.open()
+        for node in rig.nodes.values():
+            node.down = True
+        putting = asyncio.create_task(rig.put("a", b"1"))
+        await asyncio.sleep(0.3)
+        await asyncio.wait_for(log.close(), 5)
+        with pytest.raises(OutcomeUnknown):
+            await putting
 
     run(scenario)
