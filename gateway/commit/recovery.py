@@ -282,9 +282,18 @@ class Replay:
         last: int,
         ahead: _ReadAhead,
     ) -> tuple[Candidate, Records, bytes] | None:
+        """The group that follows.
+
+        A group that a later one names as its predecessor has been committed or adopted, for only
+        then is a successor sent; it goes before one of a higher epoch that was left void, and that
+        is found all the same now that other nodes answer.
+        """
         sequence = applied.sequence + 1
         epochs = candidates.get(sequence, {})
+        named = {later.header.previous for later in candidates.get(sequence + 1, {}).values()}
         topology = self._store.topology
+        newest: tuple[Candidate, Records, bytes] | None = None
+        problem: StorageError | None = None
         for epoch in sorted(epochs, reverse=True):
             candidate = epochs[epoch]
             if epoch < applied.epoch or candidate.header.previous != applied.digest:
@@ -294,17 +303,26 @@ class Replay:
                 logger.info("group %s is void", candidate.header.stripe)
                 continue
             if verdict is Verdict.STOP:
-                raise LogUndecided(
+                problem = problem or LogUndecided(
                     group=candidate.header.stripe, nodes=self._names(unreachable, topology)
                 )
+                continue
             try:
                 records, digest = await ahead.get(candidate, candidates)
             except (StripeUnreadable, StripeGone, RecordsCorrupt) as error:
                 if not self._accept_loss:
-                    raise LogGap(group=candidate.header.stripe, reason=str(error)) from error
-                self.lost.append(str(candidate.header.stripe))
+                    problem = problem or LogGap(group=candidate.header.stripe, reason=str(error))
+                else:
+                    self.lost.append(str(candidate.header.stripe))
                 continue
-            return candidate, records, digest
+            if digest in named:
+                return candidate, records, digest
+            if newest is None and problem is None:
+                newest = candidate, records, digest
+        if newest is not None:
+            return newest
+        if problem is not None:
+            raise problem
         if sequence <= last:
             later = sorted(n for n in candidates if n > sequence)
             if later:

@@ -57,3 +57,51 @@ def test_a_checkpoint_is_found_where_repair_has_moved_it() -> None:
         assert rig.get("last") == b"text"
 
     asyncio.run(asyncio.wait_for(main(), 20))
+
+
+async def crash() -> None:
+    """Everything under way ends where it is."""
+    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+def test_a_rebuild_follows_what_was_adopted_not_what_was_left_void() -> None:
+    """Gateway 1 leaves a group on nodes 3–6; gateway 2 cannot see enough of it, and leaves its
+    first record on 1 and 2; gateway 3 cannot see enough of that, adopts the group and commits on.
+    """
+
+    async def main() -> None:
+        rig = LogRig()
+        await rig.open()
+        await rig.put("a", b"1")
+        for number in (1, 2):
+            rig.nodes[number].freeze()
+        asyncio.ensure_future(rig.put("c", b"3"))  # noqa: RUF006
+        await asyncio.sleep(0.2)
+        await crash()
+        for node in rig.nodes.values():
+            node.mend()
+
+        for number in (3, 6):
+            rig.nodes[number].down = True
+        for number in (4, 5):
+            rig.nodes[number].fail_puts = 1_000_000
+        asyncio.ensure_future(rig.open())  # noqa: RUF006
+        await asyncio.sleep(0.5)
+        await crash()
+        for node in rig.nodes.values():
+            node.mend()
+
+        rig.nodes[1].down = True
+        await rig.open()
+        assert rig.get("c") == b"3", "the group of the first gateway was adopted"
+        await rig.put("d", b"4")
+        await rig.log.close()
+
+        rig.nodes[1].down = False
+        await rig.rebuild()
+        assert [rig.get(name) for name in "acd"] == [b"1", b"3", b"4"]
+
+    asyncio.run(main())
