@@ -27,7 +27,7 @@ class Callers:
     def __init__(self) -> None:
         self.queue: deque[Waiter] = deque()
         self.held: list[Waiter] | None = None  # undecided while an epoch is being opened
-        self._pending: dict[bytes, asyncio.Future[Committed]] = {}
+        self._pending: dict[bytes, Waiter] = {}
         self._body_bytes = 0  # of the undecided
         # Plain numbers, so that the garbage collector has nothing to look at.
         self._recent: OrderedDict[bytes, tuple[int, ...]] = OrderedDict()
@@ -37,9 +37,17 @@ class Callers:
         numbers = self._recent.get(request_id)
         return None if numbers is None else _committed(numbers)
 
-    def pending(self, request_id: bytes) -> asyncio.Future[Committed] | None:
-        """The future of a request that is undecided."""
-        return self._pending.get(request_id)
+    def pending(self, request_id: bytes, now_s: float) -> asyncio.Future[Committed] | None:
+        """The future of a request that is undecided; a fresh one when its caller was told that the
+        outcome is not known, or has gone.
+        """
+        waiter = self._pending.get(request_id)
+        if waiter is None:
+            return None
+        if waiter.future.done():
+            waiter.future = asyncio.get_running_loop().create_future()
+            waiter.deadline_s = now_s + COMMIT_S
+        return waiter.future
 
     def register(self, change: Change, now_s: float) -> Waiter:
         """A caller comes. Raises LogBusy."""
@@ -51,8 +59,9 @@ class Callers:
             raise LogBusy()
         self._body_bytes += body_bytes
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        self._pending[change.batch.request_id] = future
-        return Waiter(change, future, now_s + COMMIT_S)
+        waiter = Waiter(change, future, now_s + COMMIT_S)
+        self._pending[change.batch.request_id] = waiter
+        return waiter
 
     def succeed(self, position: Position, waiter: Waiter) -> None:
         """Its change is applied."""
@@ -97,12 +106,16 @@ class Callers:
         self.queue.extendleft(reversed(held))
 
     def expire(self, now_s: float, groups: Iterable[Group]) -> None:
-        """Answer callers whose deadline has passed; what is in a group may still be committed."""
+        """Answer callers whose deadline has passed. What is in a group may still be committed, and
+        so may what is held: a later run may adopt the group that was left behind (D6).
+        """
+        on_its_way: list[Waiter] = []
         for group in groups:
-            for waiter in group.waiters:
-                if waiter.deadline_s < now_s and not waiter.future.done():
-                    waiter.future.set_exception(OutcomeUnknown(deadline_s=COMMIT_S))
-        for waiter in [*(self.held or []), *self.queue]:
+            on_its_way += (*group.waiters, *(refused for refused, _ in group.refused))
+        for waiter in [*on_its_way, *(self.held or [])]:
+            if waiter.deadline_s < now_s and not waiter.future.done():
+                waiter.future.set_exception(OutcomeUnknown(deadline_s=COMMIT_S))
+        for waiter in self.queue:
             if waiter.deadline_s < now_s:
                 self.fail(waiter, LogUnavailable(reason="deadline before the change was taken"))
 

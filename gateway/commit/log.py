@@ -157,7 +157,7 @@ class Log:
         known = callers.outcome(request_id)
         if known is not None:
             return known
-        pending = callers.pending(request_id)
+        pending = callers.pending(request_id, self._env.monotonic_s())
         if pending is not None:
             return await asyncio.shield(pending)
         waiter = callers.register(change, self._env.monotonic_s())

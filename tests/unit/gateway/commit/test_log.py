@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from gateway.commit.change import LogUnavailable, StripeChange
+from gateway.commit import callers
+from gateway.commit import log as log_module
+from gateway.commit.change import Committed, LogUnavailable, StripeChange
 from gateway.commit.fencing import FenceNotReached, TakeoverNotConfirmed
 from gateway.commit.forming import ChangeTooLarge, Group, Sealed
 from gateway.commit.header import GroupKind
@@ -312,6 +314,64 @@ def test_who_is_cancelled_while_alone_with_the_log_leaves_no_id_to_be_sealed_twi
         await log.close()
         await rig.rebuild()
         assert rig.get("before") == b"1" and rig.get("beside") == b"3" and rig.get("after") == b"4"
+
+    run(scenario)
+
+
+def test_who_asks_again_after_the_deadline_waits_for_the_outcome(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(callers, "COMMIT_S", 0.1)
+    monkeypatch.setattr(log_module, "DEADLINE_TICK_S", 0.02)
+
+    async def scenario(rig: LogRig) -> None:
+        await rig.open()
+        for node in rig.nodes.values():
+            node.freeze()
+        change = rig.change("a", b"1", expected=None)
+        asked = 0
+
+        async def ask_until_known() -> Committed:
+            nonlocal asked
+            while True:
+                asked += 1
+                if asked > 100:
+                    raise AssertionError("asking again does not wait")
+                try:
+                    return await rig.log.commit_change(change)
+                except OutcomeUnknown:
+                    continue
+
+        asking = asyncio.create_task(ask_until_known())
+        await asyncio.sleep(0.5)
+        assert not asking.done() and 2 <= asked < 10
+        for node in rig.nodes.values():
+            node.unfreeze()
+        done = await asking
+        assert rig.get("a") == b"1" and rig.log.status().changes == 1
+        assert done.position.sequence == rig.log.position.sequence
+        await rig.log.close()
+
+    run(scenario)
+
+
+def test_a_change_that_was_on_its_way_is_not_called_untaken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its group may have enough shards to be adopted by the next run: nobody may clean up yet."""
+    monkeypatch.setattr(callers, "COMMIT_S", 0.3)
+    monkeypatch.setattr(log_module, "DEADLINE_TICK_S", 0.02)
+
+    async def scenario(rig: LogRig) -> None:
+        await rig.open()
+        await rig.put("a", b"1")
+        for node in rig.nodes.values():
+            node.down = True
+        with pytest.raises(OutcomeUnknown):
+            await rig.put("b", b"2")
+        for node in rig.nodes.values():
+            node.down = False
+        await rig.log.close()
 
     run(scenario)
 
