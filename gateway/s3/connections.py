@@ -175,14 +175,22 @@ class _Connection(web.RequestHandler):
     async def start(self) -> None:
         """Answer requests until the connection is to be closed."""
         loop, server = self._loop, cast(S3Server, self._manager)
+        burst = 0  # requests answered without a wait between them
         try:
             while not self._force_close:
+                if not self._messages and burst >= self._msg_queue_resume_size:
+                    # The parser counts a body that ended late as one more request in the queue,
+                    # and then holds the others back without a sign: it is asked for them.
+                    burst = 0
+                    self.data_received(b"")
                 if not self._messages:
+                    burst = 0
                     self._waiter = loop.create_future()
                     try:
                         await self._waiter
                     finally:
                         self._waiter = None
+                burst += 1
                 self._keepalive = await self._answer_next(server)
                 if not self._keepalive or self._close:
                     break

@@ -10,7 +10,7 @@ Source: Amazon S3 API Reference, request and response syntax; XML 1.0 §2.2.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -37,12 +37,16 @@ class ListedObject(NamedTuple):
     """
 
     key: str
-    last_modified_ms: int
     etag: str
     length_bytes: int
+    last_modified_ms: int
     storage_class: str = "STANDARD"
     checksum_algorithm: str | None = None
-    checksum_type: str | None = None
+    checksum_composite: bool = False
+
+
+ListedRow = tuple[str, str, int, int, str, str | None, bool]
+"""The fields of a ListedObject, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,7 @@ class BucketConfiguration:
 
 
 _SPECIAL = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
+_SPECIAL_ASCII = bytes(code for code in range(128) if _SPECIAL.match(chr(code)))
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"}
 _DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
@@ -137,7 +142,7 @@ def timestamp(at_ms: int) -> str:
     return f"{_minute(index)}:{within_ms // 1000:02d}.{within_ms % 1000:03d}Z"
 
 
-def contents(rows: Iterable[ListedObject], *, owner: str | None = None) -> str:
+def contents(rows: Sequence[ListedRow], *, owner: str | None = None) -> str:
     """The Contents elements of a list answer.
 
     Args:
@@ -146,21 +151,36 @@ def contents(rows: Iterable[ListedObject], *, owner: str | None = None) -> str:
     tail = "</Contents>"
     if owner is not None:
         tail = group("Owner", element("ID", owner), element("DisplayName", owner)) + tail
-    written = []
-    for row in rows:
+    if not _is_plain("".join([row[0] for row in rows])):
+        rows = [(escape(row[0]), *row[1:]) for row in rows]
+    written, second, until_second = [], -1, ""
+    for key, etag, length_bytes, modified_ms, storage_class, algorithm, is_composite in rows:
         # ETags, algorithms and classes are our own words: only the key needs escaping.
         checksum = ""
-        if row.checksum_algorithm is not None:
-            checksum = f"<ChecksumAlgorithm>{row.checksum_algorithm}</ChecksumAlgorithm>"
-        if row.checksum_type is not None:
-            checksum += f"<ChecksumType>{row.checksum_type}</ChecksumType>"
+        if algorithm is not None:
+            kind = "COMPOSITE" if is_composite else "FULL_OBJECT"
+            checksum = (
+                f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm>"
+                f"<ChecksumType>{kind}</ChecksumType>"
+            )
+        if modified_ms // 1000 != second:
+            second = modified_ms // 1000
+            until_second = timestamp(modified_ms)[:-4]
         written.append(
-            f"<Contents><Key>{escape(row.key)}</Key>"
-            f"<LastModified>{timestamp(row.last_modified_ms)}</LastModified>"
-            f"<ETag>&quot;{row.etag}&quot;</ETag>{checksum}<Size>{row.length_bytes}</Size>"
-            f"<StorageClass>{row.storage_class}</StorageClass>{tail}"
+            f"<Contents><Key>{key}</Key>"
+            f"<LastModified>{until_second}{modified_ms % 1000:03d}Z</LastModified>"
+            f"<ETag>&quot;{etag}&quot;</ETag>{checksum}<Size>{length_bytes}</Size>"
+            f"<StorageClass>{storage_class}</StorageClass>{tail}"
         )
     return "".join(written)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether `escape` would leave this as it is, told in one pass; False also when in doubt."""
+    if not text.isascii():
+        return False
+    raw = text.encode("ascii")
+    return len(raw.translate(None, _SPECIAL_ASCII)) == len(raw)
 
 
 def common_prefixes(prefixes: Iterable[str]) -> str:

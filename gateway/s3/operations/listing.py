@@ -5,29 +5,16 @@ Source: Amazon S3 API Reference, ListObjects, ListObjectsV2.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from gateway.limits import LIST_KEYS_MAX
 from gateway.objects import list as lists
-from gateway.objects.values import ListEntry, ListOptions, ListPage
+from gateway.objects.values import ListOptions, ListPage
 from gateway.s3 import xml
 from gateway.s3.call import Call
 from gateway.s3.errors import S3Error
 from gateway.s3.operations import fields
 from gateway.s3.responses import Reply, xml_reply
-
-
-def _listed(entries: Iterable[ListEntry], is_url: bool) -> Iterable[xml.ListedObject]:
-    for key, etag, length, modified_at_ms, storage_class, algorithm, is_composite in entries:
-        yield xml.ListedObject(
-            xml.encode_url(key) if is_url else key,
-            modified_at_ms,
-            etag,
-            length,
-            storage_class,
-            algorithm,
-            None if algorithm is None else fields.checksum_type_text(is_composite),
-        )
 
 
 async def _page(call: Call, *, after: str, token: str | None, keys_max: int) -> ListPage:
@@ -66,11 +53,12 @@ def _head_elements(call: Call, page: ListPage, keys_max: int, is_url: bool) -> l
 
 
 def _rows(page: ListPage, is_url: bool, owner_id: str | None) -> list[str]:
-    encoded = xml.encode_url if is_url else str
-    return [
-        xml.contents(_listed(page.entries, is_url), owner=owner_id),
-        xml.common_prefixes(encoded(prefix) for prefix in page.common_prefixes),
-    ]
+    rows: Sequence[xml.ListedRow] = page.entries
+    prefixes = page.common_prefixes
+    if is_url:
+        rows = [(xml.encode_url(row[0]), *row[1:]) for row in rows]
+        prefixes = tuple(map(xml.encode_url, prefixes))
+    return [xml.contents(rows, owner=owner_id), xml.common_prefixes(prefixes)]
 
 
 async def list_objects(call: Call) -> Reply:

@@ -34,8 +34,12 @@ def _wait_for(counters: object, name: str) -> None:
 
 def test_more_requests_than_the_library_holds_are_all_answered(endpoint: Endpoint) -> None:
     with endpoint.client() as client:
-        client.request("PUT", "/bucket/k", b"content")
-        client.send(_get(client, "/bucket/k") * 200)
+        given = {"host": client.authority, "content-length": "7"}
+        signed = raw_s3.sign(CREDENTIALS, "PUT", "/bucket/k", given, payload="UNSIGNED-PAYLOAD")
+        client.send_head("PUT", "/bucket/k", signed.headers)
+        assert endpoint.store.reading.wait(5)  # a body after its head: the library counts it twice
+        client.send(b"content" + _get(client, "/bucket/k") * 200)
+        assert client.read_answer().status == 200
         for _ in range(200):
             assert client.read_answer().body == b"content"
 
