@@ -112,7 +112,12 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 KEYED_MAX = 1024  # signing keys in use at once
 SIGNED_NAMES_CACHED_MAX = 1024
 SIGNED_NAMES_CHARACTERS_MAX = 1024  # a longer list is not cached: clients choose it
-_MODE_OF_VALUE = {mode.value: mode for mode in PayloadMode if mode is not PayloadMode.SIGNED}
+_EMPTY_SHA256 = sha256(b"").hexdigest()
+# Values that need no look at their letters; nearly all requests have one of them.
+_KNOWN_VALUES: dict[str, tuple[PayloadMode, str | None]] = {
+    **{mode.value: (mode, None) for mode in PayloadMode if mode is not PayloadMode.SIGNED},
+    _EMPTY_SHA256: (PayloadMode.SIGNED, _EMPTY_SHA256),
+}
 
 
 def authorize(
@@ -175,9 +180,9 @@ def payload_mode_of(content_sha256: str) -> tuple[PayloadMode, str | None]:
     Raises:
         S3Error: InvalidArgument.
     """
-    mode = _MODE_OF_VALUE.get(content_sha256)
-    if mode is not None:
-        return mode, None
+    known = _KNOWN_VALUES.get(content_sha256)
+    if known is not None:
+        return known
     digest = content_sha256.lower()
     if _DIGEST.fullmatch(digest) is not None:
         return PayloadMode.SIGNED, digest
