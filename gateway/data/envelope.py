@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.data.cipher import COMMITMENT_BYTES, KEY_BYTES, SALT_BYTES, expand
 from gateway.limits import TAG_BYTES
-from gateway.model.encoding import enc
+from gateway.model.encoding import enc_start, encoded
 from storaged.base.errors import Kind, StorageError
 
 SUITE = 1
@@ -50,8 +50,12 @@ class KeyringConflict(StorageError):
 
 
 def _derive(key: bytes, label: str, context: bytes, salt: bytes) -> tuple[AESGCM, bytes, bytes]:
-    okm = expand(key, enc(label, context, salt))
+    okm = expand(key, enc_start(label, 2) + encoded(context) + encoded(salt))
     return AESGCM(okm[:32]), okm[32:44], okm[44:76]
+
+
+def _associated(label: str, context: bytes) -> bytes:
+    return enc_start("aad", 3, SUITE, label) + encoded(context)
 
 
 def seal_secret(key: bytes, label: str, context: bytes, secret: bytes, salt: bytes) -> bytes:
@@ -66,7 +70,7 @@ def seal_secret(key: bytes, label: str, context: bytes, secret: bytes, salt: byt
     """
     assert len(key) == KEY_BYTES and len(salt) == SALT_BYTES
     aead, nonce, commitment = _derive(key, label, context, salt)
-    sealed = aead.encrypt(nonce, secret, enc("aad", SUITE, label, context))
+    sealed = aead.encrypt(nonce, secret, _associated(label, context))
     return b"%c%b%b%b" % (SUITE, salt, commitment, sealed)
 
 
@@ -83,7 +87,7 @@ def open_secret(key: bytes, label: str, context: bytes, record: bytes) -> bytes:
     if not hmac.compare_digest(commitment, record[1 + SALT_BYTES : _HEAD_BYTES]):
         raise SealInvalid(label=label)
     try:
-        return aead.decrypt(nonce, record[_HEAD_BYTES:], enc("aad", SUITE, label, context))
+        return aead.decrypt(nonce, record[_HEAD_BYTES:], _associated(label, context))
     except InvalidTag as error:
         raise SealInvalid(label=label) from error
 

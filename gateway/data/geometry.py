@@ -23,7 +23,7 @@ class CellRange(NamedTuple):
     length: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class FrameSpan:
     """The whole frames that hold a range of plaintext.
 
@@ -83,16 +83,12 @@ def frames_for_range(plain_offset: int, length: int, plain_bytes: int) -> FrameS
     last_of_part = frame_count(plain_bytes) - 1
     first = min(plain_offset // FRAME_BYTES, last_of_part)
     last = max(first, (plain_offset + length - 1) // FRAME_BYTES if length else first)
-    sealed_end = min((last + 1) * SEALED_FRAME_BYTES, sealed_bytes(plain_bytes))
     sealed_offset = first * SEALED_FRAME_BYTES
-    return FrameSpan(
-        first=first,
-        count=last - first + 1,
-        sealed_offset=sealed_offset,
-        sealed_length=sealed_end - sealed_offset,
-        skip=plain_offset - first * FRAME_BYTES,
-        take=length,
-    )
+    sealed_end = (last + 1) * SEALED_FRAME_BYTES
+    if last == last_of_part:
+        sealed_end = plain_bytes + TAG_BYTES * (last + 1)
+    skip, sealed_length = plain_offset - first * FRAME_BYTES, sealed_end - sealed_offset
+    return FrameSpan(first, last - first + 1, sealed_offset, sealed_length, skip, length)
 
 
 def stripe_plan(geometry: Geometry, sealed_bytes: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ Invariants: D5. Source: docs/data-layout.md, "Records".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from struct import Struct
 from typing import NamedTuple
 
@@ -108,6 +109,9 @@ class ListingEntry(NamedTuple):
     is_delete_marker: bool
     checksum_algorithm: str
     checksum_type: str
+
+
+_listing_entry = partial(tuple.__new__, ListingEntry)  # without a Python call per row
 
 
 class StoredVersion(NamedTuple):
@@ -234,7 +238,7 @@ def _unpack_version(tenant: bytes, object_uuid: ObjectUuid, key_epoch: int) -> V
     if has_checksum:
         algorithm, kind = CHECKSUM_NAMES[code]
         checksum = Checksum(algorithm=algorithm, type=kind, value=next(texts))
-    pairs = tuple(zip(texts, texts, strict=True))
+    pairs = tuple(zip(texts, texts, strict=True)) if pair_count else ()
     last = header_count + metadata_count
     return Version(
         version_id=version_id,
@@ -277,23 +281,18 @@ def open_listing_page(keys: RecordKeys, rows: Sequence[Row]) -> list[ListingEntr
     Raises: RowCorrupt.
     """
     entries: list[ListingEntry] = []
-    append, cipher_of, unpack, classes = (
-        entries.append,
-        keys.bucket,
-        _LISTING.unpack_from,
-        STORAGE_CLASSES,
-    )
-    partition_and_epoch = (b"", b"")
+    append, entry_of, classes = entries.append, _listing_entry, STORAGE_CLASSES
+    cipher_of, unpack = keys.bucket, _LISTING.unpack_from
+    partition = epoch = b""
     cipher = keys.cluster
     row_key = b""
     try:
         for row_key, value in rows:
             if value[0] != MARKER:
                 raise UnknownRowMarker(row_key=row_key[:64].hex(), marker=value[0])
-            held_by = (row_key[1:17], value[25:29])
-            if held_by != partition_and_epoch:
-                cipher = cipher_of(held_by[0], int.from_bytes(held_by[1], "big"))
-                partition_and_epoch = held_by
+            if value[25:29] != epoch or row_key[1:17] != partition:
+                partition, epoch = row_key[1:17], value[25:29]
+                cipher = cipher_of(partition, int.from_bytes(epoch, "big"))
             end = HEADER_BYTES + int.from_bytes(value[29:33], "big")
             tenant = cipher.decrypt(value[13:25], value[end:], TENANT_AAD + row_key)
             flags, content_bytes, created_at_ms, etag, etag_parts, number, code = unpack(tenant)
@@ -301,18 +300,17 @@ def open_listing_page(keys: RecordKeys, rows: Sequence[Row]) -> list[ListingEntr
                 text = _unpack_version(tenant, ObjectUuid(b""), 0).etag
             else:
                 text = f"{etag.hex()}-{etag_parts}" if etag_parts else etag.hex()
-            algorithm, kind = CHECKSUM_NAMES[code]
-            append(
-                ListingEntry(
-                    content_bytes,
-                    created_at_ms,
-                    text,
-                    classes[number],
-                    flags & _DELETE_MARKER != 0,
-                    algorithm,
-                    kind,
-                )
+            (algorithm, kind), is_marker = CHECKSUM_NAMES[code], flags & _DELETE_MARKER != 0
+            found = (
+                content_bytes,
+                created_at_ms,
+                text,
+                classes[number],
+                is_marker,
+                algorithm,
+                kind,
             )
+            append(entry_of(found))
     except (InvalidTag, *MALFORMED) as error:
         raise RowCorrupt(row_key=row_key[:64].hex(), part="tenant") from error
     return entries

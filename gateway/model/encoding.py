@@ -18,11 +18,7 @@ FIELDS_MAX = 0xFFFF
 Field = bytes | str | int
 
 
-@lru_cache(maxsize=256)
-def _head(label: str, field_count: int) -> bytes:
-    raw = label.encode("ascii")
-    assert raw and b"\x00" not in raw, "a label is plain text"
-    return PREFIX + raw + b"\x00" + field_count.to_bytes(2, "big")
+_LENGTHS = tuple(length.to_bytes(4, "big") for length in range(256))
 
 
 def enc(label: str, *fields: Field) -> bytes:
@@ -35,13 +31,28 @@ def enc(label: str, *fields: Field) -> bytes:
     Returns:
         Bytes that no other label or list of field bytes has.
     """
-    parts = [_head(label, len(fields))]
-    for field in fields:
-        if isinstance(field, int):
-            parts.append(b"\x00\x00\x00\x08")
-            parts.append(field.to_bytes(8, "big"))
-        else:
-            raw = field.encode() if isinstance(field, str) else field
-            parts.append(len(raw).to_bytes(4, "big"))
-            parts.append(raw)
-    return b"".join(parts)
+    return _head(label, len(fields)) + b"".join([encoded(field) for field in fields])
+
+
+@lru_cache(maxsize=4096)
+def enc_start(label: str, field_count: int, *fields: Field) -> bytes:
+    """The start of an `enc` of `field_count` fields, with the first of them; `encoded` makes the
+    others. For fields that many encodings share: the last 4,096 starts are kept.
+    """
+    return _head(label, field_count) + b"".join([encoded(field) for field in fields])
+
+
+def encoded(field: Field) -> bytes:
+    """One field of an `enc`."""
+    if isinstance(field, int):
+        return b"\x00\x00\x00\x08" + field.to_bytes(8, "big")
+    raw = field.encode() if isinstance(field, str) else field
+    length = len(raw)
+    return (_LENGTHS[length] if length < 256 else length.to_bytes(4, "big")) + raw
+
+
+@lru_cache(maxsize=256)
+def _head(label: str, field_count: int) -> bytes:
+    raw = label.encode("ascii")
+    assert raw and b"\x00" not in raw, "a label is plain text"
+    return PREFIX + raw + b"\x00" + field_count.to_bytes(2, "big")

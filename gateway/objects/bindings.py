@@ -8,7 +8,7 @@ Source: docs/data-layout.md, "Contexts".
 
 from __future__ import annotations
 
-from gateway.model.encoding import enc
+from gateway.model.encoding import enc_start, encoded
 from gateway.model.names import BucketId, ObjectKey, ObjectUuid, TenantId
 
 WHOLE_OBJECT = 1  # part number of an object that was put whole
@@ -23,9 +23,10 @@ def dek_context(
     uuid: ObjectUuid,
 ) -> bytes:
     """What a wrapped DEK is bound to."""
-    return enc("dek", cluster_id, tenant, bucket, key_epoch, key, uuid)
+    start = enc_start("dek", 6, cluster_id, tenant, bucket, key_epoch)
+    return start + encoded(key) + encoded(uuid)
 
 
 def body_context(cluster_id: bytes, tenant: TenantId, uuid: ObjectUuid, part_number: int) -> bytes:
     """What the frames of one part are bound to."""
-    return enc("body", cluster_id, tenant, uuid, part_number)
+    return enc_start("body", 4, cluster_id, tenant) + encoded(uuid) + encoded(part_number)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from itertools import islice
 
 from gateway.meta import keyspace
@@ -17,6 +19,9 @@ from gateway.objects.tokens import AT_COMMON_PREFIX, AT_KEY, decode_token, encod
 from gateway.objects.values import ListEntry, ListOptions, ListPage
 from gateway.objects.walk import rolled_up
 
+OPENED_AT_ONCE = 500  # rows, some 1.5 ms of work between turns of the event loop
+
+_entry = partial(tuple.__new__, ListEntry)  # without a Python call per key
 _NOTHING = ListPage(
     entries=(), common_prefixes=(), is_truncated=False, next_after=None, next_token=None
 )
@@ -50,7 +55,24 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
         found = list(islice(walk, options.keys_max + 1))
     else:
         found = list(services.log.scan(start, end, limit=options.keys_max + 1))
-    return _page(services, bucket_id, found, options.keys_max)
+    is_truncated = len(found) > options.keys_max
+    del found[options.keys_max :]
+    entries: list[ListEntry] = []
+    rows = [item for item in found if isinstance(item, Row)]
+    for start_at in range(0, len(rows), OPENED_AT_ONCE):
+        if start_at:
+            await asyncio.sleep(0)  # other requests need not wait for the whole page
+        entries += _entries(services, rows[start_at : start_at + OPENED_AT_ONCE])
+    next_after, next_token = _following(bucket_id, found[-1]) if is_truncated else (None, None)
+    return ListPage(
+        entries=tuple(entries),
+        common_prefixes=tuple(
+            [item.decode("utf-8", "replace") for item in found if not isinstance(item, Row)]
+        ),
+        is_truncated=is_truncated,
+        next_after=next_after,
+        next_token=next_token,
+    )
 
 
 def _bytes(text: str) -> bytes:
@@ -85,40 +107,35 @@ def _start_after(bucket: BucketId, options: ListOptions) -> bytes:
     return keyspace.after_object(bucket, after)
 
 
-def _page(
-    services: Services, bucket: BucketId, found: list[Row | bytes], keys_max: int
-) -> ListPage:
-    is_truncated = len(found) > keys_max
-    del found[keys_max:]
-    rows = [item for item in found if isinstance(item, Row)]
-    prefixes = [item.decode("utf-8", "replace") for item in found if not isinstance(item, Row)]
-    entries = tuple(
-        [
-            ListEntry(
-                row.key[HEAD_BYTES:].decode("utf-8"),
-                opened.etag,
-                opened.content_bytes,
-                opened.created_at_ms,
-                opened.storage_class,
-                opened.checksum_algorithm or None,
-                opened.checksum_type == COMPOSITE,
+def _entries(services: Services, rows: list[Row]) -> list[ListEntry]:
+    return [
+        _entry(
+            (
+                row_key[HEAD_BYTES:].decode("utf-8"),
+                etag,
+                content_bytes,
+                created_at_ms,
+                storage_class,
+                algorithm or None,
+                kind == COMPOSITE,
             )
-            for row, opened in zip(rows, open_listing_page(services.records, rows), strict=True)
-        ]
-    )
-    next_after = next_token = None
-    if is_truncated:
-        last = found[-1]
-        if isinstance(last, Row):
-            name, kind = last.key[HEAD_BYTES:], AT_KEY
-        else:
-            name, kind = last, AT_COMMON_PREFIX
-        next_after = name.decode("utf-8", "replace")
-        next_token = encode_token(bucket, kind, name)
-    return ListPage(
-        entries=entries,
-        common_prefixes=tuple(prefixes),
-        is_truncated=is_truncated,
-        next_after=next_after,
-        next_token=next_token,
-    )
+        )
+        for (row_key, _), (
+            content_bytes,
+            created_at_ms,
+            etag,
+            storage_class,
+            _,
+            algorithm,
+            kind,
+        ) in zip(rows, open_listing_page(services.records, rows), strict=True)
+    ]
+
+
+def _following(bucket: BucketId, last: Row | bytes) -> tuple[str, str]:
+    """Marker and token that go on behind the last item of a page."""
+    if isinstance(last, Row):
+        name, kind = last.key[HEAD_BYTES:], AT_KEY
+    else:
+        name, kind = last, AT_COMMON_PREFIX
+    return name.decode("utf-8", "replace"), encode_token(bucket, kind, name)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from gateway.model.names import NULL_VERSION, ObjectKey, upload_id_text, version_id_text
 from gateway.model.version import Part, Upload, Version
-from gateway.objects.values import Metadata, ObjectHead, PartHead, UploadHead
+from gateway.objects.values import NO_METADATA, Metadata, ObjectHead, PartHead, UploadHead
 
 
 def head_of(key: ObjectKey, version: Version) -> ObjectHead:
     """A version as get, head and put answer it."""
-    version_id = version.version_id
+    version_id, metadata = version.version_id, NO_METADATA
+    if version.headers or version.user_metadata or version.storage_class != metadata.storage_class:
+        metadata = Metadata(
+            headers=version.headers,
+            user=version.user_metadata,
+            storage_class=version.storage_class,
+        )
     return ObjectHead(
         key=key.decode("utf-8"),
         version_id=None if version_id == NULL_VERSION else version_id_text(version_id),
         etag=version.etag,
         length=version.content_bytes,
         modified_at_ms=version.created_at_ms,
-        metadata=Metadata(
-            headers=version.headers,
-            user=version.user_metadata,
-            storage_class=version.storage_class,
-        ),
+        metadata=metadata,
         checksum=version.checksum,
         part_count=version.part_count if version.part_runs else 0,
     )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.meta.kv import Row
 from gateway.model.errors import AccessDenied, InvalidArgument, NoSuchBucket
+from gateway.objects import list as lists
 from gateway.objects.list import list_objects
 from gateway.objects.tokens import AT_KEY, TOKEN_TEXT_MAX, decode_token, encode_token
 from gateway.objects.values import ListOptions, ListPage
@@ -76,6 +77,26 @@ def test_pages_are_what_brute_force_says(
             wanted = expected(keys, prefix, delimiter)
             for by_marker in (True, False):
                 assert await all_names(gateway, options, by_marker=by_marker) == wanted
+
+    asyncio.run(main())
+
+
+def test_a_long_page_lets_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "OPENED_AT_ONCE", 3)
+
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            for key in "abcdefgh":
+                await gateway.put(key, b"")
+            page = asyncio.create_task(list_objects(gateway.ctx(), BUCKET, ListOptions(keys_max=7)))
+            turns = 0
+            while not page.done():
+                turns += 1
+                await asyncio.sleep(0)
+            found = page.result()
+            assert [entry.key for entry in found.entries] == list("abcdefg")
+            assert found.is_truncated and found.next_after == "g"
+            assert turns >= 3
 
     asyncio.run(main())
 

@@ -80,7 +80,6 @@ def test_contents() -> None:
         etag="e",
         length_bytes=0,
         checksum_algorithm="CRC32",
-        checksum_type="FULL_OBJECT",
     )
     answer = xml.document("R", xml.contents([row]), xml.contents([full], owner="me"))
     first, second = ElementTree.fromstring(answer).findall(f"{NS}Contents")
@@ -96,6 +95,32 @@ def test_contents() -> None:
     assert second.findtext(f"{NS}Owner/{NS}ID") == "me"
     prefixes = ElementTree.fromstring(xml.document("R", xml.common_prefixes(["a/", "<"])))
     assert [one.findtext(f"{NS}Prefix") for one in prefixes] == ["a/", "<"]
+
+
+@pytest.mark.parametrize("special", ["&", "<", ">", '"', "\r", "\x01", "é", "\ud800", "\uffff"])
+def test_one_special_key_does_not_change_the_others(special: str) -> None:
+    keys = ["plain", f"a{special}b", "also plain", "é"]
+    rows = [
+        ListedObject(
+            key=key,
+            last_modified_ms=61_999 + number,
+            etag="e-2",
+            length_bytes=0,
+            checksum_algorithm="CRC32",
+            checksum_composite=bool(number % 2),
+        )
+        for number, key in enumerate(keys)
+    ]
+    written = xml.contents(rows)
+    assert written == "".join([xml.contents([row]) for row in rows])
+    found = ElementTree.fromstring(xml.document("R", written)).findall(f"{NS}Contents")
+    carried = "\ufffd" if special in "\x01\ud800\uffff" else special
+    assert [one.findtext(f"{NS}Key") for one in found] == ["plain", f"a{carried}b", *keys[2:]]
+    assert [one.findtext(f"{NS}LastModified") for one in found] == [
+        "1970-01-01T00:01:01.999Z",
+        *(f"1970-01-01T00:01:02.{ms:03d}Z" for ms in range(3)),
+    ]
+    assert found[1].findtext(f"{NS}ChecksumType") == "COMPOSITE"
 
 
 def test_a_thousand_rows_are_quick() -> None:
