@@ -194,14 +194,18 @@ class Cluster:
         return read_config(GatewayConfig, self.laid.config)
 
     def inside(self, look: Callable[[Gateway], Awaitable[None]], *, takeover: bool = False) -> None:
-        """Open the stopped gateway in this process, without sockets, and look at it."""
+        """Open the stopped gateway in this process, without sockets and with no job but those that
+        `look` runs, and look at it.
+        """
 
         async def main() -> None:
             env = RealEnv()
             gateway = await open_gateway(self.config(), env, takeover=takeover)
+            probing = asyncio.create_task(gateway.core.health.run())
             try:
                 await look(gateway)
             finally:
+                probing.cancel()
                 await gateway.close()
                 env.close()
 

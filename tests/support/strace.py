@@ -56,6 +56,8 @@ class Strace:
         while not all(map(_is_traced_or_gone, self._tasks)):
             ended = self._process.poll() is not None and any(map(_is_running, self._tasks))
             if time.monotonic() > deadline or ended:
+                self._process.kill()
+                self._process.wait()
                 raise AssertionError(f"strace did not attach: {' '.join(self._command)}")
             time.sleep(0.005)
         return self
