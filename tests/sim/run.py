@@ -16,7 +16,8 @@ from gateway.limits import SEALED_FRAME_BYTES
 from gateway.objects import assembly, store
 from storaged import upkeep, volumes
 from storaged import writer as shard_writer
-from tests.sim.clients import Bodies, Client
+from tests.sim.bodies import Bodies
+from tests.sim.clients import Client
 from tests.sim.nemesis import Nemesis
 from tests.sim.settle import check_books, check_rebuild, read_all, settle
 from tests.sim.world import LogWatch, Shape, Violation, World

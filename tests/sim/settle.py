@@ -14,8 +14,9 @@ from gateway.model.layout import StripeRow, Tier
 from gateway.objects.releases import releases_of
 from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId, StripeId
-from tests.sim.clients import KEYS, Client
+from tests.sim.clients import Client
 from tests.sim.process import GatewayProcess
+from tests.sim.reads import KEYS
 from tests.sim.world import Violation, World
 
 MEND_ROUNDS = 40
