@@ -25,8 +25,9 @@ from gateway.meta.stripes import scan_stripes
 from gateway.model.layout import StripeRow
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
-from storaged.base.ids import StripeId
+from storaged.base.ids import ShardId, StripeId
 from storaged.base.jobs import Progress
+from storaged.node import ShardConflict
 
 logger = logging.getLogger(__name__)
 
@@ -213,6 +214,16 @@ class Repairer:
             outcomes = await self._store.put_shards(
                 stripe, shards, plan, fence=None, retain_until_ms=row.retain_until_ms
             )
+            false = {i: plan[i] for i, e in outcomes.items() if isinstance(e, ShardConflict)}
+            if false:
+                # What k verified shards prove is put; a node that holds other bytes under that id
+                # holds no copy of anything.
+                for index, number in false.items():
+                    await self._store.nodes[number].delete([ShardId(stripe, index)])
+                again = {index: shards[index] for index in false}
+                outcomes |= await self._store.put_shards(
+                    stripe, again, false, fence=None, retain_until_ms=row.retain_until_ms
+                )
             stored = {index: plan[index] for index, error in outcomes.items() if error is None}
             if stored:
                 await self._commit(stripe, stored)
