@@ -12,22 +12,25 @@ Invariants: D3, D6. Source: docs/data-layout.md, "Checkpoints".
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import groupby
-
-from cryptography.exceptions import InvalidTag
 
 from gateway.commit.change import Change, Position, StripeChange
 from gateway.commit.forming import CLUSTER_PARTITION, Sealed
-from gateway.commit.header import Applied, GroupKind
+from gateway.commit.header import GroupKind
 from gateway.commit.keys import LogKeys
 from gateway.commit.log import Log
+from gateway.commit.manifest import (
+    CheckpointCorrupt,
+    Manifest,
+    Segment,
+    encode_manifest,
+    read_segment,
+    stripes_of,
+)
 from gateway.commit.packs import PackKind, encode_pack_head, pack_nonce
-from gateway.commit.records import decode_records, encode_records
+from gateway.commit.records import encode_records
 from gateway.data.geometry import cell_bytes
 from gateway.data.stripes import StripeStore
 from gateway.limits import NODE_PUT_S
@@ -36,9 +39,9 @@ from gateway.meta.kv import Batch, Row, Write
 from gateway.meta.records import open_document, seal_document
 from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.meta.verification import verify_sums
-from gateway.model.layout import Geometry, StripeRow, Tier
+from gateway.model.layout import StripeRow
 from storaged.base.env import Env
-from storaged.base.errors import Kind, StorageError
+from storaged.base.errors import StorageError
 from storaged.base.ids import StripeId
 from storaged.base.jobs import Progress
 
@@ -51,98 +54,6 @@ LAST_KEY = b"\xff"
 CHECKPOINT_ROW = cluster_row("checkpoint")
 LOG_BYTES_BETWEEN = 256 * 1024 * 1024  # log payload after which the job takes a checkpoint
 GROUPS_BETWEEN = 20_000
-
-
-class CheckpointCorrupt(StorageError):
-    """A checkpoint segment is not what was written."""
-
-    kind = Kind.CORRUPT
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
-    """Rows from `start` to the next segment's start, in one pack stripe."""
-
-    start: bytes
-    row: StripeRow
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """A whole checkpoint: all segments in key order, and the floor from which the log must be
-    replayed.
-    """
-
-    floor: Applied
-    segments: tuple[Segment, ...]
-
-    def document(self) -> dict[str, object]:
-        return {
-            "floor": self.floor.encode().hex(),
-            "segments": [
-                {
-                    "start": segment.start.hex(),
-                    "stripe": segment.row.stripe.encode().hex(),
-                    "k": segment.row.geometry.k,
-                    "m": segment.row.geometry.m,
-                    "cell_bytes": segment.row.cell_bytes,
-                    "payload_bytes": segment.row.payload_bytes,
-                    "nodes": list(segment.row.nodes),
-                    "tier": int(segment.row.tier),
-                }
-                for segment in self.segments
-            ],
-        }
-
-    @classmethod
-    def of(cls, document: object) -> Manifest:
-        """Inverse of `document`. Raises CheckpointCorrupt."""
-        try:
-            assert isinstance(document, dict)
-            return cls(
-                floor=Applied.decode(bytes.fromhex(document["floor"])),
-                segments=tuple(
-                    Segment(
-                        start=bytes.fromhex(part["start"]),
-                        row=StripeRow(
-                            stripe=StripeId.decode(bytes.fromhex(part["stripe"])),
-                            geometry=Geometry(part["k"], part["m"]),
-                            cell_bytes=part["cell_bytes"],
-                            payload_bytes=part["payload_bytes"],
-                            nodes=tuple(part["nodes"]),
-                            tier=Tier(part["tier"]),
-                            live_bytes=part["payload_bytes"],
-                        ),
-                    )
-                    for part in document["segments"]
-                ),
-            )
-        except (KeyError, ValueError, TypeError, AssertionError) as error:
-            raise CheckpointCorrupt(reason="manifest") from error
-
-
-def encode_manifest(manifest: Manifest) -> bytes:
-    """What a CHECKPOINT record carries."""
-    return json.dumps(manifest.document(), sort_keys=True).encode()
-
-
-def decode_manifest(raw: bytes) -> Manifest:
-    """Inverse of encode_manifest. Raises CheckpointCorrupt."""
-    try:
-        return Manifest.of(json.loads(raw))
-    except ValueError as error:
-        raise CheckpointCorrupt(reason="manifest") from error
-
-
-async def read_segment(store: StripeStore, keys: LogKeys, segment: Segment) -> tuple[Batch, ...]:
-    """The rows of a segment as batches. Raises CheckpointCorrupt, StripeUnreadable, StripeGone."""
-    row = segment.row
-    sealed = await store.read(row, 0, row.payload_bytes, verified=True)
-    try:
-        raw = keys.segments.decrypt(pack_nonce(row.stripe), sealed, row.stripe.encode())
-    except InvalidTag as error:
-        raise CheckpointCorrupt(stripe=row.stripe) from error
-    return decode_records(raw).batches
 
 
 class Checkpointer:
@@ -352,9 +263,9 @@ class Checkpointer:
         releasable.
         """
         self._load()  # one that was cancelled may have been committed all the same
-        keep = _stripes(manifest) | _stripes(self.newest)
-        create = _stripes(manifest) - _stripes(self.newest)
-        release = _stripes(self.previous) - keep
+        keep = stripes_of(manifest) | stripes_of(self.newest)
+        create = stripes_of(manifest) - stripes_of(self.newest)
+        release = stripes_of(self.previous) - keep
         by_stripe = {segment.row.stripe: segment.row for segment in manifest.segments}
         stripes = [StripeChange(stripe=s, create=by_stripe[s]) for s in sorted(create)]
         for stripe in sorted(release):
@@ -379,11 +290,6 @@ class Checkpointer:
         )
         self.previous, self.newest = self.newest, manifest
         return position
-
-
-def _stripes(manifest: Manifest | None) -> set[StripeId]:
-    segments: Iterable[Segment] = () if manifest is None else manifest.segments
-    return {segment.row.stripe for segment in segments}
 
 
 async def write_pack(

@@ -6,24 +6,26 @@ This is steps 9–11 told in order. What the steps decide is in `gateway.commit.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from gateway.commit.checkpoint import Segment, decode_manifest, read_segment
 from gateway.commit.fencing import TakeoverNotConfirmed, promises_of
 from gateway.commit.forming import StripeRowCodec
 from gateway.commit.group_store import GroupStore
 from gateway.commit.header import Applied
 from gateway.commit.keys import LogKeys
 from gateway.commit.log import Log
-from gateway.commit.recovery import Candidates, LogGap, Replay, collect, locate, read_group
+from gateway.commit.manifest import Manifest, Segment, decode_manifest, read_segment
+from gateway.commit.recovery import Candidates, LogGap, collect, locate, read_group
+from gateway.commit.replay import Replay
 from gateway.commit.reservations import Reservations
 from gateway.meta.kv import Batch, Index
 from gateway.model.layout import Geometry
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
-from storaged.base.ids import StripeFamily, StripeId
+from storaged.base.ids import ShardId, StripeFamily, StripeId
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +89,7 @@ async def open_log(
     codec = parts.codec_of(fenced.epoch)
     start = StripeId(StripeFamily.COMMIT, applied.epoch, applied.sequence + 1)
     candidates, failed = await collect(parts.groups.nodes, fenced.granted, start, parts.keys)
+    blank = await _blank(parts, fenced.granted)
     replay = Replay(
         index=parts.index,
         groups=parts.groups,
@@ -95,7 +98,7 @@ async def open_log(
         random_bytes=parts.env.random_bytes,
         progress=lambda done, total: progress("replay", done, total),
     )
-    applied = await replay.run(applied, candidates, fenced, failed | _blank(promises))
+    applied = await replay.run(applied, candidates, fenced, failed | blank)
     log = Log(
         index=parts.index,
         store=parts.groups,
@@ -134,7 +137,15 @@ async def rebuild_index(
         parts.keys,
         progress=lambda listed: progress("list", listed, 0),
     )
-    applied = await _load_checkpoint(parts, candidates, progress)
+    lost: list[str] = []
+    try:
+        applied = await _load_checkpoint(parts, candidates, progress)
+    except LogGap as error:
+        if not accept_loss:
+            raise
+        logger.warning("no checkpoint is whole: %s", error)
+        applied = await _load_what_is_left(parts, candidates, lost)
+    blank = await _blank(parts, fenced.granted)
     replay = Replay(
         index=parts.index,
         groups=parts.groups,
@@ -144,17 +155,28 @@ async def rebuild_index(
         accept_loss=accept_loss,
         progress=lambda done, total: progress("replay", done, total),
     )
-    applied = await replay.run(applied, candidates, fenced, failed | _blank(promises))
-    return applied, replay.lost
+    applied = await replay.run(applied, candidates, fenced, failed | blank)
+    return applied, lost + replay.lost
 
 
-def _blank(promises: Mapping[int, int]) -> frozenset[int]:
-    """Nodes that answer but have promised nothing to a log that others know: what they may have
-    held is gone, so that they hold no shard of a group proves nothing.
+async def _blank(parts: LogParts, reachable: frozenset[int]) -> frozenset[int]:
+    """Nodes that answer but hold nothing of a log of which others hold something: fresh ones, or
+    such as have lost everything. That they hold no shard of a group proves nothing.
+
+    Their promises would not tell: a start that stopped has left one on each.
     """
-    if not any(promises.values()):
-        return frozenset()
-    return frozenset(number for number, epoch in promises.items() if epoch == 0)
+    first = ShardId(StripeId(StripeFamily.COMMIT, 0, 0), 0)
+
+    async def holds_something(number: int) -> bool:
+        try:
+            return bool((await parts.groups.nodes[number].list(first, None, limit=1)).shards)
+        except StorageError:
+            return True  # whoever lists the log will find that it does not answer
+
+    numbers = sorted(reachable)
+    found = await asyncio.gather(*(holds_something(number) for number in numbers))
+    empty = frozenset(n for n, something in zip(numbers, found, strict=True) if not something)
+    return frozenset() if empty == reachable else empty
 
 
 async def _segment_rows(parts: LogParts, segment: Segment) -> tuple[Batch, ...]:
@@ -173,24 +195,15 @@ async def _segment_rows(parts: LogParts, segment: Segment) -> tuple[Batch, ...]:
 async def _load_checkpoint(
     parts: LogParts, candidates: Candidates, progress: ReplayProgress
 ) -> Applied:
-    """Load the newest checkpoint that can be read; the start of the log when there is none."""
-    pointers = sorted(
-        {
-            candidate.header.checkpoint
-            for epochs in candidates.values()
-            for candidate in epochs.values()
-        },
-        reverse=True,
-    )
+    """Load the newest checkpoint that can be read; the start of the log when there is none.
+
+    Raises: LogGap: no checkpoint is whole, and the log does not begin at its start.
+    """
     empty = Applied.decode(None)
     unreadable: list[str] = []
-    for epoch, sequence in pointers:
-        if (epoch, sequence) == (0, 0):
-            break
+    for epoch, sequence in _checkpoints(candidates):
         try:
-            candidate = candidates[sequence][epoch]
-            records, _ = await read_group(parts.groups.stripes, candidate, parts.keys)
-            manifest = decode_manifest(records.extra)
+            manifest = await _manifest(parts, candidates, epoch, sequence)
             for number, segment in enumerate(manifest.segments):
                 batches = await _segment_rows(parts, segment)
                 await parts.index.apply(batches, empty.encode())
@@ -204,3 +217,41 @@ async def _load_checkpoint(
     if min(candidates, default=1) > 1:
         raise LogGap(missing=1, later=min(candidates), checkpoints=",".join(unreadable))
     return empty
+
+
+def _checkpoints(candidates: Candidates) -> list[tuple[int, int]]:
+    """(epoch, sequence) of the checkpoint records that headers name, newest first."""
+    named = {c.header.checkpoint for epochs in candidates.values() for c in epochs.values()}
+    return sorted(named - {(0, 0)}, reverse=True)
+
+
+async def _manifest(parts: LogParts, candidates: Candidates, epoch: int, sequence: int) -> Manifest:
+    """Raises: KeyError: no shard of the record was found; StorageError."""
+    candidate = candidates[sequence][epoch]
+    records, _ = await read_group(parts.groups.stripes, candidate, parts.keys)
+    return decode_manifest(records.extra)
+
+
+async def _load_what_is_left(parts: LogParts, candidates: Candidates, lost: list[str]) -> Applied:
+    """With losses accepted: the readable segments of the newest checkpoint whose manifest is
+    readable, or nothing but the log that is there. What is given up is added to `lost`.
+    """
+    empty = Applied.decode(None)
+    for epoch, sequence in _checkpoints(candidates):
+        try:
+            manifest = await _manifest(parts, candidates, epoch, sequence)
+        except (KeyError, StorageError):
+            lost.append(f"checkpoint {epoch}/{sequence}")
+            continue
+        for segment in manifest.segments:
+            try:
+                batches = await _segment_rows(parts, segment)
+            except StorageError as error:
+                lost.append(f"rows of checkpoint segment {segment.row.stripe}: {error}")
+                continue
+            await parts.index.apply(batches, empty.encode())
+        await parts.index.apply((), manifest.floor.encode())
+        return manifest.floor
+    first = min(candidates)
+    lost.append(f"groups 1 to {first - 1} of the log")
+    return Applied(0, first - 1, empty.digest, (0, 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from gateway.commit.checkpoint import Manifest
+from gateway.commit.manifest import Manifest
 from gateway.data.placement import tier_of
 from gateway.meta import keyspace
 from gateway.meta.records import open_stored_bytes
