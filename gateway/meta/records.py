@@ -283,17 +283,17 @@ def open_listing_page(keys: RecordKeys, rows: Sequence[Row]) -> list[ListingEntr
     entries: list[ListingEntry] = []
     append, entry_of, classes = entries.append, _listing_entry, STORAGE_CLASSES
     cipher_of, unpack = keys.bucket, _LISTING.unpack_from
-    partition = epoch = b""
-    cipher = keys.cluster
+    partition = lengths = b""  # of the row before: its neighbours have the same, nearly always
+    cipher, end = keys.cluster, 0
     row_key = b""
     try:
         for row_key, value in rows:
             if value[0] != MARKER:
                 raise UnknownRowMarker(row_key=row_key[:64].hex(), marker=value[0])
-            if value[25:29] != epoch or row_key[1:17] != partition:
-                partition, epoch = row_key[1:17], value[25:29]
-                cipher = cipher_of(partition, int.from_bytes(epoch, "big"))
-            end = HEADER_BYTES + int.from_bytes(value[29:33], "big")
+            if value[25:33] != lengths or row_key[1:17] != partition:
+                partition, lengths = row_key[1:17], value[25:33]
+                cipher = cipher_of(partition, key_epoch_of(value))
+                end = HEADER_BYTES + int.from_bytes(lengths[4:], "big")
             tenant = cipher.decrypt(value[13:25], value[end:], TENANT_AAD + row_key)
             flags, content_bytes, created_at_ms, etag, etag_parts, number, code = unpack(tenant)
             if flags & _OPAQUE_ETAG:
