@@ -143,6 +143,8 @@ class StripeRead:
             direct[self._get(wanted.cell, *self._extent(wanted, verified))] = wanted
         delay_s = max((self._delay_s(wanted.cell) for wanted in direct.values()), default=0.0)
         recovery: asyncio.Task[dict[int, memoryview]] | None = None
+        missing: list[CellRange] = []  # what the recovery under way takes for lost
+        attempted: frozenset[int] = frozenset()  # what the recovery under way is to give
         failed: StorageError | None = None
         hedge = bool(adopted)
         try:
@@ -156,6 +158,7 @@ class StripeRead:
                     untried = []
                 elif recovery is None and failed is None and (hedge or not direct):
                     missing = [wanted for wanted in ranges if wanted.cell not in parts]
+                    attempted = frozenset(wanted.cell for wanted in missing)
                     recovery = asyncio.create_task(self._recover(missing))
                 hedge |= not await _any_of(direct, recovery, None if hedge else delay_s)
                 for task in [task for task in direct if task.done()]:
@@ -168,7 +171,9 @@ class StripeRead:
                     try:
                         parts = {**recovery.result(), **parts}
                     except StorageError as error:
-                        failed = error
+                        # A cell that has come meanwhile was late, not lost: it is a source now.
+                        late = any(wanted.cell in parts for wanted in missing)
+                        failed = None if late else error
                     recovery = None
         finally:
             for task in direct:

@@ -346,3 +346,26 @@ def test_delete_names_what_is_left() -> None:
         assert len((await cluster.store.delete([held]))[held.stripe]) == 6
 
     run_virtual(main())
+
+
+def test_cells_that_come_while_decoding_fails_are_sources_again() -> None:
+    """Two cells are away and the two others late: taken for lost, they leave too few; then they
+    come, in the very moment in which decoding without them gives up.
+    """
+
+    async def main(parity_delay_s: float) -> None:
+        cluster = memory_cluster()
+        row = await cluster.write(PAYLOAD)
+        for index in (0, 1):
+            cluster.nodes[row.nodes[index]].down = True
+        await cluster.health.probe()
+        by_number = {row.nodes[2]: 0.06, row.nodes[3]: 0.06}
+        for number, delay_s in by_number.items():
+            cluster.nodes[number].delay_s = delay_s
+        for index in (4, 5):
+            if row.nodes[index] not in by_number:
+                cluster.nodes[row.nodes[index]].delay_s = parity_delay_s
+        assert await cluster.store.read(row, 0, len(PAYLOAD)) == PAYLOAD
+
+    for tenth_ms in range(80, 120):
+        run_virtual(main(tenth_ms / 10_000))
