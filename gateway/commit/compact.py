@@ -56,8 +56,12 @@ _ROW_FAMILIES = (b"O", b"N", b"P")
 
 def disk_bytes(row: StripeRow) -> int:
     """What a stripe takes on the nodes, block by block."""
-    shard = -(-(row.cell_bytes + SHARD_OVERHEAD_BYTES) // BLOCK_BYTES) * BLOCK_BYTES
-    return shard * sum(1 for number in row.nodes if number)
+    return shard_bytes(row.cell_bytes) * sum(1 for number in row.nodes if number)
+
+
+def shard_bytes(cell_bytes: int) -> int:
+    """What one shard takes on its node."""
+    return -(-(cell_bytes + SHARD_OVERHEAD_BYTES) // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def is_under_filled(row: StripeRow) -> bool:
@@ -122,6 +126,7 @@ class Compacter:
         self._after: StripeId | None = None
         self._pending: list[Moving] = []
         self._pending_bytes = 0
+        self._source_bytes = 0  # what the stripes of the pending bodies take on the nodes
         self._looked = self._moved = self._moved_bytes = 0
 
     def progress(self) -> Progress:
@@ -144,8 +149,9 @@ class Compacter:
         if len(page) == SCAN_ROWS:
             self._after = page[-1].row.stripe
             return 0
-        if self._pending:
+        if self._is_worth_it():
             await self._pack()
+        self._drop_pending()
         self._after, self._looked = None, 0
         return IDLE_S
 
@@ -157,29 +163,54 @@ class Compacter:
             return stripe.counter <= self._floor_sequence()  # above it the stripe must stay anyway
         return not self._log.reservations.in_flight(stripe)
 
+    def _is_worth_it(self) -> bool:
+        """Whether a pack that is not full takes less than the stripes it would empty."""
+        k, m = self._log.geometry.k, self._log.geometry.m
+        directory_bytes = sum(_ENTRY.size + len(item.key) for item in self._pending)
+        cell_bytes = -(-(self._pending_bytes + directory_bytes) // k)
+        return bool(self._pending) and (k + m) * shard_bytes(cell_bytes) < self._source_bytes
+
+    def _drop_pending(self) -> list[Moving]:
+        """Begin another pack."""
+        pending, self._pending = self._pending, []
+        self._pending_bytes = self._source_bytes = 0
+        return pending
+
     async def _gather(self, row: StripeRow) -> None:
-        """Add the bodies of a stripe that some row still names to what will be packed."""
+        """Add the bodies of a stripe that some row still names to what will be packed. A stripe
+        that cannot be read is left to repair.
+        """
         try:
-            keys = await self._row_keys(row)
+            found = await self._bodies(row)
         except StripeGone:
             return
+        except StorageError as error:
+            logger.warning("stripe %s is not compacted: %s", row.stripe, error)
+            return
+        self._pending += found
+        self._pending_bytes += sum(len(item.body) for item in found)
+        self._source_bytes += disk_bytes(row)
+
+    async def _bodies(self, row: StripeRow) -> list[Moving]:
+        keys = dict.fromkeys(await self._row_keys(row))
         found: list[tuple[bytes, bytes, Packed]] = []
-        for key, value in zip(keys, self._log.read(keys), strict=True):
+        for key, value in zip(keys, self._log.read(tuple(keys)), strict=True):
             if value is None:
                 continue
             layout = open_stored_bytes(self._records, key, value).layout
             if isinstance(layout, Packed) and layout.stripe == row.stripe:
                 found.append((key, value, layout))
         if not found:
-            return
+            return []
         start = min(old.offset for _, _, old in found)
         end = max(old.offset + old.sealed_bytes for _, _, old in found)
         content = await self._store.read(row, start, end - start, verified=True)
+        moving = []
         for key, value, old in found:
             at = old.offset - start
             body = bytes(content[at : at + old.sealed_bytes])
-            self._pending.append(Moving(key=key, value=value, old=old, body=body))
-            self._pending_bytes += len(body)
+            moving.append(Moving(key=key, value=value, old=old, body=body))
+        return moving
 
     async def _row_keys(self, row: StripeRow) -> list[bytes]:
         header = await self._header(row)
@@ -227,7 +258,7 @@ class Compacter:
         raise error
 
     async def _pack(self) -> None:
-        moving, self._pending, self._pending_bytes = self._pending, [], 0
+        moving = self._drop_pending()
         stripe = self._log.pack_stripe_id()
         try:
             bodies = b"".join(item.body for item in moving)
