@@ -144,7 +144,6 @@ class StripeRead:
         delay_s = max((self._delay_s(wanted.cell) for wanted in direct.values()), default=0.0)
         recovery: asyncio.Task[dict[int, memoryview]] | None = None
         missing: list[CellRange] = []  # what the recovery under way takes for lost
-        attempted: frozenset[int] = frozenset()  # what the recovery under way is to give
         failed: StorageError | None = None
         hedge = bool(adopted)
         try:
@@ -158,7 +157,6 @@ class StripeRead:
                     untried = []
                 elif recovery is None and failed is None and (hedge or not direct):
                     missing = [wanted for wanted in ranges if wanted.cell not in parts]
-                    attempted = frozenset(wanted.cell for wanted in missing)
                     recovery = asyncio.create_task(self._recover(missing))
                 hedge |= not await _any_of(direct, recovery, None if hedge else delay_s)
                 for task in [task for task in direct if task.done()]:
