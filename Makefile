@@ -64,7 +64,7 @@ faults: venv deb ## crash at every boundary, power cuts, I/O errors, bit flips: 
 
 acceptance: venv deb ## the real-clients drill
 	$(call need,tests/acceptance/run.py,the acceptance drill)
-	$(PY) tests/acceptance/run.py
+	$(PY) tests/acceptance/run.py --report docs/acceptance.md
 
 clients: venv deb ## many S3 clients
 	$(call need,tests/clients/run.py,the clients run)

@@ -86,6 +86,7 @@ def up(
     takeover: TakeoverOption = False,
 ) -> None:
     """Run a whole cluster on this machine, in the foreground: six nodes, three datacenters, 4+2."""
+    data = data.absolute()
     options = UpOptions(folder=data, port=port, processes=processes, tls=tls)
 
     async def main() -> None:
@@ -250,7 +251,7 @@ async def _serve(
             await health.start(config.metrics.host, config.metrics.port)
         _settle_memory()
         if folder is not None:
-            laid = Laid(folder.absolute())
+            laid = Laid(folder)
             await _write_credentials(gateway, config, laid.aws_env, port, laid.authority)
             _greet(config, port, laid.aws_env)
         print("ready", flush=True)
@@ -317,7 +318,7 @@ async def _write_credentials(
     core = gateway.core
     assert core.nonces is not None
     key = await ensure_root(gateway.log, core.records, core.nonces, core.keyring, core.env)
-    write_aws_env(config, to.absolute(), port, key, authority)
+    write_aws_env(config, to, port, key, authority)
 
 
 def _greet(config: GatewayConfig, port: int, aws_env: Path) -> None:

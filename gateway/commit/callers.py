@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gateway.commit.change import Change, Committed, LogBusy, LogUnavailable, Position
 from gateway.commit.forming import Group, Waiter
@@ -24,7 +24,12 @@ REQUEST_IDS_MAX = 65_536  # a repeat of one of these commits nothing; in memory,
 class Callers:
     """The waiting, and the outcomes of the latest requests by their ids."""
 
-    def __init__(self) -> None:
+    def __init__(self, release: Callable[[StripeId], None]) -> None:
+        """
+        Args:
+            release: gives stripe ids back whose change is decided when its caller has gone.
+        """
+        self._release = release
         self.queue: deque[Waiter] = deque()
         self.held: list[Waiter] | None = None  # undecided while an epoch is being opened
         self._pending: dict[bytes, Waiter] = {}
@@ -88,6 +93,8 @@ class Callers:
             waiter.counted = False
             self._body_bytes -= sum(map(len, waiter.change.bodies))
             self._pending.pop(waiter.change.batch.request_id, None)
+            if waiter.future.done() and waiter.change.reserved is not None:
+                self._release(waiter.change.reserved)
 
     def undecided(self, *groups: Group) -> list[Waiter]:
         """Callers of groups that will not be stored as they are, in the order of their calls."""

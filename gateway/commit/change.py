@@ -69,12 +69,18 @@ class StripeChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One batch with what rides along."""
+    """One batch with what rides along.
+
+    Args:
+        reserved: stripe ids that the caller gives back itself when it is told the outcome; the log
+            does when nobody waits for it any more.
+    """
 
     batch: Batch
     bodies: tuple[Buffer, ...] = ()  # sealed small bodies, each placed in the commit stripe
     drafts: tuple[Draft, ...] = ()
     stripes: tuple[StripeChange, ...] = ()
+    reserved: StripeId | None = None
 
 
 @dataclass(frozen=True, slots=True)

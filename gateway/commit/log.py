@@ -87,7 +87,7 @@ class Log:
         self.keys = keys
         self._store = store
         self._env = env
-        self._callers = Callers()
+        self._callers = Callers(reservations.release)
         self._pipeline = Pipeline(
             index=index,
             store=store,

@@ -7,10 +7,12 @@ before anything is decoded; the index learns of a shard only when its node has s
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from heapq import nsmallest
 
 from gateway.commit.change import Change, StripeChange
 from gateway.commit.forming import CLUSTER_PARTITION
@@ -36,6 +38,8 @@ SCAN_ROWS = 1000
 IDLE_S = 2.0
 SCAN_EVERY_S = 30.0
 ATTEMPTS_MAX = 5
+AT_ONCE = 8  # stripes repaired side by side: at most 8 stripes' cells in memory
+SORTED_MAX = 256
 HELD_S = 0.1
 
 
@@ -97,6 +101,7 @@ class Repairer:
         self._queue = queue
         self._env = env
         self._drain_reports = drain_reports
+        self._sorted: list[StripeId] = []  # the most urgent, as of the last look
         self._scan_after: StripeId | None = None
         self._scanning = True
         self._next_scan_s = 0.0
@@ -124,7 +129,11 @@ class Repairer:
             self._scan_some()
             return 0
         if self._queue.waiting:
-            await self._repair(self._most_urgent())
+            urgent = self._most_urgent()
+            if not urgent:
+                await self._env.sleep(HELD_S)
+                return 0
+            await asyncio.gather(*(self._repair(stripe) for stripe in urgent))
             return 0 if self._queue.waiting else IDLE_S
         if self._env.monotonic_s() >= self._next_scan_s:
             self.look_again()
@@ -166,30 +175,30 @@ class Repairer:
             for number in row.nodes
         )
 
-    def _most_urgent(self) -> StripeId:
-        """The stripe with the lowest margin, counting shards that are known to be missing."""
-        topology = self._queue.topology
-        alive = self._alive()
-        best: tuple[int, StripeId] | None = None
-        for stripe, wanted in self._queue.waiting.items():
-            row = self._log.stripe_row(stripe)
-            if row is None or stripe in self._queue.held:
-                best = best or (len(self._queue.topology.nodes), stripe)
-                continue
-            nodes = _without(row.nodes, wanted.missing)
-            left = margin(nodes, topology, row.geometry.k, alive) + wanted.attempts
-            if best is None or left < best[0]:
-                best = (left, stripe)
-                if left < 0:
-                    break
-        assert best is not None
-        return best[1]
+    def _most_urgent(self) -> list[StripeId]:
+        """Up to AT_ONCE stripes with the lowest margins, counting shards that are known to be
+        missing. Looks over the queue once for SORTED_MAX stripes, not for each.
+        """
+        queue = self._queue
+        self._sorted = [stripe for stripe in self._sorted if stripe in queue.waiting]
+        if not self._sorted:
+            alive = self._alive()
+            urgency = {stripe: self._urgency(stripe, alive) for stripe in queue.waiting}
+            self._sorted = nsmallest(SORTED_MAX, urgency, key=lambda stripe: urgency[stripe])
+        free = [stripe for stripe in self._sorted if stripe not in queue.held]
+        return free[:AT_ONCE]
+
+    def _urgency(self, stripe: StripeId, alive: list[int]) -> int:
+        """Margin of a stripe as far as is known; later after each failure."""
+        row = self._log.stripe_row(stripe)
+        if row is None:
+            return -len(alive)
+        wanted = self._queue.waiting[stripe]
+        nodes = _without(row.nodes, wanted.missing)
+        return margin(nodes, self._queue.topology, row.geometry.k, alive) + wanted.attempts
 
     async def _repair(self, stripe: StripeId) -> None:
         held = self._queue.held
-        if stripe in held:
-            await self._env.sleep(HELD_S)
-            return
         wanted = self._queue.waiting.pop(stripe)
         held.add(stripe)
         try:

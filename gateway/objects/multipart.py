@@ -254,7 +254,13 @@ def _part_change(
         checks=checks,
         writes=writes,
     )
-    return Change(batch=batch, bodies=bodies, drafts=drafts, stripes=part.creates + released)
+    return Change(
+        batch=batch,
+        bodies=bodies,
+        drafts=drafts,
+        stripes=part.creates + released,
+        reserved=part.reserved,
+    )
 
 
 async def upload_part_copy(

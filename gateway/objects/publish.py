@@ -134,7 +134,13 @@ def replacing(
         checks=(*checks_of(target, current), *gone.checks, *also.checks),
         writes=writes,
     )
-    return Change(batch=batch, bodies=bodies, drafts=drafts, stripes=stripes)
+    return Change(
+        batch=batch,
+        bodies=bodies,
+        drafts=drafts,
+        stripes=stripes,
+        reserved=None if part is None else part.reserved,
+    )
 
 
 def release_ids(services: Services, part: SealedPart, error: StorageError | None) -> None:

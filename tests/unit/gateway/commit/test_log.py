@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -386,5 +387,24 @@ def test_a_log_that_can_open_no_epoch_still_closes() -> None:
         await asyncio.wait_for(log.close(), 5)
         with pytest.raises(OutcomeUnknown):
             await putting
+
+    run(scenario)
+
+
+def test_ids_of_a_caller_that_has_gone_are_given_back_when_its_change_is_decided() -> None:
+    async def scenario(rig: LogRig) -> None:
+        await rig.open()
+        for node in rig.nodes.values():
+            node.delay_s = 0.1
+        first = rig.log.new_stripe_ids(2)
+        change = replace(rig.change("a", b"1"), reserved=first)
+        putting = asyncio.create_task(rig.log.commit_change(change))
+        await asyncio.sleep(0.02)
+        putting.cancel()
+        await asyncio.sleep(0.02)
+        assert rig.log.reservations.in_flight(first), "its change may still be committed"
+        await rig.put("b", b"2")
+        assert rig.get("a") == b"1" and not rig.log.reservations.in_flight(first)
+        await rig.log.close()
 
     run(scenario)
