@@ -18,11 +18,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.commit.change import Change
+from gateway.commit.forming import CLUSTER_PARTITION
 from gateway.commit.log import Log
 from gateway.data.health import HealthView
 from gateway.data.topology import NodeState
 from gateway.jobs.repair import RepairQueue
 from gateway.meta.keyspace import after, parse_stripe, stripe_range, stripe_row
+from gateway.meta.kv import Batch
 from gateway.meta.sealing import RecordKeys
 from gateway.meta.stripes import open_stripe
 from gateway.meta.verification import verify_sums
@@ -151,7 +154,12 @@ class Audit:
             current.at = page.next
 
     async def _delete(self, number: int, unnamed: Sequence[ShardId]) -> int:
-        """Delete what is unnamed still, and what repair is not about to name; returns how many."""
+        """Delete what is unnamed still, and what repair is not about to name; returns how many.
+
+        Raises: what the log raises when it is not ours any more: another gateway may have named
+            what our index does not know.
+        """
+        await self._log.commit_change(self._nothing())
         held = self._repairs.held
         doomed = [
             shard
@@ -169,6 +177,13 @@ class Audit:
         finally:
             held -= stripes
         return sum(outcome is None for outcome in outcomes)
+
+    def _nothing(self) -> Change:
+        """A change whose commit proves that nobody has taken over."""
+        request_id = self._env.random_bytes(16)
+        return Change(
+            batch=Batch(partition=CLUSTER_PARTITION, request_id=request_id, checks=(), writes=())
+        )
 
     def _in_flight(self, stripe: StripeId) -> bool:
         """Whether a shard that no row names may still get its name."""

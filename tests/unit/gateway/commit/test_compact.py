@@ -1,4 +1,4 @@
-"""Compaction of what is left: one bad stripe does not stop it, and what is packed stays where it is."""
+"""Compaction of what is left: one bad stripe does not stop it, and a pack is not packed again."""
 
 from __future__ import annotations
 

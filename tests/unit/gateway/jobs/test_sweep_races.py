@@ -103,3 +103,24 @@ def test_repair_asks_until_its_commit_is_decided(monkeypatch: pytest.MonkeyPatch
         assert not unknown and not jobs.queue.waiting and not jobs.queue.held
 
     run(scenario)
+
+
+def test_a_gateway_that_was_taken_over_and_does_not_know_it_sweeps_nothing() -> None:
+    """What the other gateway has repaired is named by the other's index only."""
+
+    async def scenario(rig: LogRig) -> None:
+        place = (await rig.put("a", b"", body=b"x")).places[0]
+        stale = Jobs(rig)
+        await rounds(stale.audit, 2)
+
+        other = LogRig(nodes=rig.nodes)
+        await other.rebuild()
+        await other.open(takeover=True)
+        shard, number = await copy_elsewhere(rig, place.stripe)
+        await move(other, shard, number)
+
+        await rounds(stale.audit, 2)
+        await rig.nodes[number].verify(shard)
+        await other.log.close()
+
+    run(scenario)
