@@ -70,7 +70,7 @@ class Probe:
         )
 
     def judge(self, flip: Random) -> str:
-        """What came of one flip: harmless, refused, seal, sums; or wrong, absent, hidden, mark: unseen."""
+        """What came of one flip: harmless, refused, seal, sums; unseen: wrong, absent, hidden, mark."""
         try:
             index = self.open(flip)
         except StorageError:

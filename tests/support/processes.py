@@ -142,7 +142,15 @@ class Cluster:
         """Start what does not run, and wait until it is ready. Raises DidNotStart."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self.processes:
-            up = [BIN / "hexagone", "up", "--data", self.folder, "--port", str(self.port), *more]
+            up: list[str | Path] = [
+                BIN / "hexagone",
+                "up",
+                "--data",
+                self.folder,
+                "--port",
+                str(self.port),
+                *more,
+            ]
             self.gateway = start(up, self.log)
             return
         if not self.laid.config.exists():

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from google_crc32c import value as crc32c
+from awscrt.checksums import crc32c
 
 from storaged.base.ids import ShardId
 
