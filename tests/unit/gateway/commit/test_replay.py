@@ -16,11 +16,13 @@ from gateway.commit.opening import rebuild_index
 from gateway.commit.recovery import LogGap, LogUndecided
 from gateway.meta import keyspace
 from gateway.meta.memory import MemoryStore
+from gateway.meta.stripes import scan_stripes
 from gateway.model.layout import Tier
 from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId, StripeFamily, StripeId
 from storaged.memory import MemoryNode
 from tests.support.log_rig import LogRig
+from tests.unit.gateway.jobs.test_audit_repair import Jobs, rounds
 
 Scenario = Callable[[LogRig], Awaitable[None]]
 
@@ -220,5 +222,43 @@ def test_the_last_group_is_complete_before_the_index_has_it() -> None:
         row = rig.log.stripe_row(last)
         assert rig.get("b") == b"2" and row is not None and row.tier is Tier.FULL
         await rig.log.close()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("site", ["paris", "lyon", "marseille"])
+@pytest.mark.parametrize("with_checkpoints", [False, True])
+def test_a_rebuild_with_one_wiped_datacenter_brings_all_back_and_is_repaired(
+    site: str, with_checkpoints: bool
+) -> None:
+    async def scenario(rig: LogRig) -> None:
+        checkpointer = rig.checkpointer()
+        for n in range(6):
+            await rig.put(f"k{n}", b"%d" % n, body=b"body %d" % n)
+        if with_checkpoints:
+            await checkpointer.take()
+            await rig.put("k0", b"changed")
+            await checkpointer.take()
+        await rig.log.commit_change(rig.change("k1", None))
+        await rig.put("last", b"x")
+        await rig.log.close()
+        for number, node in rig.nodes.items():
+            if node.identity.datacenter == site:
+                rig.nodes[number].node = MemoryNode(node.identity)
+        assert await rig.rebuild() == []
+        assert rig.get("k1") is None and rig.get("last") == b"x" and rig.get("k5") is not None
+        await rig.open(takeover=True)
+        jobs = Jobs(rig)
+        for _ in range(3):
+            await rounds(jobs.audit)
+            await rounds(jobs.repair)
+        assert not jobs.queue.waiting and not jobs.queue.unrecoverable
+        for stored in scan_stripes(rig.log, rig.records, None, limit=1000):
+            assert stored.row.tier is Tier.FULL or sum(map(bool, stored.row.nodes)) == 6
+        await rig.log.close()
+        for node in rig.site("lyon"):
+            node.down = True
+        assert await rig.rebuild() == []
+        assert rig.get("k1") is None and rig.get("last") == b"x"
 
     run(scenario)
