@@ -70,7 +70,7 @@ class Probe:
         )
 
     def judge(self, flip: Random) -> str:
-        """What came of one flip: harmless, refused, seal, sums; unseen: wrong, absent, hidden, mark."""
+        """What came of one flip; "wrong", "absent", "hidden" and "mark" are unseen damage."""
         try:
             index = self.open(flip)
         except StorageError:
