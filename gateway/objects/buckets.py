@@ -154,7 +154,10 @@ async def delete_bucket(ctx: Context, name: str) -> None:
         raise OperationAborted(bucket=name) from error
     finally:
         services.buckets.forget(name)
-    if not await _finish_deletion(services, bucket.name):
+    is_finished = await _finish_deletion(services, bucket.name)
+    # Whoever else has finished it may have found a version and opened it again.
+    still_there = bucket_rows.read_bucket(services.log, services.records, bucket.bucket_id)
+    if not is_finished or still_there is not None:
         raise BucketNotEmpty(bucket=name)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from gateway.commit.change import Change, Committed
+from gateway.jobs import garbage
 from gateway.meta import accounts
 from gateway.meta import buckets as bucket_rows
 from gateway.meta.kv import Batch
@@ -182,6 +184,52 @@ def test_an_interrupted_deletion_is_finished() -> None:
         assert await buckets.finish_deletions(services) == 2
         assert await gateway.get("key") == b"x"
         await buckets.create_bucket(gateway.ctx(), "empty-one", None)
+
+    run(test)
+
+
+def test_a_deletion_that_its_caller_left_is_finished_by_the_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Closed, an object in it all the same, and nobody there: it opens again without a restart."""
+    monkeypatch.setattr(garbage, "DELETIONS_EVERY_S", 0.0)
+
+    async def test(gateway: Gateway) -> None:
+        services = gateway.services
+        job = garbage.GarbageCollector(services)
+        await job.step()
+        await gateway.put("key", b"x")
+        stored = bucket_rows.find_bucket(gateway.log, services.records, bucket_name(BUCKET))
+        assert stored is not None
+        await gateway.log.commit(
+            bucket_rows.close_batch(
+                services.records, services.nonces, stored, services.env.random_bytes(16)
+            )
+        )
+        await job.step()
+        assert await gateway.get("key") == b"x"
+
+    run(test)
+
+
+def test_a_deletion_whose_bucket_somebody_opened_again_does_not_say_that_it_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test(gateway: Gateway) -> None:
+        services = gateway.services
+        commit_change = services.log.commit_change
+
+        async def commit_and_be_overtaken(change: Change) -> Committed:
+            monkeypatch.setattr(services.log, "commit_change", commit_change)
+            await gateway.put("key", b"x")  # just before the bucket is closed
+            done = await commit_change(change)
+            await buckets.finish_deletions(services)
+            return done
+
+        monkeypatch.setattr(services.log, "commit_change", commit_and_be_overtaken)
+        with pytest.raises(BucketNotEmpty):
+            await buckets.delete_bucket(gateway.ctx(), BUCKET)
+        assert await gateway.get("key") == b"x"
 
     run(test)
 
