@@ -33,7 +33,8 @@ from gateway.commit.header import Applied, GroupKind
 from gateway.commit.keys import LogKeys
 from gateway.commit.pipeline import AppliedListener, Pipeline
 from gateway.commit.reservations import Reservations
-from gateway.meta.kv import Batch, Index, IndexFull, Row
+from gateway.meta.keyspace import partition_of
+from gateway.meta.kv import Batch, Index, IndexFull, MetaUnavailable, Row
 from gateway.model.layout import Geometry, StripeRow, Tier
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
@@ -111,6 +112,7 @@ class Log:
         self._idle.set()
         self._paused = False
         self._exclusive: set[asyncio.Task[Any]] = set()
+        self.suspect: frozenset[bytes] = frozenset()  # partitions whose sums do not hold
         self.refuses_growth = False  # set while the index has only its reserve left
 
     # What the gateway calls
@@ -123,13 +125,23 @@ class Log:
             asyncio.create_task(self._run(), name="log"),
             asyncio.create_task(self._watch_deadlines(), name="log-deadlines"),
         ]
+        self._tasks[0].add_done_callback(self._broken_off)
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """As MetaStore.read: what is applied."""
-        return self._pipeline.latest.read(keys)
+        """As MetaStore.read: what is applied. Raises also MetaUnavailable: a row that is not found
+        may have been hidden by rot.
+        """
+        values = self._pipeline.latest.read(keys)
+        if self.suspect:
+            for key, value in zip(keys, values, strict=True):
+                if value is None and partition_of(key) in self.suspect:
+                    raise MetaUnavailable(reason="the index is damaged")
+        return values
 
     def scan(self, start: bytes, end: bytes, *, limit: int, reverse: bool = False) -> list[Row]:
-        """As MetaStore.scan: what is applied."""
+        """As MetaStore.scan: what is applied. Raises as `read`."""
+        if self.suspect and partition_of(start) in self.suspect:
+            raise MetaUnavailable(reason="the index is damaged")
         return self.index.scan(start, end, limit=limit, reverse=reverse)
 
     async def commit(self, batch: Batch) -> None:
@@ -441,6 +453,13 @@ class Log:
         self._dead = error
         self._detail = str(error)
         self._callers.abandon(error, [*more, *self._pipeline.unapplied, self._forming])
+
+    def _broken_off(self, run: asyncio.Task[None]) -> None:
+        """The loop has ended. If by an error nobody foresaw, callers must not wait for it."""
+        error = None if run.cancelled() else run.exception()
+        if error is not None:
+            logger.error("the log's loop broke", exc_info=error)
+            self._die(LogUnavailable(reason=f"{type(error).__name__}: {error}"))
 
     async def _watch_deadlines(self) -> None:
         while True:

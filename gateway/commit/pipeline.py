@@ -9,6 +9,7 @@ Invariants: D1, D6.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -22,6 +23,8 @@ from gateway.model.layout import Geometry, StripeRow
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
 from storaged.base.ids import StripeId
+
+logger = logging.getLogger(__name__)
 
 AppliedListener = Callable[[Sealed, Mapping[StripeId, StripeRow | None]], None]
 """Called after each applied group with the group and the stripe rows it set (None: dropped). Must
@@ -154,7 +157,10 @@ class Pipeline:
         """Wait until everything pushed is applied, or the pipeline is dead."""
         while self._applying is not None:
             applying, self._applying = self._applying, None
-            await applying
+            await asyncio.wait({applying})  # whoever is cancelled here does not cut it off
+            error = None if applying.cancelled() else applying.exception()
+            if error is not None:
+                logger.error("a group was not applied to its end", exc_info=error)
 
     async def _apply(self, group: Group, sealed: Sealed, stored: StoredGroup) -> None:
         header = sealed.header
@@ -166,11 +172,17 @@ class Pipeline:
             checks=(),
             writes=(Write(self._codec.key(own.stripe), self._codec.seal(own)),),
         )
+        followed = False
         try:
             await self._index.apply((*sealed.batches, own_batch), applied.encode())
+            followed = True
         except StorageError as error:
             self.dead = error
             return
+        finally:
+            # Whatever has broken it off, no later group may be applied over one that is missing.
+            if not followed and self.dead is None:
+                self.dead = LogUnavailable(reason="a group was not applied to its end")
         self.applied = applied
         self.latest.follow((*sealed.batches, own_batch))
         self.rows.set(own.stripe, own)

@@ -408,3 +408,32 @@ def test_ids_of_a_caller_that_has_gone_are_given_back_when_its_change_is_decided
         await rig.log.close()
 
     run(scenario)
+
+
+def test_an_index_that_breaks_in_an_unforeseen_way_stops_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No group after it may be applied: the index would pass over what it has not seen."""
+
+    async def scenario(rig: LogRig) -> None:
+        log = await rig.open()
+        await rig.put("a", b"1")
+        mark = rig.index.applied()
+        apply = rig.index.apply
+
+        async def broken(*_: object) -> None:
+            raise RuntimeError("unforeseen")
+
+        monkeypatch.setattr(rig.index, "apply", broken)
+        with pytest.raises(OutcomeUnknown):
+            await asyncio.wait_for(rig.put("b", b"2"), 5)
+        monkeypatch.setattr(rig.index, "apply", apply)
+        with pytest.raises(LogUnavailable):
+            await asyncio.wait_for(rig.put("c", b"3"), 5)
+        assert not log.serving and rig.index.applied() == mark
+        await log.close()
+        await rig.open()
+        assert rig.get("b") == b"2" and rig.get("c") is None
+        await rig.log.close()
+
+    run(scenario)
