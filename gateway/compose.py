@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 
 from gateway.commit.checkpoint import Checkpointer
@@ -29,7 +30,7 @@ from gateway.objects.credentials import Credentials
 from gateway.objects.target import BucketCache
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
-from storaged.base.ids import StripeId
+from storaged.base.ids import ShardId, StripeId
 from storaged.base.jobs import Scheduler
 from storaged.local import LocalNode
 from storaged.scrub import ScrubJob
@@ -37,6 +38,8 @@ from storaged.scrub import ScrubJob
 logger = logging.getLogger(__name__)
 
 DAMAGE_TAKEN_MAX = 1000
+SCRUB_REPORT_S = 60.0
+SCRUB_REPORTS_MAX = 100_000
 
 
 class Gateway:
@@ -65,6 +68,7 @@ class Gateway:
             tier_floor=core.tier_floor,
         )
         self.repairs = RepairQueue(core.topology)
+        self._scrub_reports: dict[ShardId, float] = {}
         self._make_log_jobs()
         self._make_cluster_jobs()
         self.scheduler = Scheduler(env)
@@ -154,12 +158,18 @@ class Gateway:
         return self.checkpointer.floor_sequence
 
     def _damage_reports(self) -> Sequence[tuple[StripeId, int, str]]:
-        """What reads could not use, and what scrubs have found since."""
-        found = [
-            (shard.stripe, shard.index, "found by scrub")
-            for status in self.core.health.statuses().values()
-            for shard in status.corrupt_shards
-        ]
+        """What reads could not use, and what scrubs have found; each finding once in a while, for a
+        node's last status still names what repair has made good since.
+        """
+        now_s = self.core.env.monotonic_s()
+        found = []
+        for status in self.core.health.statuses().values():
+            for shard in status.corrupt_shards:
+                if self._scrub_reports.get(shard, -math.inf) + SCRUB_REPORT_S <= now_s:
+                    self._scrub_reports[shard] = now_s
+                    found.append((shard.stripe, shard.index, "found by scrub"))
+        if len(self._scrub_reports) > SCRUB_REPORTS_MAX:
+            self._scrub_reports.clear()
         return [*self.core.damage.take(DAMAGE_TAKEN_MAX), *found]
 
     def start(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.meta.kv import Batch
-from gateway.model.layout import Packed, StripeRow
+from gateway.model.layout import Packed, StripeRow, Tier
 from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import StripeId
 from storaged.node import Buffer
@@ -57,6 +57,7 @@ class StripeChange:
         create: the row of a stripe that has none yet (its `live_bytes` as of this change).
         moved: (shard index, node number) pairs that repair or a drain has stored; 0 = no longer
             there.
+        tier: what the stripe survives once it has moved; None: as before.
         drop: forget the stripe; refused while its live bytes are not 0.
     """
 
@@ -64,6 +65,7 @@ class StripeChange:
     live_delta: int = 0
     create: StripeRow | None = None
     moved: tuple[tuple[int, int], ...] = ()
+    tier: Tier | None = None
     drop: bool = False
 
 

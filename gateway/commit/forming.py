@@ -255,7 +255,8 @@ def _move_stripes(view: View, change: Change) -> dict[StripeId, StripeRow | None
             nodes = list(row.nodes)
             for index, number in step.moved:
                 nodes[index] = number
-            row = replace(row, nodes=tuple(nodes))
+            tier = row.tier if step.tier is None else step.tier
+            row = replace(row, nodes=tuple(nodes), tier=tier)
         if step.drop:
             if row.live_bytes:
                 return StripeBusy(stripe=step.stripe)

@@ -28,7 +28,7 @@ from gateway.meta.keyspace import after, parse_stripe, stripe_range, stripe_row
 from gateway.meta.kv import Batch
 from gateway.meta.sealing import RecordKeys
 from gateway.meta.stripes import open_stripe
-from gateway.meta.verification import verify_sums
+from gateway.meta.verification import SumsMismatch, verify_sums
 from gateway.model.layout import StripeRow
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
@@ -103,7 +103,12 @@ class Audit:
         return 0
 
     async def _begin(self) -> None:
-        await verify_sums(self._log.index, self._env)
+        try:
+            await verify_sums(self._log.index, self._env)
+        except SumsMismatch as error:
+            self._log.suspect = error.partitions
+            raise
+        self._log.suspect = frozenset()
         numbers = [
             node.number
             for node in self._repairs.topology.nodes

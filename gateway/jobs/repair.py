@@ -235,7 +235,7 @@ class Repairer:
                 )
             stored = {index: plan[index] for index, error in outcomes.items() if error is None}
             if stored:
-                await self._commit(stripe, stored)
+                await self._commit(row, stored)
             for failed in outcomes.values():
                 if failed is not None:
                     raise failed
@@ -254,14 +254,19 @@ class Repairer:
             return
         self._done += 1
 
-    async def _commit(self, stripe: StripeId, stored: dict[int, int]) -> None:
+    async def _commit(self, row: StripeRow, stored: dict[int, int]) -> None:
+        nodes = [stored.get(index, number) for index, number in enumerate(row.nodes)]
         batch = Batch(
             partition=CLUSTER_PARTITION,
             request_id=self._env.random_bytes(16),
             checks=(),
             writes=(),
         )
-        change = StripeChange(stripe=stripe, moved=tuple(sorted(stored.items())))
+        change = StripeChange(
+            stripe=row.stripe,
+            moved=tuple(sorted(stored.items())),
+            tier=tier_of(nodes, self._queue.topology, row.geometry.k),
+        )
         while True:
             try:
                 await self._log.commit_change(Change(batch=batch, stripes=(change,)))

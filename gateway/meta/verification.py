@@ -17,9 +17,13 @@ class SumsMismatch(StorageError):
     kind = Kind.CORRUPT
     hint = "the index is damaged: run `hexagone rebuild`"
 
+    def __init__(self, *, partitions: frozenset[bytes]) -> None:
+        self.partitions = partitions
+        super().__init__(partitions=",".join(sorted(name.hex() for name in partitions)))
+
 
 async def verify_sums(index: Index, env: Env) -> None:
     """Hold every partition against its sum, off the event loop. Raises SumsMismatch."""
     bad = await env.offload(index.verify_sums)
     if bad:
-        raise SumsMismatch(partitions=",".join(partition.hex() for partition in bad))
+        raise SumsMismatch(partitions=frozenset(bad))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +16,9 @@ from gateway.data.placement import place, reachable_tier, tier_of
 from gateway.jobs.audit import Audit
 from gateway.jobs.repair import Repairer, RepairQueue, plan_moves
 from gateway.jobs.tier import TierKeeper
+from gateway.meta.kv import MetaUnavailable
+from gateway.meta.memory import MemoryStore
+from gateway.meta.verification import SumsMismatch
 from gateway.model.layout import Geometry, StripeRow, Tier
 from storaged.base.ids import ShardId, StripeFamily, StripeId
 from storaged.base.jobs import Job
@@ -223,3 +227,22 @@ def test_a_plan_reaches_the_best_tier_and_never_moves_a_shard_for_nothing(
         assert plan == {}
     if not down:
         assert tier_of(after, rig.topology, 4) is Tier.FULL and set(plan) == missing
+
+
+def test_what_is_not_found_in_a_damaged_partition_is_not_called_absent() -> None:
+    async def scenario(rig: LogRig) -> None:
+        await rig.put("a", b"1")
+        assert isinstance(rig.index, MemoryStore)
+        key = rig.row_key("a")
+        del rig.index._values[key]  # as rot would hide it
+        rig.index._keys.remove(key)
+        rig.log._pipeline.latest._held.clear()
+        assert rig.log.read([key]) == [None], "nobody has looked yet"
+        with pytest.raises(SumsMismatch):
+            await rounds(Jobs(rig).audit)
+        with pytest.raises(MetaUnavailable):
+            rig.log.read([key])
+        with pytest.raises(MetaUnavailable):
+            rig.log.scan(key, key + b"z", limit=1)
+
+    run(scenario)
