@@ -219,7 +219,8 @@ class Drill:
     def restic_backup_again(self) -> str:
         (self.tree / "written while degraded").write_bytes(b"x" * 100_000)
         self.shell("restic", "backup", "-q", self.tree)
-        return "a second snapshot"
+        self.shell("aws", "s3", "sync", "--only-show-errors", self.tree, "s3://tree/t")
+        return "a second snapshot; aws s3 sync of the same change"
 
     def rclone_first(self) -> str:
         self.shell("rclone", "mkdir", "hx:rclone")
@@ -332,11 +333,13 @@ class Drill:
         self.step("the datacenter returns empty", self.return_site)
         self.step("repair", self.wait_for_margins)
         self.step("restic check, restore, repaired", self.restic_again)
+        self.step("aws s3 sync down, repaired", self.sync_down)
         self.step("the index is lost", self.lose_index)
         self.step("hexagone rebuild", self.rebuild)
         self.step("listing after the rebuild", self.listing)
         self.step("restic check, restore, rebuilt", self.restic_again)
         self.step("rclone check, rebuilt", self.rclone_check)
+        self.step("aws s3 sync down, rebuilt", self.sync_down)
         self.step("stop", self.cluster.stop)
 
 
