@@ -84,13 +84,13 @@ class LogRig:
         *,
         seed: int = 1,
         per_site: int = 2,
-        geometry: Geometry = Geometry(4, 2),
+        geometry: Geometry | None = None,
         env: Env | None = None,
         tier_floor: Tier = Tier.NODE,
         nodes: dict[int, FaultyNode] | None = None,
     ) -> None:
         self.env = env or RealEnv(threads_max=2)
-        self.geometry = geometry
+        self.geometry = geometry or Geometry(4, 2)
         self.tier_floor = tier_floor
         self.nodes = nodes or site_nodes(per_site, seed)
         self.topology = Topology(
