@@ -119,7 +119,11 @@ def gateway_run(config: ConfigOption, takeover: TakeoverOption = False) -> None:
 
 @gateway_app.command("credentials")
 def gateway_credentials(
-    config: ConfigOption, to: Annotated[Path, typer.Option(help="file to write, mode 0600")]
+    config: ConfigOption,
+    to: Annotated[Path, typer.Option(help="file to write, mode 0600")],
+    authority: Annotated[
+        Path | None, typer.Option(help="CA certificate that clients check the endpoint's against")
+    ] = None,
 ) -> None:
     """Write the root user's access key of a stopped gateway to a file that only its owner reads."""
 
@@ -127,7 +131,7 @@ def gateway_credentials(
         settings = _read(config)
         gateway = await open_gateway(settings, RealEnv())
         try:
-            await _write_credentials(gateway, settings, to, settings.s3.port, None)
+            await _write_credentials(gateway, settings, to, settings.s3.port, authority)
         finally:
             await gateway.close()
 

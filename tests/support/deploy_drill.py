@@ -143,7 +143,8 @@ def start_cluster(ca: Path, daemons: three_sites.Daemons, story: Story) -> Store
     three_sites.start_nodes(daemons, *NODES)
     story.tell("nine nodes are ready")
     exports = CONFIGS / "aws.env"
-    hexagone("gateway", "credentials", *CONFIG, "--to", str(exports))
+    authority = str(CONFIGS / "tls" / "authority.pem")
+    hexagone("gateway", "credentials", *CONFIG, "--to", str(exports), "--authority", authority)
     three_sites.start_gateway(daemons)
     story.tell("the gateway is ready")
     store = Store(exports)
