@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from storaged.base.errors import ConfigError, Kind, StorageError
-from storaged.base.limits import BLOCK_BYTES
+from storaged.base.limits import BLOCK_BYTES, LARGE_SHARD_BYTES
 from storaged.node import Buffer, DriveFull, DriveOutOfService, NodeBusy
 
 _IOV_MAX = 1024  # buffers in one pwritev, Linux's UIO_MAXIOV
@@ -162,6 +162,7 @@ class PosixFile:
     def __init__(self, fd: int, name: str) -> None:
         self._fd = fd
         self._name = name
+        self._large: list[tuple[int, int]] = []  # written, not yet synced
 
     def read(self, offset: int, length: int) -> bytes:
         try:
@@ -184,9 +185,12 @@ class PosixFile:
         return buffer if count == length else None
 
     def write(self, offset: int, buffers: Sequence[Buffer]) -> None:
+        began = offset
         with _translated("write", self._name):
             for start in range(0, len(buffers), _IOV_MAX):
                 offset += self._write_all(offset, buffers[start : start + _IOV_MAX])
+        if offset - began >= LARGE_SHARD_BYTES:
+            self._large.append((began, offset - began))
 
     def _write_all(self, offset: int, buffers: Sequence[Buffer]) -> int:
         expected = sum(map(len, buffers))
@@ -200,6 +204,11 @@ class PosixFile:
     def sync(self) -> None:
         with _translated("sync", self._name):
             os.fdatasync(self._fd)
+        # Pages of large writes go back at once: the next ones then land on memory that is warm,
+        # and uploads do not push what is read out of the page cache.
+        large, self._large = self._large, []
+        for offset, length in large:
+            os.posix_fadvise(self._fd, offset, length, os.POSIX_FADV_DONTNEED)
 
     def allocate(self, offset: int, length: int) -> None:
         with _translated("allocate", self._name):

@@ -33,7 +33,7 @@ from storaged.base.env import Env
 from storaged.base.ids import StripeId
 from storaged.node import Buffer
 
-WRITES_IN_FLIGHT_MAX = 2  # stripes of one body under way while the next one is filled
+WRITES_IN_FLIGHT_MAX = 4  # stripes of one body under way while the next one is filled
 
 Written = tuple[tuple[int, ...], Tier]
 

@@ -142,6 +142,7 @@ class NodeSuite:
             content, served = pattern(length), 0
             await put(node, shard(1), content)
             await put(node, shard(2), pattern(length, 2))
+            await node.get(shard(1), offset=0, length=length)  # what was read before is at hand
             edges = (0, 1, SMALL_PAGE_BYTES - 1, SMALL_PAGE_BYTES, 8_999, length - 1, length)
             for start in edges:
                 for end in (end for end in edges if end >= start):
