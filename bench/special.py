@@ -32,6 +32,7 @@ from bench.heads import Endpoint
 from bench.load import Job
 
 Line = dict[str, Any]
+HOLES_S = 5.0  # nodes punch holes a moment after deletes
 CODE_OVERHEAD = 1.5  # n/k of 4+2, bodies being random bytes
 HOME = "paris"  # the datacenter the gateway is in; its nodes are not delayed
 
@@ -89,6 +90,7 @@ def disk(folder: Path, *, is_quick: bool) -> Iterator[Line]:
             yield line | {"failed": str(failure)}
             return
         line["compact_s"] = round(time.perf_counter() - began, 2)
+        time.sleep(HOLES_S)
         occupied = cluster.node_bytes() - before
         line["compacted_bytes_per_byte"] = plausible(occupied / (few * 4 * KIB))
         body = fetch(cluster.endpoint(), f"/bench/small-{few - 1:08d}")

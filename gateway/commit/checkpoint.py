@@ -215,6 +215,12 @@ class Checkpointer:
         while True:
             page = self._log.scan(at, end, limit=SCAN_ROWS)
             for row in page:
+                family = row.key[:1]
+                if rows and family != rows[-1].key[:1]:
+                    # Objects stay as they are for long, stripes and settings never do: apart, the
+                    # former keep their segments from one checkpoint to the next.
+                    segments.append(await self._write(segment_start, rows, reserved))
+                    segment_start, rows, size_bytes = family, [], 0
                 rows.append(row)
                 size_bytes += len(row.key) + len(row.value) + 6
                 if size_bytes >= SEGMENT_BYTES:
