@@ -38,7 +38,7 @@ from storaged.base.config import effective_values, read_config, render_effective
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.log import configure_logs
-from storaged.base.notify import READY, STOPPING, notify_systemd
+from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
 from storaged.tls import s3_server_context
 
 logger = logging.getLogger(__name__)
@@ -269,6 +269,7 @@ async def _serve(
         await health.close()
         await admin.close()
         await gateway.close()
+        ignore_stop_signals(loop)
 
 
 def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:

@@ -23,7 +23,7 @@ from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.jobs import Scheduler
 from storaged.base.log import Log, LogFormat, configure_logs
-from storaged.base.notify import READY, STOPPING, notify_systemd
+from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
 from storaged.identity import read_domain, read_node_identity
 from storaged.local import open_local_node
 from storaged.metrics import MetricsServer, NodeMetrics
@@ -184,6 +184,7 @@ async def _serve(settings: StoragedConfig) -> None:
         await endpoint.close()
         await node.close()
         env.close()
+        ignore_stop_signals(loop)
     _LOG.info("stopped", node=identity.node)
 
 

@@ -7,7 +7,9 @@ Source: sd_notify(3).
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import socket
 
 from storaged.base.log import Log
@@ -30,3 +32,12 @@ def notify_systemd(state: str) -> None:
             sock.sendto(state.encode(), address)
         except OSError as error:
             _LOG.warning("systemd not told", state=state, error=error)
+
+
+def ignore_stop_signals(loop: asyncio.AbstractEventLoop) -> None:
+    """From here to the end of the process: it is stopping already, and an impatient second SIGTERM
+    must not turn a clean end into a kill. Closing a loop would bring the default action back.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
