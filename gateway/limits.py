@@ -36,7 +36,6 @@ COMMIT_QUEUE_BATCHES_MAX = 8192
 STRIPE_BUFFERS_MAX = 56  # pooled stripe buffers: 6 MiB each for 4+2, so 336 MiB at the most
 BODY_IDLE_S = 30.0  # a body that sends no byte for this long is cut
 BODY_FLOOR_BYTES_PER_S = 512  # slower than this over a minute: cut
-XML_BODY_BYTES_MAX = 2 * 1024 * 1024
 HEADERS_BYTES_MAX = 16 * 1024
 
 NODE_PUT_S = 10.0  # deadline of one shard put

@@ -12,7 +12,6 @@ Source: RFC 5280; the SPIFFE-ID and X509-SVID documents (form of the URI, one UR
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import InvalidId, datacenter_id, node_id
@@ -179,12 +179,12 @@ def write_issued(issued: Issued, certificate_path: Path, key_path: Path) -> None
 
 def write_private(path: Path, content: bytes) -> None:
     """Replace a file by one of mode 0600, durably; it is never readable by others in between."""
-    _write(path, content, 0o600)
+    replace_file(path, content, mode=0o600)
 
 
 def write_public(path: Path, content: bytes) -> None:
     """Replace a file by one of mode 0644, durably."""
-    _write(path, content, 0o644)
+    replace_file(path, content, mode=0o644)
 
 
 def certificate_domain(certificate: x509.Certificate) -> str:
@@ -372,23 +372,3 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.unlink(missing_ok=True)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    try:
-        os.fchmod(descriptor, mode)
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(temporary, path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

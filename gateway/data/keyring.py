@@ -27,6 +27,7 @@ from gateway.data.envelope import (
     seal_secret,
 )
 from gateway.model.encoding import enc
+from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import ConfigError
 from storaged.base.ids import LogId, log_id
@@ -52,23 +53,6 @@ class KeyringInvalid(ConfigError):
     """The file of tenant keys is not usable."""
 
     hint = "restore it, or delete it and import the sealed copy from the log"
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Replace a file by one that only its owner may read; durable when it returns."""
-    partial = path.with_name(path.name + ".partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _scrypt(passphrase: bytes, salt: bytes) -> bytes:
@@ -115,7 +99,7 @@ class RootKey:
                 _scrypt(passphrase, salt), "root", b"", key, env.random_bytes(SALT_BYTES)
             )
             content = _ROOT_MAGIC + salt + sealed
-        write_private(path, content)
+        replace_file(path, content)
         return cls(key)
 
     @classmethod
@@ -263,7 +247,7 @@ class FileKeyring:
         if len(keys) > TENANTS_MAX:
             raise KeyringInvalid(path=self._path, tenants_max=TENANTS_MAX)
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(self._path, self._seal(keys))
+        replace_file(self._path, self._seal(keys))
         self._keys = keys
 
     def _seal(self, keys: dict[bytes, bytes]) -> bytes:

@@ -25,8 +25,9 @@ def replace_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
 
     Raises: OSError; the old content is then still there.
     """
-    beside = path.with_name(path.name + ".part")
-    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    beside = path.with_name(f".{path.name}.partial")
+    beside.unlink(missing_ok=True)  # of a run that was cut
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         os.fchmod(fd, mode)
         view = memoryview(content)

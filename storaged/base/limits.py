@@ -17,7 +17,6 @@ CONTENT_BYTES_MAX = 4 * 1024 * 1024  # one cell
 
 LIST_LIMIT_MAX = 1000  # shards in one answer of list
 DELETE_BATCH_MAX = 1000  # shards in one delete
-SHARDS_PER_STRIPE_MAX = 32
 
 VOLUME_BYTES = 1 << 30  # a volume is closed and followed by the next one beyond this
 RESERVE_BYTES = 64 * 1024 * 1024  # ballast: deletes still work on a full drive
