@@ -54,6 +54,10 @@ class Callers:
             waiter.deadline_s = now_s + COMMIT_S
         return waiter.future
 
+    def holds(self, reserved: StripeId) -> bool:
+        """Whether an undecided change has this reservation. Cost: one look per undecided change."""
+        return any(waiter.change.reserved == reserved for waiter in self._pending.values())
+
     def register(self, change: Change, now_s: float) -> Waiter:
         """A caller comes. Raises LogBusy."""
         body_bytes = sum(map(len, change.bodies))

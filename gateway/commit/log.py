@@ -180,6 +180,12 @@ class Log:
             self._admit(waiter)
         return await waiter.future
 
+    def is_undecided(self, reserved: StripeId) -> bool:
+        """Whether a change with this reservation may still be committed; the log gives the ids back
+        once it is decided and its caller has gone.
+        """
+        return self._callers.holds(reserved)
+
     def stripe_row(self, stripe: StripeId) -> StripeRow | None:
         """The applied row of a stripe, cached; None when the index does not know it."""
         return self._pipeline.rows.get(stripe)

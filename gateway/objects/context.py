@@ -46,6 +46,10 @@ class CommitLog(MetaStore, Protocol):
         """See `Log.commit_change`."""
         ...
 
+    def is_undecided(self, reserved: StripeId) -> bool:
+        """See `Log.is_undecided`."""
+        ...
+
     def stripe_row(self, stripe: StripeId) -> StripeRow | None:
         """The applied row of a stripe; None when the index does not know it."""
         ...

@@ -67,9 +67,10 @@ async def copy_object(
         new = new_object(services, target)
         algorithm = options.checksum_algorithm or _algorithm_of(reading.head)
         part = await store_part(services, new.name, SourceBody(reading), algorithm)
+        # Before the source is closed: who is cancelled there would leave the part's ids reserved.
+        return await publish_object(ctx, target, new, part, metadata, options.conditions)
     finally:
         await close_source(reading)
-    return await publish_object(ctx, target, new, part, metadata, options.conditions)
 
 
 async def open_source(ctx: Context, source: CopySource, range_header: str | None) -> ObjectRead:

@@ -34,13 +34,12 @@ from gateway.objects.copy import (
 )
 from gateway.objects.new_object import check_metadata, new_object, opened_dek
 from gateway.objects.parting import collect_object, part_later
-from gateway.objects.publish import release_ids, same_bucket, until_committed
+from gateway.objects.publish import giving_back_ids, same_bucket, until_committed
 from gateway.objects.releases import releases_of
 from gateway.objects.store import PartName, SealedPart, store_part
 from gateway.objects.target import LOOKS_MAX, Target, open_target
 from gateway.objects.values import CopySource, CreateUploadOptions, PartHead, UploadHead
 from gateway.objects.views import part_head_of, upload_head_of
-from storaged.base.errors import StorageError
 
 
 async def create_upload(
@@ -150,12 +149,8 @@ async def upload_part(
     algorithm = _algorithm_of(upload, checksum_algorithm)
     name = _part_name(services, target, upload, part_number)
     part = await store_part(services, name, body, algorithm)
-    try:
+    with giving_back_ids(services, part):
         held = await _commit_part(ctx, target, upload, name, part)
-    except StorageError as error:
-        release_ids(services, part, error)
-        raise
-    release_ids(services, part, None)
     return part_head_of(held)
 
 

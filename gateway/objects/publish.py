@@ -10,7 +10,9 @@ for those before it and no body is sent twice.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from gateway.commit.change import Change, Draft, StripeChange
@@ -143,9 +145,22 @@ def replacing(
     )
 
 
-def release_ids(services: Services, part: SealedPart, error: StorageError | None) -> None:
-    """Let the sweep judge the part's stripes again, unless its batch may still be committed."""
-    if part.reserved is None:
-        return
-    if error is None or error.kind is not Kind.UNKNOWN_OUTCOME:
-        services.log.reservations.release(part.reserved)
+@contextmanager
+def giving_back_ids(services: Services, part: SealedPart) -> Iterator[None]:
+    """Let the sweep judge the part's stripes again when the block ends, unless the batch that names
+    them may still be committed: then the log does once it knows.
+    """
+    first = part.reserved
+    is_over = True
+    try:
+        yield
+    except StorageError as error:
+        is_over = error.kind is not Kind.UNKNOWN_OUTCOME
+        raise
+    except asyncio.CancelledError:
+        # Between two tries, or in the queue of a contended row, the log knows of no batch.
+        is_over = first is None or not services.log.is_undecided(first)
+        raise
+    finally:
+        if first is not None and is_over:
+            services.log.reservations.release(first)

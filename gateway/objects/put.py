@@ -11,7 +11,7 @@ from gateway.model.version import Version
 from gateway.objects.body import Body
 from gateway.objects.context import Context
 from gateway.objects.new_object import Content, NewObject, check_metadata, new_object, new_version
-from gateway.objects.publish import decide_and_commit, release_ids, replacing, same_bucket
+from gateway.objects.publish import decide_and_commit, giving_back_ids, replacing, same_bucket
 from gateway.objects.store import SealedPart, store_part
 from gateway.objects.target import Target, current_etag, open_target, reread_current
 from gateway.objects.values import (
@@ -22,7 +22,6 @@ from gateway.objects.values import (
     WriteConditions,
 )
 from gateway.objects.views import head_of
-from storaged.base.errors import StorageError
 
 
 async def put_object(
@@ -75,10 +74,6 @@ async def publish_object(
         decided[:] = [version]
         return replacing(services, target, current, version, part)
 
-    try:
+    with giving_back_ids(services, part):
         target = await decide_and_commit(ctx, opened, decide)
-    except StorageError as error:
-        release_ids(services, part, error)
-        raise
-    release_ids(services, part, None)
     return head_of(target.key, decided[0])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -12,11 +14,12 @@ from gateway.meta.kv import BatchConflict, OutcomeUnknown
 from gateway.model.errors import ConditionalRequestConflict
 from gateway.objects.bucket_keys import KEY_TTL_S
 from gateway.objects.contention import RowQueues
+from gateway.objects.copy import copy_object
 from gateway.objects.damage import REPORTS_MAX, DamageQueue
 from gateway.objects.multipart import abort_upload, create_upload, upload_part
 from gateway.objects.open_reads import OpenReads
 from gateway.objects.publish import TRIES_MAX
-from gateway.objects.values import CreateUploadOptions
+from gateway.objects.values import CopyOptions, CopySource, CreateUploadOptions
 from storaged.base.ids import StripeFamily, StripeId
 from tests.support.cluster import run_virtual
 from tests.support.gateway import BUCKET, BytesBody, memory_gateway
@@ -103,6 +106,70 @@ def test_stripes_of_an_unknown_outcome_stay_reserved() -> None:
             assert gateway.log.reservations.open_count == 1
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("what", ["put", "part", "copy"])
+@pytest.mark.parametrize("at", ["queue", "answer"])
+def test_who_is_cancelled_between_two_tries_leaves_no_id_reserved(what: str, at: str) -> None:
+    """In the queue of a contended row, or as the answer comes: the log will never hear of it."""
+
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            await gateway.put("source", bytes(200_000))
+            upload = await create_upload(gateway.ctx(), BUCKET, "key", CreateUploadOptions())
+            refused = asyncio.Event()
+
+            async def refuse(change: Change) -> None:
+                refused.set()
+                if at == "answer":
+                    writing.cancel()
+                    await asyncio.sleep(0)
+                raise BatchConflict(check=1)
+
+            @asynccontextmanager
+            async def wait_for_ever(row_key: bytes) -> AsyncIterator[None]:
+                await asyncio.Event().wait()
+                yield
+
+            async def write() -> None:
+                if what == "put":
+                    await gateway.put("key", bytes(200_000))
+                elif what == "copy":
+                    source = CopySource(bucket=BUCKET, key="source")
+                    await copy_object(gateway.ctx(), source, BUCKET, "key", CopyOptions())
+                else:
+                    body = BytesBody(bytes(200_000))
+                    await upload_part(gateway.ctx(), BUCKET, "key", upload.upload_id, 1, body, None)
+
+            gateway.log.commit_change = refuse  # type: ignore[assignment,method-assign]
+            gateway.services.queues.turn = wait_for_ever  # type: ignore[method-assign]
+            writing = asyncio.create_task(write())
+            await refused.wait()
+            if at == "queue":
+                await asyncio.sleep(0.1)
+                assert gateway.log.reservations.open_count == 1
+                writing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await writing
+            assert gateway.log.reservations.open_count == 0
+
+    run_virtual(main())
+
+
+def test_ids_of_a_put_that_the_log_holds_stay_reserved_until_it_knows() -> None:
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            putting = asyncio.create_task(gateway.put("key", bytes(200_000)))
+            while not gateway.log.status().waiting:
+                await asyncio.sleep(0)
+            putting.cancel()
+            await asyncio.gather(putting, return_exceptions=True)
+            assert gateway.log.reservations.open_count == 1
+            await gateway.put("other", b"x")
+            assert gateway.log.reservations.open_count == 0
+            assert await gateway.get("key") == bytes(200_000)
+
+    run_virtual(main())
 
 
 def test_bucket_keys_are_kept_for_a_while() -> None:
