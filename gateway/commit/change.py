@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.meta.batches import validate, validate_key
 from gateway.meta.kv import Batch
 from gateway.model.layout import Packed, StripeRow, Tier
 from storaged.base.errors import Kind, StorageError
@@ -83,6 +84,17 @@ class Change:
     drafts: tuple[Draft, ...] = ()
     stripes: tuple[StripeChange, ...] = ()
     reserved: StripeId | None = None
+
+
+def validate_change(change: Change) -> None:
+    """Bounds of the metadata port. What is beyond them must not get into the log: the index would
+    refuse it when it is applied, in this run and in every later one.
+
+    Raises: ValueError.
+    """
+    validate(change.batch)
+    for draft in change.drafts:
+        validate_key(draft.key, change.batch.partition)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gateway.commit.callers import Callers
-from gateway.commit.change import Change, Committed, LogUnavailable, Position
+from gateway.commit.change import Change, Committed, LogUnavailable, Position, validate_change
 from gateway.commit.forming import Group, Sealed, StripeRowCodec, Term, Waiter, admit, seal_group
 from gateway.commit.group_store import GroupStore, TierUnreachable
 from gateway.commit.header import Applied, GroupKind
@@ -155,11 +155,13 @@ class Log:
             BatchConflict, StripeBusy: refused; nothing changed.
             OutcomeUnknown: not decided before COMMIT_S; may still be committed, never twice.
             LogBusy, LogUnavailable, IndexFull: not taken.
+            ChangeTooLarge: more than CHANGE_BYTES_MAX; ValueError: beyond the port's bounds.
 
         Durable when: it returns; the commit stripe has reached the epoch's tier. Cancelled: as
             OutcomeUnknown.
         Concurrent: any number; changes take effect in the order of the calls.
         """
+        validate_change(change)
         if self._dead is not None or self._closing:
             raise LogUnavailable(reason=self._detail or "closing")
         if self.refuses_growth and (change.drafts or change.bodies):
@@ -233,6 +235,7 @@ class Log:
         Raises: what `commit_change` raises; TierUnreachable: not committed, another epoch has been
             opened. Cancelled: it goes on by itself.
         """
+        validate_change(change)
         return await self._to_its_end(self._commit_record(kind, extra, change))
 
     async def _commit_record(self, kind: GroupKind, extra: bytes, change: Change) -> Position:

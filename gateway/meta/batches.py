@@ -32,13 +32,18 @@ def validate(batch: Batch) -> None:
     if len(partition) != PARTITION_BYTES or len(batch.request_id) != REQUEST_ID_BYTES:
         raise ValueError("partition and request id are 16 bytes each")
     for write in batch.writes:
-        key, value = write.key, write.value
-        if not 1 <= len(key) <= ROW_KEY_BYTES_MAX:
-            raise ValueError(f"row key of {len(key)} bytes")
-        if key[1:HEAD_BYTES] not in (partition, CLUSTER_PARTITION):
-            raise ValueError(f"row of another partition than the batch: {key[:HEAD_BYTES].hex()}")
+        value = write.value
+        validate_key(write.key, partition)
         if value is not None and not ROW_VALUE_BYTES_MIN <= len(value) <= ROW_VALUE_BYTES_MAX:
             raise ValueError(f"row value of {len(value)} bytes")
+
+
+def validate_key(key: bytes, partition: bytes) -> None:
+    """A row key that a batch of the partition may write. Raises: ValueError."""
+    if not 1 <= len(key) <= ROW_KEY_BYTES_MAX:
+        raise ValueError(f"row key of {len(key)} bytes")
+    if key[1:HEAD_BYTES] not in (partition, CLUSTER_PARTITION):
+        raise ValueError(f"row of another partition than the batch: {key[:HEAD_BYTES].hex()}")
 
 
 def failed_check(batch: Batch, get: Callable[[bytes], bytes | None]) -> int | None:

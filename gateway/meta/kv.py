@@ -5,9 +5,9 @@ Implementations: `gateway.meta.memory.MemoryStore` (reference model), `gateway.m
 gateway runs on). One suite, `tests/conformance/meta_suite.py`, runs on all of them.
 
 Row keys: 1–1,100 bytes, any byte values, ordered bytewise. Row values: 13 bytes to 16 MiB, `marker
-u8 ‖ revision 12 bytes ‖ …`. A revision is chosen by the writer and never used twice, so equality is
-all that a check needs. No open
-transaction ever crosses an await: every call is complete in itself.
+u8 ‖ revision 12 bytes ‖ …`; the log takes at most 8 MiB in one batch. A revision is chosen by the
+writer and never used twice, so equality is all that a check needs. No open transaction ever crosses
+an await: every call is complete in itself.
 """
 
 from __future__ import annotations
