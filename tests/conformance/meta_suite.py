@@ -112,8 +112,7 @@ class MetaStoreSuite:
 
     def index_of(self, store: Any) -> Index:
         """The index that keeps the store's rows."""
-        kept: Index = store
-        return kept
+        return store  # type: ignore[no-any-return]
 
     def sum_of(self, store: Any) -> tuple[int, bytes] | None:
         """Row count and sum of the suite's partition; None when it has no row."""
@@ -165,8 +164,8 @@ class MetaStoreSuite:
             for bound in (key, key[:-1], key + b"\x00"):
                 below = [k for k in ordered if k < bound]
                 above = [k for k in ordered if k >= bound]
-                top = self.rows_end
-                assert [r.key for r in store.scan(bound, top, limit=3)] == above[:3], place
+                found = store.scan(bound, self.rows_end, limit=3)
+                assert [row.key for row in found] == above[:3], place
                 assert [r.key for r in store.scan(b"", bound, limit=3, reverse=True)] == (
                     below[::-1][:3]
                 ), place
@@ -229,15 +228,9 @@ class MetaStoreSuite:
         self.run(store.commit(batch(kept)))
         before = self.sum_of(store)
         with pytest.raises(BatchConflict):
-            self.run(
-                store.commit(
-                    batch(
-                        (row_key(b"a"), row_value()),
-                        (kept[0], None),
-                        checks=(Check(kept[0], None),),
-                    )
-                )
-            )
+            absent = (Check(kept[0], None),)
+            writes = ((row_key(b"a"), row_value()), (kept[0], None))
+            self.run(store.commit(batch(*writes, checks=absent)))
         assert self.everything(store) == [kept]
         assert self.sum_of(store) == before
 
