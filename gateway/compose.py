@@ -186,6 +186,9 @@ class Gateway:
             await self.checkpointer.take()
             await self.checkpointer.take()
             await self.scheduler.run_round("compact")
+            # Before the checkpoints, which would else keep the rows of all emptied stripes; after
+            # them, the log of the moves can go.
+            await self.scheduler.run_round("free")
             await self.checkpointer.take()
             await self.checkpointer.take()
             await self.scheduler.run_round("free")

@@ -1,0 +1,60 @@
+"""The parts of a gateway together, on nodes of this process."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from gateway.commit.manifest import read_segment
+from gateway.compose import Gateway, open_gateway
+from gateway.meta.keyspace import STRIPE
+from gateway.objects.bootstrap import read_root
+from gateway.objects.buckets import create_bucket
+from gateway.objects.context import Context, Principal
+from gateway.objects.put import put_object
+from gateway.objects.values import PutOptions
+from gateway.up import UpOptions, lay_out
+from storaged.base.env import RealEnv
+from tests.support.gateway import BytesBody
+
+OBJECTS = 80
+
+
+async def _stripes_in_checkpoints(gateway: Gateway) -> set[bytes]:
+    """Row keys of stripes that the segments of both checkpoints hold."""
+    keys = set()
+    for manifest in (gateway.checkpointer.newest, gateway.checkpointer.previous):
+        assert manifest is not None
+        for segment in manifest.segments:
+            for batch in await read_segment(gateway.core.store, gateway.core.keys, segment):
+                keys.update(write.key for write in batch.writes if write.key[:1] == STRIPE)
+    return keys
+
+
+def test_one_run_of_compact_leaves_neither_emptied_stripes_nor_their_rows(tmp_path: Path) -> None:
+    async def main() -> None:
+        env = RealEnv(threads_max=2)
+        config = lay_out(UpOptions(folder=tmp_path, port=9000, processes=False, tls=False), env)
+        gateway = await open_gateway(config, env)
+        try:
+            key = read_root(gateway.log, gateway.core.records)
+            assert key is not None
+            root = Principal(tenant=key.tenant, access_key_id=key.access_key_id, owner_id="root")
+
+            def ctx() -> Context:
+                return Context(gateway.services, root, bytes(16), env.monotonic_s() + 60)
+
+            await create_bucket(ctx(), "bucket", None)
+            for number in range(OBJECTS):  # one by one: each has a commit stripe of its own
+                body = BytesBody(bytes(4096))
+                await put_object(ctx(), "bucket", f"{number:03d}", body, PutOptions())
+            await gateway.run_job("compact")
+            rows = gateway.log.scan(STRIPE, b"T", limit=1000)
+            assert len(rows) < OBJECTS // 2, "emptied stripes are still there"
+            held = await _stripes_in_checkpoints(gateway)
+            assert len(held) < OBJECTS // 2, "checkpoints keep rows of stripes that are gone"
+        finally:
+            await gateway.close()
+            env.close()
+
+    asyncio.run(main())
