@@ -22,7 +22,7 @@ OBJECTS = 80
 
 async def _stripes_in_checkpoints(gateway: Gateway) -> set[bytes]:
     """Row keys of stripes that the segments of both checkpoints hold."""
-    keys = set()
+    keys: set[bytes] = set()
     for manifest in (gateway.checkpointer.newest, gateway.checkpointer.previous):
         assert manifest is not None
         for segment in manifest.segments:
