@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from gateway.commit.change import Change, StripeChange
 from gateway.commit.forming import CLUSTER_PARTITION
 from gateway.meta.kv import Batch, OutcomeUnknown
+from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId, StripeId
 from storaged.node import ShardMissing
 from tests.support.log_rig import LogRig
@@ -46,14 +49,52 @@ def test_a_shard_that_is_named_while_the_sweep_looks_stays(
         await rounds(jobs.audit)
         shard, number = await copy_elsewhere(rig, place.stripe)
 
-        async def repair_commits(*_: object) -> None:
-            row = rig.log.stripe_row(shard.stripe)
-            if row is not None and row.nodes[0] != number:
+        named: list[int] = []
+
+        async def repair_commits(_: object, asked: int, *__: object) -> None:
+            if asked == number and not named:  # the rows of this page have been read
+                named.append(number)
                 await move(rig, shard, number)
 
         monkeypatch.setattr(jobs.audit, "_find_missing", repair_commits)
         await rounds(jobs.audit)
+        assert named
         await rig.nodes[number].stat(shard)
+
+    run(scenario)
+
+
+def test_repair_puts_nothing_while_the_sweep_deletes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shard that repair puts and names while its delete is on its way would be gone (D1)."""
+
+    async def scenario(rig: LogRig) -> None:
+        place = (await rig.put("a", b"", body=b"x")).places[0]
+        jobs = Jobs(rig)
+        await rounds(jobs.audit)
+        shard, number = await copy_elsewhere(rig, place.stripe)
+        node, swept = rig.nodes[number], [shard]
+        delete = node.delete
+
+        async def delete_at_leisure(shards: Sequence[ShardId]) -> tuple[StorageError | None, ...]:
+            if shard not in shards:
+                return await delete(shards)
+            swept.remove(shard)
+            jobs.queue.report(place.stripe, 0, "test")
+            puts = {n: other.puts for n, other in rig.nodes.items()}
+            for _ in range(3):
+                await jobs.repair.step()
+            assert {n: other.puts for n, other in rig.nodes.items()} == puts
+            return await delete(shards)
+
+        monkeypatch.setattr(node, "delete", delete_at_leisure)
+        await rounds(jobs.audit)
+        assert not swept and not jobs.queue.held
+        await rounds(jobs.repair)
+        assert not jobs.queue.waiting, "repair goes on once the sweep is done"
+        row = rig.log.stripe_row(place.stripe)
+        assert row is not None
+        for index, holder in enumerate(row.nodes):
+            await rig.nodes[holder].verify(ShardId(place.stripe, index))
 
     run(scenario)
 

@@ -1,0 +1,1 @@
+"""Planted bugs: `python -m tests.mutations`."""
