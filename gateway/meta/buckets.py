@@ -156,7 +156,12 @@ def create_batch(
 
 
 def update_batch(
-    keys: RecordKeys, nonces: NonceSource, stored: StoredBucket, bucket: Bucket, request_id: bytes
+    keys: RecordKeys,
+    nonces: NonceSource,
+    stored: StoredBucket,
+    bucket: Bucket,
+    request_id: bytes,
+    *also: Write,
 ) -> Batch:
     """Change settings of an open bucket; its id, name, tenant and date stay."""
     was = stored.bucket
@@ -166,8 +171,31 @@ def update_batch(
         partition=bucket.bucket_id,
         request_id=request_id,
         checks=(Check(row_key, stored.revision),),
-        writes=(_write(keys, nonces, row_key, _document(bucket)),),
+        writes=(_write(keys, nonces, row_key, _document(bucket)), *also),
     )
+
+
+def read_document(
+    store: MetaStore, keys: RecordKeys, bucket: BucketId, name: str
+) -> dict[str, Any] | None:
+    """A document of a bucket that has a row of its own. Raises: RowCorrupt."""
+    row_key = keyspace.bucket_document_row(bucket, name)
+    value = store.read((row_key,))[0]
+    return None if value is None else open_document(keys, row_key, value)
+
+
+def set_document(
+    keys: RecordKeys,
+    nonces: NonceSource,
+    bucket: BucketId,
+    name: str,
+    document: dict[str, Any] | None,
+) -> Write:
+    """Write that sets such a document, or drops it."""
+    row_key = keyspace.bucket_document_row(bucket, name)
+    if document is None:
+        return Write(row_key, None)
+    return _write(keys, nonces, row_key, document)
 
 
 def close_batch(
@@ -206,6 +234,7 @@ def delete_batch(store: MetaStore, closed: StoredBucket, request_id: bytes) -> B
     closed_row = keyspace.closed_bucket_row(bucket.bucket_id)
     start, end = keyspace.bucket_key_range(bucket.bucket_id)
     key_rows = [row.key for row in store.scan(start, end, limit=10_000)]
+    documents = [keyspace.bucket_document_row(bucket.bucket_id, name) for name in bucket.cold]
     return Batch(
         partition=bucket.bucket_id,
         request_id=request_id,
@@ -214,7 +243,7 @@ def delete_batch(store: MetaStore, closed: StoredBucket, request_id: bytes) -> B
             Write(closed_row, None),
             Write(keyspace.bucket_name_row(bucket.name), None),
             Write(keyspace.tenant_bucket_row(bucket.tenant, bucket.name), None),
-            *(Write(row_key, None) for row_key in key_rows),
+            *(Write(row_key, None) for row_key in (*key_rows, *documents)),
         ),
     )
 
@@ -273,6 +302,8 @@ def _open(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredBucket:
             object_lock=held["object_lock"],
             geometry_class=held["geometry_class"],
             key_epoch=held["key_epoch"],
+            documents=held.get("documents", {}),
+            cold=frozenset(held.get("cold", ())),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise RowCorrupt(row_key=row_key.hex(), part="structure") from error
@@ -289,6 +320,8 @@ def _document(bucket: Bucket) -> dict[str, Any]:
         "object_lock": bucket.object_lock,
         "geometry_class": bucket.geometry_class,
         "key_epoch": bucket.key_epoch,
+        "documents": dict(bucket.documents),
+        "cold": sorted(bucket.cold),
     }
 
 

@@ -15,6 +15,7 @@ from storaged.base.ids import STRIPE_ID_BYTES, InvalidId, StripeId
 
 ACCESS_KEY = b"A"
 BUCKET = b"B"  # the open row: every batch of an object checks that it exists
+BUCKET_DOCUMENT = b"F"  # cold documents: lifecycle rules, CORS, …
 CLOSED_BUCKET = b"C"  # where the open row goes while a bucket is being deleted
 BUCKET_KEY = b"K"
 NONCURRENT = b"N"
@@ -260,6 +261,11 @@ def bucket_key_row(bucket: BucketId, epoch: int) -> bytes:
 def bucket_key_range(bucket: BucketId) -> Range:
     """All key epochs of a bucket, oldest first."""
     return BUCKET_KEY + bucket, BUCKET_KEY + bucket + b"\xff\xff\xff\xff\xff"
+
+
+def bucket_document_row(bucket: BucketId, name: str) -> bytes:
+    """Row of one document of a bucket."""
+    return BUCKET_DOCUMENT + bucket + name.encode()
 
 
 # Accounts and the cluster's own rows

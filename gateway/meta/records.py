@@ -18,6 +18,7 @@ Invariants: D5. Source: docs/data-layout.md, "Records".
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from struct import Struct
@@ -25,14 +26,14 @@ from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
-from gateway.meta import keyspace
 from gateway.meta.documents import open_document, seal_document
-from gateway.meta.kv import Row, RowCorrupt, revision_of
+from gateway.meta.kv import Row, RowCorrupt
 from gateway.meta.record_fields import (
     CHECKSUM_CODES,
     CHECKSUM_NAMES,
     MALFORMED,
     StoredBytes,
+    canonical_json,
     etag_text,
     pack_bytes,
     pack_etag,
@@ -54,29 +55,27 @@ from gateway.meta.sealing import (
     replace_cluster_part,
     seal_row,
 )
+from gateway.model.attributes import NO_ATTRIBUTES, attributes_of, document_of
 from gateway.model.layout import Layout
 from gateway.model.names import ObjectUuid
-from gateway.model.version import STORAGE_CLASSES, Checksum, Part, PartRun, PartSeal, Version
+from gateway.model.version import STORAGE_CLASSES, Checksum, PartRun, PartSeal, Version
 
 __all__ = [
     "ListingEntry",
     "NonceSource",
     "RecordKeys",
     "StoredBytes",
-    "StoredPart",
     "StoredVersion",
     "UnknownRowMarker",
     "move_layout",
     "open_document",
     "open_listing",
     "open_listing_page",
-    "open_part",
     "open_stored_bytes",
     "open_version",
     "record_cipher",
     "replace_cluster_part",
     "seal_document",
-    "seal_part",
     "seal_version",
 ]
 
@@ -88,11 +87,7 @@ _LISTING = Struct(">BQQ16sHBB")
 _VERSION = Struct(">BQQ16sHBB16sQ16sHHHHH")
 _SEAL = Struct(">24s32s")
 _RUN = Struct(">HHQ")
-_DELETE_MARKER, _HAS_SEAL, _OPAQUE_ETAG = 1, 2, 4
-
-# Tenant part of a part: flags, created, etag, checksum, salt, commitment, plain bytes; then the
-# texts.
-_PART = Struct(">BQ16sB24s32sQ")
+_DELETE_MARKER, _HAS_SEAL, _OPAQUE_ETAG, _HAS_ATTRIBUTES = 1, 2, 4, 8
 
 _STORAGE_CLASS_CODES = {name: code for code, name in enumerate(STORAGE_CLASSES)}
 
@@ -125,23 +120,12 @@ class StoredVersion(NamedTuple):
     revision: bytes
 
 
-class StoredPart(NamedTuple):
-    """A part row."""
-
-    part: Part
-    layout: Layout
-    revision: bytes
-    key_epoch: int
-
-
 def seal_version(
     keys: RecordKeys,
     nonces: NonceSource,
     row_key: bytes,
     version: Version,
     layout: Layout | None,
-    *,
-    retain_until_ms: int = 0,
 ) -> bytes:
     """Row value of a version at a fresh revision; `layout` None for delete markers and multipart
     objects.
@@ -161,6 +145,10 @@ def seal_version(
     for pairs in (version.headers, version.user_metadata, version.tags):
         for pair in pairs:
             texts += pair
+    attributes = version.attributes
+    if attributes is not NO_ATTRIBUTES:
+        flags |= _HAS_ATTRIBUTES
+        texts.append(canonical_json(document_of(attributes)).decode("ascii"))
     sealed = b""
     if seal is not None:
         assert seal.plain_bytes == version.content_bytes and layout is not None and not runs
@@ -187,7 +175,9 @@ def seal_version(
     )
     packed_runs = b"".join([_RUN.pack(r.first, r.count, r.plain_bytes) for r in runs])
     tenant = b"".join((fixed, version.wrapped_dek, sealed, packed_runs, pack_texts(texts)))
-    cluster = pack_bytes(layout, version.content_bytes, retain_until_ms, version.object_uuid)
+    cluster = pack_bytes(
+        layout, version.content_bytes, attributes.retain_until_ms, version.object_uuid
+    )
     return seal_row(keys, nonces, row_key, cluster, tenant=tenant, key_epoch=version.key_epoch)
 
 
@@ -232,7 +222,10 @@ def _unpack_version(tenant: bytes, object_uuid: ObjectUuid, key_epoch: int) -> V
     at += run_count * _RUN.size
     opaque, has_checksum = bool(flags & _OPAQUE_ETAG), bool(code)
     pair_count = header_count + metadata_count + tag_count
-    texts = iter(unpack_texts(tenant[at:], opaque + has_checksum + 2 * pair_count))
+    has_attributes = bool(flags & _HAS_ATTRIBUTES)
+    held = unpack_texts(tenant[at:], opaque + has_checksum + 2 * pair_count + has_attributes)
+    attributes = attributes_of(json.loads(held.pop())) if has_attributes else NO_ATTRIBUTES
+    texts = iter(held)
     printed_etag = next(texts) if opaque else etag_text(etag, etag_parts)
     checksum = None
     if has_checksum:
@@ -258,6 +251,7 @@ def _unpack_version(tenant: bytes, object_uuid: ObjectUuid, key_epoch: int) -> V
         owner=owner,
         seal=seal,
         part_runs=runs,
+        attributes=attributes,
     )
 
 
@@ -336,61 +330,3 @@ def move_layout(
     assert held.layout is not None and held.layout.sealed_bytes == layout.sealed_bytes
     cluster = pack_bytes(layout, held.plain_bytes, held.retain_until_ms, held.object_uuid)
     return replace_cluster_part(keys, nonces, row_key, value, cluster)
-
-
-def seal_part(
-    keys: RecordKeys,
-    nonces: NonceSource,
-    row_key: bytes,
-    part: Part,
-    layout: Layout,
-    *,
-    key_epoch: int,
-    retain_until_ms: int = 0,
-) -> bytes:
-    """Row value of a part at a fresh revision."""
-    checksum, texts, flags = part.checksum, [], 0
-    etag, etag_parts = pack_etag(part.etag)
-    if etag_parts:
-        flags |= _OPAQUE_ETAG
-        texts.append(part.etag)
-    code = 0
-    if checksum is not None:
-        code = CHECKSUM_CODES[checksum.algorithm, checksum.type]
-        texts.append(checksum.value)
-    seal = part.seal
-    tenant = _PART.pack(
-        flags, part.created_at_ms, etag, code, seal.salt, seal.commitment, seal.plain_bytes
-    ) + pack_texts(texts)
-    _, uuid, number = keyspace.parse_part(row_key)
-    assert number == part.number
-    cluster = pack_bytes(layout, seal.plain_bytes, retain_until_ms, uuid)
-    return seal_row(keys, nonces, row_key, cluster, tenant=tenant, key_epoch=key_epoch)
-
-
-def open_part(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredPart:
-    """A whole part row. Raises: RowCorrupt."""
-    cluster = open_cluster(keys, row_key, value)
-    tenant = open_tenant(keys, row_key, value)
-    number = keyspace.parse_part(row_key)[2]
-    try:
-        layout = unpack_bytes(cluster).layout
-        if layout is None:
-            raise ValueError("a part has bytes")
-        flags, created_at_ms, etag, code, salt, commitment, plain_bytes = _PART.unpack_from(tenant)
-        opaque, has_checksum = bool(flags & _OPAQUE_ETAG), bool(code)
-        texts = unpack_texts(tenant[_PART.size :], opaque + has_checksum)
-        checksum = None
-        if has_checksum:
-            algorithm, kind = CHECKSUM_NAMES[code]
-            checksum = Checksum(algorithm=algorithm, type=kind, value=texts[opaque])
-    except MALFORMED as error:
-        raise RowCorrupt(row_key=row_key[:64].hex(), part="structure") from error
-    part = Part(
-        number=number,
-        seal=PartSeal(plain_bytes=plain_bytes, salt=salt, commitment=commitment),
-        etag=texts[0] if opaque else etag.hex(),
-        checksum=checksum,
-        created_at_ms=created_at_ms,
-    )
-    return StoredPart(part, layout, revision_of(value), key_epoch_of(value))

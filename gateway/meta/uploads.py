@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from gateway.meta import keyspace
 from gateway.meta.kv import Check, MetaStore, RowCorrupt, Write, revision_of
+from gateway.meta.part_records import StoredPart, open_part, seal_part
 from gateway.meta.record_fields import MALFORMED, canonical_json, pack_bytes, unpack_bytes
-from gateway.meta.records import StoredPart, open_part, seal_part
 from gateway.meta.sealing import (
     NonceSource,
     RecordKeys,
@@ -23,6 +23,7 @@ from gateway.meta.sealing import (
     open_tenant,
     seal_row,
 )
+from gateway.model.attributes import attributes_of, document_of
 from gateway.model.layout import Layout
 from gateway.model.names import BucketId, ObjectKey, ObjectUuid, TenantId, UploadId
 from gateway.model.version import Part, Upload
@@ -47,6 +48,7 @@ def seal_upload(keys: RecordKeys, nonces: NonceSource, row_key: bytes, upload: U
             "checksum": [upload.checksum_algorithm, upload.checksum_type],
             "wrapped_dek": upload.wrapped_dek.hex(),
             "owner": upload.owner.hex(),
+            "attributes": document_of(upload.attributes),
         }
     )
     cluster = pack_bytes(None, 0, 0, upload.object_uuid)
@@ -74,6 +76,7 @@ def open_upload(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredUpload:
             wrapped_dek=bytes.fromhex(held["wrapped_dek"]),
             key_epoch=key_epoch_of(value),
             owner=TenantId(bytes.fromhex(held["owner"])),
+            attributes=attributes_of(held.get("attributes", {})),
         )
     except MALFORMED as error:
         raise RowCorrupt(row_key=row_key[:64].hex(), part="structure") from error

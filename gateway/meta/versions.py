@@ -63,13 +63,10 @@ def set_current(
     key: ObjectKey,
     version: Version,
     layout: Layout | None,
-    *,
-    retain_until_ms: int = 0,
 ) -> Write:
     """Write that makes a version the current one."""
     row_key = keyspace.current_row(bucket, key)
-    value = seal_version(keys, nonces, row_key, version, layout, retain_until_ms=retain_until_ms)
-    return Write(row_key, value)
+    return Write(row_key, seal_version(keys, nonces, row_key, version, layout))
 
 
 def drop_current(bucket: BucketId, key: ObjectKey) -> Write:

@@ -1,18 +1,27 @@
 """A bucket: its identity and the settings that the data path looks at.
 
-Not for policies, lifecycle rules or other documents attached to a bucket.
+Not for what a document attached to a bucket means (policy, lifecycle rules, …): only for which of
+them lie in the bucket's own row.
 
 Source: Amazon S3 API Reference, "CreateBucket"; docs/data-layout.md, "Buckets".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from gateway.model.names import BucketId, BucketName, TenantId
 
 DEFAULT_LOCATION = ""
+
+# Documents that requests for objects need; they are read with the bucket itself. All others have
+# rows of their own, and are read when they are asked for.
+HOT_DOCUMENTS = frozenset(
+    {"acl", "encryption", "lock", "ownership", "payer", "policy", "public_access"}
+)
 
 
 class Versioning(StrEnum):
@@ -34,6 +43,8 @@ class Bucket:
         geometry_class: name of the class (datacenters, geometry, WORM or not) its stripes belong
             to.
         key_epoch: newest epoch of its bucket key: what is sealed from here on uses it.
+        documents: what the data path looks at, by the names in HOT_DOCUMENTS.
+        cold: names of the documents that have rows of their own.
     """
 
     bucket_id: BucketId
@@ -45,3 +56,5 @@ class Bucket:
     object_lock: bool
     geometry_class: str
     key_epoch: int
+    documents: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    cold: frozenset[str] = frozenset()

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from gateway.model.attributes import NO_ATTRIBUTES, Attributes
 from gateway.model.names import ObjectKey, ObjectUuid, TenantId, UploadId, VersionId
 
 Pairs = tuple[tuple[str, str], ...]
@@ -39,7 +40,19 @@ STORAGE_CLASSES = (
     "SNOW",
     "EXPRESS_ONEZONE",
 )
-CHECKSUM_ALGORITHMS = ("CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256")
+# The position is part of a code in rows: append only.
+CHECKSUM_ALGORITHMS = (
+    "CRC32",
+    "CRC32C",
+    "CRC64NVME",
+    "SHA1",
+    "SHA256",
+    "SHA512",
+    "MD5",
+    "XXHASH64",
+    "XXHASH3",
+    "XXHASH128",
+)
 CHECKSUM_TYPES = ("FULL_OBJECT", "COMPOSITE")
 
 SALT_BYTES = 24
@@ -116,6 +129,7 @@ class Version:
     owner: TenantId
     seal: PartSeal | None
     part_runs: tuple[PartRun, ...] = ()
+    attributes: Attributes = NO_ATTRIBUTES
 
     @property
     def is_multipart(self) -> bool:
@@ -172,6 +186,7 @@ class Upload:
     wrapped_dek: bytes
     key_epoch: int
     owner: TenantId
+    attributes: Attributes = NO_ATTRIBUTES
 
 
 def part_runs(parts: Iterable[tuple[int, int]]) -> tuple[PartRun, ...]:

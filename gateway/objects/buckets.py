@@ -9,6 +9,7 @@ from gateway.meta import keyspace
 from gateway.meta.buckets import StoredBucket
 from gateway.meta.kv import Batch, BatchConflict, Check, Write, revision_of
 from gateway.meta.records import open_stored_bytes
+from gateway.model.action import Action
 from gateway.model.bucket import DEFAULT_LOCATION, Bucket, Versioning
 from gateway.model.errors import (
     BucketAlreadyExists,
@@ -20,9 +21,10 @@ from gateway.model.errors import (
     TooManyBuckets,
 )
 from gateway.model.names import UUID_BYTES, BucketId, BucketName, bucket_name
+from gateway.objects.access import authenticated
 from gateway.objects.context import Context, Principal, Services
 from gateway.objects.parting import part_later
-from gateway.objects.target import authenticated, current_bucket
+from gateway.objects.target import current_bucket
 from gateway.objects.tokens import AT_KEY, decode_token, encode_token
 from gateway.objects.values import BucketEntry, BucketPage
 
@@ -128,9 +130,9 @@ def _entry_of(bucket: Bucket) -> BucketEntry:
     )
 
 
-async def head_bucket(ctx: Context, name: str) -> BucketEntry:
+async def head_bucket(ctx: Context, name: str, action: Action = Action.LIST_BUCKET) -> BucketEntry:
     """The bucket. Raises AccessDenied, NoSuchBucket."""
-    return _entry_of(current_bucket(ctx, name).bucket)
+    return _entry_of(current_bucket(ctx, name, action).bucket)
 
 
 async def delete_bucket(ctx: Context, name: str) -> None:
@@ -139,7 +141,7 @@ async def delete_bucket(ctx: Context, name: str) -> None:
     Raises: AccessDenied, NoSuchBucket, BucketNotEmpty.
     """
     services = ctx.services
-    bucket = current_bucket(ctx, name).bucket
+    bucket = current_bucket(ctx, name, Action.DELETE_BUCKET).bucket
     if holds_versions(services, bucket.bucket_id):
         raise BucketNotEmpty(bucket=name)
     stored = bucket_rows.read_bucket(services.log, services.records, bucket.bucket_id)

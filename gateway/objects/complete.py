@@ -10,6 +10,7 @@ from gateway.meta import uploads as upload_rows
 from gateway.meta.kv import Check
 from gateway.meta.records import StoredVersion, open_version
 from gateway.meta.uploads import StoredUpload
+from gateway.model.action import Action
 from gateway.model.conditions import check_write
 from gateway.model.errors import NoSuchUpload
 from gateway.model.names import upload_id as parse_upload_id
@@ -25,7 +26,7 @@ from gateway.objects.target import Target, current_etag, open_target
 from gateway.objects.values import CompleteOptions, CompletePart, Metadata, ObjectHead
 from gateway.objects.views import head_of
 
-PAGE_PARTS = 1000
+PAGE_PARTS = 500  # some 10 ms of the event loop's time
 
 
 async def complete_upload(
@@ -46,20 +47,23 @@ async def complete_upload(
     services = ctx.services
 
     async def attempt() -> ObjectHead:
-        target, stored = read_upload(ctx, bucket, key, upload_id)
+        target, stored = read_upload(ctx, bucket, key, upload_id, Action.PUT_OBJECT)
         value = services.log.read((target.row_key,))[0]
         current = None if value is None else open_version(services.records, target.row_key, value)
         if stored is None:
             return _completed(target, current, upload_id, parts)
         check_write(options.conditions, etag=current_etag(current))
-        held, checks = _held_parts(services, target, stored, {p.part_number for p in parts})
+        held, checks = await _held_parts(services, target, stored, {p.part_number for p in parts})
         chosen = chosen_parts(parts, held)
+        await services.env.sleep(0)
         assembly = assemble(stored.upload, chosen, options)
+        await services.env.sleep(0)
         change, head = _completing(services, target, stored, current, assembly, checks)
         await services.log.commit_change(change)
         return head
 
-    return await until_committed(services, open_target(ctx, bucket, key).row_key, attempt)
+    row_key = open_target(ctx, bucket, key, Action.PUT_OBJECT).row_key
+    return await until_committed(services, row_key, attempt)
 
 
 def _completed(
@@ -79,10 +83,12 @@ def _completed(
     raise NoSuchUpload(upload_id=upload_id)
 
 
-def _held_parts(
+async def _held_parts(
     services: Services, target: Target, stored: StoredUpload, wanted: set[int]
 ) -> tuple[dict[int, Part], list[Check]]:
-    """Those of the upload's parts that are wanted, and checks that they stay what they are."""
+    """Those of the upload's parts that are wanted, and checks that they stay what they are: others
+    run between two pages.
+    """
     held: dict[int, Part] = {}
     checks: list[Check] = []
     uuid = stored.upload.object_uuid
@@ -101,6 +107,7 @@ def _held_parts(
         if len(page) < PAGE_PARTS:
             return held, checks
         after = page[-1].part.number
+        await services.env.sleep(0)
 
 
 def _completing(

@@ -5,8 +5,9 @@ Not for deciding anything. `Services` is made once by the composition root, a `C
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.commit.change import Change, Committed
 from gateway.commit.reservations import Reservations
@@ -107,6 +108,26 @@ class Services:
         self.opened = OpenedRows(self.records, self.bucket_keys)
 
 
+class RequestFacts(NamedTuple):
+    """What conditions of a policy may ask about a request, beside who asks and for what.
+
+    Args:
+        headers: by lower-case name.
+        query: decoded, by name.
+        source_ip: "" when unknown.
+        is_presigned: the signature came in the query.
+    """
+
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    source_ip: str
+    is_secure: bool
+    is_presigned: bool
+
+
+NO_FACTS = RequestFacts({}, {}, "", False, False)
+
+
 @dataclass(slots=True)
 class Context:
     """One request.
@@ -115,9 +136,11 @@ class Context:
         principal: None for an anonymous request.
         request_id: 16 random bytes, for logs and answers.
         deadline_s: monotonic time after which work for the request is pointless.
+        facts: NO_FACTS for work of our own.
     """
 
     services: Services
     principal: Principal | None
     request_id: bytes
     deadline_s: float
+    facts: RequestFacts = NO_FACTS

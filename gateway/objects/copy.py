@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.limits import COPY_BYTES_MAX
+from gateway.model.action import Action
 from gateway.model.conditions import check_write
 from gateway.model.errors import (
     InvalidRequest,
@@ -57,7 +58,7 @@ async def copy_object(
         InvalidRequest: a copy onto itself that changes nothing; a source of more than 5 GiB.
     """
     services = ctx.services
-    target = open_target(ctx, bucket, key)
+    target = open_target(ctx, bucket, key, Action.PUT_OBJECT)
     reading = await open_source(ctx, source, None)
     try:
         metadata = _metadata_of(reading.head, options)

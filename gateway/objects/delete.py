@@ -9,6 +9,7 @@ from gateway.commit.change import Change, StripeChange
 from gateway.meta import keyspace
 from gateway.meta.kv import Batch, BatchConflict, Check, Exists, Write
 from gateway.meta.records import StoredVersion, open_version
+from gateway.model.action import Action
 from gateway.model.conditions import check_write
 from gateway.model.errors import NoSuchVersion
 from gateway.model.names import NULL_VERSION, ObjectKey, object_key
@@ -41,7 +42,8 @@ async def delete_object(
             return None
         return _removing(ctx, target, current)
 
-    await decide_and_commit(ctx, open_target(ctx, bucket, key), decide)
+    action = Action.DELETE_OBJECT if version_id is None else Action.DELETE_OBJECT_VERSION
+    await decide_and_commit(ctx, open_target(ctx, bucket, key, action), decide)
 
 
 def _is_meant(wanted: str | None) -> bool:
@@ -73,7 +75,7 @@ async def delete_objects(
 
     Raises: AccessDenied, NoSuchBucket. Everything else is an outcome of its key.
     """
-    opened = current_bucket(ctx, bucket)
+    opened = current_bucket(ctx, bucket, Action.DELETE_OBJECT)
     together = _Together(ctx, opened)
     alone: list[DeleteKey] = []
     errors: dict[DeleteKey, StorageError] = {}

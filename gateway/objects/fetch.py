@@ -20,7 +20,7 @@ from gateway.data.reader import iterate_body
 from gateway.data.stripes import StripeGone
 from gateway.meta import keyspace
 from gateway.meta.kv import RowCorrupt
-from gateway.meta.records import open_part
+from gateway.meta.part_records import open_part
 from gateway.model.layout import Layout, Packed
 from gateway.model.names import BucketId, ObjectKey
 from gateway.model.version import PartSeal, Version, parts_for_range

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from typing import NamedTuple
 
 from gateway.data.stripes import StripeGone
+from gateway.model.action import Action
 from gateway.model.conditions import byte_range, check_read
 from gateway.model.errors import (
     InvalidPartNumber,
@@ -102,7 +103,8 @@ def read_version(
     Raises: AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument, NoSuchKey, NoSuchVersion,
         MethodNotAllowed (a delete marker).
     """
-    target, row = read_row(ctx, bucket, key)
+    action = Action.GET_OBJECT if wanted is None else Action.GET_OBJECT_VERSION
+    target, row = read_row(ctx, bucket, key, action)
     if wanted is not None and (version_id(wanted) != NULL_VERSION or row is None):
         raise NoSuchVersion(key=key, version_id=wanted)
     if row is None:

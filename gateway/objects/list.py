@@ -10,6 +10,7 @@ from gateway.meta import keyspace
 from gateway.meta.keyspace import HEAD_BYTES
 from gateway.meta.kv import Row
 from gateway.meta.records import open_listing_page
+from gateway.model.action import Action
 from gateway.model.errors import InvalidArgument
 from gateway.model.names import BucketId
 from gateway.objects.assembly import COMPOSITE
@@ -34,7 +35,7 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
         0).
     """
     services = ctx.services
-    bucket_id = current_bucket(ctx, bucket).bucket.bucket_id
+    bucket_id = current_bucket(ctx, bucket, Action.LIST_BUCKET).bucket.bucket_id
     if options.keys_max < 0:
         raise InvalidArgument(message="max-keys cannot be negative")
     prefix = _bytes(options.prefix)

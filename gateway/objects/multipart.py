@@ -11,8 +11,9 @@ from gateway.limits import PART_BYTES_MAX, PART_NUMBER_MAX
 from gateway.meta import keyspace
 from gateway.meta import uploads as upload_rows
 from gateway.meta.kv import Batch, Check, Exists, Write
-from gateway.meta.records import StoredPart, open_part, seal_part
+from gateway.meta.part_records import StoredPart, open_part, seal_part
 from gateway.meta.uploads import StoredUpload, open_upload
+from gateway.model.action import Action
 from gateway.model.conditions import copy_range
 from gateway.model.errors import (
     EntityTooLarge,
@@ -54,7 +55,7 @@ async def create_upload(
     check_metadata(metadata)
 
     async def attempt() -> UploadHead:
-        target = current_target(ctx, bucket, key)
+        target = current_target(ctx, bucket, key, Action.PUT_OBJECT)
         new = new_object(services, target)
         algorithm = options.checksum_algorithm or ""
         upload = Upload(
@@ -82,7 +83,8 @@ async def create_upload(
         await services.log.commit_change(Change(batch=batch))
         return upload_head_of(upload)
 
-    return await until_committed(services, open_target(ctx, bucket, key).opened.row_key, attempt)
+    opened = open_target(ctx, bucket, key, Action.PUT_OBJECT).opened
+    return await until_committed(services, opened.row_key, attempt)
 
 
 def _checksum_type(algorithm: str, composite: bool) -> str:
@@ -91,11 +93,11 @@ def _checksum_type(algorithm: str, composite: bool) -> str:
     return COMPOSITE if composite else FULL_OBJECT
 
 
-def current_target(ctx: Context, bucket: str, key: str) -> Target:
+def current_target(ctx: Context, bucket: str, key: str, action: Action) -> Target:
     """An object name in a bucket that is open. Raises as open_target."""
     services = ctx.services
     for _ in range(LOOKS_MAX):
-        target = open_target(ctx, bucket, key)
+        target = open_target(ctx, bucket, key, action)
         if services.log.read((target.opened.row_key,))[0] == target.opened.value:
             return target
         services.buckets.forget(bucket)
@@ -103,7 +105,7 @@ def current_target(ctx: Context, bucket: str, key: str) -> Target:
 
 
 def read_upload(
-    ctx: Context, bucket: str, key: str, upload_id: str
+    ctx: Context, bucket: str, key: str, upload_id: str, action: Action
 ) -> tuple[Target, StoredUpload | None]:
     """An upload of a key, None when it is over or never was.
 
@@ -111,17 +113,17 @@ def read_upload(
         have this id).
     """
     services = ctx.services
-    target = current_target(ctx, bucket, key)
+    target = current_target(ctx, bucket, key, action)
     row_key = keyspace.upload_row(target.bucket_id, target.key, parse_upload_id(upload_id))
     value = services.log.read((row_key,))[0]
     return target, None if value is None else open_upload(services.records, row_key, value)
 
 
 def open_upload_of(
-    ctx: Context, bucket: str, key: str, upload_id: str
+    ctx: Context, bucket: str, key: str, upload_id: str, action: Action
 ) -> tuple[Target, StoredUpload]:
     """An upload in progress. Raises: as read_upload, and NoSuchUpload."""
-    target, stored = read_upload(ctx, bucket, key, upload_id)
+    target, stored = read_upload(ctx, bucket, key, upload_id, action)
     if stored is None:
         raise NoSuchUpload(upload_id=upload_id)
     return target, stored
@@ -142,7 +144,7 @@ async def upload_part(
         InvalidRequest (another checksum algorithm than the upload's), whatever the body raises.
     """
     services = ctx.services
-    target, stored = open_upload_of(ctx, bucket, key, upload_id)
+    target, stored = open_upload_of(ctx, bucket, key, upload_id, Action.PUT_OBJECT)
     upload = stored.upload
     if body.length > PART_BYTES_MAX:
         raise EntityTooLarge(proposed_size_bytes=body.length, max_size_allowed_bytes=PART_BYTES_MAX)
@@ -191,7 +193,9 @@ async def _commit_part(
     row_key = keyspace.part_row(begun.bucket_id, name.uuid, name.number)
 
     async def attempt() -> Part:
-        target, stored = open_upload_of(ctx, bucket, key, upload_id_text(upload.upload_id))
+        target, stored = open_upload_of(
+            ctx, bucket, key, upload_id_text(upload.upload_id), Action.PUT_OBJECT
+        )
         same_bucket(target, begun.bucket_id)
         value = services.log.read((row_key,))[0]
         before = None if value is None else open_part(services.records, row_key, value)
@@ -271,7 +275,7 @@ async def upload_part_copy(
 
     Raises: as get_object of the source and upload_part; InvalidArgument (range form), InvalidRange.
     """
-    open_upload_of(ctx, bucket, key, upload_id)
+    open_upload_of(ctx, bucket, key, upload_id, Action.PUT_OBJECT)
     reading = await open_source(ctx, source, range_header)
     try:
         if range_header is not None:
@@ -286,10 +290,10 @@ async def upload_part_copy(
 async def abort_upload(ctx: Context, bucket: str, key: str, upload_id: str) -> None:
     """Drop an upload and its parts. Raises AccessDenied, NoSuchBucket, NoSuchUpload."""
     services = ctx.services
-    row_key = open_target(ctx, bucket, key).opened.row_key
+    row_key = open_target(ctx, bucket, key, Action.ABORT_MULTIPART_UPLOAD).opened.row_key
 
     async def attempt() -> tuple[Target, ObjectUuid]:
-        target, stored = open_upload_of(ctx, bucket, key, upload_id)
+        target, stored = open_upload_of(ctx, bucket, key, upload_id, Action.ABORT_MULTIPART_UPLOAD)
         # Parts that are being committed at this moment would be missed by looking at them here.
         later = part_later(services, target.bucket_id, stored.upload.object_uuid, ())
         batch = Batch(

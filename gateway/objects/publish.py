@@ -41,7 +41,8 @@ async def until_committed(
 
     Args:
         row_key: the row that writers collide on; they queue up by it.
-        attempt: reads, decides and commits, without an await between reading and committing.
+        attempt: reads, decides and commits, without an await between reading and committing; one
+            that has much to read awaits, and checks every row that it has read.
 
     Raises:
         ConditionalRequestConflict: others were faster TRIES_MAX times.

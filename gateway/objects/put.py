@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.commit.change import Change
 from gateway.limits import PART_BYTES_MAX
 from gateway.meta.records import StoredVersion
+from gateway.model.action import Action
 from gateway.model.conditions import check_write
 from gateway.model.errors import EntityTooLarge
 from gateway.model.version import Version
@@ -36,7 +37,7 @@ async def put_object(
         whatever the body raises, and the error of an expected digest that does not match: nothing
         is stored.
     """
-    target = open_target(ctx, bucket, key)
+    target = open_target(ctx, bucket, key, Action.PUT_OBJECT)
     check_put(ctx, target, body, options)
     new = new_object(ctx.services, target)
     part = await store_part(ctx.services, new.name, body, options.checksum_algorithm)

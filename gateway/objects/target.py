@@ -1,22 +1,25 @@
 """The bucket and key a request is about: authorised, and read at one instant.
 
-Not for policies: in this access model a bucket's owner may do everything and nobody else anything.
-Authorisation comes before any look at the object, so a caller without rights learns nothing.
+Not for deciding rights: `gateway.objects.access` is asked for every bucket that is opened, before
+any look at the object.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from gateway.meta import buckets as bucket_rows
 from gateway.meta import keyspace
 from gateway.meta.kv import MetaStore
 from gateway.meta.records import RecordKeys, StoredVersion, open_version
+from gateway.model.action import Action
 from gateway.model.bucket import Bucket
-from gateway.model.errors import AccessDenied, InvalidBucketName, NoSuchBucket, OperationAborted
+from gateway.model.errors import InvalidBucketName, NoSuchBucket, OperationAborted
 from gateway.model.names import BucketId, ObjectKey, bucket_name, object_key
-from gateway.objects.context import Context, Principal
+from gateway.objects import access
+from gateway.objects.context import Context
 
 BUCKETS_MAX = 4096  # cached, about 1 KiB each
 LOOKS_MAX = 4  # a bucket row that changes between reads this often is somebody's storm
@@ -24,20 +27,28 @@ LOOKS_MAX = 4  # a bucket row that changes between reads this often is somebody'
 
 @dataclass(frozen=True, slots=True)
 class OpenBucket:
-    """A bucket as its open row says; `value` is that row, to compare with what is there later."""
+    """A bucket as its open row says; `value` is that row, to compare with what is there later.
+
+    `parsed` keeps what was made of the bucket's documents; every change of one changes the row.
+    """
 
     bucket: Bucket
     row_key: bytes
     value: bytes
+    parsed: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An object name in an open bucket; `row_key` is that of its current version."""
+    """An object name in an open bucket; `row_key` is that of its current version.
+
+    `action` is what the caller was allowed to do to it.
+    """
 
     opened: OpenBucket
     key: ObjectKey
     row_key: bytes
+    action: Action
 
     @property
     def bucket_id(self) -> BucketId:
@@ -79,54 +90,49 @@ class BucketCache:
         self._held.pop(name, None)
 
 
-def authenticated(ctx: Context) -> Principal:
-    """The caller. Raises AccessDenied for an anonymous one."""
-    if ctx.principal is None:
-        raise AccessDenied()
-    return ctx.principal
-
-
-def open_bucket(ctx: Context, name: str) -> OpenBucket:
-    """The bucket of a name, if the caller may use it; perhaps as it was a moment ago.
+def open_bucket(
+    ctx: Context, name: str, action: Action, key: ObjectKey | None = None
+) -> OpenBucket:
+    """The bucket of a name, if the caller may do that in it; perhaps as it was a moment ago.
 
     Raises: AccessDenied, NoSuchBucket.
     """
-    principal = authenticated(ctx)
     opened = ctx.services.buckets.find(name)
     if opened is None:
+        access.authenticated(ctx)
         raise NoSuchBucket(bucket=name)
-    if opened.bucket.tenant != principal.tenant:
-        raise AccessDenied()
+    access.check(ctx, opened, action, key)
     return opened
 
 
-def current_bucket(ctx: Context, name: str) -> OpenBucket:
+def current_bucket(ctx: Context, name: str, action: Action) -> OpenBucket:
     """The bucket of a name as it is. Raises: AccessDenied, NoSuchBucket."""
     services = ctx.services
     for _ in range(LOOKS_MAX):
-        opened = open_bucket(ctx, name)
+        opened = open_bucket(ctx, name, action)
         if services.log.read((opened.row_key,))[0] == opened.value:
             return opened
         services.buckets.forget(name)
     raise OperationAborted(bucket=name)
 
 
-def open_target(ctx: Context, bucket: str, key: str) -> Target:
-    """An object name the caller may use. Raises: AccessDenied, NoSuchBucket, KeyTooLong,
+def open_target(ctx: Context, bucket: str, key: str, action: Action) -> Target:
+    """An object name the caller may do that to. Raises: AccessDenied, NoSuchBucket, KeyTooLong,
     InvalidArgument.
     """
-    opened = open_bucket(ctx, bucket)
     checked = object_key(key.encode("utf-8", "surrogatepass"))
-    return Target(opened, checked, keyspace.current_row(opened.bucket.bucket_id, checked))
+    opened = open_bucket(ctx, bucket, action, checked)
+    row_key = keyspace.current_row(opened.bucket.bucket_id, checked)
+    return Target(opened, checked, row_key, action)
 
 
-def read_row(ctx: Context, bucket: str, key: str) -> tuple[Target, bytes | None]:
+def read_row(ctx: Context, bucket: str, key: str, action: Action) -> tuple[Target, bytes | None]:
     """An object name and the row of its current version, still sealed, at one instant at which the
     bucket was open.
 
     Raises: AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument.
     """
-    return _reread_row(ctx, open_target(ctx, bucket, key))
+    return _reread_row(ctx, open_target(ctx, bucket, key, action))
 
 
 def reread_current(ctx: Context, target: Target) -> tuple[Target, StoredVersion | None]:
@@ -148,9 +154,9 @@ def _reread_row(ctx: Context, target: Target) -> tuple[Target, bytes | None]:
             return target, value
         name = target.opened.bucket.name
         services.buckets.forget(name)
-        opened = open_bucket(ctx, name)
+        opened = open_bucket(ctx, name, target.action, target.key)
         row_key = keyspace.current_row(opened.bucket.bucket_id, target.key)
-        target = Target(opened, target.key, row_key)
+        target = Target(opened, target.key, row_key, target.action)
     raise OperationAborted(bucket=target.opened.bucket.name)
 
 

@@ -6,6 +6,7 @@ from gateway.meta import keyspace
 from gateway.meta.keyspace import HEAD_BYTES
 from gateway.meta.kv import Row
 from gateway.meta.uploads import open_upload, scan_parts
+from gateway.model.action import Action
 from gateway.model.names import upload_id as parse_upload_id
 from gateway.objects.context import Context
 from gateway.objects.multipart import open_upload_of
@@ -28,7 +29,7 @@ async def list_parts(
 ) -> PartPage:
     """Parts of an upload in number order. Raises AccessDenied, NoSuchBucket, NoSuchUpload."""
     services = ctx.services
-    target, stored = open_upload_of(ctx, bucket, key, upload_id)
+    target, stored = open_upload_of(ctx, bucket, key, upload_id, Action.LIST_MULTIPART_UPLOAD_PARTS)
     held = scan_parts(
         services.log,
         services.records,
@@ -51,7 +52,7 @@ async def list_uploads(ctx: Context, bucket: str, options: ListUploadsOptions) -
     NoSuchUpload (an upload id that cannot be one).
     """
     services = ctx.services
-    opened = current_bucket(ctx, bucket)
+    opened = current_bucket(ctx, bucket, Action.LIST_BUCKET_MULTIPART_UPLOADS)
     prefix = options.prefix.encode("utf-8", "surrogatepass")
     start, end = keyspace.upload_prefix_range(opened.bucket.bucket_id, prefix)
     start = max(start, _start_after(opened, options))

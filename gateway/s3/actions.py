@@ -146,31 +146,6 @@ class Operation(StrEnum):
     UPLOAD_PART_COPY = "UploadPartCopy"
 
 
-IMPLEMENTED = frozenset(
-    {
-        Operation.LIST_BUCKETS,
-        Operation.CREATE_BUCKET,
-        Operation.HEAD_BUCKET,
-        Operation.DELETE_BUCKET,
-        Operation.GET_BUCKET_LOCATION,
-        Operation.PUT_OBJECT,
-        Operation.GET_OBJECT,
-        Operation.HEAD_OBJECT,
-        Operation.DELETE_OBJECT,
-        Operation.DELETE_OBJECTS,
-        Operation.COPY_OBJECT,
-        Operation.LIST_OBJECTS,
-        Operation.LIST_OBJECTS_V2,
-        Operation.CREATE_MULTIPART_UPLOAD,
-        Operation.UPLOAD_PART,
-        Operation.UPLOAD_PART_COPY,
-        Operation.COMPLETE_MULTIPART_UPLOAD,
-        Operation.ABORT_MULTIPART_UPLOAD,
-        Operation.LIST_PARTS,
-        Operation.LIST_MULTIPART_UPLOADS,
-    }
-)
-
 # Method → operation, of a target without a sub-resource.
 PLAIN: dict[Level, dict[str, Operation]] = {
     Level.SERVICE: {

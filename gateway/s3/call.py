@@ -8,16 +8,17 @@ Source: RFC 9112 §3.2; Amazon S3 API Reference, "Common request headers".
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from gateway.objects.context import Context, Principal
 from gateway.objects.credentials import Credentials
-from gateway.s3 import checksums, uri
+from gateway.s3 import checksums, sigv4, uri
 from gateway.s3.body import BodyPromise, RequestBody
 from gateway.s3.checksums import ChecksumClaim
 from gateway.s3.errors import S3Error
+from gateway.s3.responses import Reply
 from gateway.s3.sigv4 import Authorized, PayloadMode, RequestHead, authorize
 
 DIGITS_MAX = 19  # of a 64-bit length
@@ -77,6 +78,9 @@ class Call:
     body: RequestBody
     context: Context
     origin: str
+
+
+OperationFunction = Callable[[Call], Awaitable[Reply]]
 
 
 def headers_by_name(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -191,11 +195,11 @@ def expects_continue(headers: Mapping[str, str], version: tuple[int, int]) -> bo
 
 def identify(
     head: RequestHead, credentials: Credentials, *, now_ms: int, regions: Sequence[str]
-) -> tuple[Authorized, Principal]:
-    """Who sent a request; its signature holds.
+) -> tuple[Authorized, Principal | None]:
+    """Who sent a request; its signature holds. None: nobody has signed it.
 
     Raises:
-        S3Error: AccessDenied for an anonymous request, else as `sigv4.authorize`.
+        S3Error: as `sigv4.authorize`.
     """
     found: list[Principal] = []
 
@@ -208,5 +212,5 @@ def identify(
 
     authorized = authorize(head, now_ms=now_ms, regions=regions, signing_key=signing_key)
     if authorized is None or not found:
-        raise S3Error("AccessDenied")
+        return sigv4.unsigned(head), None
     return authorized, found[-1]

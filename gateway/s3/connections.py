@@ -99,6 +99,12 @@ class Exchange:
         self.is_large = False
         self.bytes_out = 0
 
+    @property
+    def peer(self) -> str:
+        """Address of the client; "" when it is none of IP."""
+        peer = self.protocol.peername
+        return peer[0] if isinstance(peer, tuple) else ""
+
     def _finish(self) -> None:
         """The library is done with the request."""
 

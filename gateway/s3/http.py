@@ -20,16 +20,17 @@ from dataclasses import dataclass, field
 
 from gateway.limits import SMALL_BODY_BYTES_MAX
 from gateway.metrics import S3Metrics
-from gateway.objects.context import Context, Services
+from gateway.objects import access
+from gateway.objects.context import Context, RequestFacts, Services
 from gateway.s3 import call as calls
 from gateway.s3 import routes, sigv4
 from gateway.s3.access_log import AccessLog, AccessRecord, LineSink
 from gateway.s3.aws_chunked import ChunkDecoder
 from gateway.s3.body import BodyPace, RequestBody, no_body
-from gateway.s3.call import Call
+from gateway.s3.call import Call, OperationFunction
 from gateway.s3.connections import Exchange, RequestPayloadError, S3Server
 from gateway.s3.errors import S3Error, s3_code_for
-from gateway.s3.operations.table import OPERATIONS, OperationFunction
+from gateway.s3.operations.table import OPERATIONS
 from gateway.s3.responses import Reply, encode_head, error_reply
 from gateway.s3.sending import send_answer
 from storaged.base.errors import StorageError
@@ -225,16 +226,10 @@ class S3Frontend:
             now_ms=self._env.now_ms(),
             regions=self.config.regions,
         )
-        exchange.access_key_id = principal.access_key_id
-        bucket, key = routes.split_target(host, exchange.raw_path, self.config.base_domains)
-        exchange.bucket, exchange.key = bucket or "", key or ""
+        if principal is not None:
+            exchange.access_key_id = principal.access_key_id
         query = calls.query_by_name(raw_query)
-        level = routes.level_of(bucket, key)
-        found = routes.route(message.method, level, query.keys(), headers.keys())
-        exchange.operation = found.name
-        operation = self._operations.get(exchange.operation)
-        if operation is None or not found.implemented:
-            raise S3Error("NotImplemented")
+        operation = self._operation(exchange, host, query, is_anonymous=principal is None)
         body = self._body(exchange, authorized)
         secure = exchange.protocol.ssl_context is not None
         call = Call(
@@ -249,6 +244,7 @@ class S3Frontend:
                 principal=principal,
                 request_id=exchange.id_bytes,
                 deadline_s=exchange.began_s + ANSWER_S + body.length / SLOWEST_BODY_BYTES_PER_S,
+                facts=RequestFacts(headers, query, exchange.peer, secure, authorized.presigned),
             ),
             origin=f"{'https' if secure else 'http'}://{host}",
         )
@@ -256,6 +252,22 @@ class S3Frontend:
         if reply.pieces is not None:
             reply.first = await anext(reply.pieces, b"")  # its failure is still an ordinary error
         return reply
+
+    def _operation(
+        self, exchange: Exchange, host: str, query: Mapping[str, str], *, is_anonymous: bool
+    ) -> OperationFunction:
+        """The function that answers; the exchange learns what it is about."""
+        bucket, key = routes.split_target(host, exchange.raw_path, self.config.base_domains)
+        exchange.bucket, exchange.key = bucket or "", key or ""
+        if is_anonymous and not access.admits_anonymous(self._services, exchange.bucket):
+            raise S3Error("AccessDenied")
+        level = routes.level_of(bucket, key)
+        found = routes.route(exchange.message.method, level, query.keys(), exchange.headers.keys())
+        exchange.operation = found.name
+        operation = self._operations.get(exchange.operation)
+        if operation is None:
+            raise S3Error("NotImplemented")
+        return operation
 
     def _body(self, exchange: Exchange, authorized: sigv4.Authorized) -> RequestBody:
         mode = authorized.payload_mode
@@ -325,12 +337,11 @@ class S3Frontend:
         )
         if self._access_log is None:
             return
-        peer = exchange.protocol.peername
         self._access_log.add(
             AccessRecord(
                 at_ms=self._env.now_ms(),
                 request_id=exchange.request_id,
-                remote=peer[0] if isinstance(peer, tuple) else "",
+                remote=exchange.peer,
                 access_key_id=exchange.access_key_id,
                 operation=exchange.operation,
                 method=exchange.message.method,

@@ -1,8 +1,8 @@
 """Which operation is this request? Which bucket and key?
 
 Not for parameters of an operation, nor for the validity of names (`model.names`). Any sub-resource
-that S3 knows leads to an operation of its own, implemented or not, so a request never falls through
-to another operation.
+that S3 knows leads to an operation of its own, whether we have it (`operations.table`) or not, so a
+request never falls through to another operation.
 
 Source: Amazon S3 API Reference, actions as of 2026; "Virtual hosting of buckets".
 """
@@ -16,7 +16,6 @@ from typing import NoReturn
 
 from gateway.s3.actions import (
     BUCKET_SUBRESOURCES,
-    IMPLEMENTED,
     LISTED,
     OBJECT_SUBRESOURCES,
     PLAIN,
@@ -46,19 +45,13 @@ _BAD_COPY_SOURCE = "Copy Source must mention the source bucket and key: sourcebu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """An operation, and whether it is there; if not, the answer is 501 NotImplemented."""
+    """An operation and its name."""
 
     operation: Operation
     name: str
-    implemented: bool
 
 
-_ROUTES = {
-    operation: Route(
-        operation=operation, name=operation.value, implemented=operation in IMPLEMENTED
-    )
-    for operation in Operation
-}
+_ROUTES = {operation: Route(operation=operation, name=operation.value) for operation in Operation}
 
 
 def split_target(

@@ -174,6 +174,29 @@ def authorize(
     )
 
 
+def unsigned(head: RequestHead) -> Authorized:
+    """What stands for the authorization of an anonymous request: nothing of it is signed.
+
+    Raises:
+        S3Error: AccessDenied for a body that claims to carry signatures, InvalidArgument.
+    """
+    stated = join_headers(head.headers).get("x-amz-content-sha256", PayloadMode.UNSIGNED.value)
+    mode, digest = payload_mode_of(stated)
+    if mode in (PayloadMode.STREAMING_SIGNED, PayloadMode.STREAMING_SIGNED_TRAILER):
+        raise S3Error("AccessDenied")
+    return Authorized(
+        access_key_id="",
+        region="",
+        payload_mode=mode,
+        content_sha256=digest,
+        seed_signature="",
+        signing_key=b"",
+        scope="",
+        amz_date="",
+        presigned=False,
+    )
+
+
 def payload_mode_of(content_sha256: str) -> tuple[PayloadMode, str | None]:
     """(mode, body digest if signed) of an `x-amz-content-sha256` value.
 

@@ -18,6 +18,7 @@ import pytest
 import uvloop
 
 from gateway.metrics import S3Metrics
+from gateway.model.action import Action
 from gateway.model.errors import NoSuchBucket, NoSuchKey
 from gateway.model.names import TenantId
 from gateway.objects import buckets, complete, copy, delete, get, multipart, put
@@ -213,7 +214,9 @@ class DictStore:
         self.objects[name] = {}
         return BucketEntry(name=name, created_at_ms=0, location="")
 
-    async def head_bucket(self, ctx: Context, name: str) -> BucketEntry:
+    async def head_bucket(
+        self, ctx: Context, name: str, action: Action = Action.LIST_BUCKET
+    ) -> BucketEntry:
         self._bucket(name)
         return BucketEntry(name=name, created_at_ms=0, location="")
 
@@ -300,7 +303,10 @@ def running_endpoint(**options: Any) -> Iterator[Endpoint]:
         **options,
     }
     store, metrics, env = DictStore(), S3Metrics(), RealEnv()
-    services = SimpleNamespace(env=env, credentials=OneKey(), region="us-east-1")
+    no_buckets = SimpleNamespace(find=lambda name: None)  # so nothing is open to everybody
+    services = SimpleNamespace(
+        env=env, credentials=OneKey(), region="us-east-1", buckets=no_buckets
+    )
     frontend = S3Frontend(cast(Services, services), FrontendConfig(**fields), metrics)
     thread = LoopThread()
     with pytest.MonkeyPatch.context() as patch:

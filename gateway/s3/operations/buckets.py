@@ -5,9 +5,12 @@ Source: Amazon S3 API Reference, these operations.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from gateway.model.action import Action
 from gateway.objects import buckets
 from gateway.s3 import xml
-from gateway.s3.call import Call
+from gateway.s3.call import Call, OperationFunction
 from gateway.s3.operations import fields
 from gateway.s3.responses import Reply, xml_reply
 
@@ -68,5 +71,14 @@ async def delete_bucket(call: Call) -> Reply:
 
 async def get_bucket_location(call: Call) -> Reply:
     fields.check_supported(call)
-    bucket = await buckets.head_bucket(call.context, call.bucket)
+    bucket = await buckets.head_bucket(call.context, call.bucket, Action.GET_BUCKET_LOCATION)
     return xml_reply(xml.document("LocationConstraint", xml.escape(bucket.location)))
+
+
+OPERATIONS: Mapping[str, OperationFunction] = {
+    "ListBuckets": list_buckets,
+    "CreateBucket": create_bucket,
+    "HeadBucket": head_bucket,
+    "DeleteBucket": delete_bucket,
+    "GetBucketLocation": get_bucket_location,
+}

@@ -5,13 +5,13 @@ Source: Amazon S3 API Reference, ListObjects, ListObjectsV2.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gateway.limits import LIST_KEYS_MAX
 from gateway.objects import list as lists
 from gateway.objects.values import ListOptions, ListPage
 from gateway.s3 import xml
-from gateway.s3.call import Call
+from gateway.s3.call import Call, OperationFunction
 from gateway.s3.errors import S3Error
 from gateway.s3.operations import fields
 from gateway.s3.responses import Reply, xml_reply
@@ -97,3 +97,9 @@ async def list_objects_v2(call: Call) -> Reply:
     owner_id = fields.owner_id(call) if call.query.get("fetch-owner") == "true" else None
     children += _rows(page, is_url, owner_id)
     return xml_reply(xml.document("ListBucketResult", *children))
+
+
+OPERATIONS: Mapping[str, OperationFunction] = {
+    "ListObjects": list_objects,
+    "ListObjectsV2": list_objects_v2,
+}

@@ -5,6 +5,8 @@ Source: Amazon S3 API Reference, these operations.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gateway.limits import PART_NUMBER_MAX
 from gateway.objects import complete, multipart, uploads
 from gateway.objects.values import (
@@ -16,7 +18,7 @@ from gateway.objects.values import (
     UploadHead,
 )
 from gateway.s3 import checksums, uri, xml
-from gateway.s3.call import Call
+from gateway.s3.call import Call, OperationFunction
 from gateway.s3.checksums import ChecksumAlgorithm, ChecksumType
 from gateway.s3.errors import S3Error
 from gateway.s3.operations import fields
@@ -278,3 +280,14 @@ def _upload_row(call: Call, upload: UploadHead, encoded_key: str) -> str:
         xml.element("Initiated", xml.timestamp(upload.created_at_ms)),
         *_upload_checksum(upload),
     )
+
+
+OPERATIONS: Mapping[str, OperationFunction] = {
+    "CreateMultipartUpload": create_upload,
+    "UploadPart": upload_part,
+    "UploadPartCopy": upload_part_copy,
+    "CompleteMultipartUpload": complete_upload,
+    "AbortMultipartUpload": abort_upload,
+    "ListParts": list_parts,
+    "ListMultipartUploads": list_uploads,
+}

@@ -5,6 +5,8 @@ Source: Amazon S3 API Reference, these operations.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gateway.limits import DELETE_OBJECTS_MAX
 from gateway.model.errors import NotModified
 from gateway.objects import copy as copies
@@ -21,7 +23,7 @@ from gateway.objects.values import (
     PutOptions,
 )
 from gateway.s3 import routes, xml
-from gateway.s3.call import Call
+from gateway.s3.call import Call, OperationFunction
 from gateway.s3.errors import S3Error, s3_code_for
 from gateway.s3.operations import fields
 from gateway.s3.responses import Reply, xml_reply
@@ -182,3 +184,13 @@ async def copy_object(call: Call) -> Reply:
     if head.version_id is not None:
         headers.append(("x-amz-version-id", head.version_id))
     return xml_reply(xml.document("CopyObjectResult", *children), headers=headers)
+
+
+OPERATIONS: Mapping[str, OperationFunction] = {
+    "PutObject": put_object,
+    "GetObject": get_object,
+    "HeadObject": head_object,
+    "DeleteObject": delete_object,
+    "DeleteObjects": delete_objects,
+    "CopyObject": copy_object,
+}

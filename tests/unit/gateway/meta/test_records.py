@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.meta import keyspace as ks
-from gateway.meta import records, sealing, stripes, uploads
+from gateway.meta import part_records, records, sealing, stripes, uploads
 from gateway.meta.kv import RowCorrupt, revision_of
+from gateway.model.attributes import NO_ATTRIBUTES, Attributes, Encryption, Grant
 from gateway.model.layout import Geometry, Layout, Packed, Striped, StripeRow, Tier
 from gateway.model.names import BucketId, ObjectKey, ObjectUuid, TenantId, UploadId, VersionId
 from gateway.model.version import (
@@ -111,7 +112,7 @@ STRIPE_ROW = StripeRow(
 
 
 def seal(version: Version = VERSION, layout: Layout | None = PACKED, row_key: bytes = ROW) -> bytes:
-    return records.seal_version(KEYS, NONCES, row_key, version, layout, retain_until_ms=44)
+    return records.seal_version(KEYS, NONCES, row_key, version, layout)
 
 
 TEXT = st.text(
@@ -137,6 +138,19 @@ CHECKSUMS = st.none() | st.builds(
     value=TEXT,
 )
 U64 = st.integers(0, (1 << 64) - 1)
+ATTRIBUTES = st.just(NO_ATTRIBUTES) | st.builds(
+    Attributes,
+    null_sequence=U64,
+    noncurrent_since_ms=U64,
+    owner_id=TEXT,
+    acl=st.lists(st.builds(Grant, kind=TEXT, grantee=TEXT, permission=TEXT), max_size=2).map(tuple),
+    retention_mode=st.sampled_from(["", "GOVERNANCE", "COMPLIANCE"]),
+    retain_until_ms=U64,
+    legal_hold=st.booleans(),
+    encryption=st.none()
+    | st.builds(Encryption, kind=TEXT, key_id=TEXT, bucket_key=st.booleans(), context=TEXT),
+    replication=TEXT,
+)
 RUNS = st.lists(
     st.builds(PartRun, first=st.integers(1, 9999), count=st.integers(1, 9999), plain_bytes=U64),
     min_size=1,
@@ -171,10 +185,17 @@ def test_any_version_comes_back(
         wrapped_dek=data.draw(st.binary(max_size=120)),
         seal=seal_of_part if parts == "one" else None,
         part_runs=data.draw(RUNS) if parts == "many" else (),
+        attributes=data.draw(ATTRIBUTES),
     )
+    retained_ms = version.attributes.retain_until_ms
     layout = data.draw(st.sampled_from([PACKED, STRIPED])) if parts == "one" else None
     value = seal(version, layout)
-    assert records.open_version(KEYS, ROW, value) == (version, layout, 44, revision_of(value))
+    assert records.open_version(KEYS, ROW, value) == (
+        version,
+        layout,
+        retained_ms,
+        revision_of(value),
+    )
     entry = records.open_listing(KEYS, ROW, value)
     assert entry == (
         content_bytes,
@@ -186,15 +207,15 @@ def test_any_version_comes_back(
         checksum.type if checksum else "",
     )
     stored = records.open_stored_bytes(KEYS, ROW, value)
-    assert stored == (layout, content_bytes, 44, version.object_uuid)
+    assert stored == (layout, content_bytes, retained_ms, version.object_uuid)
 
 
 @given(ETAGS, CHECKSUMS, st.integers(1, 10_000))
 def test_any_part_comes_back(etag: str, checksum: Checksum | None, number: int) -> None:
     part = replace(PART, etag=etag, checksum=checksum, number=number)
     row_key = ks.part_row(BUCKET, ObjectUuid(b"\x22" * 16), number)
-    value = records.seal_part(KEYS, NONCES, row_key, part, STRIPED, key_epoch=3)
-    assert records.open_part(KEYS, row_key, value) == (part, STRIPED, revision_of(value), 3)
+    value = part_records.seal_part(KEYS, NONCES, row_key, part, STRIPED, key_epoch=3)
+    assert part_records.open_part(KEYS, row_key, value) == (part, STRIPED, revision_of(value), 3)
 
 
 def test_uploads_stripes_and_documents_come_back() -> None:
@@ -223,8 +244,8 @@ CASES: dict[str, tuple[bytes, Callable[[], bytes], Reader]] = {
     ),
     "part": (
         PART_ROW,
-        lambda: records.seal_part(KEYS, NONCES, PART_ROW, PART, PACKED, key_epoch=3),
-        lambda k, v: records.open_part(KEYS, k, v),
+        lambda: part_records.seal_part(KEYS, NONCES, PART_ROW, PART, PACKED, key_epoch=3),
+        lambda k, v: part_records.open_part(KEYS, k, v),
     ),
     "upload": (
         UPLOAD_ROW,
@@ -309,7 +330,7 @@ def test_moving_the_bytes_needs_no_tenant_key_and_keeps_the_tenant_part() -> Non
     elsewhere = Packed(stripe=StripeId(StripeFamily.PACK, 1, 2), offset=5, sealed_bytes=4112)
     moved = records.move_layout(locked, NONCES, ROW, value, elsewhere)
     assert revision_of(moved) != revision_of(value)
-    assert records.open_version(KEYS, ROW, moved)[:3] == (VERSION, elsewhere, 44)
+    assert records.open_version(KEYS, ROW, moved)[:3] == (VERSION, elsewhere, 0)
     assert records.open_stored_bytes(locked, ROW, moved).layout == elsewhere
     with pytest.raises(KeyDisabled):
         records.open_version(locked, ROW, moved)
@@ -350,7 +371,7 @@ def test_well_sealed_nonsense_is_corrupt() -> None:
                 records.open_listing(KEYS, ROW, value)
         value = sealing.seal_row(KEYS, NONCES, PART_ROW, cluster, tenant=tenant, key_epoch=3)
         with pytest.raises(RowCorrupt):
-            records.open_part(KEYS, PART_ROW, value)
+            part_records.open_part(KEYS, PART_ROW, value)
         value = sealing.seal_row(KEYS, NONCES, UPLOAD_ROW, cluster, tenant=tenant, key_epoch=3)
         with pytest.raises(RowCorrupt):
             uploads.open_upload(KEYS, UPLOAD_ROW, value)

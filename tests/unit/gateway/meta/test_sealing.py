@@ -54,10 +54,7 @@ def test_nonces_are_never_used_twice() -> None:
     """D4: over rows, parts of rows, and writer epochs."""
     source = sealing.NonceSource(1)
     used = [source.next() for _ in range(2000)]
-    values = [
-        records.seal_version(KEYS, source, ROW, VERSION, PACKED, retain_until_ms=0)
-        for _ in range(500)
-    ]
+    values = [records.seal_version(KEYS, source, ROW, VERSION, PACKED) for _ in range(500)]
     used += [value[1:13] for value in values] + [value[13:25] for value in values]
     used += [sealing.NonceSource(2).next()]
     assert len(set(used)) == len(used) == 3001

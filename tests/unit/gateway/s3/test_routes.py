@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.s3.actions import BUCKET_SUBRESOURCES, IMPLEMENTED, OBJECT_SUBRESOURCES, PLAIN
+from gateway.s3.actions import BUCKET_SUBRESOURCES, OBJECT_SUBRESOURCES, PLAIN
 from gateway.s3.errors import S3Error
 from gateway.s3.routes import (
     Level,
@@ -61,13 +61,11 @@ def test_every_operation_of_s3_has_its_route(
     name, method, level, query, headers = row
     found = route(method, level, {*query, "x-id"}, {*headers, "host"})
     assert found.operation == ALIASES.get(name, name)
-    assert found.implemented == (found.operation in IMPLEMENTED)
 
 
 def test_every_operation_of_ours_is_s3s() -> None:
     names = {ALIASES.get(row[0], row[0]) for row in model()}
     assert {operation.value for operation in Operation} - names == {"PostObject", "OptionsObject"}
-    assert len(IMPLEMENTED) == 20
 
 
 @given(

@@ -1,0 +1,132 @@
+"""What few versions have: an ACL, a lock, a choice of encryption, a place among null versions.
+
+Not for what every version has (`gateway.model.version`). A version without any of it costs no byte
+and no object: all share NO_ATTRIBUTES. The document form holds what differs from the defaults, so
+a field added later is absent in older rows.
+
+Source: Amazon S3 API Reference, "PutObject", "PutObjectAcl", "PutObjectRetention";
+docs/data-layout.md, "Versions".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+AES256, KMS, KMS_DSSE, CUSTOMER = "AES256", "aws:kms", "aws:kms:dsse", "SSE-C"
+GOVERNANCE, COMPLIANCE = "GOVERNANCE", "COMPLIANCE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """One grant of an ACL.
+
+    Args:
+        kind: CanonicalUser or Group.
+        grantee: canonical id of a user, URI of a group.
+        permission: FULL_CONTROL, WRITE, WRITE_ACP, READ or READ_ACP.
+    """
+
+    kind: str
+    grantee: str
+    permission: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encryption:
+    """The encryption a client has chosen beyond what every object gets.
+
+    Args:
+        kind: AES256, KMS, KMS_DSSE or CUSTOMER.
+        key_id: the KMS key as the client is told; "" for the other kinds.
+        bucket_key: S3's bucket key was asked for.
+        context: base64 of the KMS encryption context; "" without one.
+        key_check: CUSTOMER: tells the right key from a wrong one, hexadecimal; never the key.
+    """
+
+    kind: str
+    key_id: str = ""
+    bucket_key: bool = False
+    context: str = ""
+    key_check: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """See the module docstring.
+
+    Args:
+        null_sequence: in the row of a current version: sequence of the noncurrent null version of
+            the key, 0 when there is none.
+        noncurrent_since_ms: when a newer version took its place; 0 while it is the current one.
+        owner_id: canonical id of who owns the object; "" = the bucket's owner.
+        acl: () = the owner alone.
+        retention_mode: GOVERNANCE, COMPLIANCE or "".
+        retain_until_ms: end of the retention; copied to the cluster's part of the row.
+        replication: status of its replication; "" where no rule applies.
+    """
+
+    null_sequence: int = 0
+    noncurrent_since_ms: int = 0
+    owner_id: str = ""
+    acl: tuple[Grant, ...] = ()
+    retention_mode: str = ""
+    retain_until_ms: int = 0
+    legal_hold: bool = False
+    encryption: Encryption | None = None
+    replication: str = ""
+
+
+NO_ATTRIBUTES = Attributes()
+
+_PLAIN = (
+    "null_sequence",
+    "noncurrent_since_ms",
+    "owner_id",
+    "retention_mode",
+    "retain_until_ms",
+    "legal_hold",
+    "replication",
+)
+
+
+def document_of(attributes: Attributes) -> dict[str, Any]:
+    """What differs from the defaults, for JSON; {} for NO_ATTRIBUTES."""
+    document: dict[str, Any] = {}
+    for name in _PLAIN:
+        value = getattr(attributes, name)
+        if value != getattr(NO_ATTRIBUTES, name):
+            document[name] = value
+    if attributes.acl:
+        document["acl"] = [[g.kind, g.grantee, g.permission] for g in attributes.acl]
+    chosen = attributes.encryption
+    if chosen is not None:
+        document["encryption"] = [
+            chosen.kind,
+            chosen.key_id,
+            chosen.bucket_key,
+            chosen.context,
+            chosen.key_check,
+        ]
+    return document
+
+
+def attributes_of(document: dict[str, Any]) -> Attributes:
+    """What `document_of` wrote. Raises: KeyError, ValueError, TypeError."""
+    if not document:
+        return NO_ATTRIBUTES
+    fields = {name: document[name] for name in _PLAIN if name in document}
+    unknown = document.keys() - fields.keys() - {"acl", "encryption"}
+    if unknown:
+        raise ValueError(f"attributes of a newer version: {sorted(unknown)}")
+    chosen = None
+    if "encryption" in document:
+        kind, key_id, bucket_key, context, key_check = document["encryption"]
+        chosen = Encryption(
+            kind=kind, key_id=key_id, bucket_key=bucket_key, context=context, key_check=key_check
+        )
+    acl = tuple(
+        Grant(kind=kind, grantee=grantee, permission=permission)
+        for kind, grantee, permission in document.get("acl", ())
+    )
+    return Attributes(acl=acl, encryption=chosen, **fields)
