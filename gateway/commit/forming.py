@@ -127,12 +127,11 @@ class View:
         self._rows: dict[bytes, tuple[Group, bytes | None]] = {}
         self._stripes: dict[StripeId, tuple[Group, StripeRow | None]] = {}
 
-    def row(self, key: bytes) -> tuple[Group | None, bytes | None]:
-        """Value of a row, and the unapplied group that wrote it, if any."""
-        pending = self._rows.get(key)
-        if pending is not None:
-            return pending
-        return None, self._rows_below.read((key,))[0]
+    def rows(self, keys: Sequence[bytes]) -> list[tuple[Group | None, bytes | None]]:
+        """Value of each row, and the unapplied group that wrote it, if any."""
+        pending = self._rows
+        applied = iter(self._rows_below.read([key for key in keys if key not in pending]))
+        return [pending[key] if key in pending else (None, next(applied)) for key in keys]
 
     def stripe(self, stripe: StripeId) -> StripeRow | None:
         pending = self._stripes.get(stripe)
@@ -216,8 +215,9 @@ def admit(view: View, group: Group, waiter: Waiter) -> StorageError | None:
 def _decide(view: View, change: Change) -> tuple[Group | None, StorageError | None]:
     """First failed check, and the latest unapplied group that the decision rests on."""
     blocker: Group | None = None
-    for position, check in enumerate(change.batch.checks):
-        group, value = view.row(check.key)
+    checks = change.batch.checks
+    held_rows = view.rows([check.key for check in checks])
+    for position, (check, (group, value)) in enumerate(zip(checks, held_rows, strict=True)):
         if group is not None and (
             blocker is None or group.position.sequence > blocker.position.sequence
         ):

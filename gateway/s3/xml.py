@@ -1,4 +1,4 @@
-"""The one XML writer and the one bounded XML reader.
+"""The one XML writer, and the documents of the oldest operations.
 
 Not for S3's meaning: part numbers come back in the order sent, keys as text; use cases judge them.
 The writer's output always parses: what XML 1.0 cannot carry at all becomes U+FFFD (clients that
@@ -14,20 +14,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 from urllib.parse import quote
-from xml.parsers import expat
 
 from gateway.s3.errors import S3Answer, S3Error
+from gateway.s3.xml_reader import NAMESPACE, Node, fields, malformed, read
 
-NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-DEPTH_MAX = 32
 DELETE_BODY_MAX_BYTES = 6 << 20  # 1,000 keys of 1,024 bytes, each byte an entity such as &amp;
 COMPLETE_BODY_MAX_BYTES = 8 << 20  # 10,000 parts, with a checksum each
 BUCKET_BODY_MAX_BYTES = 64 << 10
 DELETE_KEYS_MAX = 1_000
 PARTS_MAX = 10_000
-ELEMENTS_MAX = 8 * PARTS_MAX
 MINUTES_CACHED_MAX = 4096  # objects of one list were often written together
 
 
@@ -201,7 +198,6 @@ def encode_url(text: str) -> str:
     return quote(text, safe="/", errors="replace")
 
 
-_NAMESPACES = frozenset({NAMESPACE, "http://doc.s3.amazonaws.com/2006-03-01"})
 _CHECKSUMS = frozenset(
     {
         "ChecksumCRC32",
@@ -222,87 +218,6 @@ _ABSENT_CHECKSUMS = frozenset(
 )
 
 
-@dataclass(slots=True)
-class _Node:
-    """An element as read: local name, its text, its children."""
-
-    name: str
-    text: str = ""
-    children: list[_Node] = field(default_factory=list)
-
-
-def _malformed(*_: object) -> NoReturn:
-    raise S3Error("MalformedXML")
-
-
-class _Reader:
-    """expat's callbacks, counting what they build."""
-
-    def __init__(self) -> None:
-        self._open = [_Node("")]
-        self._element_count = 0
-
-    def read(self, body: bytes) -> _Node:
-        parser = expat.ParserCreate("utf-8", "}")
-        parser.buffer_text = True
-        parser.StartElementHandler = self._start
-        parser.EndElementHandler = self._end
-        parser.CharacterDataHandler = self._characters
-        parser.XmlDeclHandler = self._declaration
-        # Nothing of a document type is ever read: neither entities nor defaults nor addresses.
-        parser.StartDoctypeDeclHandler = _malformed
-        try:
-            parser.Parse(body, True)
-        except expat.ExpatError:
-            _malformed()
-        return self._open[0].children[0]
-
-    def _declaration(self, version: str, encoding: str | None, standalone: int) -> None:
-        if encoding is not None and encoding.lower() != "utf-8":
-            _malformed()
-
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._element_count += 1
-        if len(self._open) > DEPTH_MAX or self._element_count > ELEMENTS_MAX:
-            _malformed()
-        namespace, _, local = name.rpartition("}")
-        if namespace and namespace not in _NAMESPACES:
-            _malformed()
-        node = _Node(local)
-        self._open[-1].children.append(node)
-        self._open.append(node)
-
-    def _end(self, name: str) -> None:
-        node = self._open.pop()
-        if node.children and node.text.strip():
-            _malformed()
-
-    def _characters(self, text: str) -> None:
-        self._open[-1].text += text
-
-
-def _read(body: bytes, root: str, bytes_max: int) -> _Node:
-    if len(body) > bytes_max:
-        raise S3Error("MaxMessageLengthExceeded")
-    # expat follows a byte order mark whatever it is told; no UTF-16 or -32 is without one or a NUL.
-    if b"\x00" in body or body.startswith((b"\xff\xfe", b"\xfe\xff")):
-        _malformed()
-    node = _Reader().read(body)
-    if node.name != root:
-        _malformed()
-    return node
-
-
-def _fields(node: _Node, names: frozenset[str]) -> dict[str, str]:
-    """Text by name of an element whose children are leaves, each at most once."""
-    fields: dict[str, str] = {}
-    for child in node.children:
-        if child.name not in names or child.name in fields or child.children:
-            _malformed()
-        fields[child.name] = child.text
-    return fields
-
-
 def parse_delete(body: bytes) -> DeleteRequest:
     """Body of DeleteObjects, in the order sent.
 
@@ -311,31 +226,31 @@ def parse_delete(body: bytes) -> DeleteRequest:
     """
     keys: list[KeyToDelete] = []
     quiet: str | None = None
-    for child in _read(body, "Delete", DELETE_BODY_MAX_BYTES).children:
+    for child in read(body, "Delete", DELETE_BODY_MAX_BYTES).children:
         if child.name == "Object":
             keys.append(_key_to_delete(child))
         elif child.name == "Quiet" and quiet is None and not child.children:
             quiet = child.text.strip().lower()
         else:
-            _malformed()
+            malformed()
     if not 1 <= len(keys) <= DELETE_KEYS_MAX or quiet not in {None, "true", "false"}:
-        _malformed()
+        malformed()
     return DeleteRequest(keys=tuple(keys), quiet=quiet == "true")
 
 
 _OBJECT_FIELDS = frozenset({"Key", "VersionId", "ETag", "LastModifiedTime", "Size"})
 
 
-def _key_to_delete(node: _Node) -> KeyToDelete:
-    fields = _fields(node, _OBJECT_FIELDS)
-    if not fields.get("Key"):
-        _malformed()
+def _key_to_delete(node: Node) -> KeyToDelete:
+    found = fields(node, _OBJECT_FIELDS)
+    if not found.get("Key"):
+        malformed()
     return KeyToDelete(
-        key=fields["Key"],
-        version_id=fields.get("VersionId"),
-        etag=fields.get("ETag"),
-        last_modified_time=fields.get("LastModifiedTime"),
-        length_bytes=fields.get("Size"),
+        key=found["Key"],
+        version_id=found.get("VersionId"),
+        etag=found.get("ETag"),
+        last_modified_time=found.get("LastModifiedTime"),
+        length_bytes=found.get("Size"),
     )
 
 
@@ -349,20 +264,20 @@ def parse_complete(body: bytes) -> tuple[CompletedPart, ...]:
         S3Error: MalformedXML, MaxMessageLengthExceeded, NotImplemented (a checksum we do not have).
     """
     parts: list[CompletedPart] = []
-    for child in _read(body, "CompleteMultipartUpload", COMPLETE_BODY_MAX_BYTES).children:
+    for child in read(body, "CompleteMultipartUpload", COMPLETE_BODY_MAX_BYTES).children:
         if child.name != "Part":
-            _malformed()
-        fields = _fields(child, _PART_FIELDS)
-        if not _ABSENT_CHECKSUMS.isdisjoint(fields):
+            malformed()
+        found = fields(child, _PART_FIELDS)
+        if not _ABSENT_CHECKSUMS.isdisjoint(found):
             raise S3Error("NotImplemented")
-        number = fields.pop("PartNumber", "").strip()
-        etag = fields.pop("ETag", "").strip().removeprefix('"').removesuffix('"')
+        number = found.pop("PartNumber", "").strip()
+        etag = found.pop("ETag", "").strip().removeprefix('"').removesuffix('"')
         if not (number.isascii() and number.isdigit() and len(number) <= 9 and etag):
-            _malformed()
-        checksums = {name: text.strip() for name, text in fields.items()}
+            malformed()
+        checksums = {name: text.strip() for name, text in found.items()}
         parts.append(CompletedPart(part_number=int(number), etag=etag, checksums=checksums))
     if not 1 <= len(parts) <= PARTS_MAX:
-        _malformed()
+        malformed()
     return tuple(parts)
 
 
@@ -374,13 +289,13 @@ def parse_create_bucket(body: bytes) -> BucketConfiguration:
     """
     if not body:
         return BucketConfiguration(location=None)
-    root = _read(body, "CreateBucketConfiguration", BUCKET_BODY_MAX_BYTES)
+    root = read(body, "CreateBucketConfiguration", BUCKET_BODY_MAX_BYTES)
     location: str | None = None
     tags: list[tuple[str, str]] = []
     seen: set[str] = set()
     for child in root.children:
         if child.name in seen:
-            _malformed()
+            malformed()
         seen.add(child.name)
         if child.name == "LocationConstraint" and not child.children:
             location = child.text.strip() or None
@@ -389,12 +304,12 @@ def parse_create_bucket(body: bytes) -> BucketConfiguration:
         elif child.name in {"Location", "Bucket"}:
             raise S3Error("NotImplemented")
         else:
-            _malformed()
+            malformed()
     return BucketConfiguration(location=location, tags=tuple(tags))
 
 
-def _tag(node: _Node) -> tuple[str, str]:
-    fields = _fields(node, frozenset({"Key", "Value"}))
-    if node.name != "Tag" or len(fields) != 2:
-        _malformed()
-    return fields["Key"], fields["Value"]
+def _tag(node: Node) -> tuple[str, str]:
+    found = fields(node, frozenset({"Key", "Value"}))
+    if node.name != "Tag" or len(found) != 2:
+        malformed()
+    return found["Key"], found["Value"]
