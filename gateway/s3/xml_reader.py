@@ -1,0 +1,117 @@
+"""The one bounded XML reader: bytes of a client to a tree of elements.
+
+Not for what a document means: each family of operations reads its own out of the tree. No document
+type, no entity but XML's own, UTF-8 only.
+
+Source: XML 1.0; Amazon S3 API Reference, request syntax.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NoReturn
+from xml.parsers import expat
+
+from gateway.s3.errors import S3Error
+
+NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
+DEPTH_MAX = 32
+ELEMENTS_MAX = 80_000  # 10,000 parts with a checksum each are 40,000
+
+_NAMESPACES = frozenset({NAMESPACE, "http://doc.s3.amazonaws.com/2006-03-01"})
+
+
+@dataclass(slots=True)
+class Node:
+    """An element as read: local name, its attributes by local name, its text, its children."""
+
+    name: str
+    attributes: dict[str, str]
+    text: str = ""
+    children: list[Node] = field(default_factory=list)
+
+    def child(self, name: str) -> Node | None:
+        """The child of a name. Raises S3Error: MalformedXML when there are several."""
+        found = [child for child in self.children if child.name == name]
+        if len(found) > 1:
+            malformed()
+        return found[0] if found else None
+
+
+def malformed(*_: object) -> NoReturn:
+    """Refuse the document. Raises S3Error: MalformedXML."""
+    raise S3Error("MalformedXML")
+
+
+class _Reader:
+    """expat's callbacks, counting what they build."""
+
+    def __init__(self) -> None:
+        self._open = [Node("", {})]
+        self._element_count = 0
+
+    def read(self, body: bytes) -> Node:
+        parser = expat.ParserCreate("utf-8", "}")
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._characters
+        parser.XmlDeclHandler = self._declaration
+        # Nothing of a document type is ever read: neither entities nor defaults nor addresses.
+        parser.StartDoctypeDeclHandler = malformed
+        try:
+            parser.Parse(body, True)
+        except expat.ExpatError:
+            malformed()
+        return self._open[0].children[0]
+
+    def _declaration(self, version: str, encoding: str | None, standalone: int) -> None:
+        if encoding is not None and encoding.lower() != "utf-8":
+            malformed()
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._element_count += 1
+        if len(self._open) > DEPTH_MAX or self._element_count > ELEMENTS_MAX:
+            malformed()
+        namespace, _, local = name.rpartition("}")
+        if namespace and namespace not in _NAMESPACES:
+            malformed()
+        held = {name.rpartition("}")[2]: text for name, text in attributes.items()}
+        node = Node(local, held)
+        self._open[-1].children.append(node)
+        self._open.append(node)
+
+    def _end(self, name: str) -> None:
+        node = self._open.pop()
+        if node.children and node.text.strip():
+            malformed()
+
+    def _characters(self, text: str) -> None:
+        self._open[-1].text += text
+
+
+def read(body: bytes, root: str, bytes_max: int) -> Node:
+    """The root element, which must have that name.
+
+    Raises:
+        S3Error: MalformedXML, MaxMessageLengthExceeded.
+    """
+    if len(body) > bytes_max:
+        raise S3Error("MaxMessageLengthExceeded")
+    # expat follows a byte order mark whatever it is told; no UTF-16 or -32 is without one or a NUL.
+    if b"\x00" in body or body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        malformed()
+    node = _Reader().read(body)
+    if node.name != root:
+        malformed()
+    return node
+
+
+def fields(node: Node, names: frozenset[str]) -> dict[str, str]:
+    """Text by name of an element whose children are leaves, each at most once."""
+    found: dict[str, str] = {}
+    for child in node.children:
+        if child.name not in names or child.name in found or child.children:
+            malformed()
+        found[child.name] = child.text
+    return found
