@@ -10,21 +10,23 @@ Source: Amazon S3 API Reference, request and response syntax; XML 1.0 §2.2.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import chain
 from typing import NamedTuple
 from urllib.parse import quote
 
 from gateway.s3.errors import S3Answer, S3Error
-from gateway.s3.xml_reader import NAMESPACE, Node, fields, malformed, read
+from gateway.s3.xml_reader import NAMESPACE, Node, fields, malformed, read, read_steps
 
 DELETE_BODY_MAX_BYTES = 6 << 20  # 1,000 keys of 1,024 bytes, each byte an entity such as &amp;
 COMPLETE_BODY_MAX_BYTES = 8 << 20  # 10,000 parts, with a checksum each
 BUCKET_BODY_MAX_BYTES = 64 << 10
 DELETE_KEYS_MAX = 1_000
 PARTS_MAX = 10_000
+STEP_PARTS = 1_000  # of a list of parts between two steps
 MINUTES_CACHED_MAX = 4096  # objects of one list were often written together
 
 
@@ -263,22 +265,39 @@ def parse_complete(body: bytes) -> tuple[CompletedPart, ...]:
     Raises:
         S3Error: MalformedXML, MaxMessageLengthExceeded, NotImplemented (a checksum we do not have).
     """
-    parts: list[CompletedPart] = []
-    for child in read(body, "CompleteMultipartUpload", COMPLETE_BODY_MAX_BYTES).children:
-        if child.name != "Part":
-            malformed()
-        found = fields(child, _PART_FIELDS)
-        if not _ABSENT_CHECKSUMS.isdisjoint(found):
-            raise S3Error("NotImplemented")
-        number = found.pop("PartNumber", "").strip()
-        etag = found.pop("ETag", "").strip().removeprefix('"').removesuffix('"')
-        if not (number.isascii() and number.isdigit() and len(number) <= 9 and etag):
-            malformed()
-        checksums = {name: text.strip() for name, text in found.items()}
-        parts.append(CompletedPart(part_number=int(number), etag=etag, checksums=checksums))
-    if not 1 <= len(parts) <= PARTS_MAX:
+    return tuple(chain.from_iterable(complete_steps(body)))
+
+
+def complete_steps(body: bytes) -> Iterator[list[CompletedPart]]:
+    """As parse_complete, in steps of a few milliseconds, between which the caller lets others run.
+
+    Yields: the parts of each step in order; none while the document is being read.
+
+    Raises: as parse_complete; no part comes before the whole document has been read.
+    """
+    nodes: list[Node] = []
+    for root in read_steps(body, "CompleteMultipartUpload", COMPLETE_BODY_MAX_BYTES):
+        if root is not None:
+            nodes = root.children
+        yield []
+    if not 1 <= len(nodes) <= PARTS_MAX:
         malformed()
-    return tuple(parts)
+    for start in range(0, len(nodes), STEP_PARTS):
+        yield [_completed_part(node) for node in nodes[start : start + STEP_PARTS]]
+
+
+def _completed_part(node: Node) -> CompletedPart:
+    if node.name != "Part":
+        malformed()
+    found = fields(node, _PART_FIELDS)
+    if not _ABSENT_CHECKSUMS.isdisjoint(found):
+        raise S3Error("NotImplemented")
+    number = found.pop("PartNumber", "").strip()
+    etag = found.pop("ETag", "").strip().removeprefix('"').removesuffix('"')
+    if not (number.isascii() and number.isdigit() and len(number) <= 9 and etag):
+        malformed()
+    checksums = {name: text.strip() for name, text in found.items()}
+    return CompletedPart(part_number=int(number), etag=etag, checksums=checksums)
 
 
 def parse_create_bucket(body: bytes) -> BucketConfiguration:

@@ -8,6 +8,7 @@ Source: XML 1.0; Amazon S3 API Reference, request syntax.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NoReturn
 from xml.parsers import expat
@@ -17,6 +18,7 @@ from gateway.s3.errors import S3Error
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 DEPTH_MAX = 32
 ELEMENTS_MAX = 80_000  # 10,000 parts with a checksum each are 40,000
+STEP_BYTES = 64 * 1024  # of a document between two steps
 
 _NAMESPACES = frozenset({NAMESPACE, "http://doc.s3.amazonaws.com/2006-03-01"})
 
@@ -50,8 +52,7 @@ class _Reader:
         self._open = [Node("", {})]
         self._element_count = 0
 
-    def read(self, body: bytes) -> Node:
-        parser = expat.ParserCreate("utf-8", "}")
+        self._parser = parser = expat.ParserCreate("utf-8", "}")
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -59,11 +60,25 @@ class _Reader:
         parser.XmlDeclHandler = self._declaration
         # Nothing of a document type is ever read: neither entities nor defaults nor addresses.
         parser.StartDoctypeDeclHandler = malformed
+
+    def read(self, body: bytes) -> Node:
+        self.feed(body)
+        return self.finish()
+
+    def feed(self, piece: bytes) -> None:
+        """Read on."""
+        self._parse(piece, False)
+
+    def finish(self) -> Node:
+        """The root, once everything has been fed."""
+        self._parse(b"", True)
+        return self._open[0].children[0]
+
+    def _parse(self, piece: bytes, is_last: bool) -> None:
         try:
-            parser.Parse(body, True)
+            self._parser.Parse(piece, is_last)
         except expat.ExpatError:
             malformed()
-        return self._open[0].children[0]
 
     def _declaration(self, version: str, encoding: str | None, standalone: int) -> None:
         if encoding is not None and encoding.lower() != "utf-8":
@@ -96,15 +111,29 @@ def read(body: bytes, root: str, bytes_max: int) -> Node:
     Raises:
         S3Error: MalformedXML, MaxMessageLengthExceeded.
     """
+    *_, node = read_steps(body, root, bytes_max)
+    assert node is not None, "the last step gives the root"
+    return node
+
+
+def read_steps(body: bytes, root: str, bytes_max: int) -> Iterator[Node | None]:
+    """As read, in steps of a few milliseconds, between which the caller lets others run.
+
+    Yields: None after each step, at last the root element.
+    """
     if len(body) > bytes_max:
         raise S3Error("MaxMessageLengthExceeded")
     # expat follows a byte order mark whatever it is told; no UTF-16 or -32 is without one or a NUL.
     if b"\x00" in body or body.startswith((b"\xff\xfe", b"\xfe\xff")):
         malformed()
-    node = _Reader().read(body)
+    reader = _Reader()
+    for start in range(0, len(body), STEP_BYTES):
+        reader.feed(body[start : start + STEP_BYTES])
+        yield None
+    node = reader.finish()
     if node.name != root:
         malformed()
-    return node
+    yield node
 
 
 def fields(node: Node, names: frozenset[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from gateway.objects.values import CompleteOptions, CompletePart, CreateUploadOp
 from gateway.s3 import xml
 from gateway.s3.call import Call
 from gateway.s3.operations import multipart as operations
+from gateway.s3.xml_reader import STEP_BYTES
 from tests.support.cluster import TestEnv
 from tests.support.gateway import BUCKET, BytesBody, Gateway, memory_gateway
 
@@ -124,7 +125,7 @@ def test_ten_thousand_listed_parts_are_read_in_steps() -> None:
     document = f"<CompleteMultipartUpload>{inside}</CompleteMultipartUpload>".encode()
     sizes = [len(step) for step in xml.complete_steps(document)]
     assert max(sizes) <= xml.STEP_PARTS and sum(sizes) == xml.PARTS_MAX
-    reading = -(-len(document) // xml.STEP_BYTES)
+    reading = -(-len(document) // STEP_BYTES)
     assert sizes[:reading] == [0] * reading
 
     async def read_document(bytes_max: int) -> bytes:

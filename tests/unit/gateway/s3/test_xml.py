@@ -18,11 +18,11 @@ from gateway.s3.xml import (
     DeleteRequest,
     KeyToDelete,
     ListedObject,
-    _Reader,
     parse_complete,
     parse_create_bucket,
     parse_delete,
 )
+from gateway.s3.xml_reader import ELEMENTS_MAX, _Reader
 
 NS = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 PARSERS: list[Callable[[bytes], object]] = [parse_delete, parse_complete, parse_create_bucket]
@@ -334,8 +334,8 @@ def test_depth_elements_and_bytes_are_bounded() -> None:
     assert read(b"<a>" * 32 + b"</a>" * 32).name == "a"
     for depth in (33, 20_000):
         assert refused(_Reader().read, b"<a>" * depth + b"</a>" * depth) == "MalformedXML"
-    most = b"<a>" + b"<b/>" * (xml.ELEMENTS_MAX - 1)
-    assert len(_Reader().read(most + b"</a>").children) == xml.ELEMENTS_MAX - 1
+    most = b"<a>" + b"<b/>" * (ELEMENTS_MAX - 1)
+    assert len(_Reader().read(most + b"</a>").children) == ELEMENTS_MAX - 1
     assert refused(_Reader().read, most + b"<b/></a>") == "MalformedXML"
     for parser, bytes_max in zip(
         PARSERS,
