@@ -138,9 +138,18 @@ class Callers:
         for group in groups:
             for waiter in [*group.waiters, *(refused for refused, _ in group.refused)]:
                 self.fail(waiter, unknown)
-        for waiter in self.queue:
-            self.fail(waiter, LogUnavailable(reason=str(error)))
+        self.refuse_queued(LogUnavailable(reason=str(error)))
+
+    def refuse_queued(self, error: LogUnavailable) -> None:
+        """Answer those who wait for a group."""
+        queue = list(self.queue)
         self.queue.clear()
+        self.refuse(queue, error)
+
+    def refuse(self, waiters: Iterable[Waiter], error: LogUnavailable) -> None:
+        """Answer those whose change was never stored."""
+        for waiter in waiters:
+            self.fail(waiter, error)
 
 
 def _committed(numbers: tuple[int, ...]) -> Committed:

@@ -65,6 +65,17 @@ class GroupStore:
         self._tier_floor = tier_floor
         self._reachable = reachable
 
+    @property
+    def refused_reach(self) -> Tier | None:
+        """The tier in reach of the nodes as they are known, when policy lets no write go on at it.
+
+        None where policy asks for no more than NODE: there the nodes are tried.
+        """
+        if self._tier_floor <= Tier.NODE:
+            return None
+        reachable = self._reachable()
+        return reachable if reachable < self._tier_floor else None
+
     async def store(self, sealed: Sealed, term: Term) -> StoredGroup:
         """Make a group durable at the term's tier.
 

@@ -174,6 +174,7 @@ class Log:
         pending = callers.pending(request_id, self._env.monotonic_s())
         if pending is not None:
             return await asyncio.shield(pending)
+        self.check_reach()
         waiter = callers.register(change, self._env.monotonic_s())
         if callers.queue or self._forming.full or self._paused or callers.held is not None:
             callers.queue.append(waiter)
@@ -181,6 +182,15 @@ class Log:
         else:
             self._admit(waiter)
         return await waiter.future
+
+    def check_reach(self) -> None:
+        """Refuse at once what could only wait for nodes that are known to be away.
+
+        Raises: LogUnavailable: policy wants a higher tier than the one in reach.
+        """
+        reachable = self._store.refused_reach
+        if reachable is not None:
+            raise LogUnavailable(reason=f"writes at tier {reachable.name} are refused by policy")
 
     def is_undecided(self, reserved: StripeId) -> bool:
         """Whether a change with this reservation may still be committed; the log gives the ids back
@@ -375,7 +385,11 @@ class Log:
             await self._push(group, sealed)
         except TierUnreachable as error:
             logger.warning("the tier is out of reach, opening another epoch: %s", error)
-            self._callers.held = self._callers.undecided(group, self._forming)
+            untaken = self._callers.undecided(self._forming)
+            if self._store.refused_reach is not None:
+                self._callers.refuse(untaken, LogUnavailable(reason=str(error)))
+                untaken = []
+            self._callers.held = [*self._callers.undecided(group), *untaken]
             await self._settle()
             await self._open_epoch(None)
         except (FencedOut, LogUnavailable) as error:
@@ -422,6 +436,8 @@ class Log:
                     self._die(error)
                     return
                 tier = None
+                if self._store.refused_reach is not None:
+                    self._callers.refuse_queued(LogUnavailable(reason=self._detail))
                 await self._env.sleep(RETRY_S)
                 continue
             break

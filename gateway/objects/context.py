@@ -47,6 +47,10 @@ class CommitLog(MetaStore, Protocol):
         """See `Log.commit_change`."""
         ...
 
+    def check_reach(self) -> None:
+        """See `Log.check_reach`."""
+        ...
+
     def is_undecided(self, reserved: StripeId) -> bool:
         """See `Log.is_undecided`."""
         ...

@@ -66,9 +66,11 @@ async def store_part(
 
     Raises:
         IncompleteBody: the body has another length than it said.
+        LogUnavailable: writes are refused at what the nodes can give, before the body is read.
         TierNotReached, NodeUnavailable, …: large bodies, from the nodes.
         whatever the body raises, and the errors of its expected digests.
     """
+    services.log.check_reach()
     algorithms = set(body.digests)
     if checksum_algorithm is not None:
         algorithms.add(checksum_algorithm)

@@ -12,6 +12,7 @@ from gateway.commit.change import LogUnavailable, StripeChange
 from gateway.commit.fencing import FenceNotReached, TakeoverNotConfirmed
 from gateway.commit.forming import ChangeTooLarge
 from gateway.commit.opening import IndexEmpty
+from gateway.limits import COMMIT_S, GROUP_BATCHES_MAX
 from gateway.meta.kv import BatchConflict, OutcomeUnknown
 from gateway.meta.memory import MemoryStore
 from gateway.model.layout import Tier
@@ -163,6 +164,56 @@ def test_reduced_margin_can_be_refused() -> None:
         await rig.health.probe()
         await putting
         assert rig.get("a") == b"1"
+        await rig.log.close()
+
+    run(scenario, tier_floor=Tier.FULL)
+
+
+def test_what_policy_refuses_is_refused_at_once_when_nodes_are_known_to_be_away() -> None:
+    async def scenario(rig: LogRig) -> None:
+        await rig.open()
+        for node in rig.site("lyon"):
+            node.down = True
+        first = asyncio.create_task(rig.put("first", b"1"))  # finds out that they are away
+        await asyncio.sleep(0)
+        while not rig.log._pipeline.unapplied:
+            await asyncio.sleep(0)
+        beside = asyncio.create_task(rig.put("beside", b"0"))  # of a group that is never stored
+        while rig.log._callers.held is None:
+            await asyncio.sleep(0.01)
+        began_s = rig.env.monotonic_s()
+        with pytest.raises(LogUnavailable, match="policy"):
+            await rig.put("second", b"2")
+        with pytest.raises(LogUnavailable, match="policy"):
+            rig.log.check_reach()
+        with pytest.raises(LogUnavailable):
+            await beside
+        assert rig.env.monotonic_s() - began_s < COMMIT_S / 20
+        for node in rig.site("lyon"):
+            node.down = False
+        await rig.health.probe()
+        await first
+        await rig.put("third", b"3")
+        assert rig.get("second") is None and rig.get("third") == b"3"
+        await rig.log.close()
+
+    run(scenario, tier_floor=Tier.FULL)
+
+
+def test_changes_that_queued_before_the_nodes_were_known_to_be_away_do_not_wait() -> None:
+    async def scenario(rig: LogRig) -> None:
+        await rig.open()
+        for node in rig.site("lyon"):
+            node.down = True
+        tasks = [asyncio.create_task(rig.put(f"k{n}", b"1")) for n in range(GROUP_BATCHES_MAX + 3)]
+        queued = tasks[GROUP_BATCHES_MAX:]
+        await asyncio.wait(queued, timeout=COMMIT_S / 2)
+        assert [type(task.exception()) for task in queued] == [LogUnavailable] * 3
+        assert not tasks[0].done(), "its group may still be committed"
+        for node in rig.site("lyon"):
+            node.down = False
+        await rig.health.probe()
+        await asyncio.gather(*tasks[:GROUP_BATCHES_MAX])
         await rig.log.close()
 
     run(scenario, tier_floor=Tier.FULL)

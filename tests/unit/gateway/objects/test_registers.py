@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.commit.change import Change
+from gateway.commit.change import Change, LogUnavailable
 from gateway.jobs.garbage import GarbageCollector
 from gateway.meta.kv import BatchConflict, OutcomeUnknown
 from gateway.model.errors import ConditionalRequestConflict
@@ -19,7 +19,8 @@ from gateway.objects.damage import REPORTS_MAX, DamageQueue
 from gateway.objects.multipart import abort_upload, create_upload, upload_part
 from gateway.objects.open_reads import OpenReads
 from gateway.objects.publish import TRIES_MAX
-from gateway.objects.values import CopyOptions, CopySource, CreateUploadOptions
+from gateway.objects.put import put_object
+from gateway.objects.values import CopyOptions, CopySource, CreateUploadOptions, PutOptions
 from storaged.base.ids import StripeFamily, StripeId
 from tests.support.cluster import run_virtual
 from tests.support.gateway import BUCKET, BytesBody, memory_gateway
@@ -170,6 +171,25 @@ def test_ids_of_a_put_that_the_log_holds_stay_reserved_until_it_knows() -> None:
             assert await gateway.get("key") == bytes(200_000)
 
     run_virtual(main())
+
+
+def test_a_body_that_policy_refuses_is_not_read() -> None:
+    class UnreadBody(BytesBody):
+        async def read(self) -> bytes:
+            raise AssertionError("the body is read")
+
+    def refuse() -> None:
+        raise LogUnavailable(reason="policy")
+
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            gateway.log.check_reach = refuse  # type: ignore[method-assign]
+            for length in (1, 200_000):
+                body = UnreadBody(bytes(length))
+                with pytest.raises(LogUnavailable):
+                    await put_object(gateway.ctx(), BUCKET, "key", body, PutOptions())
+
+    asyncio.run(main())
 
 
 def test_bucket_keys_are_kept_for_a_while() -> None:
