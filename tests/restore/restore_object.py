@@ -1,7 +1,5 @@
-"""Restore one object from the nodes' volumes and the root key: the stored form without our code.
-
-Usage: restore_object.py CLUSTER_FOLDER BUCKET KEY OUTPUT_FILE. Comments name the sections of
-docs/data-layout.md. The log must be whole (no checkpoint has freed it), the object put whole."""
+"""Restore one object from the volumes and the root key: the stored form without our code. Usage:
+restore_object.py CLUSTER_FOLDER BUCKET KEY OUTPUT. Comments: sections of docs/data-layout.md."""
 
 import base64
 import hmac
@@ -10,8 +8,9 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
-from struct import unpack_from
+from struct import iter_unpack, unpack, unpack_from
 
 import zfec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -34,36 +33,27 @@ def open_secret(key: bytes, label: str, context: bytes, sealed: bytes) -> bytes:
     return AESGCM(okm[:32]).decrypt(okm[32:44], sealed[57:], enc("aad", 1, label.encode(), context))
 
 
-def records_of(path: Path) -> Iterator[tuple[int, int, bytes, bytes, bytes]]:  # "Volumes"
-    volume, at = path.read_bytes(), 0
-    while at + 88 <= len(volume):
-        head = unpack_from(">8sBxHI16s4xIQQ8x17s", volume, at)
-        magic, kind, attributes, pages, uuid, length, place, sequence, shard = head
-        if magic == b"HXSHARD\x01" and uuid.hex() == path.stem and place == at:
-            end, start = at + 88 + attributes, at + 92 + attributes + 4 * pages
-            yield sequence, kind, shard, volume[at + 88 : end], volume[start : start + length]
-            at = start + length - 1  # and on to the next block
-        at += 4096 - at % 4096
-
-
 class Cluster:
     def __init__(self, folder: Path) -> None:
-        self.root = (folder / "keys" / "root.key").read_bytes()
-        assert len(self.root) == 32, "the root key is under a passphrase"
-        self.id = self.key("cluster-id")[:16]
-        self.shards: dict[bytes, dict[tuple[Path, int], tuple[bytes, bytes]]] = defaultdict(dict)
-        self.rows: dict[bytes, bytes] = {}
-        for node in (folder / "nodes").iterdir():
-            for record in sorted(r for path in node.glob("*.vol") for r in records_of(path)):
-                _, kind, shard, attributes, content = record
-                if kind == 2:
-                    self.shards[shard[:16]][node, shard[16]] = attributes, content
-                for at in range(0, len(content) if kind == 3 else 0, 17):
-                    self.shards[content[at : at + 16]].pop((node, content[at + 16]), None)
+        root, records = (folder / "keys" / "root.key").read_bytes(), []
+        self.key = lambda label, *ids: expand(root, enc("root/" + label, *ids))[:32]  # "Keys"
+        self.id, self.rows = self.key("cluster-id")[:16], dict[bytes, bytes]()
+        for path in folder.glob("nodes/*/*.vol"):  # "Volumes"
+            volume = path.read_bytes()
+            for at in range(0, len(volume) - 87, 4096):
+                head = unpack_from(">8sBxHI16s4xIQQ8x17s", volume, at)
+                magic, kind, attributes, pages, uuid, length, place, sequence, shard = head
+                if magic == b"HXSHARD\1" and uuid.hex() == path.stem and place == at:
+                    end, start = at + 88 + attributes, at + 92 + attributes + 4 * pages
+                    raw, content = volume[at + 88 : end], volume[start : start + length]
+                    records.append((path.parent, sequence, kind, shard, raw, content))
+        self.shards = defaultdict[bytes, dict[tuple[Path, int], tuple[bytes, bytes]]](dict)
+        for node, _, kind, shard, raw, content in sorted(records):
+            if kind == 2:
+                self.shards[shard[:16]][node, shard[16]] = raw, content
+            for at in range(0, len(content) if kind == 3 else 0, 17):
+                self.shards[content[at : at + 16]].pop((node, content[at + 16]), None)
         self.replay()
-
-    def key(self, label: str, *context: bytes | int) -> bytes:  # "Keys"
-        return expand(self.root, enc("root/" + label, *context))[:32]
 
     def stripe(self, stripe: bytes) -> tuple[bytes, bytes]:  # "Shard attributes", "Stripes"
         alike: dict[bytes, dict[int, bytes]] = defaultdict(dict)
@@ -77,74 +67,84 @@ class Cluster:
             if raw[:5] == b"HXS\1%c" % index and raw[7 + len(head) :] == b"".join(tags):
                 alike[head][index] = cell
             if len(cells := alike[head]) == k:
-                spare = [i for i in cells if i >= k]  # data cells stand in their own places
-                chosen = [i if i in cells else spare.pop() for i in range(k)]
-                data = zfec.Decoder(k, k + m).decode([cells[i] for i in chosen], chosen)
+                data = zfec.Decoder(k, k + m).decode([*cells.values()], [*cells])
                 return head[13:], b"".join(data)[:payload_bytes]
         return b"", b""
 
-    def replay(self) -> None:  # "Commit stripes", "The commit protocol"
-        previous, sequence = bytes(32), 1
-        while True:
-            ids = [s for s in self.shards if s[0] == 3 and s[8:] == sequence.to_bytes(8)]
-            for stripe in sorted(ids, reverse=True):
-                common, payload = self.stripe(stripe)
-                mac = hmac.digest(self.key("log-mac"), common[:-32], "sha256")
-                if hmac.compare_digest(mac, common[-32:]) and common[40:72] == previous:
-                    break  # the highest epoch that follows
-            else:
-                return
-            sealed, context = payload[int.from_bytes(common[88:92]) :], common[4:36] + previous
-            key = self.key("log-epoch", self.key("log-seal"), int.from_bytes(stripe[1:8]))
-            raw = AESGCM(key).decrypt(sequence.to_bytes(12), sealed, context)
-            previous, sequence = sha256(common + sealed[-16:]).digest(), sequence + 1
-            batches, extra = unpack_from(">xII", raw)
-            at = 9 + extra
-            for _ in range(batches):
-                writes, at = int.from_bytes(raw[at + 32 : at + 36]), at + 36
-                for _ in range(writes):
-                    row_bytes, value_bytes = unpack_from(">HI", raw, at)
-                    row, start = raw[at + 6 : at + 6 + row_bytes], at + 6 + row_bytes
-                    at = start + value_bytes % 0xFFFFFFFF  # this length says: deleted
-                    self.rows[row] = raw[start:at]
+    def set_rows(self, key: bytes, nonce: bytes, sealed: bytes, context: bytes) -> bytes:
+        records = BytesIO(AESGCM(key).decrypt(nonce, sealed, context))
+        batches, extra_bytes = unpack(">xII", records.read(9))
+        extra = records.read(extra_bytes)
+        for _ in range(batches):
+            for _ in range(int.from_bytes(records.read(36)[32:])):
+                row_bytes, value_bytes = unpack(">HI", records.read(6))
+                row = records.read(row_bytes)  # FFFFFFFF says that it is deleted
+                self.rows[row] = records.read(value_bytes % 0xFFFFFFFF)
+        return extra
+
+    def group(self, stripe: bytes, previous: bytes = b"") -> tuple[bytes, ...]:  # "Commit stripes"
+        head, payload = self.stripe(stripe)
+        mac = hmac.digest(self.key("log-mac"), head[:96], "sha256")
+        if not hmac.compare_digest(mac, head[96:]) or not head[40:72].startswith(previous):
+            return ()
+        key = self.key("log-epoch", self.key("log-seal"), int.from_bytes(stripe[1:8]))
+        nonce, sealed = bytes(4) + stripe[8:], payload[int.from_bytes(head[88:92]) :]
+        extra = self.set_rows(key, nonce, sealed, head[4:36] + head[40:72])
+        return head, sha256(head + sealed[-16:]).digest(), extra
+
+    def replay(self) -> None:  # "Reading the log by hand"
+        ids = sorted((s for s in self.shards if s[0] == 3), key=lambda s: s[8:] + s[:8])[::-1]
+        newest = next(filter(None, map(self.group, ids)))[0]
+        found = self.group(b"\3" + newest[73:88])  # the checkpoint; zeros name no stripe
+        manifest = json.loads(found[2]) if found else {"floor": "00" * 49, "segments": []}
+        floor = bytes.fromhex(manifest["floor"])
+        self.rows, sequence, previous = {}, int.from_bytes(floor[9:17]), floor[17:49]
+        for stripe in (bytes.fromhex(segment["stripe"]) for segment in manifest["segments"]):
+            self.set_rows(self.key("log-segments"), stripe[4:], self.stripe(stripe)[1], stripe)
+        for s in sorted(ids, key=lambda stripe: stripe[8:]):  # among equals the highest epoch first
+            if int.from_bytes(s[8:]) == sequence + 1 and (found := self.group(s, previous)):
+                sequence, previous = sequence + 1, found[1]
+        assert sequence == int.from_bytes(newest[28:36]), f"no group {sequence + 1}"
 
     def row(self, row: bytes) -> tuple[bytes, bytes]:  # "Row values"
-        value, key = self.rows.get(row, b""), AESGCM(self.key("cluster-record"))
-        assert value, f"no row {row!r}: never there, or lost, or let go by a checkpoint"
+        value, key = self.rows.get(row), AESGCM(self.key("cluster-record"))
+        assert value, f"no row {row!r}"
         end = 33 + int.from_bytes(value[29:33])
         return key.decrypt(value[1:13], value[33:end], value[:33] + b"C" + row), value
 
-    def restore(self, name: str, key: bytes) -> Iterator[bytes]:
+    def restore(self, name: str, key: str) -> Iterator[bytes]:
         bucket = bytes.fromhex(json.loads(self.row(b"b" + bytes(16) + name.encode())[0])["bucket"])
-        part, value = self.row(row := b"O" + bucket + key)  # "Row keys", "Versions"
-        kind, plain_bytes, uuid, first, *where = unpack_from(">BQ8x16s16sQQ", part)
-        epoch = int.from_bytes(value[25:29])
+        place, value = self.row(row := b"O" + bucket + key.encode())  # "Row keys"
         held = json.loads(self.row(b"K" + bucket + value[25:29])[0])
         tenant, wrapped = bytes.fromhex(held["tenant"]), bytes.fromhex(held["wrapped"])
         copy = base64.b64decode(json.loads(self.row(b"R" + bytes(16))[0])["sealed"])[4:]
         keys = open_secret(self.key("tenant-keyring"), "tenant-keys", enc("tenants", self.id), copy)
-        context = enc("bucket", self.id, tenant, bucket, epoch)
-        bucket_key = open_secret(keys.partition(tenant)[2][:32], "wrap-bucket", context, wrapped)
+        ids = self.id, tenant, bucket, int.from_bytes(value[25:29])  # "Contexts"
+        tenant_key, uuid = keys.partition(tenant)[2][:32], place[17:33]
+        bucket_key = open_secret(tenant_key, "wrap-bucket", enc("bucket", *ids), wrapped)
         cipher = AESGCM(hmac.digest(bucket_key, b"hexagone/v1/record", "sha256"))
-        inner = cipher.decrypt(value[13:25], value[49 + len(part) :], b"\1T" + row)
-        owner, wrapped, salt, commitment = unpack_from(">16s10x105s24s32s", inner, 61)
-        context = enc("dek", self.id, owner, bucket, epoch, key, uuid)  # "Contexts"
-        dek = open_secret(bucket_key, "wrap-dek", context, wrapped)
-        context = enc("body", self.id, owner, uuid, 1)
-        okm = expand(dek, context + salt)  # "Frames"
-        assert hmac.compare_digest(okm[44:], commitment), "another key sealed this body"
-        last, index, base = max(0, plain_bytes - 1) // 65_536, 0, int.from_bytes(okm[32:44])
-        for number in range(where[0] if kind == 1 else 1):  # "Layouts"
-            payload = self.stripe((int.from_bytes(first) + number).to_bytes(16))[1]
-            sealed = payload if kind == 1 else payload[where[0] : sum(where)]
-            for at in range(0, len(sealed), 65_552):
-                bound = sha256(context).digest() + index.to_bytes(8) + bytes([index == last])
-                nonce, frame = (base ^ index).to_bytes(12), sealed[at : at + 65_552]
+        inner = cipher.decrypt(value[13:25], value[49 + len(place) :], b"\1T" + row)  # "Versions"
+        dek = open_secret(bucket_key, "wrap-dek", enc("dek", *ids, row[17:], uuid), inner[87:192])
+        parts = [(1, place, inner[192:])] if inner[0] & 2 else []
+        runs = iter_unpack(">HHQ", inner[192:][: 12 * int.from_bytes(inner[85:87])])
+        for number in (first + i for first, count, _ in runs for i in range(count)):
+            place, value = self.row(row := b"P" + bucket + uuid + number.to_bytes(2))
+            part = cipher.decrypt(value[13:25], value[49 + len(place) :], b"\1T" + row)
+            parts.append((number, place, part[26:]))  # "Uploads and parts"
+        for number, place, seal in parts:
+            kind, plain_bytes, first, *where = unpack_from(">BQ24x16sQQ", place)  # "Records"
+            names = (int.from_bytes(first) + i for i in range(where[0] if kind == 1 else 1))
+            sealed = b"".join(self.stripe(name.to_bytes(16))[1] for name in names)  # "Layouts"
+            sealed = sealed if kind == 1 else sealed[where[0] : sum(where)]
+            context = enc("body", self.id, tenant, uuid, number)
+            okm = expand(dek, context + seal[:24])  # "Frames"
+            assert hmac.compare_digest(okm[44:], seal[24:56]), "another key sealed this body"
+            base, last = int.from_bytes(okm[32:44]), max(0, plain_bytes - 1) // 65_536
+            for i in range(last + 1):  # each is needed, and says whether it is the last
+                nonce, frame = (base ^ i).to_bytes(12), sealed[65_552 * i : 65_552 * (i + 1)]
+                bound = sha256(context).digest() + i.to_bytes(8) + bytes([i == last])
                 yield AESGCM(okm[:32]).decrypt(nonce, frame, bound)
-                index += 1
-        assert index == last + 1, "stripes with too few good shards"
 
 
 if __name__ == "__main__":
-    found = Cluster(Path(sys.argv[1])).restore(sys.argv[2], sys.argv[3].encode())
-    Path(sys.argv[4]).write_bytes(b"".join(found))
+    Path(sys.argv[4]).write_bytes(b"".join(Cluster(Path(sys.argv[1])).restore(*sys.argv[2:4])))
