@@ -10,13 +10,14 @@ import asyncio
 import logging
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from gateway.commit.checkpoint import Checkpointer
 from gateway.commit.compact import Compacter
 from gateway.commit.free import Freer
 from gateway.commit.log import Log
 from gateway.commit.opening import ReplayProgress, open_log
-from gateway.config import GatewayConfig
+from gateway.config import GatewayConfig, given_accounts
 from gateway.core import Core, open_core
 from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
@@ -24,7 +25,7 @@ from gateway.jobs.garbage import GarbageCollector
 from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.jobs.tier import TierKeeper
 from gateway.limits import FULL_CELL_BYTES
-from gateway.objects.bootstrap import ensure_root, restore_keyring
+from gateway.objects.bootstrap import ensure_account, ensure_root, restore_keyring
 from gateway.objects.context import Services
 from gateway.objects.credentials import Credentials
 from gateway.objects.target import BucketCache
@@ -66,6 +67,7 @@ class Gateway:
             region=config.cluster.region,
             locations=frozenset({config.cluster.region, *config.cluster.locations}),
             tier_floor=core.tier_floor,
+            **_profile_values(config),
         )
         self.repairs = RepairQueue(core.topology)
         self._scrub_reports: dict[ShardId, float] = {}
@@ -206,6 +208,21 @@ class Gateway:
         await self.core.close()
 
 
+def _profile_values(config: GatewayConfig) -> dict[str, Any]:
+    """Fields of `Services` that the unsafe test profile changes."""
+    profile = config.unsafe_test_profile
+    if profile is None:
+        return {}
+    return {
+        "new_buckets_open": profile.new_buckets_open,
+        "sse_over_http": profile.sse_over_http,
+        "lifecycle_day_s": profile.lifecycle_day_s,
+        "log_roll_s": profile.log_roll_s,
+        "sigv2": profile.sigv2,
+        "test_kms_keys": profile.kms_keys,
+    }
+
+
 async def open_gateway(
     config: GatewayConfig,
     env: RealEnv,
@@ -223,6 +240,8 @@ async def open_gateway(
         gateway = Gateway(core, log)
         assert core.nonces is not None
         await ensure_root(log, core.records, core.nonces, core.keyring, env)
+        for account in given_accounts(config):
+            await ensure_account(log, core.records, core.nonces, core.keyring, env, account)
     except (StorageError, asyncio.CancelledError):
         await core.close()
         raise

@@ -13,7 +13,7 @@ from typing import Annotated
 from gateway.data.topology import NodeState, Topology, TopologyNode
 from gateway.limits import STRIPE_BUFFERS_MAX
 from gateway.model.layout import Geometry
-from storaged.base.config import Bounds, SecretPath
+from storaged.base.config import Bounds, SecretPath, read_config
 from storaged.base.errors import ConfigError
 from storaged.base.ids import datacenter_id, node_id
 from storaged.base.log import LogFormat
@@ -125,6 +125,47 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GivenAccount:
+    """An account with known credentials. `display_name` and `owner_id` are what S3 prints."""
+
+    name: str
+    access_key_id: str
+    secret: str = field(repr=False)
+    owner_id: str
+    display_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenAccounts:
+    """The file that `unsafe_test_profile.accounts` names."""
+
+    accounts: tuple[GivenAccount, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsafeTestProfileConfig:
+    """What public suites of tests need and no owner of objects can want; on loopback only.
+
+    Args:
+        lifecycle_day_s: seconds that lifecycle rules take for a day.
+        log_roll_s: seconds after which a log of accesses is delivered.
+        sse_over_http: keys of clients, and named keys, are taken over plain HTTP.
+        sigv2: signatures of version 2 are taken, which sign neither body nor headers whole.
+        new_buckets_open: new buckets have ACLs in force and let the public in where they say so.
+        kms_keys: named keys that exist from the start.
+        accounts: TOML file of `[[accounts]]`, made at the start.
+    """
+
+    lifecycle_day_s: Annotated[float, Bounds(0.1, 86400.0)] = 10.0
+    log_roll_s: Annotated[float, Bounds(0.1, 86400.0)] = 5.0
+    sse_over_http: bool = True
+    sigv2: bool = True
+    new_buckets_open: bool = True
+    kms_keys: tuple[str, ...] = ("testkey-1", "testkey-2")
+    accounts: SecretPath | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig:
     """Everything a gateway is told."""
 
@@ -136,9 +177,18 @@ class GatewayConfig:
     node_tls: NodeTlsConfig | None = None
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    unsafe_test_profile: UnsafeTestProfileConfig | None = None
 
 
 LOOPBACK = ("127.", "localhost", "::1")
+
+
+def given_accounts(config: GatewayConfig) -> tuple[GivenAccount, ...]:
+    """Accounts of the unsafe test profile; none without one. Raises ConfigError."""
+    profile = config.unsafe_test_profile
+    if profile is None or profile.accounts is None:
+        return ()
+    return read_config(GivenAccounts, profile.accounts).accounts
 
 
 def check_config(config: GatewayConfig) -> None:
@@ -151,6 +201,8 @@ def check_config(config: GatewayConfig) -> None:
             key="s3.certificate",
             reason="plain HTTP beyond loopback needs unsafe_plain_http = true",
         )
+    if config.unsafe_test_profile is not None and not s3.host.startswith(LOOPBACK):
+        raise ConfigError(key="unsafe_test_profile", reason="serves on loopback only")
     for node in config.cluster.nodes:
         if (node.directory is None) == (node.address is None):
             raise ConfigError(key=f"cluster.nodes {node.id}", reason="a directory or an address")

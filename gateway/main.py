@@ -84,10 +84,23 @@ def up(
     ] = False,
     tls: Annotated[bool, typer.Option("--tls", help="S3 over TLS, internal CA")] = False,
     takeover: TakeoverOption = False,
+    unsafe_test_profile: Annotated[
+        Path | None,
+        typer.Option(
+            "--unsafe-test-profile",
+            help="TOML of that section: known accounts, short days; for suites of tests only",
+        ),
+    ] = None,
 ) -> None:
     """Run a whole cluster on this machine, in the foreground: six nodes, three datacenters, 4+2."""
     data = data.absolute()
-    options = UpOptions(folder=data, port=port, processes=processes, tls=tls)
+    options = UpOptions(
+        folder=data,
+        port=port,
+        processes=processes,
+        tls=tls,
+        unsafe_test_profile=unsafe_test_profile,
+    )
 
     async def main() -> None:
         env = RealEnv()
@@ -232,6 +245,8 @@ async def _serve(
     tune_allocator()
     codec_for(config.cluster.geometry)  # checks that ISA-L and zfec agree
     gateway = await open_gateway(config, env, takeover=takeover)
+    if config.unsafe_test_profile is not None:
+        print("unsafe test profile: known secrets; keep nothing here", file=sys.stderr, flush=True)
     metrics = S3Metrics()
     view = _view(gateway, config, env)
     registry = new_registry(metrics, ClusterMetrics(view))

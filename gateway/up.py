@@ -16,10 +16,10 @@ from pathlib import Path
 
 import tomli_w
 
-from gateway.config import GatewayConfig, check_config
+from gateway.config import GatewayConfig, UnsafeTestProfileConfig, check_config
 from gateway.data.keyring import ROOT_FILE, RootKey
 from gateway.meta.accounts import AccessKey
-from storaged.base.config import read_config
+from storaged.base.config import effective_values, read_config
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
@@ -52,12 +52,17 @@ class NodeDidNotStart(StorageError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpOptions:
-    """What `hexagone up` was asked for."""
+    """What `hexagone up` was asked for.
+
+    Args:
+        unsafe_test_profile: TOML file with the values of that section.
+    """
 
     folder: Path
     port: int
     processes: bool
     tls: bool
+    unsafe_test_profile: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +209,10 @@ def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
             "authority": str(tls / "authority.pem"),
             "domain": DOMAIN,
         }
+    if options.unsafe_test_profile is not None:
+        profile = read_config(UnsafeTestProfileConfig, options.unsafe_test_profile)
+        chosen = effective_values(profile)
+        settings["unsafe_test_profile"] = {k: v for k, v in chosen.items() if v is not None}
     return settings
 
 

@@ -7,6 +7,7 @@ There is no default secret: whoever starts a cluster finds the root user's in a 
 from __future__ import annotations
 
 import base64
+from typing import Protocol
 
 from gateway.commit.change import Change
 from gateway.data.envelope import KeyProvider
@@ -41,7 +42,6 @@ async def ensure_root(
         owner_id=env.random_bytes(32).hex(),
         created_at_ms=env.now_ms(),
     )
-    provider.create_tenant_key(tenant.tenant_id)
     key = AccessKey(
         access_key_id="HX" + base64.b32encode(env.random_bytes(ACCESS_KEY_ID_BYTES)).decode(),
         secret=base64.b64encode(env.random_bytes(SECRET_BYTES)).decode(),
@@ -52,13 +52,82 @@ async def ensure_root(
     )
     root = {"access_key_id": key.access_key_id}
     writes = (
-        accounts.set_tenant(records, nonces, tenant),
-        accounts.set_access_key(records, nonces, key),
+        *_new_tenant(records, nonces, provider, tenant, key),
         Write(ROOT_ROW, seal_document(records, nonces, ROOT_ROW, root)),
-        _keyring_copy(records, nonces, provider),
     )
     await _commit(log, env, (Check(ROOT_ROW, None),), writes)
     return key
+
+
+class Account(Protocol):
+    """An account whose names and credentials are given."""
+
+    @property
+    def access_key_id(self) -> str: ...
+
+    @property
+    def secret(self) -> str: ...
+
+    @property
+    def owner_id(self) -> str: ...
+
+    @property
+    def display_name(self) -> str: ...
+
+
+async def ensure_account(
+    log: CommitLog,
+    records: RecordKeys,
+    nonces: NonceSource,
+    provider: KeyProvider,
+    env: Env,
+    account: Account,
+) -> AccessKey:
+    """The access key of a given account; made, with a tenant of its own, when it is not there.
+
+    Idempotent. An access key that is there keeps its secret and its tenant.
+    """
+    held = accounts.read_access_key(log, records, account.access_key_id)
+    if held is not None:
+        return held.access_key
+    tenant = Tenant(
+        tenant_id=TenantId(env.random_bytes(16)),
+        name=account.display_name,
+        owner_id=account.owner_id,
+        created_at_ms=env.now_ms(),
+    )
+    key = AccessKey(
+        access_key_id=account.access_key_id,
+        secret=account.secret,
+        tenant=tenant.tenant_id,
+        user=ROOT_USER,
+        created_at_ms=env.now_ms(),
+        enabled=True,
+    )
+    row_key = keyspace.access_key_row(key.access_key_id)
+    await _commit(
+        log,
+        env,
+        (Check(row_key, None),),
+        _new_tenant(records, nonces, provider, tenant, key),
+    )
+    return key
+
+
+def _new_tenant(
+    records: RecordKeys,
+    nonces: NonceSource,
+    provider: KeyProvider,
+    tenant: Tenant,
+    key: AccessKey,
+) -> tuple[Write, ...]:
+    """Makes the tenant's key, and the rows of tenant, access key and keyring."""
+    provider.create_tenant_key(tenant.tenant_id)
+    return (
+        accounts.set_tenant(records, nonces, tenant),
+        accounts.set_access_key(records, nonces, key),
+        _keyring_copy(records, nonces, provider),
+    )
 
 
 def read_root(store: MetaStore, records: RecordKeys) -> AccessKey | None:

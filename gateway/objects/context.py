@@ -87,6 +87,13 @@ class Services:
         reads: reads under way, for the free job.
         damage: shards that reads have found broken, for the repair job.
         opened: version rows that reads have opened.
+        new_buckets_open: new buckets have ACLs in force and no block of public access, as before
+            2023; for suites of tests only.
+        sse_over_http: SSE-C and named keys are taken over plain HTTP; for suites of tests only.
+        lifecycle_day_s: seconds that rules of a lifecycle take for a day.
+        log_roll_s: seconds after which an access log is delivered.
+        sigv2: signatures of version 2 are taken; for suites of tests only.
+        test_kms_keys: named keys that exist in every tenant's keyring; for suites of tests only.
     """
 
     env: Env
@@ -107,6 +114,12 @@ class Services:
     queues: RowQueues = field(default_factory=RowQueues)
     reads: OpenReads = field(default_factory=OpenReads)
     opened: OpenedRows = field(init=False)
+    new_buckets_open: bool = False
+    sse_over_http: bool = False
+    lifecycle_day_s: float = 86400.0
+    log_roll_s: float = 3600.0
+    sigv2: bool = False
+    test_kms_keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.opened = OpenedRows(self.records, self.bucket_keys)
