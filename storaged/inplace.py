@@ -1,4 +1,4 @@
-"""Short reads that are served at once: pages in the page cache, under a record head that is known.
+"""Reads of up to a cell that are served at once: pages in the page cache, under a checked head.
 
 Not for reads that may wait: those go through `storaged.volumes`, which reads and checks the head
 each time. A head is remembered together with the index row that named its record, and is used only
@@ -20,6 +20,8 @@ from storaged.shardformat import RecordCorrupt, page_span
 from storaged.volume_index import VolumeIndex, decode_location
 from storaged.volumes import INLINE_READ_BYTES, Volume, read_head
 
+# Copying and checking so much costs 0.1 ms, which is less than the hop to a thread and back.
+IN_PLACE_BYTES_MAX = 5 << 18
 HEADS_MAX = 4096  # per drive, some 600 bytes each: under 3 MiB
 
 _CHECKSUM = Struct(">I")
@@ -57,7 +59,7 @@ class InPlaceReads:
                 return None
             known = self._known.get(key)
             if known is None or known.row != row:
-                known = self._learn(key, row)
+                known = self._learn(key, row, length)
         except (IndexUnreadable, RecordCorrupt, ReadFailed):
             return None
         end = offset + length
@@ -66,7 +68,7 @@ class InPlaceReads:
         page_log2 = known.page_log2
         first, last = page_span(page_log2, known.content_bytes, offset, end)
         volume = self._volumes.get(known.volume_number)
-        if volume is None or last - first > INLINE_READ_BYTES:
+        if volume is None or last - first > IN_PLACE_BYTES_MAX:
             return None
         raw = volume.file.read_cached(known.content_offset + first, last - first)
         if raw is None:
@@ -80,8 +82,13 @@ class InPlaceReads:
             at += 4
         return pages[offset - first : end - first]
 
-    def _learn(self, key: bytes, row: bytes) -> KnownRecord | None:
-        """Read and check a head. Raises IndexUnreadable, RecordCorrupt, ReadFailed."""
+    def _learn(self, key: bytes, row: bytes, length: int) -> KnownRecord | None:
+        """Read and check a head, and remember it for reads as short as `length`.
+
+        A long read costs ten times its head, and bodies of gigabytes would push out all others.
+
+        Raises: IndexUnreadable, RecordCorrupt, ReadFailed.
+        """
         location = decode_location(key, row)
         volume = self._volumes.get(location.volume_number)
         found = None if volume is None else read_head(volume, key, location, cached_only=True)
@@ -95,7 +102,8 @@ class InPlaceReads:
             location.page_log2,
             found,
         )
-        if len(self._known) >= HEADS_MAX:
-            del self._known[next(iter(self._known))]
-        self._known[key] = known
+        if length <= INLINE_READ_BYTES:
+            if len(self._known) >= HEADS_MAX:
+                del self._known[next(iter(self._known))]
+            self._known[key] = known
         return known

@@ -2,24 +2,35 @@
 
 Not for deciding what to read. No byte is handed out before its frame's tag is verified; frames that
 do not open are read once more with every shard tag checked, so that bad cells are replaced by
-decoded ones, and only then given up. While one stripe is given out the next one
-is read: at most two stripes of sealed bytes are held.
+decoded ones, and only then given up. Cells that nodes of this process have at hand
+are read one by one as they are given out; where one has to be waited for, the rest of its stripe is
+read at once, and the next stripe while this one is given out: at most two stripes of sealed bytes
+are held.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from gateway.data.cipher import FrameCorrupt, PartKeys, open_frames
-from gateway.data.geometry import FrameSpan, frame_count, frames_for_range, sealed_bytes
+from gateway.data.geometry import (
+    FrameSpan,
+    cell_ranges,
+    frame_count,
+    frames_for_range,
+    sealed_bytes,
+)
 from gateway.data.stripe_read import forget
 from gateway.data.stripes import StripeGone, StripeStore
 from gateway.limits import SEALED_FRAME_BYTES
 from gateway.model.layout import Layout, Packed, StripeRow
 from storaged.base.ids import StripeId
 from storaged.node import Buffer
+
+# How hard a segment was tried; what does not come or does not open is tried harder.
+AT_HAND, WAITED_FOR, VERIFIED = range(3)
 
 Rows = Callable[[StripeId], StripeRow | None]
 
@@ -32,10 +43,10 @@ class Segment(NamedTuple):
     length: int
     first_frame: int
 
-    def rest(self, offset: int, first_frame: int) -> Segment:
-        """What is left of the segment from a frame of it on."""
-        left = self.offset + self.length - offset
-        return Segment(self.stripe, offset, left, first_frame)
+    def after(self, length: int) -> Segment:
+        """What is left of the segment after so many bytes: whole frames, or all of it."""
+        first_frame = self.first_frame + -(-length // SEALED_FRAME_BYTES)
+        return Segment(self.stripe, self.offset + length, self.length - length, first_frame)
 
 
 async def iterate_body(
@@ -72,21 +83,25 @@ async def iterate_body(
     try:
         while ahead is not None:
             segment, ahead = ahead, next(segments, None)
-            parts = await (reading or _read(store, rows, segment))
-            reading = None if ahead is None else asyncio.create_task(_read(store, rows, ahead))
-            runs, verified = _runs(parts), False
-            position, index = segment.offset, segment.first_frame
-            while (run := next(runs, None)) is not None:
+            if reading is None:
+                effort, runs = AT_HAND, _runs(_at_hand(store, rows, segment), segment.length)
+            else:
+                effort, runs = WAITED_FOR, _runs(await reading, segment.length)
+                reading = _begin(store, rows, ahead)
+            while segment.length:
                 try:
-                    plain = open_frames(keys, index, run, last_index)
+                    if (run := next(runs, None)) is None:
+                        raise FrameCorrupt(missing_bytes=segment.length)
+                    plain = open_frames(keys, segment.first_frame, run, last_index)
                 except FrameCorrupt:
-                    if verified:
+                    if effort == VERIFIED:
                         raise
-                    verified = True
-                    runs = _runs(await _read(store, rows, segment.rest(position, index), True))
+                    effort += 1
+                    parts = await _read(store, rows, segment, effort == VERIFIED)
+                    runs = _runs(parts, segment.length)
+                    reading = reading or _begin(store, rows, ahead)
                     continue
-                position += len(run)
-                index += -(-len(run) // SEALED_FRAME_BYTES)
+                segment = segment.after(len(run))
                 wanted = plain[skip : skip + left]
                 skip = max(0, skip - len(plain))
                 left -= len(wanted)
@@ -124,6 +139,24 @@ def _segments(layout: Layout, span: FrameSpan) -> Iterator[Segment]:
         position += taken
 
 
+def _at_hand(store: StripeStore, rows: Rows, segment: Segment) -> Iterator[memoryview]:
+    """Sealed bytes of a segment, cell by cell, up to the first that has to be waited for."""
+    row = rows(segment.stripe)
+    if row is None or segment.offset + segment.length > row.geometry.k * row.cell_bytes:
+        return
+    for cell, offset, length in cell_ranges(row.cell_bytes, segment.offset, segment.length):
+        part = store.try_read(row, cell * row.cell_bytes + offset, length)
+        if part is None:
+            return
+        yield part
+
+
+def _begin(
+    store: StripeStore, rows: Rows, segment: Segment | None
+) -> asyncio.Task[list[memoryview]] | None:
+    return None if segment is None else asyncio.create_task(_read(store, rows, segment))
+
+
 async def _read(
     store: StripeStore, rows: Rows, segment: Segment, verified: bool = False
 ) -> list[memoryview]:
@@ -141,10 +174,14 @@ async def _read(
     return await store.read_parts(moved, segment.offset, segment.length, verified=verified)
 
 
-def _runs(parts: Sequence[memoryview]) -> Iterator[Buffer]:
-    """Cut consecutive buffers into runs of whole frames; only a frame across two is copied."""
+def _runs(parts: Iterable[memoryview], length: int) -> Iterator[Buffer]:
+    """Cut consecutive buffers into runs of whole frames; only a frame across two is copied.
+
+    What is less than a frame is given only at the end of all `length` bytes.
+    """
     carried = bytearray()
     for part in parts:
+        length -= len(part)
         if carried:
             taken = SEALED_FRAME_BYTES - len(carried)
             carried += part[:taken]
@@ -157,5 +194,5 @@ def _runs(parts: Sequence[memoryview]) -> Iterator[Buffer]:
         if whole:
             yield part[:whole]
         carried += part[whole:]
-    if carried:
+    if carried and not length:
         yield carried

@@ -5,6 +5,8 @@ Not for what an answer says, nor for what happens to one that cannot be complete
 
 from __future__ import annotations
 
+import asyncio
+
 from gateway.s3.connections import Exchange
 from gateway.s3.responses import BODILESS, Reply
 
@@ -58,6 +60,7 @@ async def _send_pieces(exchange: Exchange, reply: Reply, head: bytes, stall_s: f
         exchange.bytes_out += len(piece)
         exchange.write(piece)
         await exchange.wait_for_client(stall_s)
+        await asyncio.sleep(0)  # a source that never waits must not keep the loop from others
         if exchange.bytes_out >= length:
             break
         piece = await anext(pieces, b"")

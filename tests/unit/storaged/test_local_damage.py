@@ -303,3 +303,19 @@ def test_reads_in_place_are_served_and_see_damage(tmp_path: Path) -> None:
             await raises(ShardCorrupt, node.get(shard(1), offset=4097, length=100))
 
     asyncio.run(story())
+
+
+def test_a_whole_cell_is_read_in_place_and_its_damage_seen(tmp_path: Path) -> None:
+    content = Random(6).randbytes(1_048_832)
+
+    async def story() -> None:
+        async with opened(tmp_path) as node:
+            await put(node, 1, content)
+            await node.get(shard(1), offset=0, length=len(content))  # in the page cache from here
+            assert node.try_get(shard(1), offset=0, length=len(content)) == content
+            assert node.try_get(shard(1), offset=70_000, length=900_000) == content[70_000:970_000]
+            flip(only_volume(tmp_path), content[:64], 1_000_000)
+            assert node.try_get(shard(1), offset=0, length=len(content)) is None
+            assert node.try_get(shard(1), offset=0, length=900_000) == content[:900_000]
+
+    asyncio.run(story())

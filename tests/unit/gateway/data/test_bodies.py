@@ -21,7 +21,7 @@ from gateway.model.encoding import enc
 from gateway.model.errors import IncompleteBody
 from gateway.model.layout import Geometry, Packed, StripeRow, Tier
 from storaged.base.errors import StorageError
-from storaged.base.ids import StripeId
+from storaged.base.ids import ShardId, StripeId
 from storaged.node import Buffer
 from tests.support.bodies import (
     KEYS,
@@ -316,7 +316,7 @@ def test_rows_that_are_gone_or_have_moved() -> None:
             tier=row.tier,
             live_bytes=row.live_bytes,
         )
-        answers: list[StripeRow | None] = [stale, moved]
+        answers: list[StripeRow | None] = [stale, stale, moved]  # at hand, waited for, once more
         parts = iterate_body(
             cluster.store, lambda _: answers.pop(0), stored.layout, KEYS, 1_000_000, 0, 5
         )
@@ -327,6 +327,47 @@ def test_rows_that_are_gone_or_have_moved() -> None:
                     cluster.store, lambda _, r=known: r, stored.layout, KEYS, 1_000_000, 0, 5
                 ):
                     pytest.fail("bytes came out")
+
+    run_virtual(main())
+
+
+def test_cells_at_hand_are_not_waited_for() -> None:
+    async def main() -> None:
+        cluster = memory_cluster()
+        stored = await put(cluster, LARGE)
+        for node in cluster.nodes.values():
+            node.try_get = node.node.try_get  # type: ignore[attr-defined]
+        for offset, length in ((0, len(LARGE)), (70_000, STRIPE_PLAIN), (len(LARGE) - 1, 1)):
+            assert await get(cluster, stored, offset, length) == LARGE[offset : offset + length]
+        assert not any(node.gets for node in cluster.nodes.values())
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize("fault", ["missing", "wrong", "short"])
+@pytest.mark.parametrize("length", [LARGE.nbytes, STRIPE_PLAIN // 2 + 4321])
+def test_a_cell_that_is_not_at_hand_or_not_right_is_read_the_long_way(
+    fault: str, length: int
+) -> None:
+    async def main() -> None:
+        cluster = memory_cluster()
+        stored = await put(cluster, LARGE[:length])
+        for node in cluster.nodes.values():
+            node.try_get = node.node.try_get  # type: ignore[attr-defined]
+        liar = cluster.nodes[stored.stripe_rows[0].nodes[2]]
+        right = liar.node.try_get  # type: ignore[attr-defined]
+
+        def try_get(shard: ShardId, *, offset: int, length: int) -> memoryview | None:
+            if fault == "missing":
+                return None
+            found = bytearray(right(shard, offset=offset, length=length))
+            found[-1] ^= 1
+            return memoryview(found)[: -1 if fault == "short" else None]
+
+        liar.try_get = try_get  # type: ignore[attr-defined]
+        for offset in (0, 70_000):
+            assert await get(cluster, stored, offset, length - offset) == LARGE[offset:length]
+        assert liar.gets
 
     run_virtual(main())
 
