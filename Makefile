@@ -14,7 +14,7 @@ SIM_COUNT ?= 200
 # $(call need,FILE,WHAT): stop with status 2 when a part of the map has no file.
 need = @test -e $(1) || { echo "make $@: $(2) does not exist yet ($(1) is missing)" >&2; exit 2; }
 
-.PHONY: help up venv deb fmt check test sim faults acceptance clients conformance \
+.PHONY: help up venv deb fmt check test sim faults mutations acceptance clients conformance \
         bench bench-check compare profile lock hook
 
 help: ## list the targets
@@ -61,6 +61,10 @@ sim: venv ## one seeded cluster run (SEED=n), or a batch of random ones
 faults: venv deb ## crash at every boundary, power cuts, I/O errors, bit flips: the long form
 	$(call need,$(firstword $(wildcard tests/fault/test_*.py) tests/fault/test_*.py),the fault suite)
 	$(PY) -m pytest tests/fault --timeout 3600
+
+mutations: venv deb ## plant bugs one at a time and see that tests fail (NAMES=…, else all)
+	$(call need,tests/mutations/__main__.py,the planted bugs)
+	$(PY) -m tests.mutations $(NAMES)
 
 acceptance: venv deb ## the real-clients drill
 	$(call need,tests/acceptance/run.py,the acceptance drill)

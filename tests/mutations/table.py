@@ -117,14 +117,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         file="gateway/jobs/audit.py",
         old="if shard.stripe not in held and not _is_named(self._log, shard, number)",
         new="if shard.stripe not in held",
-        seen_by=(f"{JOBS}/test_sweep_races.py",),
+        seen_by=(f"{JOBS}/test_sweep_races.py", Sim()),
     ),
     Mutation(
         name="sweep-ignores-repair",
         file="gateway/jobs/audit.py",
         old="if shard.stripe not in held and not _is_named(self._log, shard, number)",
         new="if not _is_named(self._log, shard, number)",
-        seen_by=(f"{JOBS}/test_sweep_races.py",),
+        seen_by=(f"{JOBS}/test_sweep_races.py", Sim()),
     ),
     Mutation(
         name="sweep-holds-nothing",

@@ -46,7 +46,9 @@ def main() -> int:
     began_s = time.monotonic()
     failed: list[int] = []
     counts: Counter[str] = Counter()
+    ran = 0
     for seed in seeds:
+        ran += 1
         outcome: Outcome = run(seed)
         counts += outcome.counts
         if arguments.seed is not None:
@@ -62,7 +64,6 @@ def main() -> int:
             if arguments.stop:
                 break
     took_s = time.monotonic() - began_s
-    ran = len(seeds)
     print(f"{ran} seeds in {took_s:.1f} s, {len(failed)} failed {failed or ''}")
     print(", ".join(f"{name} {count}" for name, count in sorted(counts.items())))
     return 1 if failed else 0

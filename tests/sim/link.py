@@ -67,11 +67,15 @@ class Link:
         fence: Fence | None,
         retain_until_ms: int,
     ) -> None:
-        await self._call(
-            lambda: self.node.put(
+        async def arrive() -> None:
+            machine, wiped, lies = self._machine, self._machine.wiped, self.node.false_puts
+            await self.node.put(
                 shard, attributes, content, fence=fence, retain_until_ms=retain_until_ms
             )
-        )
+            if machine.wiped == wiped and not (lies or self.node.false_puts):
+                machine.stored.add(shard)
+
+        await self._call(arrive)
 
     async def get(self, shard: ShardId, *, offset: int, length: int) -> ShardRange:
         return await self._call(lambda: self.node.get(shard, offset=offset, length=length))

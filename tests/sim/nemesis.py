@@ -19,8 +19,9 @@ from storaged.base.errors import StorageError
 from storaged.node import DriveFull, NodeUnavailable
 from tests.sim.clients import Client
 from tests.sim.nodes import DATACENTERS, SimNode
+from tests.sim.oracle import check_codewords
 from tests.sim.process import GatewayProcess
-from tests.sim.settle import mend_stripes
+from tests.sim.settle import mend_stripes, round_of
 from tests.sim.world import World
 
 JOBS = ("checkpoint", "checkpoint", "compact", "free", "free", "sweep", "garbage", "repair")
@@ -39,6 +40,7 @@ class Nemesis:
         """So many rounds of trouble, with rest in between."""
         events: tuple[tuple[Callable[[], Awaitable[None]], int], ...] = (
             (self.site_in_trouble, 30),
+            (self.relay, 8),
             (self.node_in_trouble, 25),
             (self.crash, 20),
             (self.work, 40),
@@ -84,6 +86,28 @@ class Nemesis:
             self._break(node, how)
         await self._meanwhile()
         self._mend(site)
+
+    async def relay(self) -> None:
+        """A datacenter goes when another has just come back, and the gateway dies with it: what was
+        acknowledged at NODE meanwhile cannot be judged until it is there again, but is not void.
+        """
+        first, second = self.rng.sample(DATACENTERS, 2)
+        self._trace(f"relay {first}, {second}")
+        for node in self.world.site(first):
+            self._break(node, "down")
+        for _ in range(self.rng.randint(10, 60)):
+            gateway = self.world.gateway
+            if gateway is not None and gateway.serving and gateway.log.tier is Tier.NODE:
+                break
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(self.rng.expovariate(2))
+        await self.world.crash_gateway(drop_last=True)
+        self._mend(self.world.site(first))
+        for node in self.world.site(second):
+            self._break(node, "down")
+        self._restart(rebuild=self.rng.random() < 0.3)
+        await asyncio.sleep(3 + self.rng.expovariate(0.5))
+        self._mend(self.world.site(second))
 
     async def node_in_trouble(self) -> None:
         """A node is down, drops answers, is full, or gives other bytes than it has."""
@@ -149,6 +173,9 @@ class Nemesis:
         if not await self._is_strong():
             return
         gateway = await self.world.serving()
+        if self.rng.random() < 0.7:
+            for _ in range(2):  # a sweep that has found nothing missing may delete
+                await round_of(self.world, gateway, "sweep")
         site = self._site()
         lost = site if self.rng.random() < 0.5 else [self.rng.choice(site)]
         numbers = frozenset(node.number for node in lost)
@@ -162,7 +189,37 @@ class Nemesis:
         self._trace(f"wipe of {sorted(numbers)}")
         for node in lost:
             await node.wipe()
+        if self.rng.random() < 0.5:
+            await self._refill_beside_a_liar(numbers)
+        else:
+            await self._refill_slowly(lost)
         await mend_stripes(self.world)
+        await check_codewords(self.world, await self.world.serving())
+
+    async def _refill_beside_a_liar(self, lost: frozenset[int]) -> None:
+        """What is lost is computed again while another node gives other bytes than it has, where
+        every stripe can spare both.
+        """
+        world = self.world
+        liar = self.rng.choice([n for n in world.nodes.values() if n.number not in lost])
+        rows = (await world.serving()).stripe_rows()
+        if await world.strength(rows, lost | {liar.number}) < 0:
+            return
+        how = self.rng.choice(("corrupt", "swap"))
+        self._trace(f"{how} node {liar.number} while others are filled")
+        self._break(liar, how)
+        await mend_stripes(world, rounds=self.rng.randint(1, 4))
+        self._mend([liar])
+
+    async def _refill_slowly(self, lost: list[SimNode]) -> None:
+        """One of those that are filled again is slow, so the shards of the other ones wait for
+        their names, while the sweep looks at them.
+        """
+        slow = self.rng.choice(lost)
+        self._trace(f"slow node {slow.number} while it is filled")
+        slow.faulty.slow(self.rng.choice((0.6, 2.5)))
+        await mend_stripes(self.world, rounds=self.rng.randint(2, 5))
+        self._mend([slow])
 
     async def _is_strong(self) -> bool:
         """Every stripe can spare a datacenter, once repair has had its time."""

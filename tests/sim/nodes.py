@@ -23,7 +23,11 @@ FIRST_SHARD = ShardId(StripeId(StripeFamily.DATA, 0, 0), 0)
 
 
 class SimNode:
-    """One node of the cluster. `crashable`: a LocalNode on a drive that forgets."""
+    """One node of the cluster. `crashable`: a LocalNode on a drive that forgets.
+
+    Attributes:
+        stored: shards that it has acknowledged since it was last wiped, and not as a lie.
+    """
 
     def __init__(self, number: int, datacenter: str, rng: Random, env: SimEnv) -> None:
         self.number = number
@@ -34,6 +38,7 @@ class SimNode:
         )
         self.faulty = FaultyNode(MemoryNode(self.identity), Random(rng.random()))
         self.wiped = 0
+        self.stored: set[ShardId] = set()
         self._rng = Random(rng.random())
         self._env = env
         self._files: CrashableFiles | None = None
@@ -87,6 +92,7 @@ class SimNode:
     async def wipe(self) -> None:
         """The drive is replaced by an empty one; promises are gone too."""
         self.wiped += 1
+        self.stored.clear()
         self.faulty.down = True
         if self._files is None:
             self.faulty.node = MemoryNode(self.identity)

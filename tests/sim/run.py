@@ -19,6 +19,7 @@ from storaged import writer as shard_writer
 from tests.sim.bodies import Bodies
 from tests.sim.clients import Client
 from tests.sim.nemesis import Nemesis
+from tests.sim.oracle import check_codewords
 from tests.sim.settle import check_books, check_rebuild, read_all, settle
 from tests.sim.world import LogWatch, Shape, Violation, World
 from tests.support.simloop import Deadlock, SimLoop, run_simulated
@@ -85,6 +86,7 @@ async def _life(world: World) -> None:
         await asyncio.wait(nemesis.running)
     gateway = await settle(world)
     check_books(world, gateway)
+    await check_codewords(world, gateway)
     await read_all(clients[0])
     await check_rebuild(world, clients[0])
     for key in world.history.unexplained():

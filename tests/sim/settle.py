@@ -24,7 +24,7 @@ SETTLE_ROUNDS = 25
 NAMESPACE = (keyspace.CURRENT, keyspace.NONCURRENT, keyspace.UPLOAD, keyspace.PART)
 
 
-async def _round(world: World, gateway: GatewayProcess, name: str) -> bool:
+async def round_of(world: World, gateway: GatewayProcess, name: str) -> bool:
     """One round of a job; False when it did not end well."""
     task = world.loop.spawn(gateway.owner, gateway.round(name))
     await asyncio.wait({task}, timeout=60)
@@ -51,16 +51,20 @@ async def weak_stripes(world: World, gateway: GatewayProcess) -> list[str]:
     return weak
 
 
-async def mend_stripes(world: World) -> bool:
+async def mend_stripes(world: World, rounds: int = MEND_ROUNDS) -> bool:
     """Let repair and sweep bring every stripe to full strength; False when they did not."""
-    for turn in range(MEND_ROUNDS):
+    for turn in range(rounds):
         gateway = await world.serving()
         if gateway.log.tier is Tier.FULL and not await weak_stripes(world, gateway):
             return True
-        await _round(world, gateway, "repair")
-        if turn % 3 == 1:
-            await _round(world, gateway, "sweep")
-        await _round(world, gateway, "tier")
+        if turn % 3 < 2:
+            # Side by side: what repair is about to name, the sweep sees unnamed.
+            await asyncio.gather(
+                round_of(world, gateway, "sweep"), round_of(world, gateway, "repair")
+            )
+        else:
+            await round_of(world, gateway, "repair")
+        await round_of(world, gateway, "tier")
         await asyncio.sleep(2.0)
     world.trace("stripes are not at full strength yet")
     return False
@@ -90,7 +94,7 @@ async def settle(world: World) -> GatewayProcess:
             weak = await weak_stripes(world, gateway)
             raise Violation(f"stripes do not come to full strength, {gateway.log.tier}: {weak[:3]}")
         for name in ("garbage", "checkpoint", "compact", "free", "sweep", "sweep", "free"):
-            if not await _round(world, gateway, name):
+            if not await round_of(world, gateway, name):
                 world.trace(f"settling: {name} failed")
         after = sorted(
             (row.stripe, row.nodes, row.live_bytes)

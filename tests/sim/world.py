@@ -10,20 +10,23 @@ import hashlib
 import logging
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 from gateway.commit.fencing import TakeoverNotConfirmed
+from gateway.commit.forming import Sealed
 from gateway.commit.opening import IndexEmpty
 from gateway.data.topology import Topology, TopologyNode
 from gateway.meta import accounts
 from gateway.meta.kv import Batch
 from gateway.model.errors import BucketAlreadyOwnedByYou
-from gateway.model.layout import Geometry, StripeRow
+from gateway.model.layout import Geometry, StripeRow, Tier
 from gateway.objects import buckets
 from storaged.base.errors import Kind, StorageError
-from storaged.base.ids import ShardId
+from storaged.base.ids import ShardId, StripeId
+from storaged.node import ShardMissing
 from tests.sim.history import History
 from tests.sim.index import SimIndex
 from tests.sim.nodes import DATACENTERS, SimNode
@@ -38,6 +41,20 @@ SUMS_KEY = bytes(32)
 
 class Violation(Exception):
     """The cluster broke a promise."""
+
+
+def survives(nodes: Sequence[int], sites: Mapping[int, str], k: int, tier: Tier) -> bool:
+    """Whether k shards are left when the datacenter (FULL) or node (NODE) with most of them goes;
+    counted without the product's arithmetic.
+
+    Args:
+        nodes: node number by shard index, 0 = nowhere. sites: datacenter by node number.
+    """
+    if tier is Tier.NONE:
+        return True
+    held = [number for number in nodes if number]
+    lost = Counter(sites[number] if tier is Tier.FULL else str(number) for number in held)
+    return len(held) - max(lost.values(), default=0) >= k
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,10 +131,12 @@ class World:
             for n, node in self.nodes.items()
         )
         self.topology = Topology(1, places)
+        self.sites = {place.number: str(place.datacenter) for place in places}
         self.machine = self.new_machine()
         self.gateway: GatewayProcess | None = None
         self.finished = False
         self._starts = 0
+        self._looks: set[asyncio.Task[None]] = set()
 
     # Trace
 
@@ -199,7 +218,7 @@ class World:
             if error is None:
                 self.trace(f"gateway serves, epoch {gateway.log.epoch}, {gateway.log.tier.name}")
                 self.machine.partial = False
-                gateway.log.on_applied.append(self._watch_applied)
+                gateway.log.on_applied.append(partial(self._watch_applied, gateway))
                 ready = asyncio.Event()
                 self.loop.spawn(gateway.owner, gateway.run(ready.set, jobs=self.shape.jobs))
                 await ready.wait()
@@ -258,8 +277,39 @@ class World:
             if row is not None and row.nodes[shard.index] == number:
                 self.violate(f"delete of {shard} on node {number}, which a row names (D3)")
 
-    def _watch_applied(self, sealed: object, stripes: object) -> None:
+    def _watch_applied(
+        self, gateway: GatewayProcess, sealed: Sealed, stripes: Mapping[StripeId, StripeRow | None]
+    ) -> None:
+        """What is acknowledged is where its tier needs it, counted anew (D1)."""
         self.counts["groups"] += 1
+        header = sealed.header
+        own = gateway.log.stripe_row(header.stripe)
+        claims = [] if own is None else [(own, header.tier)]
+        claims += [(row, row.tier) for row in stripes.values() if row is not None]
+        for row, tier in claims:
+            if not survives(row.nodes, self.sites, row.geometry.k, tier):
+                self.violate(f"{row.stripe} counts as {tier.name}, but lies on {row.nodes} (D1)")
+            look = self.loop.create_task(self._look(gateway, row))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+
+    async def _look(self, gateway: GatewayProcess, row: StripeRow) -> None:
+        """What a row has just named is there, where a node has acknowledged it (D1)."""
+        for index, number in enumerate(row.nodes):
+            node, shard = self.nodes.get(number), ShardId(row.stripe, index)
+            if node is None or shard not in node.stored:
+                continue
+            try:
+                await node.faulty.node.stat(shard)
+            except ShardMissing:
+                if gateway is not self.gateway or not gateway.serving:
+                    return
+                after = gateway.log.stripe_row(row.stripe)
+                named = after is not None and after.nodes[index] == number
+                if named and shard in node.stored:
+                    self.violate(f"{shard} is named on node {number} and is not there (D1)")
+            except StorageError:
+                continue  # the node is being restarted
 
     async def physical(self) -> dict[int, set[ShardId]]:
         """What each node holds."""
