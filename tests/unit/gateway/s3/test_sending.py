@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 from typing import cast
 
@@ -33,7 +33,7 @@ class _Exchange:
 
 
 def test_a_body_at_hand_leaves_turns_to_others() -> None:
-    async def pieces() -> AsyncIterator[bytes]:
+    async def pieces() -> AsyncGenerator[bytes, None]:
         for _ in range(COUNT - 1):
             yield PIECE
 
