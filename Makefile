@@ -74,10 +74,13 @@ clients: venv deb ## many S3 clients
 	$(call need,tests/clients/run.py,the clients run)
 	$(PY) tests/clients/run.py
 
-conformance: venv ## a public S3 suite (SUITE=path)
-	$(call need,tests/conformance/s3/run.py,the S3 conformance run)
-	@test -n "$(SUITE)" || { echo "make conformance SUITE=path" >&2; exit 2; }
-	$(PY) tests/conformance/s3/run.py $(SUITE)
+conformance: venv ## a public S3 suite (SUITE=git path; EXTENDED=1, GROW=1, JUDGE_FLAGS=…)
+	$(call need,tests/conformance/s3/judge/__main__.py,the S3 conformance run)
+	@test -n "$(SUITE)" || { echo "make conformance SUITE=path of a git copy of ceph/s3-tests" >&2; exit 2; }
+	@mkdir -p .cache
+	$(PY) -m tests.conformance.s3.judge --suite $(abspath $(SUITE)) -n 4 --failures \
+	  --json .cache/conformance.json --passing tests/conformance/s3/passing.txt $(if $(GROW),--grow) \
+	  --tier core $(if $(EXTENDED),--tier extended) $(JUDGE_FLAGS)
 
 bench: venv ## microbenchmarks, end to end, ceilings
 	$(call need,bench/__main__.py,the bench)
