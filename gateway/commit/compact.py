@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -30,8 +30,9 @@ from gateway.commit.packs import PackInvalid, PackKind, decode_pack_head, pack_n
 from gateway.commit.recovery import Candidate, read_group
 from gateway.data.shard_header import ShardHeader, parse_header
 from gateway.data.stripes import StripeGone, StripeStore
+from gateway.meta import keyspace
 from gateway.meta.keyspace import partition_of
-from gateway.meta.kv import Batch, BatchConflict, Check, OutcomeUnknown, Write, revision_of
+from gateway.meta.kv import Batch, BatchConflict, Check, OutcomeUnknown, Row, Write, revision_of
 from gateway.meta.records import move_layout, open_stored_bytes
 from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.meta.stripes import scan_stripes
@@ -194,9 +195,7 @@ class Compacter:
     async def _bodies(self, row: StripeRow) -> list[Moving]:
         keys = dict.fromkeys(await self._row_keys(row))
         found: list[tuple[bytes, bytes, Packed]] = []
-        for key, value in zip(keys, self._log.read(tuple(keys)), strict=True):
-            if value is None:
-                continue
+        for key, value in self._rows_of(keys):
             layout = open_stored_bytes(self._records, key, value).layout
             if isinstance(layout, Packed) and layout.stripe == row.stripe:
                 found.append((key, value, layout))
@@ -211,6 +210,28 @@ class Compacter:
             body = bytes(content[at : at + old.sealed_bytes])
             moving.append(Moving(key=key, value=value, old=old, body=body))
         return moving
+
+    def _rows_of(self, keys: Iterable[bytes]) -> list[Row]:
+        """The rows of these keys, and those that their versions may have moved to since: between
+        the current row of an object and its noncurrent ones.
+        """
+        wanted = dict.fromkeys(keys)
+        for key in list(wanted):
+            if key[:1] == keyspace.CURRENT:
+                bucket, name = keyspace.parse_current(key)
+            elif key[:1] == keyspace.NONCURRENT:
+                bucket, name, _ = keyspace.parse_noncurrent(key)
+                wanted[keyspace.current_row(bucket, name)] = None
+            else:
+                continue
+            start, end = keyspace.noncurrent_range(bucket, name)
+            while rows := self._log.scan(start, end, limit=SCAN_ROWS):
+                wanted.update(dict.fromkeys(held.key for held in rows))
+                start = keyspace.after(rows[-1].key)
+        values = self._log.read(tuple(wanted))
+        return [
+            Row(key, value) for key, value in zip(wanted, values, strict=True) if value is not None
+        ]
 
     async def _row_keys(self, row: StripeRow) -> list[bytes]:
         header = await self._header(row)

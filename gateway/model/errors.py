@@ -45,6 +45,12 @@ been aborted or completed."""
     kind = Kind.NOT_FOUND
 
 
+class NoSuchCORSConfiguration(SemanticError):
+    """The CORS configuration does not exist"""
+
+    kind = Kind.NOT_FOUND
+
+
 class BucketAlreadyExists(SemanticError):
     """The requested bucket name is not available. The bucket namespace is shared by all users of \
 the system. Please select a different name and try again."""
@@ -72,6 +78,12 @@ class TooManyBuckets(SemanticError):
 
 class InvalidBucketName(SemanticError):
     """The specified bucket is not valid."""
+
+
+class InvalidBucketState(SemanticError):
+    """The request is not valid for the current state of the bucket."""
+
+    kind = Kind.CONFLICT
 
 
 class InvalidLocationConstraint(SemanticError):
@@ -156,6 +168,14 @@ received."""
 
 class InvalidDigest(SemanticError):
     """The Content-MD5 you specified was invalid."""
+
+
+class InvalidEncryptionAlgorithm(SemanticError):
+    """The encryption request that you specified is not valid. The valid value is AES256."""
+
+
+class KmsKeyNotFound(SemanticError):
+    """The key does not exist."""
 
 
 class IncompleteBody(SemanticError):

@@ -17,6 +17,8 @@ from gateway.model.names import upload_id as parse_upload_id
 from gateway.model.version import Part, Upload
 from gateway.objects.assembly import Assembly, assemble, chosen_parts, etag_of
 from gateway.objects.context import Context, Services
+from gateway.objects.encryption import admit_complete
+from gateway.objects.history import is_versioned, succession
 from gateway.objects.multipart import read_upload
 from gateway.objects.new_object import Content, NewObject, new_version
 from gateway.objects.parting import Parting, part_from_parts
@@ -52,6 +54,7 @@ async def complete_upload(
         current = None if value is None else open_version(services.records, target.row_key, value)
         if stored is None:
             return _completed(target, current, upload_id, parts)
+        admit_complete(ctx, stored.upload, options.customer_key)
         check_write(options.conditions, etag=current_etag(current))
         held, checks = await _held_parts(services, target, stored, {p.part_number for p in parts})
         chosen = chosen_parts(parts, held)
@@ -83,7 +86,7 @@ def _completed(
         except ValueError:  # an ETag that is no MD5
             is_same = False
         if is_same:
-            return head_of(target.key, current.version)
+            return head_of(target.key, current.version, is_versioned=is_versioned(target))
     raise NoSuchUpload(upload_id=upload_id)
 
 
@@ -137,10 +140,13 @@ def _completing(
         unlisted.stripes,
         (still_there, *checks, *unlisted.checks),
     )
-    return replacing(services, target, current, version, None, also), head_of(target.key, version)
+    version, gone = succession(services, target, current, version)
+    change = replacing(services, target, current, version, None, gone, also)
+    return change, head_of(target.key, version, is_versioned=is_versioned(target))
 
 
 def _new_object_of(target: Target, upload: Upload) -> NewObject:
     """What the version takes over from its upload; no DEK is needed to name the parts."""
     name = PartName(upload.owner, upload.object_uuid, 0, b"")
-    return NewObject(target.bucket_id, name, upload.wrapped_dek, upload.key_epoch)
+    chosen = upload.attributes.encryption
+    return NewObject(target.bucket_id, name, upload.wrapped_dek, upload.key_epoch, chosen)

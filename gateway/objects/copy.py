@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from gateway.limits import COPY_BYTES_MAX
 from gateway.model.action import Action
 from gateway.model.conditions import check_write
@@ -12,6 +14,7 @@ from gateway.model.errors import (
 )
 from gateway.objects.body import Buffer, ExpectedDigest
 from gateway.objects.context import Context
+from gateway.objects.encryption import choose
 from gateway.objects.get import get_object
 from gateway.objects.new_object import check_metadata, new_object
 from gateway.objects.put import publish_object
@@ -48,9 +51,16 @@ class SourceBody:
         return ()
 
 
+class Copied(NamedTuple):
+    """A copy, and which version of the source it is of (None where those have no ids)."""
+
+    head: ObjectHead
+    source_version_id: str | None
+
+
 async def copy_object(
     ctx: Context, source: CopySource, bucket: str, key: str, options: CopyOptions
-) -> ObjectHead:
+) -> Copied:
     """Copy an object of at most 5 GiB.
 
     Raises:
@@ -65,11 +75,13 @@ async def copy_object(
         _check_copy(source, bucket, key, reading.head, options)
         check_metadata(metadata)
         check_write(options.conditions, etag=current_etag(reread_current(ctx, target)[1]))
-        new = new_object(services, target)
+        choice = await choose(ctx, target.opened, options.encryption)
+        new = new_object(services, target, choice)
         algorithm = options.checksum_algorithm or _algorithm_of(reading.head)
         part = await store_part(services, new.name, SourceBody(reading), algorithm)
         # Before the source is closed: who is cancelled there would leave the part's ids reserved.
-        return await publish_object(ctx, target, new, part, metadata, options.conditions)
+        head = await publish_object(ctx, target, new, part, metadata, options.conditions)
+        return Copied(head, reading.head.version_id)
     finally:
         await close_source(reading)
 
@@ -77,7 +89,10 @@ async def copy_object(
 async def open_source(ctx: Context, source: CopySource, range_header: str | None) -> ObjectRead:
     """The source of a copy, being read. Raises: as get_object, but never NotModified."""
     options = GetOptions(
-        conditions=source.conditions, range_header=range_header, version_id=source.version_id
+        conditions=source.conditions,
+        range_header=range_header,
+        version_id=source.version_id,
+        customer_key=source.customer_key,
     )
     try:
         reading = await get_object(ctx, source.bucket, source.key, options)
@@ -115,10 +130,16 @@ def _metadata_of(head: ObjectHead, options: CopyOptions) -> Metadata:
 def _check_copy(
     source: CopySource, bucket: str, key: str, head: ObjectHead, options: CopyOptions
 ) -> None:
-    changes = options.metadata is not None or (
-        options.storage_class is not None and options.storage_class != head.metadata.storage_class
+    changes = (
+        options.metadata is not None
+        or options.encryption is not None
+        or (
+            options.storage_class is not None
+            and options.storage_class != head.metadata.storage_class
+        )
     )
-    if (source.bucket, source.key) == (bucket, key) and not changes:
+    # An older version copied onto its own key becomes the current one: that is a change.
+    if (source.bucket, source.key, source.version_id) == (bucket, key, None) and not changes:
         raise InvalidRequest(
             message="This copy request is illegal because it is trying to copy an object to "
             "itself without changing the object's metadata, storage class, website redirect "

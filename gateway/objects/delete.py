@@ -7,18 +7,34 @@ from collections.abc import Sequence
 
 from gateway.commit.change import Change, StripeChange
 from gateway.meta import keyspace
-from gateway.meta.kv import Batch, BatchConflict, Check, Exists, Write
+from gateway.meta.kv import Batch, BatchConflict, Check, Write, revision_of
 from gateway.meta.records import StoredVersion, open_version
 from gateway.model.action import Action
+from gateway.model.bucket import Versioning
 from gateway.model.conditions import check_write
 from gateway.model.errors import NoSuchVersion
-from gateway.model.names import NULL_VERSION, ObjectKey, object_key
+from gateway.model.names import NULL_VERSION, ObjectKey, object_key, version_id_text
 from gateway.model.names import version_id as parse_version_id
 from gateway.objects.context import Context
+from gateway.objects.history import (
+    delete_marker,
+    find_version,
+    is_versioned,
+    removal,
+    succession,
+)
+from gateway.objects.locks import check_unlocked, may_bypass
 from gateway.objects.parting import INLINE_STRIPES_MAX, part_from_version
-from gateway.objects.publish import checks_of, decide_and_commit
+from gateway.objects.publish import checks_of, decide_and_commit, replacing
 from gateway.objects.target import OpenBucket, Target, current_bucket, current_etag, open_target
-from gateway.objects.values import UNCONDITIONAL_WRITE, DeleteKey, DeleteOutcome, WriteConditions
+from gateway.objects.values import (
+    NOTHING_DELETED,
+    UNCONDITIONAL_WRITE,
+    Deleted,
+    DeleteKey,
+    DeleteOutcome,
+    WriteConditions,
+)
 from storaged.base.errors import StorageError
 
 
@@ -29,25 +45,79 @@ async def delete_object(
     *,
     version_id: str | None = None,
     conditions: WriteConditions = UNCONDITIONAL_WRITE,
-) -> None:
-    """Delete an object; succeeds without a commit when there is none.
+    bypass_governance: bool = False,
+) -> Deleted:
+    """Delete an object; in a bucket with versioning a delete marker hides it. With a version id,
+    that version is taken away for good.
 
-    Raises: AccessDenied, NoSuchBucket, PreconditionFailed, NoSuchKey (If-Match and nothing there),
-        ConditionalRequestConflict, InvalidArgument (version id).
+    Succeeds without a commit when there is nothing to delete.
+
+    Args:
+        bypass_governance: the caller asks for it; whether he may is checked here.
+
+    Raises: AccessDenied (also: the version is locked), NoSuchBucket, PreconditionFailed, NoSuchKey
+        (If-Match and nothing there), ConditionalRequestConflict, InvalidArgument (version id).
     """
+    done: list[Deleted] = []
 
     def decide(target: Target, current: StoredVersion | None) -> Change | None:
+        done.clear()
+        if version_id is not None:
+            return _taking_away(ctx, target, current, version_id, conditions, bypass, done)
         check_write(conditions, etag=current_etag(current))
-        if current is None or not _is_meant(version_id):
-            return None
-        return _removing(ctx, target, current)
+        if is_versioned(target):
+            return _hiding(ctx, target, current, done)
+        return None if current is None else _removing(ctx, target, current)
 
     action = Action.DELETE_OBJECT if version_id is None else Action.DELETE_OBJECT_VERSION
-    await decide_and_commit(ctx, open_target(ctx, bucket, key, action), decide)
+    opened = open_target(ctx, bucket, key, action)
+    bypass = bypass_governance and may_bypass(ctx, opened)
+    await decide_and_commit(ctx, opened, decide)
+    return done[0] if done else Deleted(version_id=version_id)
+
+
+def _hiding(
+    ctx: Context, target: Target, current: StoredVersion | None, done: list[Deleted]
+) -> Change:
+    services = ctx.services
+    marker = delete_marker(services, target, current, services.env.now_ms())
+    marker, gone = succession(services, target, current, marker)
+    done.append(Deleted(version_id=version_id_text(marker.version_id), is_marker=True))
+    return replacing(services, target, current, marker, None, gone)
+
+
+def _taking_away(
+    ctx: Context,
+    target: Target,
+    current: StoredVersion | None,
+    version_id: str,
+    conditions: WriteConditions,
+    bypass: bool,
+    done: list[Deleted],
+) -> Change | None:
+    try:
+        wanted = parse_version_id(version_id)
+    except NoSuchVersion:
+        return None  # S3 deletes what never was with success
+    found = find_version(ctx.services, target, current, wanted)
+    check_write(conditions, etag=None if found is None else current_etag(found.stored))
+    if current is None or found is None:
+        return None
+    version = found.stored.version
+    check_unlocked(version, now_ms=ctx.services.env.now_ms(), bypass_governance=bypass)
+    done.append(Deleted(version_id=version_id, is_marker=version.is_delete_marker))
+    gone = removal(ctx.services, target, current, found)
+    batch = Batch(
+        partition=target.bucket_id,
+        request_id=ctx.services.env.random_bytes(16),
+        checks=(*checks_of(target, current), *gone.checks),
+        writes=gone.writes,
+    )
+    return Change(batch=batch, stripes=gone.stripes)
 
 
 def _is_meant(wanted: str | None) -> bool:
-    """Whether a version id means the one version a key has; S3 deletes any other with success."""
+    """Whether a version id means the one version that a key without versioning has."""
     if wanted is None:
         return True
     try:
@@ -69,7 +139,7 @@ def _removing(ctx: Context, target: Target, current: StoredVersion) -> Change:
 
 
 async def delete_objects(
-    ctx: Context, bucket: str, keys: Sequence[DeleteKey]
+    ctx: Context, bucket: str, keys: Sequence[DeleteKey], *, bypass_governance: bool = False
 ) -> tuple[DeleteOutcome, ...]:
     """Delete up to 1,000 keys in few commits; one outcome per key, in order.
 
@@ -79,12 +149,15 @@ async def delete_objects(
     together = _Together(ctx, opened)
     alone: list[DeleteKey] = []
     errors: dict[DeleteKey, StorageError] = {}
-    for wanted in keys:
-        try:
-            if not together.add(wanted):
-                alone.append(wanted)
-        except StorageError as error:
-            errors[wanted] = error
+    if opened.bucket.versioning is not Versioning.OFF:
+        alone = list(keys)
+    else:
+        for wanted in keys:
+            try:
+                if not together.add(wanted):
+                    alone.append(wanted)
+            except StorageError as error:
+                errors[wanted] = error
     try:
         await together.commit()
     except BatchConflict:
@@ -93,30 +166,35 @@ async def delete_objects(
     except StorageError as error:
         for wanted in together.members:
             errors[wanted] = error
-    outcomes = await asyncio.gather(
-        *(_alone(ctx, bucket, wanted) for wanted in alone if wanted not in errors)
+    remaining = [wanted for wanted in alone if wanted not in errors]
+    found = await asyncio.gather(
+        *(_alone(ctx, bucket, wanted, bypass_governance) for wanted in remaining)
     )
-    errors |= {wanted: error for wanted, error in outcomes if error is not None}
+    outcomes = dict(zip(remaining, found, strict=True))
     return tuple(
-        DeleteOutcome(key=wanted.key, version_id=wanted.version_id, error=errors.get(wanted))
+        outcomes.get(wanted)
+        or DeleteOutcome(key=wanted.key, version_id=wanted.version_id, error=errors.get(wanted))
         for wanted in keys
     )
 
 
 async def _alone(
-    ctx: Context, bucket: str, wanted: DeleteKey
-) -> tuple[DeleteKey, StorageError | None]:
+    ctx: Context, bucket: str, wanted: DeleteKey, bypass_governance: bool
+) -> DeleteOutcome:
+    error: StorageError | None = None
+    deleted = NOTHING_DELETED
     try:
-        await delete_object(
+        deleted = await delete_object(
             ctx,
             bucket,
             wanted.key,
             version_id=wanted.version_id,
             conditions=WriteConditions(if_match=wanted.if_match),
+            bypass_governance=bypass_governance,
         )
-    except StorageError as error:
-        return wanted, error
-    return wanted, None
+    except StorageError as failed:
+        error = failed
+    return DeleteOutcome(key=wanted.key, version_id=wanted.version_id, error=error, deleted=deleted)
 
 
 class _Together:
@@ -127,7 +205,7 @@ class _Together:
         self._opened = opened
         self.members: list[DeleteKey] = []
         self._seen: set[ObjectKey] = set()
-        self._checks: list[Exists | Check] = [Exists(opened.row_key)]
+        self._checks = [Check(opened.row_key, revision_of(opened.value))]
         self._writes: list[Write] = []
         self._stripes: list[StripeChange] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from gateway.data.stripes import StripeGone
@@ -16,10 +17,12 @@ from gateway.model.errors import (
     NoSuchVersion,
     NotModified,
 )
-from gateway.model.names import NULL_VERSION, version_id
+from gateway.model.names import version_id, version_id_text
 from gateway.model.version import Version, part_extent
 from gateway.objects.context import Context, Services
+from gateway.objects.encryption import admit_read
 from gateway.objects.fetch import Piece, open_body, read_at_once
+from gateway.objects.history import find_version
 from gateway.objects.opened import OpenedVersion
 from gateway.objects.target import Target, read_row
 from gateway.objects.values import GetOptions, ObjectRead, ReadBody
@@ -47,7 +50,8 @@ async def get_object(ctx: Context, bucket: str, key: str, options: GetOptions) -
     """
     target, opened = read_version(ctx, bucket, key, options.version_id)
     extent = judged_extent(opened, options)
-    content = read_at_once(ctx.services, target, opened, extent.offset, extent.length)
+    customer_key = admit_read(ctx, opened.stored.version, options.customer_key)
+    content = read_at_once(ctx.services, target, opened, extent.offset, extent.length, customer_key)
     if content is None:
         return await _get_waiting(ctx, bucket, key, options)
     return _object_read(opened, extent, WholeBody(content))
@@ -61,9 +65,10 @@ async def _get_waiting(ctx: Context, bucket: str, key: str, options: GetOptions)
         for tries_left in reversed(range(TRIES_MAX)):
             target, opened = read_version(ctx, bucket, key, options.version_id)
             extent = judged_extent(opened, options)
+            customer_key = admit_read(ctx, opened.stored.version, options.customer_key)
             try:
                 first, rest = await open_body(
-                    services, target, opened, extent.offset, extent.length
+                    services, target, opened, extent.offset, extent.length, customer_key
                 )
                 break
             except StripeGone:
@@ -82,6 +87,7 @@ async def _get_waiting(ctx: Context, bucket: str, key: str, options: GetOptions)
 async def head_object(ctx: Context, bucket: str, key: str, options: GetOptions) -> ObjectRead:
     """As get_object, without body. Raises: as get_object, StripeUnreadable excepted."""
     _, opened = read_version(ctx, bucket, key, options.version_id)
+    admit_read(ctx, opened.stored.version, options.customer_key)
     return _object_read(opened, judged_extent(opened, options), None)
 
 
@@ -105,14 +111,40 @@ def read_version(
     """
     action = Action.GET_OBJECT if wanted is None else Action.GET_OBJECT_VERSION
     target, row = read_row(ctx, bucket, key, action)
-    if wanted is not None and (version_id(wanted) != NULL_VERSION or row is None):
-        raise NoSuchVersion(key=key, version_id=wanted)
+    if wanted is not None:
+        return _read_named(ctx.services, target, row, wanted)
     if row is None:
         raise NoSuchKey(key=key)
     opened = ctx.services.opened.open(target, row)
-    if opened.stored.version.is_delete_marker:
-        raise MethodNotAllowed(key=key)
+    version = opened.stored.version
+    if version.is_delete_marker:
+        raise NoSuchKey(key=key, delete_marker=version_id_text(version.version_id))
     return target, opened
+
+
+def _read_named(
+    services: Services, target: Target, row: bytes | None, wanted: str
+) -> tuple[Target, OpenedVersion]:
+    """A version by its id. Raises: NoSuchVersion, MethodNotAllowed (a delete marker)."""
+    checked = version_id(wanted)
+    current = None if row is None else services.opened.open(target, row)
+    if current is None or current.stored.version.version_id != checked:
+        stored = None if current is None else current.stored
+        found = find_version(services, target, stored, checked)
+        if found is None:
+            raise NoSuchVersion(key=target.key.decode(), version_id=wanted)
+        target = replace(target, row_key=found.row_key)
+        current = services.opened.open(target, found.row)
+    version = current.stored.version
+    if version.is_delete_marker:
+        raise MethodNotAllowed(
+            key=target.key.decode(),
+            delete_marker=wanted,
+            modified_at_ms=version.created_at_ms,
+            method="GET",
+            resource_type="DeleteMarker",
+        )
+    return target, current
 
 
 def judged_extent(opened: OpenedVersion, options: GetOptions) -> Extent:

@@ -9,8 +9,9 @@ from itertools import islice
 from gateway.meta import keyspace
 from gateway.meta.keyspace import HEAD_BYTES
 from gateway.meta.kv import Row
-from gateway.meta.records import open_listing_page
+from gateway.meta.records import open_listing, open_listing_page
 from gateway.model.action import Action
+from gateway.model.bucket import Versioning
 from gateway.model.errors import InvalidArgument
 from gateway.model.names import BucketId
 from gateway.objects.assembly import COMPOSITE
@@ -35,7 +36,8 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
         0).
     """
     services = ctx.services
-    bucket_id = current_bucket(ctx, bucket, Action.LIST_BUCKET).bucket.bucket_id
+    held = current_bucket(ctx, bucket, Action.LIST_BUCKET).bucket
+    bucket_id = held.bucket_id
     if options.keys_max < 0:
         raise InvalidArgument(message="max-keys cannot be negative")
     prefix = _bytes(options.prefix)
@@ -44,7 +46,8 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
     if not options.keys_max or start >= end:
         return _NOTHING
     found: list[Row | bytes]
-    if options.delimiter:
+    has_markers = held.versioning is not Versioning.OFF
+    if options.delimiter or has_markers:
         walk = rolled_up(
             services.log.scan,
             start=start,
@@ -52,6 +55,7 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
             name_of=_name_of,
             prefix_bytes=len(prefix),
             delimiter=_bytes(options.delimiter),
+            is_visible=partial(_is_object, services) if has_markers else None,
         )
         found = list(islice(walk, options.keys_max + 1))
     else:
@@ -78,6 +82,11 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
+
+
+def _is_object(services: Services, row: Row) -> bool:
+    """The current version of a key is no delete marker."""
+    return not open_listing(services.records, row.key, row.value).is_delete_marker
 
 
 def _name_of(row_key: bytes) -> bytes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.data.cipher import KeyMaterial
 from gateway.meta.records import StoredVersion, open_version
 from gateway.meta.sealing import RecordKeys
+from gateway.model.bucket import Versioning
 from gateway.model.names import ObjectKey
 from gateway.objects.bucket_keys import BucketKeys
 from gateway.objects.values import ObjectHead
@@ -36,12 +37,15 @@ class OpenedVersion:
         material: what makes the keys of its only part; None until a read has derived it.
     """
 
-    __slots__ = ("head", "material", "row", "stored")
+    __slots__ = ("head", "is_versioned", "material", "row", "stored")
 
-    def __init__(self, key: ObjectKey, row: bytes, stored: StoredVersion) -> None:
+    def __init__(
+        self, key: ObjectKey, row: bytes, stored: StoredVersion, is_versioned: bool
+    ) -> None:
         self.row = row
         self.stored = stored
-        self.head: ObjectHead = head_of(key, stored.version)
+        self.is_versioned = is_versioned
+        self.head: ObjectHead = head_of(key, stored.version, is_versioned=is_versioned)
         self.material: KeyMaterial | None = None
 
     def __repr__(self) -> str:
@@ -63,7 +67,8 @@ class OpenedRows:
             been disabled is dropped as soon as the key itself is.
         """
         held = self._held.get(target.row_key)
-        if held is not None and held.row == row:
+        is_versioned = target.opened.bucket.versioning is not Versioning.OFF
+        if held is not None and held.row == row and held.is_versioned is is_versioned:
             try:
                 self._bucket_keys.key(target.bucket_id, held.stored.version.key_epoch)
             except StorageError:
@@ -72,7 +77,7 @@ class OpenedRows:
             self._held.move_to_end(target.row_key)
             return held
         stored = open_version(self._records, target.row_key, row)
-        opened = OpenedVersion(target.key, row, stored)
+        opened = OpenedVersion(target.key, row, stored, is_versioned)
         if len(row) <= ROW_BYTES_MAX:
             self._held[target.row_key] = opened
             if held is None and len(self._held) > ROWS_MAX:

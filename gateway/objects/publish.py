@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from gateway.commit.change import Change, Draft, StripeChange
-from gateway.meta.kv import Batch, BatchConflict, Check, Exists, Write
+from gateway.meta.kv import Batch, BatchConflict, Check, Write, revision_of
 from gateway.meta.records import StoredVersion, seal_version
 from gateway.model.errors import ConditionalRequestConflict, NoSuchBucket
 from gateway.model.names import BucketId
 from gateway.model.version import Version
 from gateway.objects.body import Buffer
 from gateway.objects.context import Context, Services
-from gateway.objects.parting import NOTHING, Parting, part_from_version
+from gateway.objects.parting import NOTHING, Parting
 from gateway.objects.store import SealedPart
 from gateway.objects.target import Target, reread_current
 from storaged.base.errors import Kind, StorageError
@@ -86,10 +86,10 @@ async def decide_and_commit(ctx: Context, opened: Target, decide: Decide) -> Tar
     return await until_committed(ctx.services, opened.row_key, attempt)
 
 
-def checks_of(target: Target, current: StoredVersion | None) -> tuple[Exists | Check, ...]:
-    """The bucket is open, and the current version is what was read."""
+def checks_of(target: Target, current: StoredVersion | None) -> tuple[Check, ...]:
+    """The bucket is open and its settings are what was read, and so is the current version."""
     return (
-        Exists(target.opened.row_key),
+        Check(target.opened.row_key, revision_of(target.opened.value)),
         Check(target.row_key, None if current is None else current.revision),
     )
 
@@ -106,15 +106,17 @@ def replacing(
     current: StoredVersion | None,
     version: Version,
     part: SealedPart | None,
+    gone: Parting,
     also: Parting = NOTHING,
 ) -> Change:
     """The change that makes `version` the current one, in place of `current`.
 
     Args:
-        part: the bytes of the version; None for a multipart object, whose parts have rows already.
+        version, gone: as `history.succession` gives them.
+        part: the bytes of the version; None for a multipart object, whose parts have rows already,
+            and for a delete marker.
         also: what else happens at the same instant.
     """
-    gone = NOTHING if current is None else part_from_version(services, target.bucket_id, current)
     writes = gone.writes + also.writes
     stripes: tuple[StripeChange, ...] = gone.stripes + also.stripes
     bodies: tuple[Buffer, ...] = ()

@@ -11,6 +11,8 @@ from gateway.model.errors import EntityTooLarge
 from gateway.model.version import Version
 from gateway.objects.body import Body
 from gateway.objects.context import Context
+from gateway.objects.encryption import choose
+from gateway.objects.history import is_versioned, succession
 from gateway.objects.new_object import Content, NewObject, check_metadata, new_object, new_version
 from gateway.objects.publish import decide_and_commit, giving_back_ids, replacing, same_bucket
 from gateway.objects.store import SealedPart, store_part
@@ -34,12 +36,14 @@ async def put_object(
         AccessDenied, NoSuchBucket, KeyTooLong, EntityTooLarge, MetadataTooLarge,
         InvalidStorageClass.
         PreconditionFailed, NoSuchKey (If-Match and nothing there), ConditionalRequestConflict.
+        InvalidArgument, InvalidRequest, InvalidEncryptionAlgorithm, KmsKeyNotFound: as `choose`.
         whatever the body raises, and the error of an expected digest that does not match: nothing
         is stored.
     """
     target = open_target(ctx, bucket, key, Action.PUT_OBJECT)
     check_put(ctx, target, body, options)
-    new = new_object(ctx.services, target)
+    choice = await choose(ctx, target.opened, options.encryption)
+    new = new_object(ctx.services, target, choice)
     part = await store_part(ctx.services, new.name, body, options.checksum_algorithm)
     return await publish_object(ctx, target, new, part, options.metadata, options.conditions)
 
@@ -72,9 +76,10 @@ async def publish_object(
         same_bucket(target, new.bucket)
         check_write(conditions, etag=current_etag(current))
         version = new_version(new, content, metadata, current, now_ms)
+        version, gone = succession(services, target, current, version)
         decided[:] = [version]
-        return replacing(services, target, current, version, part)
+        return replacing(services, target, current, version, part, gone)
 
     with giving_back_ids(services, part):
         target = await decide_and_commit(ctx, opened, decide)
-    return head_of(target.key, decided[0])
+    return head_of(target.key, decided[0], is_versioned=is_versioned(target))

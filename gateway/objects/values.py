@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from gateway.model.attributes import Encryption
 from gateway.model.conditions import Conditions
 from gateway.model.version import Checksum, Pairs
 from storaged.base.errors import StorageError
@@ -19,6 +20,28 @@ WriteConditions = Conditions  # of a put, copy, complete or delete: only the ETa
 
 UNCONDITIONAL_WRITE = WriteConditions()
 UNCONDITIONAL_READ = ReadConditions()
+
+
+class CustomerKey(NamedTuple):
+    """A client's own key, as sent; None = absent. `header`: what its headers begin with."""
+
+    header: str
+    algorithm: str | None
+    key: str | None
+    key_md5: str | None
+
+    def __repr__(self) -> str:
+        return "CustomerKey(…)"
+
+
+class EncryptionAsked(NamedTuple):
+    """What a write says of encryption, not judged yet; None = absent."""
+
+    kind: str | None = None
+    key_id: str | None = None
+    context: str | None = None
+    bucket_key: str | None = None
+    customer: CustomerKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +72,7 @@ class PutOptions:
     metadata: Metadata = NO_METADATA
     conditions: WriteConditions = UNCONDITIONAL_WRITE
     checksum_algorithm: str | None = None
+    encryption: EncryptionAsked | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +83,7 @@ class GetOptions:
     range_header: str | None = None
     part_number: int | None = None
     version_id: str | None = None
+    customer_key: CustomerKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +105,7 @@ class ObjectHead:
     metadata: Metadata
     checksum: Checksum | None
     part_count: int
+    encryption: Encryption | None = None
 
 
 class ReadBody(Protocol):
@@ -121,6 +147,22 @@ class DeleteKey:
     if_match: str | None = None
 
 
+class Deleted(NamedTuple):
+    """What a delete has done.
+
+    Args:
+        version_id: of the version that was taken away, or of the delete marker that was made; None
+            where versions have no ids.
+        is_marker: it is a delete marker, made or taken away.
+    """
+
+    version_id: str | None = None
+    is_marker: bool = False
+
+
+NOTHING_DELETED = Deleted()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteOutcome:
     """What happened to one key of DeleteObjects; `error` None = it is gone."""
@@ -128,6 +170,7 @@ class DeleteOutcome:
     key: str
     version_id: str | None
     error: StorageError | None
+    deleted: Deleted = NOTHING_DELETED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +181,7 @@ class CopySource:
     key: str
     version_id: str | None = None
     conditions: ReadConditions = UNCONDITIONAL_READ
+    customer_key: CustomerKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +195,7 @@ class CopyOptions:
     storage_class: str | None = None
     conditions: WriteConditions = UNCONDITIONAL_WRITE
     checksum_algorithm: str | None = None
+    encryption: EncryptionAsked | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +268,7 @@ class CreateUploadOptions:
     metadata: Metadata = NO_METADATA
     checksum_algorithm: str | None = None
     checksum_composite: bool = False
+    encryption: EncryptionAsked | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +281,7 @@ class UploadHead:
     storage_class: str
     checksum_algorithm: str | None
     checksum_composite: bool
+    encryption: Encryption | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,6 +293,7 @@ class PartHead:
     length: int
     modified_at_ms: int
     checksum: Checksum | None
+    encryption: Encryption | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,6 +319,7 @@ class CompleteOptions:
     checksum: tuple[str, str] | None = None
     checksum_type: str | None = None
     length: int | None = None
+    customer_key: CustomerKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

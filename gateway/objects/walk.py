@@ -29,13 +29,15 @@ def rolled_up(
     name_of: Callable[[bytes], bytes],
     prefix_bytes: int,
     delimiter: bytes,
+    is_visible: Callable[[Row], bool] | None = None,
 ) -> Iterator[Row | bytes]:
     """Rows from `start` to before `end`, in order; those that share a common prefix give it once.
 
     Args:
         name_of: object key inside a row key; a prefix of the rest of the row key.
         prefix_bytes: where in the object key the search for the delimiter begins.
-        delimiter: not empty.
+        delimiter: b"": nothing is rolled up.
+        is_visible: says of a row whether it counts; None: all do.
     """
     page_rows = PAGE_ROWS_MIN
     skipped: bytes | None = None  # row keys that start with it are inside the last common prefix
@@ -44,8 +46,10 @@ def rolled_up(
         for row in rows:
             if skipped is not None and row.key.startswith(skipped):
                 continue
+            if is_visible is not None and not is_visible(row):
+                continue
             name = name_of(row.key)
-            cut = name.find(delimiter, prefix_bytes)
+            cut = name.find(delimiter, prefix_bytes) if delimiter else -1
             if cut < 0:
                 yield row
                 continue

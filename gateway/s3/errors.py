@@ -10,7 +10,7 @@ Source: Amazon S3 API Reference, "Error responses".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gateway.model import errors as semantic
 from storaged.base.errors import Kind, StorageError
@@ -68,6 +68,7 @@ class S3Answer:
 # them at once.
 STATUS: dict[str, int] = {
     "AccessDenied": 403,
+    "AccessForbidden": 403,
     "AuthorizationHeaderMalformed": 400,
     "AuthorizationQueryParametersError": 400,
     "BadDigest": 400,
@@ -80,12 +81,14 @@ STATUS: dict[str, int] = {
     "EntityTooSmall": 400,
     "ExpiredToken": 400,
     "IllegalLocationConstraintException": 400,
+    "IllegalVersioningConfigurationException": 400,
     "IncompleteBody": 400,
     "InsufficientStorage": 507,
     "InternalError": 500,
     "InvalidAccessKeyId": 403,
     "InvalidArgument": 400,
     "InvalidBucketName": 400,
+    "InvalidBucketState": 409,
     "InvalidChunkSizeError": 403,
     "InvalidDigest": 400,
     "InvalidEncryptionAlgorithmError": 400,
@@ -100,6 +103,7 @@ STATUS: dict[str, int] = {
     "InvalidTag": 400,
     "InvalidToken": 400,
     "InvalidURI": 400,
+    "KMS.NotFoundException": 400,
     "KeyTooLongError": 400,
     "MalformedPOSTRequest": 400,
     "MalformedTrailerError": 400,
@@ -111,6 +115,7 @@ STATUS: dict[str, int] = {
     "MissingRequestBodyError": 400,
     "MissingSecurityHeader": 400,
     "NoSuchBucket": 404,
+    "NoSuchCORSConfiguration": 404,
     "NoSuchKey": 404,
     "NoSuchUpload": 404,
     "NoSuchVersion": 404,
@@ -133,6 +138,7 @@ STATUS: dict[str, int] = {
 }
 
 MESSAGES: dict[str, str] = {
+    "AccessForbidden": "CORSResponse: This CORS request is not allowed.",
     "AuthorizationHeaderMalformed": "The authorization header that you provided is not valid.",
     "AuthorizationQueryParametersError": "Query-string authentication version 4 requires the "
     "X-Amz-Algorithm, "
@@ -143,6 +149,8 @@ MESSAGES: dict[str, str] = {
     "IllegalLocationConstraintException": "The unspecified location constraint is incompatible "
     "for the region "
     "specific endpoint this request was sent to.",
+    "IllegalVersioningConfigurationException": "The versioning configuration specified in the "
+    "request is not valid.",
     "InternalError": "We encountered an internal error. Please try again.",
     "InvalidAccessKeyId": "The AWS Access Key Id you provided does not exist in our records.",
     "InvalidChunkSizeError": "Only the last chunk is allowed to have a size less than 8192 bytes",
@@ -185,7 +193,9 @@ MESSAGES: dict[str, str] = {
 
 # A class whose S3 code differs from its name.
 _CODE_OF_CLASS: dict[str, str] = {
+    "InvalidEncryptionAlgorithm": "InvalidEncryptionAlgorithmError",
     "KeyTooLong": "KeyTooLongError",
+    "KmsKeyNotFound": "KMS.NotFoundException",
     "DeadlineExceeded": "SlowDown",
     "DriveFull": "InsufficientStorage",  # clients do not retry it, which is right when all is full
     "IndexFull": "InsufficientStorage",
@@ -286,7 +296,12 @@ def s3_code_for(error: StorageError) -> S3Answer:
         for name, value in error.fields.items():
             if name in _ELEMENT_OF_FIELD:
                 extra[_ELEMENT_OF_FIELD[name]] = str(value)
-    return _answer(code, text, extra)
+    answer = _answer(code, text, extra)
+    marker = error.fields.get("delete_marker")
+    if marker is not None and isinstance(error, semantic.SemanticError):
+        told = (("x-amz-delete-marker", "true"), ("x-amz-version-id", str(marker)))
+        answer = replace(answer, headers=answer.headers + told)
+    return answer
 
 
 def _code_by_class(error_class: type[StorageError]) -> str | None:

@@ -175,7 +175,7 @@ class ObjectsMachine(RuleBasedStateMachine):
         options = CopyOptions(metadata=Metadata())
         where = CopySource(bucket=BUCKET, key=source)
         try:
-            head = self.run(copy_object(self.gateway.ctx(), where, BUCKET, onto, options))
+            head, _ = self.run(copy_object(self.gateway.ctx(), where, BUCKET, onto, options))
         except NoSuchKey:
             assert source not in self.model
         else:

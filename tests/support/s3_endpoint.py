@@ -196,7 +196,7 @@ class DictStore:
         self._bucket(bucket).pop(key, None)
 
     async def delete_objects(
-        self, ctx: Context, bucket: str, keys: list[DeleteKey]
+        self, ctx: Context, bucket: str, keys: list[DeleteKey], *, bypass_governance: bool
     ) -> tuple[DeleteOutcome, ...]:
         self.writes += 1
         for key in keys:

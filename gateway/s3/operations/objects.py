@@ -104,14 +104,24 @@ async def head_object(call: Call) -> Reply:
 
 async def delete_object(call: Call) -> Reply:
     fields.check_supported(call)
-    await deletes.delete_object(
+    deleted = await deletes.delete_object(
         call.context,
         call.bucket,
         call.key,
         version_id=call.query.get("versionId"),
         conditions=fields.write_conditions(call),
+        bypass_governance=_bypasses(call),
     )
-    return Reply(status=204)
+    headers = []
+    if deleted.is_marker:
+        headers.append(("x-amz-delete-marker", "true"))
+    if deleted.version_id is not None:
+        headers.append(("x-amz-version-id", deleted.version_id))
+    return Reply(status=204, headers=headers)
+
+
+def _bypasses(call: Call) -> bool:
+    return call.headers.get("x-amz-bypass-governance-retention", "").lower() == "true"
 
 
 async def delete_objects(call: Call) -> Reply:
@@ -126,7 +136,9 @@ async def delete_objects(call: Call) -> Reply:
         if key.last_modified_time is not None or key.length_bytes is not None:
             raise S3Error("NotImplemented")
         keys.append(DeleteKey(key=key.key, version_id=key.version_id, if_match=key.etag))
-    outcomes = await deletes.delete_objects(call.context, call.bucket, keys)
+    outcomes = await deletes.delete_objects(
+        call.context, call.bucket, keys, bypass_governance=_bypasses(call)
+    )
     rows = [_outcome_row(outcome, quiet=request.quiet) for outcome in outcomes]
     return xml_reply(xml.document("DeleteResult", *rows))
 
@@ -135,6 +147,11 @@ def _outcome_row(outcome: DeleteOutcome, *, quiet: bool) -> str:
     children = [xml.element("Key", outcome.key)]
     if outcome.version_id is not None:
         children.append(xml.element("VersionId", outcome.version_id))
+    deleted = outcome.deleted
+    if deleted.is_marker and outcome.error is None:
+        children.append(xml.element("DeleteMarker", True))
+        if deleted.version_id is not None:
+            children.append(xml.element("DeleteMarkerVersionId", deleted.version_id))
     if outcome.error is None:
         return "" if quiet else xml.group("Deleted", *children)
     if not isinstance(outcome.error, StorageError):
@@ -163,7 +180,7 @@ async def copy_object(call: Call) -> Reply:
         raise S3Error("InvalidArgument", "Unknown metadata directive.")
     if call.headers.get("x-amz-tagging-directive", "COPY") != "COPY":
         raise S3Error("NotImplemented")
-    head = await copies.copy_object(
+    head, source_version_id = await copies.copy_object(
         call.context,
         copy_source(call),
         call.bucket,
@@ -183,6 +200,8 @@ async def copy_object(call: Call) -> Reply:
     headers = [("x-amz-server-side-encryption", "AES256")]
     if head.version_id is not None:
         headers.append(("x-amz-version-id", head.version_id))
+    if source_version_id is not None:
+        headers.append(("x-amz-copy-source-version-id", source_version_id))
     return xml_reply(xml.document("CopyObjectResult", *children), headers=headers)
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.s3.call import OperationFunction
-from gateway.s3.operations import buckets, listing, multipart, objects
+from gateway.s3.operations import buckets, cors, listing, multipart, objects, versioning
 
 OPERATIONS: Mapping[str, OperationFunction] = {
     **buckets.OPERATIONS,
+    **cors.OPERATIONS,
     **listing.OPERATIONS,
     **multipart.OPERATIONS,
     **objects.OPERATIONS,
+    **versioning.OPERATIONS,
 }
