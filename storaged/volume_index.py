@@ -18,18 +18,24 @@ from typing import NamedTuple
 
 from awscrt.checksums import crc32c
 
+from storaged.base.limits import BLOCK_BYTES
 from storaged.index_tables import TABLES, IndexUnreadable, Tables
 
 INDEX_FORMAT = b"1"
 FLUSH_ROWS = 4096  # changed rows that start a flush: some 10 ms of LMDB time
 PENDING_ROWS_MAX = 262_144  # changed rows in memory (about 80 MB), beyond: writes wait for a flush
 
+# A row of the index, short where its numbers are small and nothing is retained: with 27 bytes for
+# key and node, 48 bytes a shard on the drive and not 66. The length tells which of the two it is.
 _LOCATION = Struct(">IQQHBIQ")
+_SHORT_LOCATION = Struct(">HIIHBI")
 _ROW_CHECK = Struct(">I")
 _PLACE = Struct(">IQ")
 _GARBAGE = Struct(">IIQ")
 _WATERMARK = Struct(">IQQ")
 _U64 = Struct(">Q")
+_U16_MAX = (1 << 16) - 1
+_U32_MAX = (1 << 32) - 1
 _PIN = Struct(">QQ")
 _NO_ROWS: Mapping[bytes, bytes | None] = {}
 
@@ -73,18 +79,39 @@ class Garbage(NamedTuple):
 
 def encode_location(key: bytes, location: Location) -> bytes:
     """The row of a shard; its CRC32C also covers the key."""
-    body = _LOCATION.pack(*location)
+    volume_number, offset, sequence, head_bytes, page_log2, content_bytes, retain_until_ms = (
+        location
+    )
+    block, inside = divmod(offset, BLOCK_BYTES)
+    if (
+        volume_number <= _U16_MAX
+        and max(block, sequence) <= _U32_MAX
+        and not inside | retain_until_ms
+    ):
+        body = _SHORT_LOCATION.pack(
+            volume_number, block, sequence, head_bytes, page_log2, content_bytes
+        )
+    else:
+        body = _LOCATION.pack(*location)
     return body + _ROW_CHECK.pack(crc32c(key + body))
 
 
 def decode_location(key: bytes, row: bytes) -> Location:
     """Raises `IndexUnreadable` when the row was altered."""
-    if len(row) != _LOCATION.size + 4:
+    is_short = len(row) == _SHORT_LOCATION.size + 4
+    if not is_short and len(row) != _LOCATION.size + 4:
         raise IndexUnreadable(reason="row length")
-    body = row[: _LOCATION.size]
-    if crc32c(key + body) != _ROW_CHECK.unpack_from(row, _LOCATION.size)[0]:
+    body = row[:-4]
+    if crc32c(key + body) != _ROW_CHECK.unpack_from(row, len(body))[0]:
         raise IndexUnreadable(reason="row checksum")
-    return Location._make(_LOCATION.unpack(body))
+    if not is_short:
+        return Location._make(_LOCATION.unpack(body))
+    volume_number, block, sequence, head_bytes, page_log2, content_bytes = _SHORT_LOCATION.unpack(
+        body
+    )
+    return Location(
+        volume_number, block * BLOCK_BYTES, sequence, head_bytes, page_log2, content_bytes, 0
+    )
 
 
 class VolumeIndex:
