@@ -52,11 +52,13 @@ _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 )
 
-# Operations whose body may come with an S3 checksum; elsewhere these headers speak of an object.
-_BODY_CHECKSUMS = frozenset({"PutObject", "UploadPart", "DeleteObjects", "CreateBucket"})
+# Operations whose checksum headers speak of an object, not of the body of the request.
+_OBJECT_CHECKSUMS = frozenset(
+    {"CompleteMultipartUpload", "CopyObject", "CreateMultipartUpload", "UploadPartCopy"}
+)
 _BODY_HEADERS = frozenset({"content-length", "content-md5", "transfer-encoding"})
 _BODILESS_METHODS = frozenset({"GET", "HEAD", "DELETE"})
-_NEEDS_LENGTH = frozenset({"PutObject", "UploadPart"})
+_NEEDS_LENGTH = frozenset({"PostObject", "PutObject", "UploadPart"})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -172,7 +174,7 @@ def promise_of(headers: dict[str, str], authorized: Authorized, operation: str) 
     length = content_bytes(headers, authorized.payload_mode, operation)
     md5 = headers.get("content-md5")
     claim: ChecksumClaim | None = None
-    if operation in _BODY_CHECKSUMS and _speaks_of_checksums(headers):
+    if operation not in _OBJECT_CHECKSUMS and _speaks_of_checksums(headers):
         claim = checksums.claim_of(headers, trailer_names(headers))
     sha256 = authorized.content_sha256
     return BodyPromise(

@@ -23,7 +23,7 @@ from gateway.metrics import S3Metrics
 from gateway.objects import access
 from gateway.objects.context import Context, RequestFacts, Services
 from gateway.s3 import call as calls
-from gateway.s3 import routes, sigv4
+from gateway.s3 import cors, routes, sigv4
 from gateway.s3.access_log import AccessLog, AccessRecord, LineSink
 from gateway.s3.aws_chunked import ChunkDecoder
 from gateway.s3.body import BodyPace, RequestBody, no_body
@@ -188,6 +188,8 @@ class S3Frontend:
             except Exception:
                 logger.exception("request %s failed", exchange.request_id)
                 reply = self._failure(exchange, S3Error("InternalError"))
+            if cors.ORIGIN in exchange.headers:
+                self._tell_page(exchange, reply)
             try:
                 keeps = await self._send(exchange, reply)
             except ConnectionError:
@@ -206,6 +208,23 @@ class S3Frontend:
         self._record(exchange, reply)
         return keeps
 
+    def _tell_page(self, exchange: Exchange, reply: Reply) -> None:
+        """Let the page that sent the request read the answer, if the bucket has a rule for it."""
+        method = exchange.message.method
+        if method == "OPTIONS":
+            return
+        try:
+            bucket: str | None = exchange.bucket
+            if not bucket:
+                host = exchange.headers.get("host", "")
+                bucket = routes.split_target(host, exchange.raw_path, self.config.base_domains)[0]
+            if bucket:
+                reply.headers += cors.actual_headers(
+                    self._services, bucket, method, exchange.headers
+                )
+        except StorageError:
+            pass  # the target is what is wrong with the request, or the rules cannot be read
+
     async def _fulfil(self, exchange: Exchange) -> Reply:
         message = exchange.message
         exchange.raw_path, _, raw_query = message.path.partition("?")
@@ -220,12 +239,16 @@ class S3Frontend:
         head = sigv4.RequestHead(
             method=message.method, raw_path=exchange.raw_path, raw_query=raw_query, headers=pairs
         )
-        authorized, principal = calls.identify(
-            head,
-            self._services.credentials,
-            now_ms=self._env.now_ms(),
-            regions=self.config.regions,
-        )
+        if message.method == "OPTIONS":
+            # The query of a preflight is that of the presigned request to come, signed as such.
+            authorized, principal = sigv4.unsigned(head), None
+        else:
+            authorized, principal = calls.identify(
+                head,
+                self._services.credentials,
+                now_ms=self._env.now_ms(),
+                regions=self.config.regions,
+            )
         if principal is not None:
             exchange.access_key_id = principal.access_key_id
         query = calls.query_by_name(raw_query)
@@ -259,10 +282,13 @@ class S3Frontend:
         """The function that answers; the exchange learns what it is about."""
         bucket, key = routes.split_target(host, exchange.raw_path, self.config.base_domains)
         exchange.bucket, exchange.key = bucket or "", key or ""
-        if is_anonymous and not access.admits_anonymous(self._services, exchange.bucket):
-            raise S3Error("AccessDenied")
         level = routes.level_of(bucket, key)
-        found = routes.route(exchange.message.method, level, query.keys(), exchange.headers.keys())
+        method = exchange.message.method
+        if is_anonymous and not access.admits_anonymous(self._services, exchange.bucket):
+            content_type = exchange.headers.get("content-type", "")
+            if not routes.proves_itself(method, level, query.keys(), content_type):
+                raise S3Error("AccessDenied")
+        found = routes.route(method, level, query.keys(), exchange.headers.keys())
         exchange.operation = found.name
         operation = self._operations.get(exchange.operation)
         if operation is None:

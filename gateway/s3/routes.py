@@ -51,6 +51,8 @@ class Route:
     name: str
 
 
+FORM_TYPE = "multipart/form-data"
+
 _ROUTES = {operation: Route(operation=operation, name=operation.value) for operation in Operation}
 
 
@@ -107,6 +109,16 @@ def level_of(bucket: str | None, key: str | None) -> Level:
     return Level.BUCKET if key is None else Level.OBJECT
 
 
+def proves_itself(
+    method: str, level: Level, query_names: Collection[str], content_type: str
+) -> bool:
+    """Whether a request without credentials in its head is a preflight or a form."""
+    if method == "OPTIONS":
+        return level is not Level.SERVICE
+    is_form = content_type.lower().startswith(FORM_TYPE)
+    return method == "POST" and is_form and level is Level.BUCKET and _KNOWN.isdisjoint(query_names)
+
+
 def split_copy_source(value: str) -> tuple[str, str, str | None]:
     """(bucket, key, version id) of an x-amz-copy-source value.
 
@@ -155,6 +167,8 @@ def route(
         plain = PLAIN[level].get(method)
         if plain is not None:
             return _ROUTES[plain]  # nothing refines it
+    if method == "OPTIONS" and level is not Level.SERVICE:
+        return _ROUTES[Operation.OPTIONS_OBJECT]  # whatever the request to come is
     named = [name for name in query_names if name in _KNOWN] if query_names else []
     if len(set(named)) > 1:
         names = ", ".join(sorted(set(named)))

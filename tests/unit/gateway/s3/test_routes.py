@@ -85,7 +85,7 @@ def test_a_sub_resource_never_falls_through(
     except S3Error as error:
         assert error.code in {"MethodNotAllowed", "InvalidArgument"}
     else:
-        assert found.operation not in plain
+        assert method == "OPTIONS" or found.operation not in plain
 
 
 @pytest.mark.parametrize(
