@@ -221,3 +221,41 @@ class InsufficientStorage(SemanticError):
     """There is not enough space left to store the object."""
 
     kind = Kind.EXHAUSTED
+
+
+class MalformedPolicy(SemanticError):
+    """Policies must be valid JSON and the first byte must be '{'."""
+
+
+class NoSuchBucketPolicy(SemanticError):
+    """The bucket policy does not exist."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NoSuchPublicAccessBlockConfiguration(SemanticError):
+    """The public access block configuration was not found."""
+
+    kind = Kind.NOT_FOUND
+
+
+class OwnershipControlsNotFoundError(SemanticError):
+    """The bucket ownership controls were not found."""
+
+    kind = Kind.NOT_FOUND
+
+
+class AccessControlListNotSupported(SemanticError):
+    """The bucket does not allow ACLs."""
+
+
+class InvalidBucketAclWithObjectOwnership(SemanticError):
+    """Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting."""
+
+
+class InvalidBucketAclWithBlockPublicAccessError(SemanticError):
+    """Bucket cannot have public ACLs set with BlockPublicAccess enabled."""
+
+
+class MalformedACLError(SemanticError):
+    """The XML you provided was not well-formed or did not validate against our published schema."""

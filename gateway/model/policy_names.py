@@ -1,0 +1,66 @@
+"""Names that policies of buckets may use: actions, and condition keys.
+
+Not for what an operation asks for (`gateway.model.action`): a policy may also name actions that no
+operation here has.
+
+Source: AWS Service Authorization Reference, "Actions, resources, and condition keys for Amazon S3",
+2026.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from gateway.model.action import Action
+from gateway.model.policy_patterns import Pattern
+
+PREFIX = "s3:"
+NAMES_CACHED_MAX = 1024
+
+_OTHER_ACTIONS = """
+    CreateBucketMetadataTableConfiguration CreateSession DeleteBucketMetadataTableConfiguration
+    DeleteBucketOwnershipControls DeleteObjectAnnotation DeleteObjectVersionAnnotation
+    GetAccountPublicAccessBlock GetBucketAbac GetBucketMetadataTableConfiguration
+    GetBucketVersioning GetObjectAnnotation GetObjectTorrent GetObjectVersionAnnotation
+    GetObjectVersionForReplication GetObjectVersionTorrent InitiateReplication
+    ListObjectAnnotations ListObjectVersionAnnotations ListTagsForResource
+    ObjectOwnerOverrideToBucketOwner PauseReplication PutAccountPublicAccessBlock PutBucketAbac
+    PutObjectAnnotation PutObjectVersionAnnotation RenameObject ReplicateDelete ReplicateObject
+    ReplicateTags TagResource UntagResource UpdateBucketMetadataAnnotationTableConfiguration
+    UpdateBucketMetadataInventoryTableConfiguration UpdateBucketMetadataJournalTableConfiguration
+"""
+KNOWN_ACTIONS = frozenset(
+    [action.value.lower() for action in Action]
+    + [f"{PREFIX}{name}".lower() for name in _OTHER_ACTIONS.split()]
+)
+
+_S3_KEYS = """
+    accessgrantsinstancearn accesspointnetworkorigin accesspointtag authtype bucketobjecttag
+    buckettag dataaccesspointaccount dataaccesspointarn delimiter destinationregion
+    existingjoboperation existingjobpriority existingobjecttag if-match if-none-match
+    inventoryaccessibleoptionalfields isreplicationpauserequest jobsuspendedcause
+    locationconstraint max-keys object-lock-legal-hold object-lock-mode object-lock-remaining-
+    retention-days object-lock-retain-until-date objectcreationoperation prefix
+    requestjoboperation requestjobpriority requestobjecttag requestobjecttagkeys resourceaccount
+    signatureage signatureversion tlsversion versionid x-amz-acl x-amz-content-sha256 x-amz-copy-
+    source x-amz-grant-full-control x-amz-grant-read x-amz-grant-read-acp x-amz-grant-write x-amz-
+    grant-write-acp x-amz-metadata-directive x-amz-object-ownership x-amz-server-side-encryption
+    x-amz-server-side-encryption-aws-kms-key-id x-amz-server-side-encryption-customer-algorithm
+    x-amz-storage-class x-amz-website-redirect-location
+"""
+_KEYS = frozenset(f"{PREFIX}{name}" for name in _S3_KEYS.split())
+
+
+@lru_cache(maxsize=NAMES_CACHED_MAX)
+def matched_actions(pattern: str) -> frozenset[str]:
+    """Known actions (lower case) that a pattern of a policy means; none for a wrong name."""
+    matcher = Pattern(pattern.lower())
+    return frozenset(name for name in KNOWN_ACTIONS if matcher.matches(name))
+
+
+def is_key(name: str) -> bool:
+    """Whether a condition may ask for this key."""
+    lowered = name.lower()
+    if lowered.startswith("aws:"):
+        return len(lowered) > len("aws:")
+    return lowered.partition("/")[0] in _KEYS

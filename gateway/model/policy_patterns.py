@@ -1,0 +1,130 @@
+"""Patterns of policies: `*` for any text, `?` for any character, `${…}` for what a request says.
+
+Matching takes time in proportion to text and pattern, whatever either holds: a policy is written by
+one tenant and paid for by all.
+
+Source: AWS IAM User Guide, "IAM JSON policy elements: Variables and tags", "Resource".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+# Stand for literal characters while a text is cut at its wildcards.
+_STAR, _MARK, _DOLLAR = "\ue0f1", "\ue0f2", "\ue0f3"
+_RESTORED = str.maketrans({_STAR: "*", _MARK: "?", _DOLLAR: "$"})
+_HIDDEN = {"*": _STAR, "?": _MARK, "$": _DOLLAR}
+_HIDING = str.maketrans(_HIDDEN)
+_VARIABLE = re.compile(r"\$\{([^{}]*)\}")
+
+Lookup = Callable[[str], tuple[str, ...] | None]
+"""The values of a condition key (lower case) in a request; None when it has none."""
+
+
+class Pattern:
+    """A pattern without variables; a text matches as a whole.
+
+    Attributes:
+        head: what every text that matches begins with.
+        is_fixed: only one text matches.
+    """
+
+    __slots__ = ("_first", "_last", "_middle", "head", "is_fixed")
+
+    def __init__(self, text: str) -> None:
+        first, *rest = text.split("*")
+        self.is_fixed = not rest and "?" not in first
+        self.head = first.partition("?")[0].translate(_RESTORED)
+        self._first = _Piece(first)
+        self._last = _Piece(rest[-1]) if rest else None
+        self._middle = [_Piece(piece) for piece in rest[:-1] if piece]
+
+    def matches(self, text: str) -> bool:
+        """Whether the text is what the pattern says."""
+        if self.is_fixed:
+            return text == self.head
+        last = self._last
+        if last is None:
+            return len(text) == self._first.length and self._first.is_at(text, 0)
+        at, end = self._first.length, len(text) - last.length
+        if at > end or not self._first.is_at(text, 0) or not last.is_at(text, end):
+            return False
+        for piece in self._middle:
+            # The earliest place leaves the most room for the pieces behind it.
+            found = piece.find(text, at, end)
+            if found < 0:
+                return False
+            at = found + piece.length
+        return True
+
+
+class _Piece:
+    """What is between two stars: a text of fixed length."""
+
+    __slots__ = ("_regex", "_text", "length")
+
+    def __init__(self, piece: str) -> None:
+        self.length = len(piece)
+        self._text = piece.translate(_RESTORED)
+        self._regex: re.Pattern[str] | None = None
+        if "?" in piece:
+            literals = [re.escape(part.translate(_RESTORED)) for part in piece.split("?")]
+            self._regex = re.compile(".".join(literals), re.DOTALL)
+
+    def is_at(self, text: str, at: int) -> bool:
+        if self._regex is None:
+            return text.startswith(self._text, at)
+        return self._regex.match(text, at) is not None
+
+    def find(self, text: str, at: int, end: int) -> int:
+        if self._regex is None:
+            return text.find(self._text, at, end)
+        found = self._regex.search(text, at, end)
+        return -1 if found is None else found.start()
+
+
+class Template:
+    """A pattern whose variables each request fills in."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def filled(self, lookup: Lookup) -> Pattern | None:
+        """The pattern of one request; None when it says nothing of a variable."""
+        text = _filled(self.text, lookup)
+        return None if text is None else Pattern(text)
+
+
+def _filled(text: str, lookup: Lookup) -> str | None:
+    pieces: list[str] = []
+    at = 0
+    for found in _VARIABLE.finditer(text):
+        name, comma, default = found[1].partition(",")
+        values = lookup(name.strip().lower())
+        if values is not None and len(values) == 1:
+            value = values[0]
+        elif comma:
+            value = default.strip().removeprefix("'").removesuffix("'")
+        else:
+            return None
+        pieces += (text[at : found.start()], value.translate(_HIDING))
+        at = found.end()
+    return "".join(pieces) + text[at:]
+
+
+def compiled(text: str, *, with_variables: bool) -> Pattern | Template:
+    """A pattern as written; variables have a meaning in policies of 2012-10-17 only."""
+    if not with_variables:
+        return Pattern(text.replace("$", _DOLLAR))
+    hidden = _VARIABLE.sub(lambda found: _HIDDEN.get(found[1], found[0]), text)
+    if _VARIABLE.search(hidden) is None:
+        return Pattern(hidden)
+    return Template(hidden)
+
+
+def is_fixed(text: str) -> bool:
+    """Whether the text, as written in a policy, stands for itself alone."""
+    return "*" not in text and "?" not in text and "${" not in text
