@@ -23,6 +23,8 @@ from gateway.model.layout import Geometry, StripeRow, Tier
 from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import StripeId
 
+FORMAT = 1  # what a manifest without a format is, too
+
 
 class CheckpointCorrupt(StorageError):
     """A checkpoint segment is not what was written."""
@@ -49,6 +51,7 @@ class Manifest:
 
     def document(self) -> dict[str, object]:
         return {
+            "format": FORMAT,
             "floor": self.floor.encode().hex(),
             "segments": [
                 {
@@ -67,10 +70,12 @@ class Manifest:
 
     @classmethod
     def of(cls, document: object) -> Manifest:
-        """Inverse of `document`. Raises CheckpointCorrupt."""
+        """Inverse of `document`. Raises CheckpointCorrupt, also for a format of another release."""
         try:
             if not isinstance(document, dict):
                 raise ValueError("no object")
+            if document.get("format", FORMAT) != FORMAT:
+                raise CheckpointCorrupt(reason="manifest format", format=document["format"])
             return cls(
                 floor=Applied.decode(bytes.fromhex(document["floor"])),
                 segments=tuple(
