@@ -22,6 +22,8 @@ from gateway.s3.aws_chunked import ChunkDecoder, Data, End, Trailers
 from gateway.s3.checksums import ChecksumAlgorithm, ChecksumClaim
 from gateway.s3.errors import S3Error
 
+UNMEASURED = -1  # length of a body that the head does not tell
+
 
 class Received(Protocol):
     """What is needed of a connection's body: the reader of the HTTP library."""
@@ -56,7 +58,7 @@ class BodyPromise:
     """What the head of a request says about its body.
 
     Args:
-        length: bytes of decoded content.
+        length: bytes of decoded content, UNMEASURED until `RequestBody.measure`.
         md5: Content-MD5, raw, or None.
         sha256: what x-amz-content-sha256 says, raw; None unless the signature covers the content.
     """
@@ -204,6 +206,23 @@ class RequestBody:
                 digests.append(ExpectedDigest(claim.algorithm.value, digest, _checksum_mismatch))
         return tuple(digests)
 
+    async def measure(self, bytes_max: int) -> None:
+        """Take a body of unknown length into memory, which tells its length.
+
+        Raises:
+            S3Error: MissingContentLength for a longer one; and whatever `read` raises.
+        """
+        pieces = []
+        length = 0
+        while piece := await self._receive():
+            length += len(piece)
+            if length > bytes_max:
+                raise S3Error("MissingContentLength")
+            pieces.append(piece)
+        self._received = _Held(b"".join(pieces))
+        self._taken = 0
+        self._promise.length = self._remaining = length
+
     async def read_document(self, bytes_max: int) -> bytes:
         """The whole body, checked against all its promises.
 
@@ -291,6 +310,18 @@ class _Nothing:
 
     def set_exception(self, exc: BaseException) -> None:
         """Nobody waits."""
+
+
+class _Held(_Nothing):
+    """A body that was read already."""
+
+    def __init__(self, content: bytes) -> None:
+        self.total_bytes = len(content)
+        self._content = content
+
+    async def readchunk(self) -> tuple[bytes, bool]:
+        content, self._content = self._content, b""
+        return content, False
 
 
 def no_body() -> RequestBody:

@@ -26,7 +26,7 @@ from gateway.s3 import call as calls
 from gateway.s3 import cors, routes, sigv4
 from gateway.s3.access_log import AccessLog, AccessRecord, LineSink
 from gateway.s3.aws_chunked import ChunkDecoder
-from gateway.s3.body import BodyPace, RequestBody, no_body
+from gateway.s3.body import UNMEASURED, BodyPace, RequestBody, no_body
 from gateway.s3.call import Call, OperationFunction
 from gateway.s3.connections import Exchange, RequestPayloadError, S3Server
 from gateway.s3.errors import S3Error, s3_code_for
@@ -254,6 +254,8 @@ class S3Frontend:
         query = calls.query_by_name(raw_query)
         operation = self._operation(exchange, host, query, is_anonymous=principal is None)
         body = self._body(exchange, authorized)
+        if body.length == UNMEASURED:
+            await body.measure(SMALL_BODY_BYTES_MAX)
         secure = exchange.protocol.ssl_context is not None
         call = Call(
             operation=exchange.operation,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.limits import SMALL_BODY_BYTES_MAX
 from tests.support import raw_s3
 from tests.support.s3_endpoint import CREDENTIALS, Endpoint, running_endpoint
 
@@ -135,11 +136,27 @@ def test_a_put_without_length_is_refused(endpoint: Endpoint) -> None:
         client.send_head("PUT", "/bucket/k", signed.headers)
         answer = client.read_answer()
         assert (answer.status, answer.code) == (411, "MissingContentLength")
+    assert "k" not in endpoint.store.objects["bucket"]
+
+
+def test_a_short_body_in_http_chunks_is_measured_and_a_long_one_refused(
+    endpoint: Endpoint,
+) -> None:
+    with endpoint.client() as client:
+        given = {"host": client.authority}
+        signed = raw_s3.sign(CREDENTIALS, "PUT", "/bucket/k", given, payload=raw_s3.UNSIGNED)
         signed.headers["transfer-encoding"] = "chunked"
         client.send_head("PUT", "/bucket/k", signed.headers)
+        client.send(b"3\r\nbar\r\n4\r\nfood\r\n0\r\n\r\n")
+        assert client.read_answer().status == 200
+        assert client.request("GET", "/bucket/k").body == b"barfood"
+        signed = raw_s3.sign(CREDENTIALS, "PUT", "/bucket/long", given, payload=raw_s3.UNSIGNED)
+        signed.headers["transfer-encoding"] = "chunked"
+        client.send_head("PUT", "/bucket/long", signed.headers)
+        client.send(b"%x\r\n" % (SMALL_BODY_BYTES_MAX + 1) + bytes(SMALL_BODY_BYTES_MAX + 1))
         answer = client.read_answer()
         assert (answer.status, answer.code) == (411, "MissingContentLength")
-    assert "k" not in endpoint.store.objects["bucket"]
+    assert "long" not in endpoint.store.objects["bucket"]
 
 
 def test_the_connection_serves_on_after_an_ordinary_error(endpoint: Endpoint) -> None:
