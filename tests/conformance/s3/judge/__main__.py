@@ -129,13 +129,13 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="keep data and log of the cluster here")
     parser.add_argument("--serve", action="store_true", help="start the cluster and only wait")
     args, more = parser.parse_known_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # takes the cluster down too
     os.chdir(ROOT)  # the modules of this tree are those that run
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     venv = args.venv or cache / "hexagone-s3-suite"
     if args.serve:
         with cluster(args.port, args.keep) as endpoint:
             print(endpoint, flush=True)
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             signal.pause()
         return
     python = suite_python(venv.absolute(), args.suite, args.rev)
