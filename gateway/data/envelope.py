@@ -1,4 +1,4 @@
-"""Sealing of small secrets, wrapped DEKs among them, and the port of those who keep tenant keys.
+"""Sealing of small secrets, wrapped DEKs among them, and the port of who keeps keys of tenants.
 
 Not for bodies or rows.
 
@@ -27,6 +27,7 @@ from storaged.base.errors import Kind, StorageError
 SUITE = 1
 _HEAD_BYTES = 1 + SALT_BYTES + COMMITMENT_BYTES
 WRAPPED_BYTES = _HEAD_BYTES + KEY_BYTES + TAG_BYTES
+NAME_BYTES_MAX = 255  # of a named key
 
 
 class SealInvalid(StorageError):
@@ -40,6 +41,12 @@ class TenantKeyMissing(StorageError):
 
     kind = Kind.UNAVAILABLE
     hint = "import the sealed keyring copy of this cluster"
+
+
+class NamedKeyMissing(StorageError):
+    """The keyring has no key of this name for the tenant."""
+
+    kind = Kind.NOT_FOUND
 
 
 class KeyringConflict(StorageError):
@@ -114,9 +121,10 @@ def unwrap_dek(bucket_key: bytes, context: bytes, wrapped: bytes) -> bytes:
 
 
 class KeyProvider(Protocol):
-    """Keeps tenant keys and wraps bucket keys with them; a tenant key never leaves it in the clear.
+    """Keeps the keys of tenants, among them named ones, and wraps keys with them; none leaves it in
+    the clear.
 
-    Calls take microseconds for a file keyring; `create_tenant_key` syncs a file. Any thread may
+    Calls take microseconds for a file keyring; those that create a key sync a file. Any thread may
     call.
     """
 
@@ -147,12 +155,45 @@ class KeyProvider(Protocol):
         """
         ...
 
+    def create_named_key(self, tenant_id: bytes, name: str) -> None:
+        """Make a key of the tenant that clients choose by its name, 1 to NAME_BYTES_MAX bytes.
+
+        Raises: TenantKeyMissing.
+        Idempotent: by tenant id and name. Durable when: it returns. Cancelled: cannot be.
+            Concurrent: any number.
+        """
+        ...
+
+    def has_named_key(self, tenant_id: bytes, name: str) -> bool:
+        """Whether the tenant has a key of that name."""
+        ...
+
+    def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
+        """Seal a secret under a named key. `context`: what it belongs to, an `enc`.
+
+        Raises: NamedKeyMissing.
+        Idempotent: no, each answer differs; all unwrap. Concurrent: any number.
+        """
+        ...
+
+    def unwrap_named(self, tenant_id: bytes, name: str, context: bytes, wrapped: bytes) -> bytes:
+        """The secret.
+
+        Raises: NamedKeyMissing; SealInvalid: sealed under another key or context, or changed.
+        Idempotent: yes. Concurrent: any number.
+        """
+        ...
+
     def export_sealed(self) -> bytes:
-        """All tenant keys, sealed under the root key: what is kept as a row beside the data."""
+        """All keys, sealed under the root key: what is kept as a row beside the data."""
+        ...
+
+    def is_whole(self, sealed: bytes) -> bool:
+        """Whether a sealed copy has every key of this keyring. Raises: SealInvalid."""
         ...
 
     def import_sealed(self, sealed: bytes) -> None:
-        """Add the tenant keys of a sealed copy.
+        """Add the keys of a sealed copy.
 
         Raises: SealInvalid: another root key sealed it; KeyringConflict: a tenant has another key
             here.

@@ -5,7 +5,8 @@ ever again.
 
 `root.key` is the raw 32 bytes, or, with a passphrase, "HXR" ‖ 1 ‖ scrypt salt 24 ‖ the key sealed
 under scrypt(passphrase, salt; n = 2^15, r = 8, p = 1). It must be readable by its owner only.
-`tenants.sealed` is "HXK" ‖ 1 ‖ a sealed list of tenant id 16 ‖ key 32.
+`tenants.sealed` is "HXK" ‖ 1 ‖ a sealed list of tenant id 16 ‖ key 32; with named keys, "HXK" ‖ 2 ‖
+a sealed list of tenant id 16 ‖ u8 length of name ‖ name ‖ key 32, where "" names the tenant key.
 
 Source: docs/data-layout.md, "Keys"; RFC 5869, RFC 7914.
 """
@@ -20,7 +21,9 @@ from pathlib import Path
 
 from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
 from gateway.data.envelope import (
+    NAME_BYTES_MAX,
     KeyringConflict,
+    NamedKeyMissing,
     SealInvalid,
     TenantKeyMissing,
     open_secret,
@@ -35,12 +38,16 @@ from storaged.base.ids import LogId, log_id
 ROOT_FILE = "root.key"
 TENANTS_FILE = "tenants.sealed"
 TENANT_ID_BYTES = 16
-TENANTS_MAX = 100_000  # 4.8 MB of keyring
+KEYS_MAX = 100_000  # 4.8 MB of keyring without the names
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 15, 8, 1
 SCRYPT_MEMORY_BYTES = 64 * 1024 * 1024
 
 _ROOT_MAGIC = b"HXR\x01"
 _TENANTS_MAGIC = b"HXK\x01"
+_NAMED_MAGIC = b"HXK\x02"
+_TENANT_KEY = b""  # the name of the key that wraps bucket keys
+
+_Keys = dict[tuple[bytes, bytes], bytes]  # by tenant id and name
 
 
 class RootKeyInvalid(ConfigError):
@@ -183,7 +190,7 @@ class FileKeyring:
         self._cluster_id = root.cluster_id
         self._sealing_key = root.derive("tenant-keyring")
         self._lock = threading.Lock()
-        self._keys: dict[bytes, bytes] = {}
+        self._keys: _Keys = {}
         try:
             sealed = self._path.read_bytes()
         except FileNotFoundError:
@@ -196,14 +203,24 @@ class FileKeyring:
             raise KeyringInvalid(path=self._path) from error
 
     def __repr__(self) -> str:
-        return f"FileKeyring(tenants={len(self._keys)})"
+        return f"FileKeyring(keys={len(self._keys)})"
 
     def create_tenant_key(self, tenant_id: bytes) -> None:
         """Make the tenant's key unless it is there; see the port."""
+        self._create(tenant_id, _TENANT_KEY)
+
+    def create_named_key(self, tenant_id: bytes, name: str) -> None:
+        """Make a named key unless it is there; see the port."""
+        self._tenant_key(tenant_id)
+        encoded = name.encode()
+        assert 1 <= len(encoded) <= NAME_BYTES_MAX
+        self._create(tenant_id, encoded)
+
+    def _create(self, tenant_id: bytes, name: bytes) -> None:
         assert len(tenant_id) == TENANT_ID_BYTES
         with self._lock:
-            if tenant_id not in self._keys:
-                self._save({**self._keys, tenant_id: self._env.random_bytes(KEY_BYTES)})
+            if (tenant_id, name) not in self._keys:
+                self._save({**self._keys, (tenant_id, name): self._env.random_bytes(KEY_BYTES)})
 
     def wrap_bucket_key(self, tenant_id: bytes, bucket_id: bytes, epoch: int, key: bytes) -> bytes:
         """Wrap a bucket key under the tenant's key; see the port."""
@@ -219,52 +236,89 @@ class FileKeyring:
         context = self._context(tenant_id, bucket_id, epoch)
         return open_secret(self._tenant_key(tenant_id), "wrap-bucket", context, wrapped)
 
+    def has_named_key(self, tenant_id: bytes, name: str) -> bool:
+        """Whether there is a key of that name; see the port."""
+        return bool(name) and (tenant_id, name.encode()) in self._keys
+
+    def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
+        """Seal a secret under a named key; see the port."""
+        salt = self._env.random_bytes(SALT_BYTES)
+        return seal_secret(self._named_key(tenant_id, name), "wrap-named", context, secret, salt)
+
+    def unwrap_named(self, tenant_id: bytes, name: str, context: bytes, wrapped: bytes) -> bytes:
+        """The secret; see the port."""
+        return open_secret(self._named_key(tenant_id, name), "wrap-named", context, wrapped)
+
     def export_sealed(self) -> bytes:
-        """All tenant keys, sealed; see the port."""
+        """All keys, sealed; see the port."""
         with self._lock:
             return self._seal(self._keys)
 
+    def is_whole(self, sealed: bytes) -> bool:
+        """Whether a copy has every key; see the port."""
+        return self._keys.keys() <= self._open(sealed).keys()
+
     def import_sealed(self, sealed: bytes) -> None:
-        """Add the tenant keys of a sealed copy; see the port."""
+        """Add the keys of a sealed copy; see the port."""
         found = self._open(sealed)
         with self._lock:
-            for tenant_id, key in found.items():
-                if self._keys.get(tenant_id, key) != key:
+            for (tenant_id, name), key in found.items():
+                if self._keys.get((tenant_id, name), key) != key:
                     raise KeyringConflict(tenant=tenant_id.hex())
             if found.keys() - self._keys.keys():
                 self._save({**self._keys, **found})
 
     def _tenant_key(self, tenant_id: bytes) -> bytes:
-        key = self._keys.get(tenant_id)
+        key = self._keys.get((tenant_id, _TENANT_KEY))
         if key is None:
             raise TenantKeyMissing(tenant=tenant_id.hex())
+        return key
+
+    def _named_key(self, tenant_id: bytes, name: str) -> bytes:
+        key = self._keys.get((tenant_id, name.encode())) if name else None
+        if key is None:
+            raise NamedKeyMissing(tenant=tenant_id.hex(), name=name)
         return key
 
     def _context(self, tenant_id: bytes, bucket_id: bytes, epoch: int) -> bytes:
         return enc("bucket", self._cluster_id, tenant_id, bucket_id, epoch)
 
-    def _save(self, keys: dict[bytes, bytes]) -> None:
-        if len(keys) > TENANTS_MAX:
-            raise KeyringInvalid(path=self._path, tenants_max=TENANTS_MAX)
+    def _save(self, keys: _Keys) -> None:
+        if len(keys) > KEYS_MAX:
+            raise KeyringInvalid(path=self._path, keys_max=KEYS_MAX)
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(self._path, self._seal(keys))
         self._keys = keys
 
-    def _seal(self, keys: dict[bytes, bytes]) -> bytes:
-        plain = b"".join(tenant + key for tenant, key in sorted(keys.items()))
+    def _seal(self, keys: _Keys) -> bytes:
         salt = self._env.random_bytes(SALT_BYTES)
-        context = enc("tenants", self._cluster_id)
-        return _TENANTS_MAGIC + seal_secret(self._sealing_key, "tenant-keys", context, plain, salt)
+        held = sorted(keys.items())
+        if all(name == _TENANT_KEY for _, name in keys):
+            magic, context = _TENANTS_MAGIC, enc("tenants", self._cluster_id)
+            plain = b"".join(tenant + key for (tenant, _), key in held)
+        else:
+            magic, context = _NAMED_MAGIC, enc("named-keys", self._cluster_id)
+            plain = b"".join(
+                b"%b%c%b%b" % (tenant, len(name), name, key) for (tenant, name), key in held
+            )
+        return magic + seal_secret(self._sealing_key, "tenant-keys", context, plain, salt)
 
-    def _open(self, sealed: bytes) -> dict[bytes, bytes]:
-        if not sealed.startswith(_TENANTS_MAGIC):
+    def _open(self, sealed: bytes) -> _Keys:
+        magic = bytes(sealed[:4])
+        if magic not in (_TENANTS_MAGIC, _NAMED_MAGIC):
             raise SealInvalid(label="tenant-keys")
-        context = enc("tenants", self._cluster_id)
+        has_names = magic == _NAMED_MAGIC
+        context = enc("named-keys" if has_names else "tenants", self._cluster_id)
         plain = open_secret(self._sealing_key, "tenant-keys", context, bytes(sealed[4:]))
-        entry = TENANT_ID_BYTES + KEY_BYTES
-        if len(plain) % entry:
+        keys: _Keys = {}
+        at = 0
+        while at < len(plain):
+            tenant, at = plain[at : at + TENANT_ID_BYTES], at + TENANT_ID_BYTES
+            name = _TENANT_KEY
+            if has_names:
+                length = plain[at] if at < len(plain) else 0
+                name, at = plain[at + 1 : at + 1 + length], at + 1 + length
+            keys[tenant, name], at = plain[at : at + KEY_BYTES], at + KEY_BYTES
+        if at != len(plain):
             raise SealInvalid(label="tenant-keys", secret_bytes=len(plain))
-        return {
-            plain[at : at + TENANT_ID_BYTES]: plain[at + TENANT_ID_BYTES : at + entry]
-            for at in range(0, len(plain), entry)
-        }
+        return keys

@@ -130,9 +130,18 @@ def bucket_open(bucket: BucketId) -> Exists:
 
 
 def create_batch(
-    keys: RecordKeys, nonces: NonceSource, bucket: Bucket, wrapped_key: bytes, request_id: bytes
+    keys: RecordKeys,
+    nonces: NonceSource,
+    bucket: Bucket,
+    wrapped_key: bytes,
+    request_id: bytes,
+    *also: Write,
 ) -> Batch:
-    """Make a bucket and its first key; BatchConflict when the name is taken."""
+    """Make a bucket and its first key; BatchConflict when the name is taken.
+
+    Args:
+        also: rows of its documents.
+    """
     name_row = keyspace.bucket_name_row(bucket.name)
     tenant_row = keyspace.tenant_bucket_row(bucket.tenant, bucket.name)
     entry = {
@@ -151,6 +160,7 @@ def create_batch(
             set_bucket_key(
                 keys, nonces, bucket.bucket_id, bucket.key_epoch, bucket.tenant, wrapped_key
             ),
+            *also,
         ),
     )
 

@@ -45,6 +45,16 @@ been aborted or completed."""
     kind = Kind.NOT_FOUND
 
 
+class NoSuchTagSet(SemanticError):
+    """The TagSet does not exist"""
+
+    kind = Kind.NOT_FOUND
+
+
+class InvalidTag(SemanticError):
+    """The tag provided was not a valid tag."""
+
+
 class NoSuchCORSConfiguration(SemanticError):
     """The CORS configuration does not exist"""
 
@@ -78,6 +88,18 @@ class TooManyBuckets(SemanticError):
 
 class InvalidBucketName(SemanticError):
     """The specified bucket is not valid."""
+
+
+class ObjectLockConfigurationNotFoundError(SemanticError):
+    """Object Lock configuration does not exist for this bucket."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NoSuchObjectLockConfiguration(SemanticError):
+    """The specified object does not have a ObjectLock configuration."""
+
+    kind = Kind.NOT_FOUND
 
 
 class InvalidBucketState(SemanticError):

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from operator import eq, ge, gt, le, lt
 
-from gateway.model.policy_patterns import Lookup, Pattern, Template, compiled
+from gateway.model.policy_patterns import Lookup, Pattern, Template, compiled, key_name
 
 Matcher = Callable[[str, Lookup], bool]
 """Whether one value of a request is among what the policy lists."""
@@ -40,7 +40,7 @@ class Test:
     """One key of a condition block.
 
     Args:
-        key: lower case.
+        key: as `key_name` gives it.
         is_negated: holds when no listed value matches.
         holds_absent: what is said of a request that lacks the key.
         each: "" for single values, else _ANY or _ALL.
@@ -82,7 +82,7 @@ def compiled_test(operator: str, key: str, values: Sequence[str], *, with_variab
     make, is_negated = made
     holds_absent = with_absent or each == _ALL or (is_negated and each != _ANY)
     matcher = make(values, with_variables)
-    return Test(key.lower(), bare, matcher, is_negated, holds_absent, each)
+    return Test(key_name(key), bare, matcher, is_negated, holds_absent, each)
 
 
 def _equals(values: Sequence[str], with_variables: bool) -> Matcher:

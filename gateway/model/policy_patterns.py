@@ -19,7 +19,13 @@ _HIDING = str.maketrans(_HIDDEN)
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 
 Lookup = Callable[[str], tuple[str, ...] | None]
-"""The values of a condition key (lower case) in a request; None when it has none."""
+"""The values of a condition key (as `key_name` gives it) in a request; None when it has none."""
+
+
+def key_name(text: str) -> str:
+    """A condition key in lower case, but for what follows a slash: the key of a tag."""
+    name, slash, tag = text.partition("/")
+    return f"{name.lower()}{slash}{tag}"
 
 
 class Pattern:
@@ -103,7 +109,7 @@ def _filled(text: str, lookup: Lookup) -> str | None:
     at = 0
     for found in _VARIABLE.finditer(text):
         name, comma, default = found[1].partition(",")
-        values = lookup(name.strip().lower())
+        values = lookup(key_name(name.strip()))
         if values is not None and len(values) == 1:
             value = values[0]
         elif comma:

@@ -1,24 +1,80 @@
 """May this caller do that here? The one place where rights are decided.
 
 Not for who the caller is (`gateway.s3` proves that), nor for locks of objects. Every use case asks
-before it looks at an object, so a caller without rights learns nothing about it.
+before it tells anything of an object. What may be decided by the bucket alone is decided when it is
+opened; what depends on the object (its owner, its ACL, its tags, whether it is there) by the
+`ObjectJudge` that comes with the target.
 
-In this access model a bucket's owner may do everything and nobody else anything.
+The order: an explicit denial of the bucket's policy; what its owner, or that of the object, may by
+right; what the policy allows; what ACLs grant, where they have a meaning. The owner's root always
+reaches the policy itself. A policy allows nothing about objects of other owners than the bucket's.
+
+Source: Amazon S3 User Guide, "How Amazon S3 authorizes a request", "Blocking public access".
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from gateway.model import acl
 from gateway.model.action import Action
+from gateway.model.attributes import Grant
 from gateway.model.errors import AccessDenied
 from gateway.model.names import ObjectKey
+from gateway.model.policy import Caller, Effect
+from gateway.model.version import Pairs, Version
+from gateway.objects.access_request import ROOT_USER, Asked, Values, caller_of
+from gateway.objects.access_rules import RULING, BucketRules, rules_of
 from gateway.objects.context import Context, Principal, Services
 
 if TYPE_CHECKING:
     from gateway.objects.target import OpenBucket
 
-_OPENING = frozenset({"acl", "policy"})  # documents without which nobody but the owner gets in
+# What depends on the object that is there.
+OBJECT_ACTIONS = frozenset(
+    {
+        Action.DELETE_OBJECT_TAGGING,
+        Action.DELETE_OBJECT_VERSION_TAGGING,
+        Action.GET_OBJECT,
+        Action.GET_OBJECT_ACL,
+        Action.GET_OBJECT_ATTRIBUTES,
+        Action.GET_OBJECT_LEGAL_HOLD,
+        Action.GET_OBJECT_RETENTION,
+        Action.GET_OBJECT_TAGGING,
+        Action.GET_OBJECT_VERSION,
+        Action.GET_OBJECT_VERSION_ACL,
+        Action.GET_OBJECT_VERSION_ATTRIBUTES,
+        Action.GET_OBJECT_VERSION_TAGGING,
+        Action.PUT_OBJECT_ACL,
+        Action.PUT_OBJECT_LEGAL_HOLD,
+        Action.PUT_OBJECT_RETENTION,
+        Action.PUT_OBJECT_TAGGING,
+        Action.PUT_OBJECT_VERSION_ACL,
+        Action.PUT_OBJECT_VERSION_TAGGING,
+        Action.RESTORE_OBJECT,
+        Action.UPDATE_OBJECT_ENCRYPTION,
+    }
+)
+# What belongs to the owner of the object, be it another than the bucket's.
+_OF_OBJECT_OWNER = frozenset(
+    {
+        Action.GET_OBJECT,
+        Action.GET_OBJECT_ACL,
+        Action.GET_OBJECT_ATTRIBUTES,
+        Action.GET_OBJECT_VERSION,
+        Action.GET_OBJECT_VERSION_ACL,
+        Action.GET_OBJECT_VERSION_ATTRIBUTES,
+        Action.PUT_OBJECT_ACL,
+        Action.PUT_OBJECT_VERSION_ACL,
+        Action.UPDATE_OBJECT_ENCRYPTION,
+    }
+)
+_POLICY_ACTIONS = frozenset(
+    {Action.GET_BUCKET_POLICY, Action.PUT_BUCKET_POLICY, Action.DELETE_BUCKET_POLICY}
+)
+_EXPECTED_OWNER = "x-amz-expected-bucket-owner"
+_EXPECTED_SOURCE_OWNER = "x-amz-source-expected-bucket-owner"
 
 
 def authenticated(ctx: Context) -> Principal:
@@ -29,15 +85,204 @@ def authenticated(ctx: Context) -> Principal:
 
 
 def admits_anonymous(services: Services, bucket: str) -> bool:
-    """Whether anything of a bucket may be open to anonymous callers.
+    """Whether anything of a bucket may be open to anonymous callers, or that it is not there.
 
     Asked before a byte of an anonymous body is read; `check` decides for the action itself.
     """
+    if not bucket:
+        return False
     opened = services.buckets.find(bucket)
-    return opened is not None and not _OPENING.isdisjoint(opened.bucket.documents)
+    if opened is None:
+        return True
+    if RULING.isdisjoint(opened.bucket.documents):
+        return False
+    rules = rules_of(opened)
+    return rules.has_acls or rules.policy is not None
 
 
 def check(ctx: Context, opened: OpenBucket, action: Action, key: ObjectKey | None) -> None:
-    """Go on if the caller may. Raises AccessDenied."""
-    if authenticated(ctx).tenant != opened.bucket.tenant:
+    """Go on if the caller may, whatever the object is. Raises AccessDenied."""
+    if judge_of(ctx, opened, action, key) is not None:
+        raise AccessDenied()
+
+
+def check_any(ctx: Context, opened: OpenBucket) -> None:
+    """Go on if the caller may perhaps do something in the bucket: each key is checked by itself.
+
+    Raises: AccessDenied.
+    """
+    _check_expected_owner(ctx, opened, Action.LIST_BUCKET)
+    if not _is_owner(ctx, opened) and RULING.isdisjoint(opened.bucket.documents):
+        raise AccessDenied()
+
+
+def judge_of(
+    ctx: Context, opened: OpenBucket, action: Action, key: ObjectKey | None
+) -> ObjectJudge | None:
+    """Decide, as far as the bucket tells: None = the caller may, whatever the object is.
+
+    Raises: AccessDenied, RowCorrupt.
+    """
+    headers = ctx.facts.headers
+    if _EXPECTED_OWNER in headers or _EXPECTED_SOURCE_OWNER in headers:
+        _check_expected_owner(ctx, opened, action)
+    is_owner = _is_owner(ctx, opened)
+    if RULING.isdisjoint(opened.bucket.documents):
+        if is_owner:
+            return None
+        raise AccessDenied()
+    rules = rules_of(opened)
+    if action in OBJECT_ACTIONS:
+        if is_owner and rules.policy is None and not rules.has_acls:
+            return None
+        assert key is not None, "what is about an object names it"
+        return ObjectJudge(ctx, opened, rules, action, key)
+    if not _may_in_bucket(Asked(ctx, opened, action), rules, key):
+        raise AccessDenied()
+    return None
+
+
+def _is_owner(ctx: Context, opened: OpenBucket) -> bool:
+    principal = ctx.principal
+    return principal is not None and principal.tenant == opened.bucket.tenant
+
+
+def _may_in_bucket(asked: Asked, rules: BucketRules, key: ObjectKey | None) -> bool:
+    """Whether the caller may, where the object does not matter."""
+    ctx, opened, action = asked.ctx, asked.opened, asked.action
+    is_owner = _is_owner(ctx, opened)
+    effect = _policy_effect(asked, rules, key)
+    if effect is Effect.DENY:
+        principal = ctx.principal
+        is_root = principal is not None and principal.user == ROOT_USER
+        return is_owner and is_root and action in _POLICY_ACTIONS
+    if is_owner or (effect is Effect.ALLOW and not rules.only_owner_by_policy):
+        return True
+    return rules.has_acls and _grants(
+        rules, rules.grants, acl.bucket_permission(action), ctx.principal
+    )
+
+
+def _policy_effect(asked: Asked, rules: BucketRules, key: ObjectKey | None) -> Effect:
+    if rules.policy is None:
+        return Effect.NOTHING
+    name = asked.opened.bucket.name
+    resource = name if key is None else f"{name}/{key.decode('utf-8')}"
+    return rules.policy.effect(asked.action, resource, caller_of(asked.ctx.principal), asked)
+
+
+def _grants(
+    rules: BucketRules,
+    grants: tuple[Grant, ...],
+    permission: str | None,
+    principal: Principal | None,
+) -> bool:
+    if permission is None or not grants:
+        return False
+    return acl.grants(
+        grants,
+        permission,
+        None if principal is None else principal.owner_id,
+        ignores_public=rules.public_access.ignores_acls,
+    )
+
+
+class ObjectJudge:
+    """Decides about one object name once it is known what is there."""
+
+    __slots__ = ("_action", "_ctx", "_key", "_opened", "_rules")
+
+    def __init__(
+        self, ctx: Context, opened: OpenBucket, rules: BucketRules, action: Action, key: ObjectKey
+    ) -> None:
+        self._ctx = ctx
+        self._opened = opened
+        self._rules = rules
+        self._action = action
+        self._key = key
+
+    def admit(self, version: Version | None) -> None:
+        """Go on if the caller may do that to this version; None or a delete marker: if he may be
+        told that there is nothing. Raises: AccessDenied.
+        """
+        if version is None or version.is_delete_marker:
+            may = self._may_know_of_nothing()
+        else:
+            may = self._may(version)
+        if not may:
+            raise AccessDenied()
+
+    def _may_know_of_nothing(self) -> bool:
+        prefix = self._key.decode("utf-8")
+        asked = Asked(self._ctx, self._opened, Action.LIST_BUCKET, prefix=prefix)
+        return _may_in_bucket(asked, self._rules, None)
+
+    def _may(self, version: Version) -> bool:
+        ctx, rules, action = self._ctx, self._rules, self._action
+        attributes = version.attributes
+        is_bucket_owner = _is_owner(ctx, self._opened)
+        owner_id = attributes.owner_id if rules.has_acls else ""
+        effect = self._said(version.tags)
+        if effect is Effect.DENY:
+            return False
+        principal = ctx.principal
+        if not owner_id:
+            if is_bucket_owner:
+                return True
+        elif (principal is not None and principal.owner_id == owner_id) or (is_bucket_owner and action not in _OF_OBJECT_OWNER):
+            return True
+        if effect is Effect.ALLOW and not owner_id and not rules.only_owner_by_policy:
+            return True
+        return rules.has_acls and _grants(
+            rules, attributes.acl, acl.object_permission(action), principal
+        )
+
+    def _said(self, tags: Pairs) -> Effect:
+        asked = Asked(self._ctx, self._opened, self._action, tags=tags)
+        return _policy_effect(asked, self._rules, self._key)
+
+
+def admits_service(
+    ctx: Context,
+    opened: OpenBucket,
+    service: str,
+    action: Action,
+    key: str,
+    given: Mapping[str, Values],
+) -> bool:
+    """Whether a service of our own may do something for somebody else: by the policy, or as the
+    group of log deliverers by the ACL.
+
+    Args:
+        service: its host name, such as logging.s3.amazonaws.com.
+        given: aws:sourcearn, aws:sourceaccount.
+    """
+    if RULING.isdisjoint(opened.bucket.documents):
+        return False
+    rules = rules_of(opened)
+    if rules.policy is not None:
+        asked = Asked(ctx, opened, action, given={**given, "aws:principalisawsservice": ("true",)})
+        resource = f"{opened.bucket.name}/{key}"
+        effect = rules.policy.effect(action, resource, Caller(service=service), asked)
+        if effect is not Effect.NOTHING:
+            return effect is Effect.ALLOW
+    permission = acl.bucket_permission(action)
+    return rules.has_acls and any(
+        grant.grantee == acl.LOG_DELIVERY and grant.permission in (permission, acl.FULL_CONTROL)
+        for grant in rules.grants
+    )
+
+
+def _check_expected_owner(ctx: Context, opened: OpenBucket, action: Action) -> None:
+    """Raises AccessDenied when the bucket is another's than the client expects."""
+    headers = ctx.facts.headers
+    is_source = "x-amz-copy-source" in headers and action in (
+        Action.GET_OBJECT,
+        Action.GET_OBJECT_VERSION,
+    )
+    expected = headers.get(_EXPECTED_SOURCE_OWNER if is_source else _EXPECTED_OWNER)
+    if expected is None:
+        return
+    owner = ctx.services.identities.of_tenant(opened.bucket.tenant)
+    if expected not in (owner.owner_id, owner.tenant.hex()):
         raise AccessDenied()

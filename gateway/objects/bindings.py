@@ -8,7 +8,8 @@ Source: docs/data-layout.md, "Contexts".
 
 from __future__ import annotations
 
-from gateway.model.encoding import enc_start, encoded
+from gateway.data.cipher import KEY_BYTES, expand
+from gateway.model.encoding import enc, enc_start, encoded
 from gateway.model.names import BucketId, ObjectKey, ObjectUuid, TenantId
 
 WHOLE_OBJECT = 1  # part number of an object that was put whole
@@ -30,3 +31,8 @@ def dek_context(
 def body_context(cluster_id: bytes, tenant: TenantId, uuid: ObjectUuid, part_number: int) -> bytes:
     """What the frames of one part are bound to."""
     return enc_start("body", 4, cluster_id, tenant) + encoded(uuid) + encoded(part_number)
+
+
+def customer_wrapping_key(key: bytes, cluster_id: bytes) -> bytes:
+    """What wraps DEKs in place of a client's own key, which is used for nothing else."""
+    return expand(key, enc("customer-wrap", cluster_id))[:KEY_BYTES]

@@ -28,7 +28,7 @@ class BucketKeys:
         self, store: MetaStore, provider: KeyProvider, cluster_key: bytes, env: Env
     ) -> None:
         self._store = store
-        self._provider = provider
+        self.provider = provider
         self._env = env
         self._held: OrderedDict[tuple[bytes, int], tuple[float, bytes]] = OrderedDict()
         self.records = RecordKeys(cluster_key, self.cipher)
@@ -43,7 +43,7 @@ class BucketKeys:
         if held is not None and held[0] > now_s:
             return held[1]
         stored = bucket_rows.read_bucket_key(self._store, self.records, bucket, epoch)
-        key = self._provider.unwrap_bucket_key(stored.tenant, bucket, epoch, stored.wrapped)
+        key = self.provider.unwrap_bucket_key(stored.tenant, bucket, epoch, stored.wrapped)
         self._held[bucket, epoch] = (now_s + KEY_TTL_S, key)
         self._held.move_to_end((bucket, epoch))
         if len(self._held) > KEYS_MAX:
@@ -52,9 +52,7 @@ class BucketKeys:
 
     def wrap(self, bucket: Bucket, key: bytes) -> bytes:
         """A fresh 32-byte key of a bucket's newest epoch, wrapped under the tenant's key."""
-        return self._provider.wrap_bucket_key(
-            bucket.tenant, bucket.bucket_id, bucket.key_epoch, key
-        )
+        return self.provider.wrap_bucket_key(bucket.tenant, bucket.bucket_id, bucket.key_epoch, key)
 
     def cipher(self, bucket: BucketId, epoch: int) -> AESGCM:
         """Cipher of the tenant part of the bucket's rows; `RecordKeys` keeps it."""

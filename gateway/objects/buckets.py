@@ -21,9 +21,13 @@ from gateway.model.errors import (
     TooManyBuckets,
 )
 from gateway.model.names import UUID_BYTES, BucketId, BucketName, bucket_name
+from gateway.model.tags import bucket_tags
+from gateway.model.version import Pairs
 from gateway.objects.access import authenticated
+from gateway.objects.bucket_config import Document
 from gateway.objects.context import Context, Principal, Services
 from gateway.objects.parting import part_later
+from gateway.objects.tagging import BUCKET_DOCUMENT, bucket_document
 from gateway.objects.target import current_bucket
 from gateway.objects.tokens import AT_KEY, decode_token, encode_token
 from gateway.objects.values import BucketEntry, BucketPage
@@ -60,11 +64,21 @@ async def list_buckets(
     )
 
 
-async def create_bucket(ctx: Context, name: str, location: str | None) -> BucketEntry:
+async def create_bucket(
+    ctx: Context,
+    name: str,
+    location: str | None,
+    tags: Pairs = (),
+    *,
+    object_lock: bool = False,
+) -> BucketEntry:
     """Make a bucket in a location (None or "": the endpoint's own).
 
+    Args:
+        object_lock: versions can be locked; that turns versioning on.
+
     Raises:
-        AccessDenied, InvalidBucketName, InvalidLocationConstraint, TooManyBuckets.
+        AccessDenied, InvalidBucketName, InvalidLocationConstraint, TooManyBuckets, InvalidTag.
         BucketAlreadyOwnedByYou: also in the us-east-1 location, where AWS answers 200 to be kind to
             old clients.
         BucketAlreadyExists: another tenant's.
@@ -72,6 +86,7 @@ async def create_bucket(ctx: Context, name: str, location: str | None) -> Bucket
     services = ctx.services
     principal = authenticated(ctx)
     checked = bucket_name(name)
+    tagging = bucket_document(bucket_tags(tags))
     place = location or DEFAULT_LOCATION
     if place not in services.locations and place not in (DEFAULT_LOCATION, services.region):
         raise InvalidLocationConstraint(location_constraint=place)
@@ -80,7 +95,7 @@ async def create_bucket(ctx: Context, name: str, location: str | None) -> Bucket
         await _finish_deletion(services, checked)
         _refuse_too_many(services, principal)
         try:
-            return await _create(services, principal, checked, place)
+            return await _create(services, principal, checked, place, tagging, object_lock)
         except BatchConflict:
             continue
     raise OperationAborted(bucket=name)
@@ -102,7 +117,12 @@ def _refuse_too_many(services: Services, principal: Principal) -> None:
 
 
 async def _create(
-    services: Services, principal: Principal, name: BucketName, location: str
+    services: Services,
+    principal: Principal,
+    name: BucketName,
+    location: str,
+    tagging: Document | None,
+    object_lock: bool,
 ) -> BucketEntry:
     entropy = services.env.random_bytes(UUID_BYTES + BUCKET_KEY_BYTES)
     bucket = Bucket(
@@ -111,14 +131,21 @@ async def _create(
         tenant=principal.tenant,
         created_at_ms=services.env.now_ms(),
         location=location,
-        versioning=Versioning.OFF,
-        object_lock=False,
+        versioning=Versioning.ENABLED if object_lock else Versioning.OFF,
+        object_lock=object_lock,
         geometry_class=DEFAULT_CLASS,
         key_epoch=FIRST_KEY_EPOCH,
+        cold=frozenset() if tagging is None else frozenset({BUCKET_DOCUMENT}),
     )
     wrapped = services.bucket_keys.wrap(bucket, entropy[UUID_BYTES:])
+    records, nonces = services.records, services.nonces
+    also: tuple[Write, ...] = ()
+    if tagging is not None:
+        also = (
+            bucket_rows.set_document(records, nonces, bucket.bucket_id, BUCKET_DOCUMENT, tagging),
+        )
     batch = bucket_rows.create_batch(
-        services.records, services.nonces, bucket, wrapped, services.env.random_bytes(16)
+        records, nonces, bucket, wrapped, services.env.random_bytes(16), *also
     )
     await services.log.commit_change(Change(batch=batch))
     return _entry_of(bucket)

@@ -19,6 +19,7 @@ from gateway.objects.assembly import Assembly, assemble, chosen_parts, etag_of
 from gateway.objects.context import Context, Services
 from gateway.objects.encryption import admit_complete
 from gateway.objects.history import is_versioned, succession
+from gateway.objects.locks import locked_by_default
 from gateway.objects.multipart import read_upload
 from gateway.objects.new_object import Content, NewObject, new_version
 from gateway.objects.parting import Parting, part_from_parts
@@ -127,7 +128,11 @@ def _completing(
 ) -> tuple[Change, ObjectHead]:
     upload = stored.upload
     metadata = Metadata(
-        headers=upload.headers, user=upload.user_metadata, storage_class=upload.storage_class
+        headers=upload.headers,
+        user=upload.user_metadata,
+        storage_class=upload.storage_class,
+        tags=upload.tags,
+        attributes=upload.attributes,
     )
     content = Content(assembly.content_bytes, assembly.etag, assembly.checksum, None, assembly.runs)
     version = new_version(
@@ -140,6 +145,7 @@ def _completing(
         unlisted.stripes,
         (still_there, *checks, *unlisted.checks),
     )
+    version = locked_by_default(target.opened.bucket, version)
     version, gone = succession(services, target, current, version)
     change = replacing(services, target, current, version, None, gone, also)
     return change, head_of(target.key, version, is_versioned=is_versioned(target))

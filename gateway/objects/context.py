@@ -16,6 +16,7 @@ from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.model.layout import Geometry, StripeRow, Tier
 from gateway.model.names import TenantId
 from gateway.objects.contention import RowQueues
+from gateway.objects.identities import Identities
 from gateway.objects.open_reads import OpenReads
 from gateway.objects.opened import OpenedRows
 from storaged.base.env import Env
@@ -67,11 +68,15 @@ class Principal:
     Args:
         tenant: the tenant the caller belongs to.
         owner_id: what S3 answers as Owner/ID.
+        user: "root" for the account itself.
+        display_name: what S3 answers as DisplayName.
     """
 
     tenant: TenantId
     access_key_id: str
     owner_id: str
+    user: str = "root"
+    display_name: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,6 +92,7 @@ class Services:
         reads: reads under way, for the free job.
         damage: shards that reads have found broken, for the repair job.
         opened: version rows that reads have opened.
+        identities: accounts by canonical id.
         new_buckets_open: new buckets have ACLs in force and no block of public access, as before
             2023; for suites of tests only.
         sse_over_http: SSE-C and named keys are taken over plain HTTP; for suites of tests only.
@@ -114,6 +120,7 @@ class Services:
     queues: RowQueues = field(default_factory=RowQueues)
     reads: OpenReads = field(default_factory=OpenReads)
     opened: OpenedRows = field(init=False)
+    identities: Identities = field(init=False)
     new_buckets_open: bool = False
     sse_over_http: bool = False
     lifecycle_day_s: float = 86400.0
@@ -123,6 +130,7 @@ class Services:
 
     def __post_init__(self) -> None:
         self.opened = OpenedRows(self.records, self.bucket_keys)
+        self.identities = Identities(self.log, self.records, self.env)
 
 
 class RequestFacts(NamedTuple):
@@ -133,6 +141,7 @@ class RequestFacts(NamedTuple):
         query: decoded, by name.
         source_ip: "" when unknown.
         is_presigned: the signature came in the query.
+        request_tags: tags that the body asks for; None: those of the x-amz-tagging header.
     """
 
     headers: Mapping[str, str]
@@ -140,6 +149,7 @@ class RequestFacts(NamedTuple):
     source_ip: str
     is_secure: bool
     is_presigned: bool
+    request_tags: Mapping[str, str] | None = None
 
 
 NO_FACTS = RequestFacts({}, {}, "", False, False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from gateway.limits import COPY_BYTES_MAX
@@ -16,10 +17,11 @@ from gateway.objects.body import Buffer, ExpectedDigest
 from gateway.objects.context import Context
 from gateway.objects.encryption import choose
 from gateway.objects.get import get_object
+from gateway.objects.locks import check_lockable
 from gateway.objects.new_object import check_metadata, new_object
-from gateway.objects.put import publish_object
+from gateway.objects.put import check_may_tag, publish_object
 from gateway.objects.store import store_part
-from gateway.objects.target import current_etag, open_target, reread_current
+from gateway.objects.target import Target, current_etag, open_target, reread_current
 from gateway.objects.values import (
     CopyOptions,
     CopySource,
@@ -74,6 +76,8 @@ async def copy_object(
         metadata = _metadata_of(reading.head, options)
         _check_copy(source, bucket, key, reading.head, options)
         check_metadata(metadata)
+        check_lockable(ctx, target, metadata.attributes)
+        _check_tagging(ctx, source, target, metadata, options)
         check_write(options.conditions, etag=current_etag(reread_current(ctx, target)[1]))
         choice = await choose(ctx, target.opened, options.encryption)
         new = new_object(services, target, choice)
@@ -118,13 +122,32 @@ def _algorithm_of(head: ObjectHead) -> str | None:
 
 
 def _metadata_of(head: ObjectHead, options: CopyOptions) -> Metadata:
+    tags = head.metadata.tags if options.tags is None else options.tags
     if options.metadata is not None:
-        return options.metadata
+        return replace(options.metadata, tags=tags, attributes=options.attributes)
     return Metadata(
         headers=head.metadata.headers,
         user=head.metadata.user,
         storage_class=options.storage_class or "STANDARD",
+        tags=tags,
+        attributes=options.attributes,
     )
+
+
+def _check_tagging(
+    ctx: Context, source: CopySource, target: Target, metadata: Metadata, options: CopyOptions
+) -> None:
+    """Tags are read and written under rights of their own. Raises AccessDenied."""
+    if not metadata.tags:
+        return
+    if options.tags is None:
+        action = (
+            Action.GET_OBJECT_TAGGING
+            if source.version_id is None
+            else Action.GET_OBJECT_VERSION_TAGGING
+        )
+        open_target(ctx, source.bucket, source.key, action)
+    check_may_tag(ctx, target, metadata)
 
 
 def _check_copy(

@@ -74,6 +74,8 @@ class Credentials:
             tenant=access_key.tenant,
             access_key_id=access_key_id,
             owner_id=tenant.tenant.owner_id,
+            user=access_key.user,
+            display_name=tenant.tenant.name,
         )
         return principal, key
 

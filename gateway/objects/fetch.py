@@ -21,12 +21,13 @@ from gateway.data.stripes import StripeGone
 from gateway.meta import keyspace
 from gateway.meta.kv import RowCorrupt
 from gateway.meta.part_records import open_part
+from gateway.model.attributes import CUSTOMER
 from gateway.model.layout import Layout, Packed
 from gateway.model.names import BucketId, ObjectKey
 from gateway.model.version import PartSeal, Version, parts_for_range
 from gateway.objects.bindings import WHOLE_OBJECT, body_context
 from gateway.objects.context import Services
-from gateway.objects.new_object import opened_dek
+from gateway.objects.new_object import DekPlace, opened_dek
 from gateway.objects.opened import OpenedVersion
 from gateway.objects.target import Target
 
@@ -37,21 +38,26 @@ class VersionGone(StripeGone):
     """The version was replaced and its bytes freed while it was read."""
 
 
-def version_dek(services: Services, bucket: BucketId, key: ObjectKey, version: Version) -> bytes:
+def version_dek(
+    services: Services,
+    bucket: BucketId,
+    key: ObjectKey,
+    version: Version,
+    customer_key: bytes | None = None,
+) -> bytes:
     """The DEK of a version. Raises SealInvalid, and what the key provider raises."""
-    return opened_dek(
-        services,
-        tenant=version.owner,
-        bucket=bucket,
-        key=key,
-        uuid=version.object_uuid,
-        key_epoch=version.key_epoch,
-        wrapped_dek=version.wrapped_dek,
-    )
+    place = DekPlace(version.owner, bucket, key, version.object_uuid, version.key_epoch)
+    chosen = version.attributes.encryption
+    return opened_dek(services, place, version.wrapped_dek, chosen, customer_key)
 
 
 def read_at_once(
-    services: Services, target: Target, opened: OpenedVersion, offset: int, length: int
+    services: Services,
+    target: Target,
+    opened: OpenedVersion,
+    offset: int,
+    length: int,
+    customer_key: bytes | None,
 ) -> Piece | None:
     """`length` bytes of a small version from `offset`, verified, if nodes of this process have them
     at hand; None where `open_body` has to wait for them, or to tell what is wrong.
@@ -71,7 +77,7 @@ def read_at_once(
     sealed = services.stripes.try_read(row, start, span.sealed_length)
     if sealed is None:
         return None
-    keys = _whole_keys(services, target, opened)
+    keys = _whole_keys(services, target, opened, customer_key)
     try:
         plain = open_frames(keys, span.first, sealed, frame_count(plain_bytes) - 1)
     except FrameCorrupt:
@@ -80,7 +86,12 @@ def read_at_once(
 
 
 async def open_body(
-    services: Services, target: Target, opened: OpenedVersion, offset: int, length: int
+    services: Services,
+    target: Target,
+    opened: OpenedVersion,
+    offset: int,
+    length: int,
+    customer_key: bytes | None,
 ) -> tuple[Piece, AsyncIterator[Piece] | None]:
     """`length` bytes of a version from `offset`: the first of them, verified, and an iterator of
     the rest; None when that was all.
@@ -90,26 +101,33 @@ async def open_body(
     """
     version, layout = opened.stored.version, opened.stored.layout
     if layout is None:
-        dek = version_dek(services, target.bucket_id, target.key, version)
+        dek = version_dek(services, target.bucket_id, target.key, version, customer_key)
         pieces = _parts(services, target.bucket_id, version, dek, offset, length)
         return await anext(pieces, b""), pieces
-    keys = _whole_keys(services, target, opened)
+    keys = _whole_keys(services, target, opened, customer_key)
     if isinstance(layout, Packed):
         return await _packed(services, layout, keys, version.content_bytes, offset, length), None
     pieces = _striped(services, layout, keys, version.content_bytes, offset, length)
     return await anext(pieces, b""), pieces
 
 
-def _whole_keys(services: Services, target: Target, opened: OpenedVersion) -> PartKeys:
-    """Keys of a version that was put whole; derived once for an opened row, checked every time."""
+def _whole_keys(
+    services: Services, target: Target, opened: OpenedVersion, customer_key: bytes | None
+) -> PartKeys:
+    """Keys of a version that was put whole; derived once for an opened row, checked every time.
+
+    What a client's own key has opened is never kept: each read brings the key again.
+    """
     version = opened.stored.version
     seal = version.seal
     assert seal is not None, "a layout comes with its seal"
     material = opened.material
     if material is None:
-        dek = version_dek(services, target.bucket_id, target.key, version)
+        dek = version_dek(services, target.bucket_id, target.key, version, customer_key)
         material = _material(services, version, dek, WHOLE_OBJECT, seal)
-        opened.material = material
+        chosen = version.attributes.encryption
+        if chosen is None or chosen.kind != CUSTOMER:
+            opened.material = material
     keys = material.keys()
     check_commitment(keys, seal.commitment)
     return keys

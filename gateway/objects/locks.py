@@ -1,30 +1,75 @@
 """Object lock: which versions nobody may take away, and who may all the same.
 
-`check_unlocked` is the one guard: every path that could delete a version asks it.
+`check_unlocked` is the one guard: every path that could take a version away or shorten its
+retention asks it.
 
-Source: Amazon S3 User Guide, "Locking objects with Object Lock".
+Source: Amazon S3 User Guide, "Locking objects with Object Lock"; API Reference,
+"PutObjectRetention", "PutObjectLegalHold", "PutObjectLockConfiguration".
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from gateway.commit.change import Change
+from gateway.meta.kv import Batch
+from gateway.meta.records import StoredVersion
 from gateway.model.action import Action
-from gateway.model.attributes import COMPLIANCE
-from gateway.model.errors import AccessDenied
+from gateway.model.attributes import COMPLIANCE, Attributes
+from gateway.model.bucket import Bucket, Versioning
+from gateway.model.errors import (
+    AccessDenied,
+    InvalidBucketState,
+    InvalidRequest,
+    MethodNotAllowed,
+    NoSuchKey,
+    NoSuchObjectLockConfiguration,
+    NoSuchVersion,
+    ObjectLockConfigurationNotFoundError,
+)
+from gateway.model.names import VersionId, version_id
 from gateway.model.version import Version
 from gateway.objects import access
+from gateway.objects.bucket_config import update_bucket
 from gateway.objects.context import Context
-from gateway.objects.target import Target
+from gateway.objects.history import Found, attributes_changed, find_version, rewritten
+from gateway.objects.publish import checks_of, decide_and_commit
+from gateway.objects.target import Target, current_bucket, open_target, reread_current
+
+DOCUMENT = "lock"
+DAY_MS = 86_400_000
+_PROTECTED = "Access Denied because object protected by object lock."
+
+
+class Retention(NamedTuple):
+    """A version's retention; mode "" and 0: none."""
+
+    mode: str
+    until_ms: int
+
+
+class DefaultRetention(NamedTuple):
+    """What a bucket gives to versions that come without; one of `days` and `years` is 0."""
+
+    mode: str
+    days: int
+    years: int
 
 
 def check_unlocked(version: Version, *, now_ms: int, bypass_governance: bool) -> None:
     """Go on if the version may be taken away now. Raises AccessDenied."""
     attributes = version.attributes
-    if attributes.legal_hold:
-        raise AccessDenied(message="Access Denied because object protected by object lock.")
-    if attributes.retain_until_ms > now_ms and (
-        attributes.retention_mode == COMPLIANCE or not bypass_governance
-    ):
-        raise AccessDenied(message="Access Denied because object protected by object lock.")
+    if attributes.legal_hold or not _may_shorten(attributes, now_ms, bypass_governance):
+        raise AccessDenied(message=_PROTECTED)
+
+
+def _may_shorten(attributes: Attributes, now_ms: int, bypass_governance: bool) -> bool:
+    if attributes.retain_until_ms <= now_ms:
+        return True
+    return attributes.retention_mode != COMPLIANCE and bypass_governance
 
 
 def may_bypass(ctx: Context, target: Target) -> bool:
@@ -34,3 +79,176 @@ def may_bypass(ctx: Context, target: Target) -> bool:
     except AccessDenied:
         return False
     return True
+
+
+def check_lockable(ctx: Context, target: Target, attributes: Attributes) -> None:
+    """The lock asked for a new version can be had. Raises InvalidRequest, AccessDenied."""
+    if not attributes.retention_mode and not attributes.legal_hold:
+        return
+    _check_lock_bucket(target)
+    if attributes.retention_mode:
+        access.check(ctx, target.opened, Action.PUT_OBJECT_RETENTION, target.key)
+    if attributes.legal_hold:
+        access.check(ctx, target.opened, Action.PUT_OBJECT_LEGAL_HOLD, target.key)
+
+
+def _check_lock_bucket(target: Target) -> None:
+    if not target.opened.bucket.object_lock:
+        raise InvalidRequest(message="Bucket is missing Object Lock Configuration")
+
+
+def locked_by_default(bucket: Bucket, version: Version) -> Version:
+    """A new version with the bucket's default retention, unless it came with its own."""
+    held = bucket.documents.get(DOCUMENT)
+    if not held or version.is_delete_marker or version.attributes.retention_mode:
+        return version
+    until_ms = _end_of(DefaultRetention(*held["default"]), version.created_at_ms)
+    attributes = replace(
+        version.attributes, retention_mode=held["default"][0], retain_until_ms=until_ms
+    )
+    return replace(version, attributes=attributes)
+
+
+def _end_of(default: DefaultRetention, from_ms: int) -> int:
+    if default.days:
+        return from_ms + default.days * DAY_MS
+    start = datetime.fromtimestamp(from_ms / 1000, UTC)
+    day = 28 if (start.month, start.day) == (2, 29) else start.day
+    end = start.replace(year=start.year + default.years, day=day)
+    return int(end.timestamp() * 1000)
+
+
+async def put_lock_configuration(
+    ctx: Context, bucket: str, default: DefaultRetention | None
+) -> None:
+    """Turn object lock on for a bucket, and set what new versions get.
+
+    Raises: AccessDenied, NoSuchBucket, InvalidBucketState (versioning is not enabled).
+    """
+
+    def change(held: Bucket) -> Bucket:
+        if held.versioning is not Versioning.ENABLED:
+            raise InvalidBucketState(
+                message="Versioning must be 'Enabled' on the bucket to apply a Object Lock "
+                "configuration"
+            )
+        kept = {name: held.documents[name] for name in held.documents if name != DOCUMENT}
+        if default is not None:
+            kept[DOCUMENT] = {"default": list(default)}
+        return replace(held, object_lock=True, documents=kept)
+
+    await update_bucket(ctx, bucket, change, Action.PUT_BUCKET_OBJECT_LOCK_CONFIGURATION)
+
+
+def get_lock_configuration(ctx: Context, bucket: str) -> DefaultRetention | None:
+    """What new versions get; None: nothing, but locks are possible.
+
+    Raises: AccessDenied, NoSuchBucket, ObjectLockConfigurationNotFoundError.
+    """
+    opened = current_bucket(ctx, bucket, Action.GET_BUCKET_OBJECT_LOCK_CONFIGURATION)
+    if not opened.bucket.object_lock:
+        raise ObjectLockConfigurationNotFoundError(bucket=bucket)
+    held = opened.bucket.documents.get(DOCUMENT)
+    return DefaultRetention(*held["default"]) if held else None
+
+
+async def put_retention(
+    ctx: Context,
+    bucket: str,
+    key: str,
+    wanted: str | None,
+    retention: Retention,
+    *,
+    bypass_governance: bool,
+) -> None:
+    """Set the retention of a version; without bypass it can only become longer.
+
+    Raises: AccessDenied, NoSuchBucket, NoSuchKey, NoSuchVersion, MethodNotAllowed, InvalidRequest.
+    """
+    opened = open_target(ctx, bucket, key, Action.PUT_OBJECT_RETENTION)
+    bypass = bypass_governance and may_bypass(ctx, opened)
+    now_ms = ctx.services.env.now_ms()
+
+    def change(held: Attributes) -> Attributes:
+        is_longer = retention.until_ms >= held.retain_until_ms
+        keeps_mode = retention.mode == held.retention_mode
+        if not (is_longer and keeps_mode) and not _may_shorten(held, now_ms, bypass):
+            raise AccessDenied(message=_PROTECTED)
+        return replace(held, retention_mode=retention.mode, retain_until_ms=retention.until_ms)
+
+    await _change_attributes(ctx, opened, wanted, change)
+
+
+async def put_legal_hold(
+    ctx: Context, bucket: str, key: str, wanted: str | None, is_held: bool
+) -> None:
+    """Set or lift the legal hold of a version. Raises: as put_retention."""
+    opened = open_target(ctx, bucket, key, Action.PUT_OBJECT_LEGAL_HOLD)
+    await _change_attributes(ctx, opened, wanted, lambda held: replace(held, legal_hold=is_held))
+
+
+async def _change_attributes(
+    ctx: Context, opened: Target, wanted: str | None, change: Callable[[Attributes], Attributes]
+) -> None:
+    checked = None if wanted is None else version_id(wanted)
+
+    def decide(target: Target, current: StoredVersion | None) -> Change:
+        _check_lock_bucket(target)
+        found = named_version(ctx, target, current, checked)
+        version = found.stored.version
+        changed = attributes_changed(version, change(version.attributes))
+        done = rewritten(ctx.services, found, changed)
+        batch = Batch(
+            partition=target.bucket_id,
+            request_id=ctx.services.env.random_bytes(16),
+            checks=(*checks_of(target, current), *done.checks),
+            writes=done.writes,
+        )
+        return Change(batch=batch)
+
+    await decide_and_commit(ctx, opened, decide)
+
+
+def named_version(
+    ctx: Context, target: Target, current: StoredVersion | None, wanted: VersionId | None
+) -> Found:
+    """A version that is an object, the current one if none is named.
+
+    Raises: NoSuchKey, NoSuchVersion, MethodNotAllowed (a delete marker).
+    """
+    key = target.key.decode()
+    if wanted is None:
+        if current is None or current.version.is_delete_marker:
+            raise NoSuchKey(key=key)
+        wanted = current.version.version_id
+    found = find_version(ctx.services, target, current, wanted)
+    if found is None:
+        raise NoSuchVersion(key=key)
+    if found.stored.version.is_delete_marker:
+        raise MethodNotAllowed(key=key)
+    return found
+
+
+def get_retention(ctx: Context, bucket: str, key: str, wanted: str | None) -> Retention:
+    """The retention of a version.
+
+    Raises: as put_retention, and NoSuchObjectLockConfiguration (it has none).
+    """
+    attributes = _attributes(ctx, bucket, key, wanted, Action.GET_OBJECT_RETENTION)
+    if not attributes.retention_mode:
+        raise NoSuchObjectLockConfiguration(key=key)
+    return Retention(attributes.retention_mode, attributes.retain_until_ms)
+
+
+def get_legal_hold(ctx: Context, bucket: str, key: str, wanted: str | None) -> bool:
+    """Whether a version is under legal hold. Raises: as put_retention."""
+    return _attributes(ctx, bucket, key, wanted, Action.GET_OBJECT_LEGAL_HOLD).legal_hold
+
+
+def _attributes(
+    ctx: Context, bucket: str, key: str, wanted: str | None, action: Action
+) -> Attributes:
+    target, current = reread_current(ctx, open_target(ctx, bucket, key, action))
+    _check_lock_bucket(target)
+    checked = None if wanted is None else version_id(wanted)
+    return named_version(ctx, target, current, checked).stored.version.attributes

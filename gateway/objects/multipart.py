@@ -33,13 +33,28 @@ from gateway.objects.copy import (
     close_source,
     open_source,
 )
-from gateway.objects.new_object import check_metadata, new_object, opened_dek
+from gateway.objects.encryption import admit_part, choose
+from gateway.objects.locks import check_lockable
+from gateway.objects.new_object import (
+    DekPlace,
+    attributes_for,
+    check_metadata,
+    new_object,
+    opened_dek,
+)
 from gateway.objects.parting import collect_object, part_later
 from gateway.objects.publish import giving_back_ids, same_bucket, until_committed
+from gateway.objects.put import check_may_tag
 from gateway.objects.releases import releases_of
 from gateway.objects.store import PartName, SealedPart, store_part
 from gateway.objects.target import LOOKS_MAX, Target, open_target
-from gateway.objects.values import CopySource, CreateUploadOptions, PartHead, UploadHead
+from gateway.objects.values import (
+    CopySource,
+    CreateUploadOptions,
+    CustomerKey,
+    PartHead,
+    UploadHead,
+)
 from gateway.objects.views import part_head_of, upload_head_of
 
 
@@ -56,7 +71,9 @@ async def create_upload(
 
     async def attempt() -> UploadHead:
         target = current_target(ctx, bucket, key, Action.PUT_OBJECT)
-        new = new_object(services, target)
+        check_lockable(ctx, target, metadata.attributes)
+        choice = await choose(ctx, target.opened, options.encryption)
+        new = new_object(services, target, choice)
         algorithm = options.checksum_algorithm or ""
         upload = Upload(
             upload_id=UploadId(new.name.uuid),
@@ -66,12 +83,13 @@ async def create_upload(
             storage_class=metadata.storage_class,
             headers=metadata.headers,
             user_metadata=metadata.user,
-            tags=(),
+            tags=metadata.tags,
             checksum_algorithm=algorithm,
             checksum_type=_checksum_type(algorithm, options.checksum_composite),
             wrapped_dek=new.wrapped_dek,
             key_epoch=new.key_epoch,
             owner=new.name.tenant,
+            attributes=attributes_for(metadata, new.encryption),
         )
         write = upload_rows.set_upload(services.records, services.nonces, target.bucket_id, upload)
         batch = Batch(
@@ -83,8 +101,9 @@ async def create_upload(
         await services.log.commit_change(Change(batch=batch))
         return upload_head_of(upload)
 
-    opened = open_target(ctx, bucket, key, Action.PUT_OBJECT).opened
-    return await until_committed(services, opened.row_key, attempt)
+    begun = open_target(ctx, bucket, key, Action.PUT_OBJECT)
+    check_may_tag(ctx, begun, metadata)
+    return await until_committed(services, begun.opened.row_key, attempt)
 
 
 def _checksum_type(algorithm: str, composite: bool) -> str:
@@ -137,6 +156,7 @@ async def upload_part(
     part_number: int,
     body: Body,
     checksum_algorithm: str | None,
+    customer_key: CustomerKey | None = None,
 ) -> PartHead:
     """Store one part; a part of the same number is replaced.
 
@@ -149,11 +169,12 @@ async def upload_part(
     if body.length > PART_BYTES_MAX:
         raise EntityTooLarge(proposed_size_bytes=body.length, max_size_allowed_bytes=PART_BYTES_MAX)
     algorithm = _algorithm_of(upload, checksum_algorithm)
-    name = _part_name(services, target, upload, part_number)
+    key_given = admit_part(ctx, upload, customer_key)
+    name = _part_name(services, target, upload, part_number, key_given)
     part = await store_part(services, name, body, algorithm)
     with giving_back_ids(services, part):
         held = await _commit_part(ctx, target, upload, name, part)
-    return part_head_of(held)
+    return part_head_of(held, upload.attributes.encryption)
 
 
 def _algorithm_of(upload: Upload, asked: str | None) -> str | None:
@@ -166,22 +187,24 @@ def _algorithm_of(upload: Upload, asked: str | None) -> str | None:
     return wanted or asked
 
 
-def _part_name(services: Services, target: Target, upload: Upload, part_number: int) -> PartName:
+def _part_name(
+    services: Services,
+    target: Target,
+    upload: Upload,
+    part_number: int,
+    customer_key: bytes | None,
+) -> PartName:
     if not 1 <= part_number <= PART_NUMBER_MAX:
         raise InvalidArgument(
             message=f"Part number must be an integer between 1 and {PART_NUMBER_MAX}, inclusive",
             argument_name="partNumber",
             argument_value=str(part_number),
         )
-    dek = opened_dek(
-        services,
-        tenant=upload.owner,
-        bucket=target.bucket_id,
-        key=upload.key,
-        uuid=upload.object_uuid,
-        key_epoch=upload.key_epoch,
-        wrapped_dek=upload.wrapped_dek,
+    place = DekPlace(
+        upload.owner, target.bucket_id, upload.key, upload.object_uuid, upload.key_epoch
     )
+    chosen = upload.attributes.encryption
+    dek = opened_dek(services, place, upload.wrapped_dek, chosen, customer_key)
     return PartName(upload.owner, upload.object_uuid, part_number, dek)
 
 
@@ -270,6 +293,7 @@ async def upload_part_copy(
     part_number: int,
     source: CopySource,
     range_header: str | None,
+    customer_key: CustomerKey | None = None,
 ) -> PartHead:
     """Store one part from an object or `bytes=first-last` of it.
 
@@ -282,7 +306,7 @@ async def upload_part_copy(
             # Unlike a GET's, the range of a copy must lie inside the source whole.
             copy_range(range_header, reading.head.length)
         body = SourceBody(reading)
-        return await upload_part(ctx, bucket, key, upload_id, part_number, body, None)
+        return await upload_part(ctx, bucket, key, upload_id, part_number, body, None, customer_key)
     finally:
         await close_source(reading)
 

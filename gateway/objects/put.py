@@ -9,10 +9,12 @@ from gateway.model.action import Action
 from gateway.model.conditions import check_write
 from gateway.model.errors import EntityTooLarge
 from gateway.model.version import Version
+from gateway.objects import access
 from gateway.objects.body import Body
 from gateway.objects.context import Context
 from gateway.objects.encryption import choose
 from gateway.objects.history import is_versioned, succession
+from gateway.objects.locks import check_lockable, locked_by_default
 from gateway.objects.new_object import Content, NewObject, check_metadata, new_object, new_version
 from gateway.objects.publish import decide_and_commit, giving_back_ids, replacing, same_bucket
 from gateway.objects.store import SealedPart, store_part
@@ -53,9 +55,17 @@ def check_put(ctx: Context, target: Target, body: Body, options: PutOptions) -> 
     if body.length > PART_BYTES_MAX:
         raise EntityTooLarge(proposed_size_bytes=body.length, max_size_allowed_bytes=PART_BYTES_MAX)
     check_metadata(options.metadata)
+    check_lockable(ctx, target, options.metadata.attributes)
+    check_may_tag(ctx, target, options.metadata)
     if options.conditions is not UNCONDITIONAL_WRITE:
         _, current = reread_current(ctx, target)
         check_write(options.conditions, etag=current_etag(current))
+
+
+def check_may_tag(ctx: Context, target: Target, metadata: Metadata) -> None:
+    """A write that brings tags needs the right to set them. Raises AccessDenied."""
+    if metadata.tags:
+        access.check(ctx, target.opened, Action.PUT_OBJECT_TAGGING, target.key)
 
 
 async def publish_object(
@@ -76,6 +86,7 @@ async def publish_object(
         same_bucket(target, new.bucket)
         check_write(conditions, etag=current_etag(current))
         version = new_version(new, content, metadata, current, now_ms)
+        version = locked_by_default(target.opened.bucket, version)
         version, gone = succession(services, target, current, version)
         decided[:] = [version]
         return replacing(services, target, current, version, part, gone)

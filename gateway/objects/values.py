@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from gateway.model.attributes import Encryption
+from gateway.model.attributes import NO_ATTRIBUTES, Attributes, Encryption
 from gateway.model.conditions import Conditions
 from gateway.model.version import Checksum, Pairs
 from storaged.base.errors import StorageError
@@ -53,11 +53,15 @@ class Metadata:
             content-disposition,
             content-encoding, content-language, expires, x-amz-website-redirect-location.
         user: user metadata by lower-case name without `x-amz-meta-`.
+        tags: checked and ordered as by `gateway.model.tags`.
+        attributes: ACL, owner and lock; the encryption is chosen elsewhere.
     """
 
     headers: Pairs = ()
     user: Pairs = ()
     storage_class: str = "STANDARD"
+    tags: Pairs = ()
+    attributes: Attributes = NO_ATTRIBUTES
 
 
 NO_METADATA = Metadata()
@@ -186,12 +190,16 @@ class CopySource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyOptions:
-    """`metadata` None: that of the source (directive COPY); else REPLACE.
+    """`metadata` None: that of the source (directive COPY); else REPLACE. `tags` likewise; those of
+    `metadata` do not count.
 
     `storage_class` goes with COPY (None: STANDARD) — under REPLACE it is in `metadata`.
+    `attributes` are the copy's own under either: neither ACL nor lock is copied.
     """
 
     metadata: Metadata | None = None
+    tags: Pairs | None = None
+    attributes: Attributes = NO_ATTRIBUTES
     storage_class: str | None = None
     conditions: WriteConditions = UNCONDITIONAL_WRITE
     checksum_algorithm: str | None = None

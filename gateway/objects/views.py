@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.model.attributes import Encryption
+from gateway.model.attributes import NO_ATTRIBUTES, Encryption
 from gateway.model.names import ObjectKey, upload_id_text, version_id_text
 from gateway.model.version import Part, Upload, Version
 from gateway.objects.values import NO_METADATA, Metadata, ObjectHead, PartHead, UploadHead
@@ -15,11 +15,19 @@ def head_of(key: ObjectKey, version: Version, *, is_versioned: bool) -> ObjectHe
         is_versioned: the bucket has, or had, versioning: its null versions are called that.
     """
     metadata = NO_METADATA
-    if version.headers or version.user_metadata or version.storage_class != metadata.storage_class:
+    if (
+        version.headers
+        or version.user_metadata
+        or version.storage_class != metadata.storage_class
+        or version.tags
+        or version.attributes is not NO_ATTRIBUTES
+    ):
         metadata = Metadata(
             headers=version.headers,
             user=version.user_metadata,
             storage_class=version.storage_class,
+            tags=version.tags,
+            attributes=version.attributes,
         )
     return ObjectHead(
         key=key.decode("utf-8"),

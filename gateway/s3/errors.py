@@ -102,6 +102,7 @@ STATUS: dict[str, int] = {
     "InvalidPartOrder": 400,
     "InvalidRange": 416,
     "InvalidRequest": 400,
+    "InvalidRetentionPeriod": 400,
     "InvalidStorageClass": 400,
     "InvalidTag": 400,
     "InvalidToken": 400,
@@ -123,11 +124,14 @@ STATUS: dict[str, int] = {
     "NoSuchBucketPolicy": 404,
     "NoSuchCORSConfiguration": 404,
     "NoSuchKey": 404,
+    "NoSuchObjectLockConfiguration": 404,
     "NoSuchPublicAccessBlockConfiguration": 404,
+    "NoSuchTagSet": 404,
     "NoSuchUpload": 404,
     "NoSuchVersion": 404,
     "NotImplemented": 501,
     "NotModified": 304,
+    "ObjectLockConfigurationNotFoundError": 404,
     "OperationAborted": 409,
     "OwnershipControlsNotFoundError": 404,
     "PermanentRedirect": 301,
@@ -165,6 +169,7 @@ MESSAGES: dict[str, str] = {
     "InvalidEncryptionAlgorithmError": "The encryption request that you specified is not valid. "
     "The valid value "
     "is AES256.",
+    "InvalidRetentionPeriod": "The retention period must be a positive integer value.",
     "InvalidTag": "The tag provided was not a valid tag.",
     "InvalidToken": "The provided token is malformed or otherwise invalid.",
     "InvalidURI": "Couldn't parse the specified URI.",
@@ -272,6 +277,8 @@ _ELEMENT_OF_FIELD: dict[str, str] = {
     "max_bytes": "MaxSizeAllowed",
     "method": "Method",
     "resource_type": "ResourceType",
+    "tag_key": "TagKey",
+    "tag_value": "TagValue",
 }
 
 # After these the rest of the request's body is not read, so the next request could not be found.

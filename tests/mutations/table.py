@@ -103,6 +103,27 @@ MUTATIONS: tuple[Mutation, ...] = (
         new="",
         seen_by=(f"{COMMIT}/test_replay.py",),
     ),
+    Mutation(
+        name="undecided-blank-nodes",
+        file="gateway/commit/opening.py",
+        old="return frozenset() if empty == reachable else empty",
+        new="return frozenset()",
+        seen_by=(f"{COMMIT}/test_replay.py",),
+    ),
+    Mutation(
+        name="newest-group-left-weak",
+        file="gateway/commit/replay.py",
+        old="            await self._complete(newest.candidate, fenced.epoch)\n",
+        new="",
+        seen_by=(f"{COMMIT}/test_replay.py",),
+    ),
+    Mutation(
+        name="takeover-unasked",
+        file="gateway/commit/opening.py",
+        old="if promised > applied.epoch and promised not in ours and not takeover:",
+        new="if False:",
+        seen_by=(f"{COMMIT}/test_log.py",),
+    ),
     # Tags before decoding
     Mutation(
         name="shard-tags",
@@ -244,6 +265,13 @@ MUTATIONS: tuple[Mutation, ...] = (
             "        try:\n"
         ),
         seen_by=(f"{COMMIT}/test_log.py", Sim()),
+    ),
+    Mutation(
+        name="applied-out-of-order",
+        file="gateway/commit/pipeline.py",
+        old="            await self.settle()\n            if self.dead is not None:\n",
+        new="            if self.dead is not None:\n",
+        seen_by=(f"{COMMIT}/test_log.py",),
     ),
     Mutation(
         name="quorum-of-promises",

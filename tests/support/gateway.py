@@ -13,7 +13,7 @@ from gateway.commit.fencing import EpochHistory
 from gateway.commit.group_store import GroupStore
 from gateway.commit.log import Log
 from gateway.commit.opening import LogParts, open_log
-from gateway.data.envelope import open_secret, seal_secret
+from gateway.data.envelope import NamedKeyMissing, open_secret, seal_secret
 from gateway.data.placement import reachable_tier
 from gateway.meta import accounts, keyspace
 from gateway.meta.kv import Batch, Index, Write
@@ -91,10 +91,37 @@ class BytesBody:
 
 
 class MemoryKeyring:
-    """Tenant keys made from their ids."""
+    """Tenant keys made from their ids, named keys from their names."""
+
+    def __init__(self) -> None:
+        self.named: set[tuple[bytes, str]] = set()
+        self._salts = 0
 
     def create_tenant_key(self, tenant_id: bytes) -> None:
         """Nothing to do."""
+
+    def create_named_key(self, tenant_id: bytes, name: str) -> None:
+        """See `KeyProvider`."""
+        self.named.add((tenant_id, name))
+
+    def has_named_key(self, tenant_id: bytes, name: str) -> bool:
+        """See `KeyProvider`."""
+        return (tenant_id, name) in self.named
+
+    def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
+        """See `KeyProvider`."""
+        self._salts += 1
+        salt = self._salts.to_bytes(24, "big")
+        return seal_secret(self._named_key(tenant_id, name), "named", context, secret, salt)
+
+    def unwrap_named(self, tenant_id: bytes, name: str, context: bytes, wrapped: bytes) -> bytes:
+        """See `KeyProvider`."""
+        return open_secret(self._named_key(tenant_id, name), "named", context, wrapped)
+
+    def _named_key(self, tenant_id: bytes, name: str) -> bytes:
+        if (tenant_id, name) not in self.named:
+            raise NamedKeyMissing(name=name)
+        return sha256(b"named" + tenant_id + name.encode()).digest()
 
     def wrap_bucket_key(self, tenant_id: bytes, bucket_id: bytes, epoch: int, key: bytes) -> bytes:
         """See `KeyProvider`."""
@@ -110,6 +137,10 @@ class MemoryKeyring:
     def export_sealed(self) -> bytes:
         """Nothing."""
         return b""
+
+    def is_whole(self, sealed: bytes) -> bool:
+        """Keys of memory are not kept."""
+        return True
 
     def import_sealed(self, sealed: bytes) -> None:
         """Nothing."""

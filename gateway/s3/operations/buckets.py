@@ -46,7 +46,14 @@ async def create_bucket(call: Call) -> Reply:
     fields.check_supported(call)
     document = await call.body.read_document(xml.BUCKET_BODY_MAX_BYTES)
     configuration = xml.parse_create_bucket(document)
-    await buckets.create_bucket(call.context, call.bucket, configuration.location)
+    wants_lock = call.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true"
+    await buckets.create_bucket(
+        call.context,
+        call.bucket,
+        configuration.location,
+        configuration.tags,
+        object_lock=wants_lock,
+    )
     return Reply(headers=[("Location", f"/{call.bucket}")])
 
 

@@ -8,10 +8,13 @@ Source: Amazon S3 API Reference, request syntax of PutObject, GetObject, CopyObj
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
+from gateway.model.attributes import NO_ATTRIBUTES, Attributes
 from gateway.model.errors import NotModified
-from gateway.model.version import Checksum
+from gateway.model.tags import object_tags
+from gateway.model.version import Checksum, Pairs
 from gateway.objects.values import (
     NO_METADATA,
     UNCONDITIONAL_READ,
@@ -25,7 +28,9 @@ from gateway.s3 import xml
 from gateway.s3.call import Call
 from gateway.s3.checksums import ChecksumAlgorithm, algorithm_of
 from gateway.s3.errors import S3Error
+from gateway.s3.operations import lock_headers, sse
 from gateway.s3.responses import Header, Reply, http_date
+from gateway.s3.tagging import tags_of_header
 
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 USER_PREFIX = "x-amz-meta-"
@@ -50,10 +55,6 @@ _NOT_MODIFIED_HEADERS = frozenset({"ETag", "Last-Modified", "Cache-Control", "Ex
 # Headers that change what an operation means; ignoring them would answer 200 to something else.
 _UNSUPPORTED = frozenset(
     {
-        "x-amz-bucket-object-lock-enabled",
-        "x-amz-copy-source-server-side-encryption-customer-algorithm",
-        "x-amz-copy-source-server-side-encryption-customer-key",
-        "x-amz-copy-source-server-side-encryption-customer-key-md5",
         "x-amz-grant-full-control",
         "x-amz-grant-read",
         "x-amz-grant-read-acp",
@@ -61,15 +62,6 @@ _UNSUPPORTED = frozenset(
         "x-amz-grant-write-acp",
         "x-amz-if-match-last-modified-time",
         "x-amz-if-match-size",
-        "x-amz-object-lock-legal-hold",
-        "x-amz-object-lock-mode",
-        "x-amz-object-lock-retain-until-date",
-        "x-amz-server-side-encryption-aws-kms-key-id",
-        "x-amz-server-side-encryption-context",
-        "x-amz-server-side-encryption-customer-algorithm",
-        "x-amz-server-side-encryption-customer-key",
-        "x-amz-server-side-encryption-customer-key-md5",
-        "x-amz-tagging",
         "x-amz-write-offset-bytes",
     }
 )
@@ -77,7 +69,6 @@ _UNSUPPORTED = frozenset(
 _TELLING = _UNSUPPORTED | {
     "x-amz-acl",
     "x-amz-expected-bucket-owner",
-    "x-amz-server-side-encryption",
     "x-amz-source-expected-bucket-owner",
 }
 READ_CONDITIONS = frozenset(
@@ -93,7 +84,7 @@ def check_supported(call: Call) -> None:
     """Refuse what would be done wrongly if it were ignored.
 
     Raises:
-        S3Error: NotImplemented, InvalidEncryptionAlgorithmError, AccessDenied (another owner).
+        S3Error: NotImplemented, AccessDenied (another owner).
     """
     headers = call.headers
     if _TELLING.isdisjoint(headers):
@@ -103,11 +94,6 @@ def check_supported(call: Call) -> None:
             raise S3Error("NotImplemented")
     if headers.get("x-amz-acl", "private") not in _PRIVATE_ACLS:
         raise S3Error("NotImplemented")
-    encryption = headers.get("x-amz-server-side-encryption", "AES256")
-    if encryption.startswith("aws:"):
-        raise S3Error("NotImplemented")
-    if encryption != "AES256":
-        raise S3Error("InvalidEncryptionAlgorithmError")
     expected = owner_id(call)
     for name in ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"):
         if headers.get(name, expected) != expected:
@@ -162,11 +148,40 @@ def metadata_of(call: Call) -> Metadata:
             if value:
                 stored.append((name, _readable(value)))
     storage_class = call.headers.get("x-amz-storage-class") or "STANDARD"
-    if not stored and not user and storage_class == "STANDARD":
+    tags = tags_of(call)
+    attributes = attributes_of(call)
+    is_plain = attributes is NO_ATTRIBUTES and storage_class == "STANDARD"
+    if is_plain and not stored and not user and not tags:
         return NO_METADATA
     stored.sort()
     user.sort()
-    return Metadata(headers=tuple(stored), user=tuple(user), storage_class=storage_class)
+    return Metadata(
+        headers=tuple(stored),
+        user=tuple(user),
+        storage_class=storage_class,
+        tags=tags,
+        attributes=attributes,
+    )
+
+
+def attributes_of(call: Call) -> Attributes:
+    """What the headers of a write say of the version beside its metadata.
+
+    Raises:
+        S3Error: InvalidArgument.
+    """
+    return lock_headers.with_lock(call, NO_ATTRIBUTES)
+
+
+def bypasses_governance(call: Call) -> bool:
+    """The caller asks to pass over retention in governance mode."""
+    return call.headers.get("x-amz-bypass-governance-retention", "").lower() == "true"
+
+
+def tags_of(call: Call) -> Pairs:
+    """Tags of the x-amz-tagging header. Raises InvalidTag; S3Error: InvalidArgument."""
+    text = call.headers.get("x-amz-tagging")
+    return object_tags(tags_of_header(text)) if text else ()
 
 
 def _without_aws_chunked(encoding: str) -> str:
@@ -246,9 +261,10 @@ def checksum_elements(checksum: Checksum | None, *, with_type: bool) -> list[str
     return elements
 
 
-def written_headers(head: ObjectHead) -> list[Header]:
-    """Headers that answer a write."""
-    headers = [("ETag", f'"{head.etag}"'), ("x-amz-server-side-encryption", "AES256")]
+def written_headers(head: ObjectHead, asked: Mapping[str, str]) -> list[Header]:
+    """Headers that answer a write. `asked`: those of the request, or the fields of a form."""
+    headers = [("ETag", f'"{head.etag}"')]
+    headers += sse.answer_headers(head.encryption, asked, with_context=True)
     headers += checksum_headers(head.checksum)
     if head.version_id is not None:
         headers.append(("x-amz-version-id", head.version_id))
@@ -279,14 +295,18 @@ def read_headers(call: Call, head: ObjectHead, *, with_checksum: bool) -> list[H
         ("ETag", f'"{head.etag}"'),
         ("Last-Modified", http_date(head.modified_at_ms // 1000)),
         ("Accept-Ranges", "bytes"),
-        ("x-amz-server-side-encryption", "AES256"),
+        *sse.answer_headers(head.encryption, call.headers),
     ]
     if "content-type" not in stored:
         headers.append(("Content-Type", DEFAULT_CONTENT_TYPE))
     headers += [(_STORED_HEADERS[name], value) for name, value in stored.items()]
     headers += [(USER_PREFIX + name, value) for name, value in head.metadata.user]
+    if head.metadata.attributes is not NO_ATTRIBUTES:
+        headers += lock_headers.lock_headers(head.metadata.attributes)
     if head.metadata.storage_class != "STANDARD":
         headers.append(("x-amz-storage-class", head.metadata.storage_class))
+    if head.metadata.tags:
+        headers.append(("x-amz-tagging-count", str(len(head.metadata.tags))))
     if with_checksum and call.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
         headers += checksum_headers(head.checksum)
     if head.version_id is not None:

@@ -21,7 +21,7 @@ from gateway.s3 import checksums, uri, xml
 from gateway.s3.call import Call, OperationFunction
 from gateway.s3.checksums import ChecksumAlgorithm, ChecksumType
 from gateway.s3.errors import S3Error
-from gateway.s3.operations import fields
+from gateway.s3.operations import fields, sse
 from gateway.s3.operations.objects import copy_source
 from gateway.s3.responses import Header, Reply, xml_reply
 
@@ -58,9 +58,10 @@ async def create_upload(call: Call) -> Reply:
             metadata=fields.metadata_of(call),
             checksum_algorithm=algorithm,
             checksum_composite=checksum_type is ChecksumType.COMPOSITE,
+            encryption=sse.asked_of(call.headers),
         ),
     )
-    headers = [("x-amz-server-side-encryption", "AES256")]
+    headers = sse.answer_headers(upload.encryption, call.headers, with_context=True)
     if algorithm is not None and checksum_type is not None:
         headers.append(("x-amz-checksum-algorithm", algorithm))
         headers.append(("x-amz-checksum-type", checksum_type.value))
@@ -90,8 +91,9 @@ async def upload_part(call: Call) -> Reply:
         _part_number(call),
         call.body,
         call.body.checksum_algorithm,
+        sse.customer_key_of(call.headers),
     )
-    headers = [("ETag", f'"{part.etag}"'), ("x-amz-server-side-encryption", "AES256")]
+    headers = [("ETag", f'"{part.etag}"'), *sse.answer_headers(part.encryption, call.headers)]
     return Reply(headers=headers + _part_checksum_headers(part))
 
 
@@ -105,6 +107,7 @@ async def upload_part_copy(call: Call) -> Reply:
         _part_number(call),
         copy_source(call),
         call.headers.get("x-amz-copy-source-range"),
+        sse.customer_key_of(call.headers),
     )
     document = xml.document(
         "CopyPartResult",
@@ -112,7 +115,7 @@ async def upload_part_copy(call: Call) -> Reply:
         xml.element("ETag", f'"{part.etag}"'),
         *fields.checksum_elements(part.checksum, with_type=False),
     )
-    return xml_reply(document, headers=[("x-amz-server-side-encryption", "AES256")])
+    return xml_reply(document, headers=sse.answer_headers(part.encryption, call.headers))
 
 
 def _stated_checksum(call: Call) -> tuple[str, str] | None:
@@ -167,6 +170,7 @@ async def complete_upload(call: Call) -> Reply:
             checksum=_stated_checksum(call),
             checksum_type=call.headers.get("x-amz-checksum-type"),
             length=_object_length(call),
+            customer_key=sse.customer_key_of(call.headers),
         ),
     )
     path = uri.encode_path(f"/{call.bucket}/{call.key}".encode())
@@ -177,7 +181,7 @@ async def complete_upload(call: Call) -> Reply:
         xml.element("ETag", f'"{head.etag}"'),
         *fields.checksum_elements(head.checksum, with_type=True),
     ]
-    headers = [("x-amz-server-side-encryption", "AES256")]
+    headers = sse.answer_headers(head.encryption, call.headers)
     if head.version_id is not None:
         headers.append(("x-amz-version-id", head.version_id))
     return xml_reply(xml.document("CompleteMultipartUploadResult", *children), headers=headers)

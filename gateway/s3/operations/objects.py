@@ -25,12 +25,12 @@ from gateway.objects.values import (
 from gateway.s3 import routes, xml
 from gateway.s3.call import Call, OperationFunction
 from gateway.s3.errors import S3Error, s3_code_for
-from gateway.s3.operations import fields
+from gateway.s3.operations import fields, sse
 from gateway.s3.responses import Reply, xml_reply
 from storaged.base.errors import StorageError
 
 _PLAIN_READ = GetOptions()
-_SELECTIVE = fields.READ_CONDITIONS | {"range"}
+_SELECTIVE = fields.READ_CONDITIONS | {"range"} | sse.NAMES
 
 
 async def put_object(call: Call) -> Reply:
@@ -44,14 +44,16 @@ async def put_object(call: Call) -> Reply:
             metadata=fields.metadata_of(call),
             conditions=fields.write_conditions(call),
             checksum_algorithm=call.body.checksum_algorithm,
+            encryption=sse.asked_of(call.headers),
         ),
     )
-    return Reply(headers=fields.written_headers(head))
+    return Reply(headers=fields.written_headers(head, call.headers))
 
 
 def _get_options(call: Call) -> GetOptions:
     if not call.query and _SELECTIVE.isdisjoint(call.headers):
         return _PLAIN_READ
+    sse.refuse_on_read(call.headers)
     part_number = None
     if "partNumber" in call.query:
         part_number = fields.integer(call, "partNumber", 0, least=1, most=10_000)
@@ -64,6 +66,7 @@ def _get_options(call: Call) -> GetOptions:
         range_header=call.headers.get("range"),
         part_number=part_number,
         version_id=call.query.get("versionId"),
+        customer_key=sse.customer_key_of(call.headers),
     )
 
 
@@ -110,7 +113,7 @@ async def delete_object(call: Call) -> Reply:
         call.key,
         version_id=call.query.get("versionId"),
         conditions=fields.write_conditions(call),
-        bypass_governance=_bypasses(call),
+        bypass_governance=fields.bypasses_governance(call),
     )
     headers = []
     if deleted.is_marker:
@@ -118,10 +121,6 @@ async def delete_object(call: Call) -> Reply:
     if deleted.version_id is not None:
         headers.append(("x-amz-version-id", deleted.version_id))
     return Reply(status=204, headers=headers)
-
-
-def _bypasses(call: Call) -> bool:
-    return call.headers.get("x-amz-bypass-governance-retention", "").lower() == "true"
 
 
 async def delete_objects(call: Call) -> Reply:
@@ -137,7 +136,7 @@ async def delete_objects(call: Call) -> Reply:
             raise S3Error("NotImplemented")
         keys.append(DeleteKey(key=key.key, version_id=key.version_id, if_match=key.etag))
     outcomes = await deletes.delete_objects(
-        call.context, call.bucket, keys, bypass_governance=_bypasses(call)
+        call.context, call.bucket, keys, bypass_governance=fields.bypasses_governance(call)
     )
     rows = [_outcome_row(outcome, quiet=request.quiet) for outcome in outcomes]
     return xml_reply(xml.document("DeleteResult", *rows))
@@ -170,6 +169,7 @@ def copy_source(call: Call) -> CopySource:
         key=key,
         version_id=version_id,
         conditions=fields.read_conditions(call, "x-amz-copy-source-"),
+        customer_key=sse.customer_key_of(call.headers, sse.SOURCE_PREFIX),
     )
 
 
@@ -178,8 +178,9 @@ async def copy_object(call: Call) -> Reply:
     directive = call.headers.get("x-amz-metadata-directive", "COPY")
     if directive not in ("COPY", "REPLACE"):
         raise S3Error("InvalidArgument", "Unknown metadata directive.")
-    if call.headers.get("x-amz-tagging-directive", "COPY") != "COPY":
-        raise S3Error("NotImplemented")
+    tagging = call.headers.get("x-amz-tagging-directive", "COPY")
+    if tagging not in ("COPY", "REPLACE"):
+        raise S3Error("InvalidArgument", "Unknown tagging directive.")
     head, source_version_id = await copies.copy_object(
         call.context,
         copy_source(call),
@@ -187,9 +188,12 @@ async def copy_object(call: Call) -> Reply:
         call.key,
         CopyOptions(
             metadata=fields.metadata_of(call) if directive == "REPLACE" else None,
+            tags=fields.tags_of(call) if tagging == "REPLACE" else None,
             storage_class=call.headers.get("x-amz-storage-class"),
+            attributes=fields.attributes_of(call),
             conditions=fields.write_conditions(call),
             checksum_algorithm=fields.checksum_algorithm(call),
+            encryption=sse.asked_of(call.headers),
         ),
     )
     children = [
@@ -197,7 +201,7 @@ async def copy_object(call: Call) -> Reply:
         xml.element("ETag", f'"{head.etag}"'),
         *fields.checksum_elements(head.checksum, with_type=True),
     ]
-    headers = [("x-amz-server-side-encryption", "AES256")]
+    headers = sse.answer_headers(head.encryption, call.headers, with_context=True)
     if head.version_id is not None:
         headers.append(("x-amz-version-id", head.version_id))
     if source_version_id is not None:

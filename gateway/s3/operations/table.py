@@ -8,13 +8,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.s3.call import OperationFunction
-from gateway.s3.operations import buckets, cors, listing, multipart, objects, versioning
+from gateway.s3.operations import (
+    buckets,
+    cors,
+    encryption,
+    listing,
+    locks,
+    multipart,
+    objects,
+    tagging,
+    versioning,
+)
 
 OPERATIONS: Mapping[str, OperationFunction] = {
     **buckets.OPERATIONS,
     **cors.OPERATIONS,
+    **encryption.OPERATIONS,
     **listing.OPERATIONS,
+    **locks.OPERATIONS,
     **multipart.OPERATIONS,
     **objects.OPERATIONS,
+    **tagging.OPERATIONS,
     **versioning.OPERATIONS,
 }

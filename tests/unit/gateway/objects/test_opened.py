@@ -162,7 +162,7 @@ def test_a_disabled_key_takes_effect_when_the_bucket_key_is_dropped(
         def disabled(*_: object) -> bytes:
             raise TenantKeyMissing
 
-        monkeypatch.setattr(services.bucket_keys._provider, "unwrap_bucket_key", disabled)
+        monkeypatch.setattr(services.bucket_keys.provider, "unwrap_bucket_key", disabled)
         assert await gateway.get("key") == CONTENT
         services.bucket_keys.forget(bucket.bucket.bucket_id)
         for read in (gateway.get("key"), head_object(gateway.ctx(), BUCKET, "key", GetOptions())):

@@ -304,8 +304,6 @@ def test_headers_that_mean_what_we_do_not_do_are_refused(endpoint: Endpoint) -> 
             ("x-amz-tagging", "a=b"),
             ("x-amz-object-lock-mode", "COMPLIANCE"),
             ("x-amz-acl", "public-read"),
-            ("x-amz-server-side-encryption", "aws:kms"),
-            ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
         ):
             answer = client.request("PUT", "/bucket/refused", b"x", {name: value})
             assert (answer.status, answer.code) == (501, "NotImplemented"), name
