@@ -271,7 +271,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         file="gateway/commit/pipeline.py",
         old="            await self.settle()\n            if self.dead is not None:\n",
         new="            if self.dead is not None:\n",
-        seen_by=(f"{COMMIT}/test_log.py",),
+        seen_by=(f"{COMMIT}/test_order.py",),
     ),
     Mutation(
         name="quorum-of-promises",
