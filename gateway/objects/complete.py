@@ -18,7 +18,7 @@ from gateway.model.version import Part, Upload
 from gateway.objects.assembly import Assembly, assemble, chosen_parts, etag_of
 from gateway.objects.context import Context, Services
 from gateway.objects.encryption import admit_complete
-from gateway.objects.history import is_versioned, succession
+from gateway.objects.history import succession, written_head
 from gateway.objects.locks import locked_by_default
 from gateway.objects.multipart import read_upload
 from gateway.objects.new_object import Content, NewObject, new_version
@@ -27,7 +27,6 @@ from gateway.objects.publish import replacing, until_committed
 from gateway.objects.store import PartName
 from gateway.objects.target import Target, current_etag, open_target
 from gateway.objects.values import CompleteOptions, CompletePart, Metadata, ObjectHead
-from gateway.objects.views import head_of
 
 PAGE_PARTS = 500  # some 10 ms of the event loop's time
 
@@ -55,9 +54,9 @@ async def complete_upload(
         current = None if value is None else open_version(services.records, target.row_key, value)
         if stored is None:
             return _completed(target, current, upload_id, parts)
-        admit_complete(ctx, stored.upload, options.customer_key)
         check_write(options.conditions, etag=current_etag(current))
         held, checks = await _held_parts(services, target, stored, {p.part_number for p in parts})
+        admit_complete(ctx, stored.upload, held.values(), options.customer_key)
         chosen = chosen_parts(parts, held)
         is_long = len(chosen) > PAGE_PARTS
         if is_long:
@@ -87,7 +86,7 @@ def _completed(
         except ValueError:  # an ETag that is no MD5
             is_same = False
         if is_same:
-            return head_of(target.key, current.version, is_versioned=is_versioned(target))
+            return written_head(target, current.version)
     raise NoSuchUpload(upload_id=upload_id)
 
 
@@ -148,7 +147,7 @@ def _completing(
     version = locked_by_default(target.opened.bucket, version)
     version, gone = succession(services, target, current, version)
     change = replacing(services, target, current, version, None, gone, also)
-    return change, head_of(target.key, version, is_versioned=is_versioned(target))
+    return change, written_head(target, version)
 
 
 def _new_object_of(target: Target, upload: Upload) -> NewObject:

@@ -14,6 +14,7 @@ import hmac
 import json
 from base64 import b64decode
 from binascii import Error as Base64Error
+from collections.abc import Iterable
 from hashlib import md5
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ from gateway.model.errors import (
     KmsKeyNotFound,
 )
 from gateway.model.names import ObjectUuid, TenantId
-from gateway.model.version import Upload, Version
+from gateway.model.version import Part, Upload, Version
 from gateway.objects import named_keys
 from gateway.objects.context import NO_FACTS, Context, Services
 from gateway.objects.target import OpenBucket
@@ -316,14 +317,17 @@ def admit_part(ctx: Context, upload: Upload, sent: CustomerKey | None) -> bytes 
     return key
 
 
-def admit_complete(ctx: Context, upload: Upload, sent: CustomerKey | None) -> None:
-    """Whether an upload may be completed with, or without, this key.
+def admit_complete(
+    ctx: Context, upload: Upload, parts: Iterable[Part], sent: CustomerKey | None
+) -> None:
+    """Whether an upload of these parts may be completed with, or without, this key.
 
-    S3 wants the key for uploads with a checksum algorithm; older clients send none.
+    As S3, which wants the key where checksums were: clients from before them do not send it.
 
     Raises: as admit_read.
     """
-    if sent is not None or upload.checksum_algorithm:
+    has_checksums = upload.checksum_algorithm or any(part.checksum for part in parts)
+    if sent is not None or has_checksums:
         admit_part(ctx, upload, sent)
 
 

@@ -15,9 +15,11 @@ from botocore.exceptions import ClientError
 from tests.support.gateway import TENANT
 from tests.support.s3_gateway import S3Gateway, running_gateway
 
+PREFIX = "x-amz-server-side-encryption"
 KEYS = ("key-1", "key-2")
 PART = 5 * 1024 * 1024
 LARGE = b"large" * 60_000
+MIN = b"least" * (1 << 20)  # the least that a part but the last may have
 SIZES = (b"", b"small", LARGE)
 
 
@@ -64,8 +66,11 @@ def with_headers(s3: Any, operation: str, headers: dict[str, str]) -> None:
 def check_told(answer: dict[str, Any], mode: str) -> None:
     """An answer names the mode of its object, and nothing of another one."""
     if mode == "SSE-C":
-        assert answer["SSECustomerAlgorithm"] == "AES256"
-        assert answer["SSECustomerKeyMD5"] in (A["SSECustomerKeyMD5"], B["SSECustomerKeyMD5"])
+        # Of a completion boto3 gives these as headers only.
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        assert headers[f"{PREFIX}-customer-algorithm"] == "AES256"
+        digests = (A["SSECustomerKeyMD5"], B["SSECustomerKeyMD5"])
+        assert headers[f"{PREFIX}-customer-key-md5"] in digests
         assert "ServerSideEncryption" not in answer
         return
     assert answer["ServerSideEncryption"] == ("AES256" if mode == "none" else mode)
@@ -93,14 +98,14 @@ def test_every_mode_gives_back_what_was_put(
 @pytest.mark.parametrize("pair", list(itertools.product(MODES, MODES)), ids="-".join)
 def test_copies_between_all_modes(s3: Any, bucket: str, pair: tuple[str, str]) -> None:
     source, target = pair
-    s3.put_object(Bucket=bucket, Key="from", Body=LARGE, **MODES[source])
+    s3.put_object(Bucket=bucket, Key="from", Body=MIN, **MODES[source])
     options: dict[str, Any] = dict(B if target == "SSE-C" else MODES[target])
     options |= FROM_A if source == "SSE-C" else {}
     given = B if target == "SSE-C" else {}
     origin = {"Bucket": bucket, "Key": "from"}
     check_told(s3.copy_object(Bucket=bucket, Key="to", CopySource=origin, **options), target)
     read = s3.get_object(Bucket=bucket, Key="to", **given)
-    assert read["Body"].read() == LARGE
+    assert read["Body"].read() == MIN
     check_told(read, target)
 
     begun = s3.create_multipart_upload(
@@ -116,14 +121,18 @@ def test_copies_between_all_modes(s3: Any, bucket: str, pair: tuple[str, str]) -
             assert refused(error) == (400, "InvalidRequest")
     copied = s3.upload_part_copy(**named, PartNumber=1, CopySource=origin, **given, **source_key)
     check_told(copied, target)
-    parts = [{"PartNumber": 1, "ETag": copied["CopyPartResult"]["ETag"]}]
+    last = s3.upload_part(**named, PartNumber=2, Body=b"last", **given)
+    parts = [
+        {"PartNumber": 1, "ETag": copied["CopyPartResult"]["ETag"]},
+        {"PartNumber": 2, "ETag": last["ETag"]},
+    ]
     for wrong in ({}, A) if target == "SSE-C" else ():
         with pytest.raises(ClientError) as error:
             s3.complete_multipart_upload(**named, MultipartUpload={"Parts": parts}, **wrong)
         assert refused(error) == (400, "InvalidRequest")
     done = s3.complete_multipart_upload(**named, MultipartUpload={"Parts": parts}, **given)
     check_told(done, target)
-    assert s3.get_object(Bucket=bucket, Key="parts", **given)["Body"].read() == LARGE
+    assert s3.get_object(Bucket=bucket, Key="parts", **given)["Body"].read() == MIN + b"last"
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -177,7 +186,6 @@ def test_a_clients_key_is_nowhere_in_the_rows(s3: Any, bucket: str, gateway: S3G
         assert A["SSECustomerKeyMD5"] not in text
 
 
-PREFIX = "x-amz-server-side-encryption"
 KEY_A, MD5_A = A["SSECustomerKey"], A["SSECustomerKeyMD5"]
 
 

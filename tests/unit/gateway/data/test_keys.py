@@ -13,6 +13,7 @@ from gateway.data.envelope import (
     WRAPPED_BYTES,
     KeyProvider,
     KeyringConflict,
+    NamedKeyMissing,
     SealInvalid,
     TenantKeyMissing,
     open_secret,
@@ -154,3 +155,46 @@ def test_the_sealed_copy_rebuilds_a_keyring(tmp_path: Path) -> None:
         conflicting.import_sealed(copy)
     with pytest.raises(SealInvalid):
         fresh.import_sealed(b"junk")
+
+
+def test_named_keys_open_for_their_tenant_name_and_context_only(tmp_path: Path) -> None:
+    ring: KeyProvider = keyring(tmp_path)
+    ring.create_tenant_key(T1)
+    ring.create_tenant_key(T2)
+    with pytest.raises(TenantKeyMissing):
+        ring.create_named_key(b"3" * 16, "key")
+    for tenant, name in [(T1, "key"), (T1, "other"), (T2, "key")]:
+        assert not ring.has_named_key(tenant, name)
+        ring.create_named_key(tenant, name)
+        assert ring.has_named_key(tenant, name)
+    sealed = ring.wrap_named(T1, "key", b"object", KEY)
+    assert ring.unwrap_named(T1, "key", b"object", sealed) == KEY and KEY not in sealed
+    for place in [(T1, "other", b"object"), (T2, "key", b"object"), (T1, "key", b"another")]:
+        with pytest.raises(SealInvalid):
+            ring.unwrap_named(*place, sealed)
+    for name in ("absent", ""):
+        # The tenant's own key has no name that a client could choose.
+        assert not ring.has_named_key(T1, name)
+        with pytest.raises(NamedKeyMissing):
+            ring.wrap_named(T1, name, b"object", KEY)
+
+
+def test_named_keys_survive_a_restart_and_travel_with_the_sealed_copy(tmp_path: Path) -> None:
+    ring = keyring(tmp_path / "a")
+    ring.create_tenant_key(T1)
+    before = ring.export_sealed()
+    wrapped = ring.wrap_bucket_key(T1, B1, 1, KEY)
+    ring.create_named_key(T1, "key")
+    sealed = ring.wrap_named(T1, "key", b"object", KEY)
+    ring.create_named_key(T1, "key")
+    copy = ring.export_sealed()
+    assert ring.is_whole(copy) and not ring.is_whole(before)
+    assert (before[:4], copy[:4]) == (b"HXK\x01", b"HXK\x02")
+    fresh = keyring(tmp_path / "b", seed=2)
+    fresh.import_sealed(before)
+    fresh.import_sealed(copy)
+    for held in (keyring(tmp_path / "a", seed=3), keyring(tmp_path / "b", seed=4)):
+        assert held.unwrap_named(T1, "key", b"object", sealed) == KEY
+        assert held.unwrap_bucket_key(T1, B1, 1, wrapped) == KEY
+    with pytest.raises(SealInvalid):
+        fresh.import_sealed(before[:3] + b"\x02" + before[4:])

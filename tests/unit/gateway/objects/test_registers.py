@@ -201,13 +201,13 @@ def test_bucket_keys_are_kept_for_a_while() -> None:
             bucket, epoch = row[1:17], int.from_bytes(row[17:], "big")
             key = keys.key(bucket, epoch)  # type: ignore[arg-type]
             assert len(key) == 32 and key.hex() not in repr(keys)
-            provider = keys._provider
-            keys._provider = None  # type: ignore[assignment]
+            provider = keys.provider
+            keys.provider = None  # type: ignore[assignment]
             assert keys.key(bucket, epoch) == key  # type: ignore[arg-type]
             await asyncio.sleep(KEY_TTL_S + 1)
             with pytest.raises(AttributeError):
                 keys.key(bucket, epoch)  # type: ignore[arg-type]
-            keys._provider = provider
+            keys.provider = provider
             assert keys.key(bucket, epoch) == key  # type: ignore[arg-type]
 
     run_virtual(main())

@@ -24,6 +24,13 @@ def named(name: str) -> type[StorageError]:
     return found  # type: ignore[no-any-return]
 
 
+OTHER_CODES = {
+    "InvalidEncryptionAlgorithm": "InvalidEncryptionAlgorithmError",
+    "KeyTooLong": "KeyTooLongError",
+    "KmsKeyNotFound": "KMS.NotFoundException",
+}
+
+
 def test_every_code_has_a_status_and_a_text() -> None:
     assert STATUS.keys() == MESSAGES.keys()
     assert all(MESSAGES.values())
@@ -32,7 +39,7 @@ def test_every_code_has_a_status_and_a_text() -> None:
 def test_every_use_case_error_has_its_own_code() -> None:
     for one in semantic.SemanticError.__subclasses__():
         answer = s3_code_for(one())
-        expected = {"KeyTooLong": "KeyTooLongError"}.get(one.__name__, one.__name__)
+        expected = OTHER_CODES.get(one.__name__, one.__name__)
         assert answer.code == expected
         assert answer.message.rstrip(".") == one.title()
 
