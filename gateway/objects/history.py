@@ -24,6 +24,8 @@ from gateway.model.version import Version
 from gateway.objects.context import Services
 from gateway.objects.parting import NOTHING, Parting, part_from_version
 from gateway.objects.target import Target
+from gateway.objects.values import ObjectHead
+from gateway.objects.views import head_of
 
 SEQUENCE_BYTES = 8
 
@@ -39,6 +41,11 @@ class Found(NamedTuple):
 def is_versioned(target: Target) -> bool:
     """Whether versions of the bucket's objects have ids that clients are told."""
     return target.opened.bucket.versioning is not Versioning.OFF
+
+
+def written_head(target: Target, version: Version) -> ObjectHead:
+    """A version as the write that made it answers: a null version is not named there."""
+    return head_of(target.key, version, is_versioned=version.version_id != NULL_VERSION)
 
 
 def find_version(

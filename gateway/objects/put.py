@@ -13,7 +13,7 @@ from gateway.objects import access
 from gateway.objects.body import Body
 from gateway.objects.context import Context
 from gateway.objects.encryption import choose
-from gateway.objects.history import is_versioned, succession
+from gateway.objects.history import succession, written_head
 from gateway.objects.locks import check_lockable, locked_by_default
 from gateway.objects.new_object import Content, NewObject, check_metadata, new_object, new_version
 from gateway.objects.publish import decide_and_commit, giving_back_ids, replacing, same_bucket
@@ -26,7 +26,6 @@ from gateway.objects.values import (
     PutOptions,
     WriteConditions,
 )
-from gateway.objects.views import head_of
 
 
 async def put_object(
@@ -93,4 +92,4 @@ async def publish_object(
 
     with giving_back_ids(services, part):
         target = await decide_and_commit(ctx, opened, decide)
-    return head_of(target.key, decided[0], is_versioned=is_versioned(target))
+    return written_head(target, decided[0])
