@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from gateway.model import acl
 from gateway.model.action import Action
 from gateway.model.attributes import Grant
-from gateway.model.errors import AccessDenied
+from gateway.model.errors import AccessDenied, NoSuchBucket
 from gateway.model.names import ObjectKey
 from gateway.model.policy import Caller, Effect
 from gateway.model.version import Pairs, Version
@@ -84,26 +84,32 @@ def authenticated(ctx: Context) -> Principal:
     return ctx.principal
 
 
-def admits_anonymous(services: Services, bucket: str) -> bool:
-    """Whether anything of a bucket may be open to anonymous callers, or that it is not there.
+def admit_anonymous(services: Services, bucket: str) -> None:
+    """Go on if something of a bucket may be open to anonymous callers.
 
     Asked before a byte of an anonymous body is read; `check` decides for the action itself.
+
+    Raises: AccessDenied, NoSuchBucket.
     """
     if not bucket:
-        return False
+        raise AccessDenied()
     opened = services.buckets.find(bucket)
     if opened is None:
-        return True
+        raise NoSuchBucket(bucket=bucket)
     if RULING.isdisjoint(opened.bucket.documents):
-        return False
+        raise AccessDenied()
     rules = rules_of(opened)
-    return rules.has_acls or rules.policy is not None
+    if not rules.has_acls and rules.policy is None:
+        raise AccessDenied()
 
 
 def check(ctx: Context, opened: OpenBucket, action: Action, key: ObjectKey | None) -> None:
-    """Go on if the caller may, whatever the object is. Raises AccessDenied."""
-    if judge_of(ctx, opened, action, key) is not None:
-        raise AccessDenied()
+    """Go on if the caller may; for what depends on the object, as if it were about to be written:
+    the bucket owner's, with neither ACL nor tags. Raises AccessDenied.
+    """
+    judge = judge_of(ctx, opened, action, key)
+    if judge is not None:
+        judge.admit_new()
 
 
 def check_any(ctx: Context, opened: OpenBucket) -> None:
@@ -212,6 +218,14 @@ class ObjectJudge:
         if not may:
             raise AccessDenied()
 
+    def admit_new(self) -> None:
+        """Go on if the caller may do that to an object that is not there. Raises: AccessDenied."""
+        effect = self._said(())
+        is_owner = _is_owner(self._ctx, self._opened)
+        is_allowed = effect is Effect.ALLOW and not self._rules.only_owner_by_policy
+        if effect is Effect.DENY or not (is_owner or is_allowed):
+            raise AccessDenied()
+
     def _may_know_of_nothing(self) -> bool:
         prefix = self._key.decode("utf-8")
         asked = Asked(self._ctx, self._opened, Action.LIST_BUCKET, prefix=prefix)
@@ -226,10 +240,10 @@ class ObjectJudge:
         if effect is Effect.DENY:
             return False
         principal = ctx.principal
-        if not owner_id:
-            if is_bucket_owner:
-                return True
-        elif (principal is not None and principal.owner_id == owner_id) or (is_bucket_owner and action not in _OF_OBJECT_OWNER):
+        is_owner = is_bucket_owner
+        if owner_id:
+            is_owner = principal is not None and principal.owner_id == owner_id
+        if is_owner or (is_bucket_owner and action not in _OF_OBJECT_OWNER):
             return True
         if effect is Effect.ALLOW and not owner_id and not rules.only_owner_by_policy:
             return True

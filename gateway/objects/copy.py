@@ -20,6 +20,7 @@ from gateway.objects.get import get_object
 from gateway.objects.locks import check_lockable
 from gateway.objects.new_object import check_metadata, new_object
 from gateway.objects.put import check_may_tag, publish_object
+from gateway.objects.rewriting import named_version
 from gateway.objects.store import store_part
 from gateway.objects.target import Target, current_etag, open_target, reread_current
 from gateway.objects.values import (
@@ -146,7 +147,7 @@ def _check_tagging(
             if source.version_id is None
             else Action.GET_OBJECT_VERSION_TAGGING
         )
-        open_target(ctx, source.bucket, source.key, action)
+        named_version(ctx, source.bucket, source.key, source.version_id, action)
     check_may_tag(ctx, target, metadata)
 
 

@@ -15,6 +15,7 @@ from gateway.model.conditions import check_write
 from gateway.model.errors import NoSuchVersion
 from gateway.model.names import NULL_VERSION, ObjectKey, object_key, version_id_text
 from gateway.model.names import version_id as parse_version_id
+from gateway.objects import access
 from gateway.objects.context import Context
 from gateway.objects.history import (
     delete_marker,
@@ -69,11 +70,15 @@ async def delete_object(
             return _hiding(ctx, target, current, done)
         return None if current is None else _removing(ctx, target, current)
 
-    action = Action.DELETE_OBJECT if version_id is None else Action.DELETE_OBJECT_VERSION
-    opened = open_target(ctx, bucket, key, action)
+    opened = open_target(ctx, bucket, key, action_of(version_id))
     bypass = bypass_governance and may_bypass(ctx, opened)
     await decide_and_commit(ctx, opened, decide)
     return done[0] if done else Deleted(version_id=version_id)
+
+
+def action_of(version_id: str | None) -> Action:
+    """What it takes to delete the current version, or one that is named."""
+    return Action.DELETE_OBJECT if version_id is None else Action.DELETE_OBJECT_VERSION
 
 
 def _hiding(
@@ -145,7 +150,7 @@ async def delete_objects(
 
     Raises: AccessDenied, NoSuchBucket. Everything else is an outcome of its key.
     """
-    opened = current_bucket(ctx, bucket, Action.DELETE_OBJECT)
+    opened = current_bucket(ctx, bucket, None)
     together = _Together(ctx, opened)
     alone: list[DeleteKey] = []
     errors: dict[DeleteKey, StorageError] = {}
@@ -201,6 +206,7 @@ class _Together:
     """Deletes of one bucket that go in one batch."""
 
     def __init__(self, ctx: Context, opened: OpenBucket) -> None:
+        self._ctx = ctx
         self._services = ctx.services
         self._opened = opened
         self.members: list[DeleteKey] = []
@@ -213,6 +219,7 @@ class _Together:
         """Put one key in; False when there is no room. Raises what the key is refused with."""
         services, bucket_id = self._services, self._opened.bucket.bucket_id
         key = object_key(wanted.key.encode("utf-8", "surrogatepass"))
+        access.check(self._ctx, self._opened, action_of(wanted.version_id), key)
         row_key = keyspace.current_row(bucket_id, key)
         value = services.log.read((row_key,))[0]
         current = None if value is None else open_version(services.records, row_key, value)

@@ -114,9 +114,11 @@ def read_version(
     if wanted is not None:
         return _read_named(ctx.services, target, row, wanted)
     if row is None:
+        target.admit(None)
         raise NoSuchKey(key=key)
     opened = ctx.services.opened.open(target, row)
     version = opened.stored.version
+    target.admit(version)
     if version.is_delete_marker:
         raise NoSuchKey(key=key, delete_marker=version_id_text(version.version_id))
     return target, opened
@@ -132,10 +134,12 @@ def _read_named(
         stored = None if current is None else current.stored
         found = find_version(services, target, stored, checked)
         if found is None:
+            target.admit(None)
             raise NoSuchVersion(key=target.key.decode(), version_id=wanted)
         target = replace(target, row_key=found.row_key)
         current = services.opened.open(target, found.row)
     version = current.stored.version
+    target.admit(version)
     if version.is_delete_marker:
         raise MethodNotAllowed(
             key=target.key.decode(),

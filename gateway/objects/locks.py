@@ -219,9 +219,11 @@ def named_version(
     key = target.key.decode()
     if wanted is None:
         if current is None or current.version.is_delete_marker:
+            target.admit(None)
             raise NoSuchKey(key=key)
         wanted = current.version.version_id
     found = find_version(ctx.services, target, current, wanted)
+    target.admit(None if found is None else found.stored.version)
     if found is None:
         raise NoSuchVersion(key=key)
     if found.stored.version.is_delete_marker:

@@ -84,12 +84,14 @@ def _found(
 ) -> Found:
     key = target.key.decode()
     if version_id is None:
+        target.admit(None if current is None else current.version)
         if current is None:
             raise NoSuchKey(key=key)
         if current.version.is_delete_marker:
             raise NoSuchKey(key=key, delete_marker=version_id_text(current.version.version_id))
         return Found(target.row_key, b"", current)
     found = find_version(services, target, current, parse_version_id(version_id))
+    target.admit(None if found is None else found.stored.version)
     if found is None:
         raise NoSuchVersion(key=key, version_id=version_id)
     if found.stored.version.is_delete_marker:

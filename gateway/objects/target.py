@@ -18,6 +18,7 @@ from gateway.model.action import Action
 from gateway.model.bucket import Bucket
 from gateway.model.errors import InvalidBucketName, NoSuchBucket, OperationAborted
 from gateway.model.names import BucketId, ObjectKey, bucket_name, object_key
+from gateway.model.version import Version
 from gateway.objects import access
 from gateway.objects.context import Context
 
@@ -42,17 +43,27 @@ class OpenBucket:
 class Target:
     """An object name in an open bucket; `row_key` is that of its current version.
 
-    `action` is what the caller was allowed to do to it.
+    `action` is what the caller was allowed to do to it, once `admit` has been asked where that
+    depends on the object.
     """
 
     opened: OpenBucket
     key: ObjectKey
     row_key: bytes
     action: Action
+    judge: access.ObjectJudge | None = field(default=None, compare=False, repr=False)
 
     @property
     def bucket_id(self) -> BucketId:
         return self.opened.bucket.bucket_id
+
+    def admit(self, version: Version | None) -> None:
+        """Go on if the caller may do that to what was found, or be told that nothing was.
+
+        Raises: AccessDenied.
+        """
+        if self.judge is not None:
+            self.judge.admit(version)
 
 
 class BucketCache:
@@ -97,19 +108,31 @@ def open_bucket(
 
     Raises: AccessDenied, NoSuchBucket.
     """
-    opened = ctx.services.buckets.find(name)
-    if opened is None:
-        access.authenticated(ctx)
-        raise NoSuchBucket(bucket=name)
+    opened = _found(ctx, name)
     access.check(ctx, opened, action, key)
     return opened
 
 
-def current_bucket(ctx: Context, name: str, action: Action) -> OpenBucket:
-    """The bucket of a name as it is. Raises: AccessDenied, NoSuchBucket."""
+def _found(ctx: Context, name: str) -> OpenBucket:
+    opened = ctx.services.buckets.find(name)
+    if opened is None:
+        raise NoSuchBucket(bucket=name)
+    return opened
+
+
+def current_bucket(ctx: Context, name: str, action: Action | None) -> OpenBucket:
+    """The bucket of a name as it is. Raises: AccessDenied, NoSuchBucket.
+
+    Args:
+        action: None = to do something to keys that are each checked by themselves.
+    """
     services = ctx.services
     for _ in range(LOOKS_MAX):
-        opened = open_bucket(ctx, name, action)
+        opened = _found(ctx, name)
+        if action is None:
+            access.check_any(ctx, opened)
+        else:
+            access.check(ctx, opened, action, None)
         if services.log.read((opened.row_key,))[0] == opened.value:
             return opened
         services.buckets.forget(name)
@@ -117,13 +140,18 @@ def current_bucket(ctx: Context, name: str, action: Action) -> OpenBucket:
 
 
 def open_target(ctx: Context, bucket: str, key: str, action: Action) -> Target:
-    """An object name the caller may do that to. Raises: AccessDenied, NoSuchBucket, KeyTooLong,
-    InvalidArgument.
+    """An object name the caller may do that to, as far as the bucket tells: `Target.admit` says the
+    rest. Raises: AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument.
     """
     checked = object_key(key.encode("utf-8", "surrogatepass"))
-    opened = open_bucket(ctx, bucket, action, checked)
-    row_key = keyspace.current_row(opened.bucket.bucket_id, checked)
-    return Target(opened, checked, row_key, action)
+    return _target(ctx, bucket, checked, action)
+
+
+def _target(ctx: Context, bucket: str, key: ObjectKey, action: Action) -> Target:
+    opened = _found(ctx, bucket)
+    judge = access.judge_of(ctx, opened, action, key)
+    row_key = keyspace.current_row(opened.bucket.bucket_id, key)
+    return Target(opened, key, row_key, action, judge)
 
 
 def read_row(ctx: Context, bucket: str, key: str, action: Action) -> tuple[Target, bytes | None]:
@@ -154,9 +182,7 @@ def _reread_row(ctx: Context, target: Target) -> tuple[Target, bytes | None]:
             return target, value
         name = target.opened.bucket.name
         services.buckets.forget(name)
-        opened = open_bucket(ctx, name, target.action, target.key)
-        row_key = keyspace.current_row(opened.bucket.bucket_id, target.key)
-        target = Target(opened, target.key, row_key, target.action)
+        target = _target(ctx, name, target.key, target.action)
     raise OperationAborted(bucket=target.opened.bucket.name)
 
 

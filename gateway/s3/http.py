@@ -286,10 +286,10 @@ class S3Frontend:
         exchange.bucket, exchange.key = bucket or "", key or ""
         level = routes.level_of(bucket, key)
         method = exchange.message.method
-        if is_anonymous and not access.admits_anonymous(self._services, exchange.bucket):
+        if is_anonymous:
             content_type = exchange.headers.get("content-type", "")
             if not routes.proves_itself(method, level, query.keys(), content_type):
-                raise S3Error("AccessDenied")
+                access.admit_anonymous(self._services, exchange.bucket)
         found = routes.route(method, level, query.keys(), exchange.headers.keys())
         exchange.operation = found.name
         operation = self._operations.get(exchange.operation)

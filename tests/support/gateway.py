@@ -45,7 +45,9 @@ TENANT = TenantId(b"tenant-of-tests!")
 OTHER_TENANT = TenantId(b"some-other-tenan")
 ACCESS_KEY = "HXTESTS0000000000001"
 SECRET = "not-a-secret-but-long-enough-for-one"
-ROOT = Principal(tenant=TENANT, access_key_id=ACCESS_KEY, owner_id="owner-of-tests")
+ROOT = Principal(
+    tenant=TENANT, access_key_id=ACCESS_KEY, owner_id="owner-of-tests", display_name="tests"
+)
 STRANGER = Principal(tenant=OTHER_TENANT, access_key_id="HXOTHER", owner_id="stranger")
 CLUSTER_ID = b"c" * 16
 BUCKET = "bucket"

@@ -164,7 +164,7 @@ def test_no_one_but_the_owner() -> None:
                         BytesBody(b""),
                         PutOptions(conditions=WriteConditions(if_none_match="*")),
                     )
-        with pytest.raises(AccessDenied):
+        with pytest.raises(NoSuchBucket):
             await get_object(gateway.ctx(None), "missing", "key", GetOptions())
 
     run(test)
