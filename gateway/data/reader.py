@@ -77,41 +77,74 @@ async def iterate_body(
     span = _span(layout, plain_bytes, offset, length)
     last_index = frame_count(plain_bytes) - 1
     skip, left = span.skip, span.take
-    segments = _segments(layout, span)
-    ahead = next(segments, None)
-    reading: asyncio.Task[list[memoryview]] | None = None
+    ahead = _Ahead(store, rows, _segments(layout, span))
     try:
-        while ahead is not None:
-            segment, ahead = ahead, next(segments, None)
-            if reading is None:
-                effort, runs = AT_HAND, _runs(_at_hand(store, rows, segment), segment.length)
-            else:
-                effort, runs = WAITED_FOR, _runs(await reading, segment.length)
-                reading = _begin(store, rows, ahead)
-            while segment.length:
-                try:
-                    if (run := next(runs, None)) is None:
-                        raise FrameCorrupt(missing_bytes=segment.length)
-                    plain = open_frames(keys, segment.first_frame, run, last_index)
-                except FrameCorrupt:
-                    if effort == VERIFIED:
-                        raise
-                    effort += 1
-                    parts = await _read(store, rows, segment, effort == VERIFIED)
-                    runs = _runs(parts, segment.length)
-                    reading = reading or _begin(store, rows, ahead)
-                    continue
-                segment = segment.after(len(run))
+        while (segment := ahead.segment) is not None:
+            async for plain in _opened(ahead, segment, keys, last_index):
                 wanted = plain[skip : skip + left]
                 skip = max(0, skip - len(plain))
                 left -= len(wanted)
                 if wanted:
                     yield wanted
     finally:
-        if reading is not None:
-            forget(reading)
+        ahead.drop()
     if left:
         raise FrameCorrupt(missing_bytes=left)
+
+
+class _Ahead:
+    """The segment that comes next, being read already once one before it had to be waited for."""
+
+    def __init__(self, store: StripeStore, rows: Rows, segments: Iterator[Segment]) -> None:
+        self.store = store
+        self.rows = rows
+        self._segments = segments
+        self.segment = next(segments, None)
+        self._reading: asyncio.Task[list[memoryview]] | None = None
+
+    def step(self) -> asyncio.Task[list[memoryview]] | None:
+        """Go on to the next segment; returns the read that was begun of this one."""
+        reading, self._reading = self._reading, None
+        self.segment = next(self._segments, None)
+        return reading
+
+    def begin(self) -> None:
+        """Read it from here on. Idempotent."""
+        if self._reading is None and self.segment is not None:
+            self._reading = asyncio.create_task(_read(self.store, self.rows, self.segment))
+
+    def drop(self) -> None:
+        """Nobody wants it any more."""
+        if self._reading is not None:
+            forget(self._reading)
+
+
+async def _opened(
+    ahead: _Ahead, segment: Segment, keys: PartKeys, last_index: int
+) -> AsyncGenerator[memoryview, None]:
+    """Plaintext of a segment, with more effort each time that it does not open."""
+    store, rows = ahead.store, ahead.rows
+    reading = ahead.step()
+    if reading is None:
+        effort, runs = AT_HAND, _runs(_at_hand(store, rows, segment), segment.length)
+    else:
+        effort, runs = WAITED_FOR, _runs(await reading, segment.length)
+        ahead.begin()
+    while segment.length:
+        try:
+            if (run := next(runs, None)) is None:
+                raise FrameCorrupt(missing_bytes=segment.length)
+            plain = open_frames(keys, segment.first_frame, run, last_index)
+        except FrameCorrupt:
+            if effort == VERIFIED:
+                raise
+            effort += 1
+            parts = await _read(store, rows, segment, effort == VERIFIED)
+            runs = _runs(parts, segment.length)
+            ahead.begin()
+            continue
+        segment = segment.after(len(run))
+        yield plain
 
 
 def _span(layout: Layout, plain_bytes: int, offset: int, length: int) -> FrameSpan:
@@ -149,12 +182,6 @@ def _at_hand(store: StripeStore, rows: Rows, segment: Segment) -> Iterator[memor
         if part is None:
             return
         yield part
-
-
-def _begin(
-    store: StripeStore, rows: Rows, segment: Segment | None
-) -> asyncio.Task[list[memoryview]] | None:
-    return None if segment is None else asyncio.create_task(_read(store, rows, segment))
 
 
 async def _read(
