@@ -120,13 +120,7 @@ async def _named(
     """The choice of a kind without customer's key."""
     if kind == AES256:
         return PLAIN
-    if not is_confidential(ctx):
-        raise InvalidArgument(
-            message="Requests specifying Server Side Encryption with AWS KMS managed keys must be "
-            "made over a secure connection.",
-            argument_name=_HEADER,
-            argument_value=kind,
-        )
+    check_confidential(ctx, kind)
     key_id = key_id or named_keys.DEFAULT_KEY_ID
     tenant = opened.bucket.tenant
     await named_keys.ensure_usable(ctx.services, tenant, checked_key_name(key_id))
@@ -188,6 +182,17 @@ def checked_context(text: str) -> str:
 def is_confidential(ctx: Context) -> bool:
     """Keys may travel with this request: it came over TLS, or is work of our own."""
     return ctx.facts.is_secure or ctx.services.sse_over_http or ctx.facts is NO_FACTS
+
+
+def check_confidential(ctx: Context, kind: str) -> None:
+    """Named keys are used by confidential requests only. Raises InvalidArgument."""
+    if not is_confidential(ctx):
+        raise InvalidArgument(
+            message="Requests specifying Server Side Encryption with AWS KMS managed keys must be "
+            "made over a secure connection.",
+            argument_name=_HEADER,
+            argument_value=kind,
+        )
 
 
 def customer_key(ctx: Context, sent: CustomerKey) -> bytes:
@@ -282,13 +287,7 @@ def admit_read(ctx: Context, version: Version, sent: CustomerKey | None) -> byte
 
 
 def _check_named(ctx: Context, tenant: TenantId, held: Encryption) -> None:
-    if not is_confidential(ctx):
-        raise InvalidArgument(
-            message="Requests specifying Server Side Encryption with AWS KMS managed keys must be "
-            "made over a secure connection.",
-            argument_name=_HEADER,
-            argument_value=held.kind,
-        )
+    check_confidential(ctx, held.kind)
     named_keys.check_exists(ctx.services, tenant, named_keys.name_of(held.key_id))
 
 

@@ -1,15 +1,16 @@
-"""PutBucketEncryption, GetBucketEncryption, DeleteBucketEncryption.
+"""PutBucketEncryption, GetBucketEncryption, DeleteBucketEncryption, UpdateObjectEncryption.
 
 Source: Amazon S3 API Reference, these operations.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from gateway.model.action import Action
 from gateway.model.attributes import AES256, CUSTOMER
-from gateway.objects import encryption
+from gateway.objects import encryption, encryption_update
 from gateway.objects.bucket_config import Document, put_document, read_document
 from gateway.s3 import xml
 from gateway.s3.call import Call, OperationFunction
@@ -20,6 +21,7 @@ from gateway.s3.xml_reader import Node, malformed, read
 from gateway.s3.xml_reader import fields as leaves
 
 BODY_MAX_BYTES = 16 * 1024
+_KEY_ARN = re.compile(r"arn:[a-z][-a-z0-9]*:kms:[-a-z0-9]*:[0-9]{12}:key/.{1,255}")
 _ROOT = "ServerSideEncryptionConfiguration"
 _BY_DEFAULT = "ApplyServerSideEncryptionByDefault"
 _BLOCKED = "BlockedEncryptionTypes"
@@ -123,8 +125,48 @@ async def delete_encryption(call: Call) -> Reply:
     return Reply(status=204)
 
 
+async def update_object(call: Call) -> Reply:
+    fields.check_supported(call)
+    if not call.body.is_protected:
+        raise S3Error("InvalidRequest", "Missing required header for this request: Content-MD5")
+    root = read(await call.body.read_document(BODY_MAX_BYTES), "ObjectEncryption", BODY_MAX_BYTES)
+    wanted = root.child("SSE-KMS")
+    if wanted is None:
+        raise S3Error(
+            "InvalidRequest",
+            "Requests that modify an object encryption configuration require a valid new "
+            "encryption type. Valid values are SSEKMS. Modify the request to specify SSE-KMS for "
+            "the updated encryption type, and then try again.",
+        )
+    found = leaves(wanted, frozenset({"KMSKeyArn", "BucketKeyEnabled"}))
+    key_id, bucket_key = found.get("KMSKeyArn", ""), found.get("BucketKeyEnabled", "false")
+    if _KEY_ARN.fullmatch(key_id) is None:
+        raise S3Error(
+            "InvalidRequest",
+            "Requests that modify an object's encryption type to SSE-KMS require a valid Amazon "
+            "Web Services KMS key Amazon Resource Name (ARN). Confirm that you have a correctly "
+            "formatted KMS key ARN in your request, and then try again.",
+        )
+    if bucket_key not in ("true", "false"):
+        raise S3Error(
+            "InvalidRequest",
+            "The BucketKeyEnabled value isn't valid. Valid values are true or false. Modify the "
+            "request to specify a valid value, and then try again.",
+        )
+    version_id = await encryption_update.update_encryption(
+        call.context,
+        call.bucket,
+        call.key,
+        call.query.get("versionId"),
+        key_id,
+        bucket_key=bucket_key == "true",
+    )
+    return Reply(headers=[] if version_id is None else [("x-amz-version-id", version_id)])
+
+
 OPERATIONS: Mapping[str, OperationFunction] = {
     "PutBucketEncryption": put_encryption,
     "GetBucketEncryption": get_encryption,
     "DeleteBucketEncryption": delete_encryption,
+    "UpdateObjectEncryption": update_object,
 }

@@ -473,3 +473,67 @@ def test_an_object_is_copied_onto_itself_to_change_its_encryption(s3: Any, bucke
     with pytest.raises(ClientError) as error:
         s3.copy_object(Bucket=bucket, Key="k", CopySource=source)
     assert refused(error) == (400, "InvalidRequest")
+
+
+ARN = "arn:aws:kms:fr:123456789012:key/"
+
+
+def updated(s3: Any, bucket: str, key: str, key_id: str, **options: Any) -> None:
+    wanted = {"SSEKMS": {"KMSKeyArn": ARN + key_id, "BucketKeyEnabled": True}}
+    s3.update_object_encryption(Bucket=bucket, Key=key, ObjectEncryption=wanted, **options)
+
+
+def test_an_object_goes_under_another_key_without_moving(s3: Any, bucket: str) -> None:
+    parts = s3.create_multipart_upload(Bucket=bucket, Key="parts", Metadata={"m": "1"})
+    named = {"Bucket": bucket, "Key": "parts", "UploadId": parts["UploadId"]}
+    part = s3.upload_part(**named, PartNumber=1, Body=MIN)
+    s3.complete_multipart_upload(
+        **named, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+    )
+    s3.put_object(Bucket=bucket, Key="small", Body=b"x")
+    s3.put_object(Bucket=bucket, Key="large", Body=LARGE, **MODES["aws:kms"])
+    for key, content in (("parts", MIN), ("small", b"x"), ("large", LARGE)):
+        before = s3.get_object(Bucket=bucket, Key=key)
+        assert before["Body"].read() == content
+        updated(s3, bucket, key, "key-2")
+        after = s3.get_object(Bucket=bucket, Key=key)
+        assert after["Body"].read() == content
+        assert (after["SSEKMSKeyId"], after["BucketKeyEnabled"]) == (ARN + "key-2", True)
+        for name in ("ETag", "LastModified", "Metadata", "ContentLength"):
+            assert after[name] == before[name]
+
+
+def test_updates_that_are_refused(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="own", Body=b"x", **A)
+    s3.put_object(Bucket=bucket, Key="dual", Body=b"x", **MODES["aws:kms:dsse"])
+    s3.put_object(Bucket=bucket, Key="plain", Body=b"x")
+    for key, key_id, expected in (
+        ("own", "key-1", (400, "InvalidRequest")),
+        ("dual", "key-1", (400, "InvalidRequest")),
+        ("plain", "absent", (400, "KMS.NotFoundException")),
+        ("absent", "key-1", (404, "NoSuchKey")),
+    ):
+        with pytest.raises(ClientError) as error:
+            updated(s3, bucket, key, key_id)
+        assert refused(error) == expected, key
+    with pytest.raises(ClientError) as error:
+        s3.update_object_encryption(
+            Bucket=bucket,
+            Key="plain",
+            ObjectEncryption={"SSEKMS": {"KMSKeyArn": "alias/a-name-but-no-arn"}},
+        )
+    assert refused(error) == (400, "InvalidRequest")
+
+
+def test_a_version_is_updated_by_its_id_unless_it_is_locked(s3: Any) -> None:
+    bucket = "encryption-of-versions"
+    s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    first = s3.put_object(Bucket=bucket, Key="k", Body=b"1")["VersionId"]
+    second = s3.put_object(Bucket=bucket, Key="k", Body=b"2", ObjectLockLegalHoldStatus="ON")
+    updated(s3, bucket, "k", "key-1", VersionId=first)
+    old = s3.get_object(Bucket=bucket, Key="k", VersionId=first)
+    assert (old["Body"].read(), old["SSEKMSKeyId"]) == (b"1", ARN + "key-1")
+    assert s3.head_object(Bucket=bucket, Key="k")["ServerSideEncryption"] == "AES256"
+    with pytest.raises(ClientError) as error:
+        updated(s3, bucket, "k", "key-1", VersionId=second["VersionId"])
+    assert refused(error) == (403, "AccessDenied")
