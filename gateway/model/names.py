@@ -35,6 +35,7 @@ NULL_VERSION = VersionId(bytes(UUID_BYTES))  # the version of a bucket without v
 NULL_VERSION_TEXT = "null"
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
+_BROKEN_LABELS = re.compile(r"\.[.-]|-\.")  # as names of hosts they would not resolve
 _IPV4 = re.compile(r"\d+\.\d+\.\d+\.\d+\Z")
 _FORBIDDEN_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
 _FORBIDDEN_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
@@ -48,7 +49,7 @@ def bucket_name(text: str) -> BucketName:
     """
     if (
         not _BUCKET.match(text)
-        or ".." in text
+        or _BROKEN_LABELS.search(text)
         or _IPV4.match(text)
         or text.startswith(_FORBIDDEN_STARTS)
         or text.endswith(_FORBIDDEN_ENDS)

@@ -12,7 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.limits import OBJECT_BYTES_MAX, PART_BYTES_MIN
-from gateway.model.checksums import MD5, composite_digest, digest_of, full_object_digest
+from gateway.model.checksums import (
+    MD5,
+    composite_digest,
+    digest_of,
+    full_object_digest,
+    is_crc,
+)
 from gateway.model.errors import (
     BadDigest,
     EntityTooLarge,
@@ -53,22 +59,40 @@ def in_order(listed: Sequence[CompletePart]) -> Iterator[CompletePart]:
         yield part
 
 
-def chosen_parts(listed: Sequence[CompletePart], held: Mapping[int, Part]) -> list[Part]:
+def last_listed(listed: Sequence[CompletePart]) -> list[CompletePart]:
+    """The parts as listed, but for a part that is there again at once with another ETag: who sends
+    a part twice lists both answers, and means the later one.
+    """
+    kept: list[CompletePart] = []
+    for part in listed:
+        if kept and kept[-1].part_number == part.part_number and kept[-1].etag != part.etag:
+            kept.pop()
+        kept.append(part)
+    return kept
+
+
+def chosen_parts(
+    upload: Upload, listed: Sequence[CompletePart], held: Mapping[int, Part]
+) -> list[Part]:
     """The held parts that are listed, in order.
 
     Raises:
-        InvalidPartOrder, InvalidRequest: as in_order.
+        InvalidPartOrder, InvalidRequest: as in_order; composite checksums need every part's
+            checksum, and numbers without gaps.
         InvalidPart: not held, or held with another ETag or checksum.
         EntityTooSmall: a part before the last has less than PART_BYTES_MIN bytes.
     """
     chosen = []
+    is_composite = upload.checksum_type == COMPOSITE
     for wanted in in_order(listed):
         part = held.get(wanted.part_number)
         if part is None or part.etag != wanted.etag:
             raise InvalidPart(part_number=wanted.part_number)
-        for algorithm, value in wanted.checksums:
-            kept = part.checksum
-            if kept is not None and kept.algorithm == algorithm and kept.value != value:
+        if is_composite:
+            _check_composite(upload, wanted, len(chosen) + 1)
+        kept = part.checksum
+        for stated in wanted.checksums:
+            if kept is None or stated != (kept.algorithm, kept.value):
                 raise InvalidPart(part_number=wanted.part_number)
         chosen.append(part)
     for part in chosen[:-1]:
@@ -79,6 +103,17 @@ def chosen_parts(listed: Sequence[CompletePart], held: Mapping[int, Part]) -> li
                 min_size_allowed_bytes=PART_BYTES_MIN,
             )
     return chosen
+
+
+def _check_composite(upload: Upload, wanted: CompletePart, position: int) -> None:
+    if not wanted.checksums:
+        raise InvalidRequest(
+            message=f"The upload was created using a {upload.checksum_algorithm.lower()} checksum. "
+            "The complete request must include the checksum for each part. It was missing for "
+            f"part {wanted.part_number} in the request.",
+        )
+    if wanted.part_number != position:
+        raise InvalidPartOrder(part_number=wanted.part_number)
 
 
 def assemble(upload: Upload, chosen: Sequence[Part], options: CompleteOptions) -> Assembly:
@@ -103,8 +138,9 @@ def assemble(upload: Upload, chosen: Sequence[Part], options: CompleteOptions) -
             message=f"The upload was created using the {upload.checksum_type or 'null'} checksum "
             f"mode. The complete request must use the same checksum mode.",
         )
-    checksum = _checksum_of(upload, chosen)
-    _compare(checksum, options.checksum)
+    checksum = _checksum_of(upload.checksum_algorithm, upload.checksum_type, chosen)
+    if options.checksum is not None:
+        _compare(upload, chosen, checksum, *options.checksum)
     return Assembly(
         etag=etag_of([part.etag for part in chosen]),
         content_bytes=content_bytes,
@@ -119,8 +155,7 @@ def etag_of(part_etags: Sequence[str]) -> str:
     return f"{whole.hex()}-{len(part_etags)}"
 
 
-def _checksum_of(upload: Upload, chosen: Sequence[Part]) -> Checksum | None:
-    algorithm = upload.checksum_algorithm
+def _checksum_of(algorithm: str, kind: str, chosen: Sequence[Part]) -> Checksum | None:
     if not algorithm:
         return None
     digests = []
@@ -129,7 +164,7 @@ def _checksum_of(upload: Upload, chosen: Sequence[Part]) -> Checksum | None:
         if kept is None or kept.algorithm != algorithm:
             return None
         digests.append(b64decode(kept.value))
-    if upload.checksum_type == COMPOSITE:
+    if kind == COMPOSITE:
         text = b64encode(composite_digest(algorithm, digests)).decode("ascii")
         return Checksum(algorithm=algorithm, type=COMPOSITE, value=f"{text}-{len(chosen)}")
     lengths = [part.plain_bytes for part in chosen]
@@ -137,8 +172,22 @@ def _checksum_of(upload: Upload, chosen: Sequence[Part]) -> Checksum | None:
     return Checksum(algorithm=algorithm, type=FULL_OBJECT, value=b64encode(whole).decode("ascii"))
 
 
-def _compare(checksum: Checksum | None, stated: tuple[str, str] | None) -> None:
-    if stated is None or checksum is None or stated[0] != checksum.algorithm:
-        return
-    if stated[1].partition("-")[0] != checksum.value.partition("-")[0]:
-        raise BadDigest(algorithm=checksum.algorithm)
+def _compare(
+    upload: Upload, chosen: Sequence[Part], checksum: Checksum | None, algorithm: str, value: str
+) -> None:
+    """Raises BadDigest; InvalidRequest for a checksum that cannot be told from the parts'."""
+    if checksum is None and not upload.checksum_algorithm:
+        # Nothing was agreed on at the start; the parts' own checksums may tell all the same.
+        if "-" in value:
+            checksum = _checksum_of(algorithm, COMPOSITE, chosen)
+        elif is_crc(algorithm):
+            checksum = _checksum_of(algorithm, FULL_OBJECT, chosen)
+    if checksum is None or checksum.algorithm != algorithm:
+        expected = upload.checksum_algorithm.lower() or "null"
+        raise InvalidRequest(
+            message=f"Checksum Type mismatch occurred, expected checksum Type: {expected}, "
+            f"actual checksum Type: {algorithm.lower()}",
+        )
+    known = checksum.value if "-" in value else checksum.value.partition("-")[0]
+    if value != known:
+        raise BadDigest(algorithm=algorithm)

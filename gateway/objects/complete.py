@@ -15,7 +15,7 @@ from gateway.model.conditions import check_write
 from gateway.model.errors import NoSuchUpload
 from gateway.model.names import upload_id as parse_upload_id
 from gateway.model.version import Part, Upload
-from gateway.objects.assembly import Assembly, assemble, chosen_parts, etag_of
+from gateway.objects.assembly import Assembly, assemble, chosen_parts, etag_of, last_listed
 from gateway.objects.context import Context, Services
 from gateway.objects.encryption import admit_complete
 from gateway.objects.history import succession, written_head
@@ -47,6 +47,7 @@ async def complete_upload(
         ConditionalRequestConflict.
     """
     services = ctx.services
+    parts = last_listed(parts)
 
     async def attempt() -> ObjectHead:
         target, stored = read_upload(ctx, bucket, key, upload_id, Action.PUT_OBJECT)
@@ -57,7 +58,7 @@ async def complete_upload(
         check_write(options.conditions, etag=current_etag(current))
         held, checks = await _held_parts(services, target, stored, {p.part_number for p in parts})
         admit_complete(ctx, stored.upload, held.values(), options.customer_key)
-        chosen = chosen_parts(parts, held)
+        chosen = chosen_parts(stored.upload, parts, held)
         is_long = len(chosen) > PAGE_PARTS
         if is_long:
             assembly = await services.env.offload(lambda: assemble(stored.upload, chosen, options))

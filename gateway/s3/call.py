@@ -72,6 +72,7 @@ class Call:
         query: decoded, by name.
         bucket, key: "" where the target names none.
         origin: scheme and host of this endpoint as the client wrote them.
+        regions: accepted in signatures.
     """
 
     operation: str
@@ -82,6 +83,8 @@ class Call:
     body: RequestBody
     context: Context
     origin: str
+    regions: Sequence[str] = ()
+    raw_path: str = ""
 
 
 OperationFunction = Callable[[Call], Awaitable[Reply]]
@@ -190,13 +193,9 @@ def promise_of(headers: dict[str, str], authorized: Authorized, operation: str) 
 
 
 def expects_continue(headers: Mapping[str, str], version: tuple[int, int]) -> bool:
-    """The client waits for 100-continue. Raises S3Error: InvalidRequest for another expectation."""
+    """The client waits for 100-continue. Any other expectation is overlooked, as S3 does."""
     expect = headers.get("expect")
-    if expect is None:
-        return False
-    if expect.lower() != "100-continue":
-        raise S3Error("InvalidRequest", "The Expect header is not supported.")
-    return version >= (1, 1)
+    return expect is not None and expect.lower() == "100-continue" and version >= (1, 1)
 
 
 def identify(

@@ -35,7 +35,7 @@ class S3Gateway:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def boto(self, **options: Any) -> Any:
+    def boto(self, *, region: str = REGION, **options: Any) -> Any:
         """A boto3 client with the defaults of its version, but for what is given."""
         config = Config(
             retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, **options
@@ -45,7 +45,7 @@ class S3Gateway:
             endpoint_url=self.url,
             aws_access_key_id=ACCESS_KEY,
             aws_secret_access_key=SECRET,
-            region_name=REGION,
+            region_name=region,
             config=config,
         )
 
@@ -60,7 +60,7 @@ def running_gateway(**options: Any) -> Iterator[S3Gateway]:
     manager = memory_gateway(env=env)
     gateway = thread.run(manager.__aenter__())
     try:
-        config = FrontendConfig(regions=(REGION,), base_domains=("s3.test",), **options)
+        config = FrontendConfig(regions=(REGION, "us-east-1"), base_domains=("s3.test",), **options)
         frontend = S3Frontend(gateway.services, config, metrics)
         port = thread.run(frontend.start("127.0.0.1", 0))
         yield S3Gateway(port, gateway, metrics, thread)

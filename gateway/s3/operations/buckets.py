@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.model.action import Action
+from gateway.model.errors import BucketAlreadyOwnedByYou
 from gateway.objects import buckets
 from gateway.s3 import xml
 from gateway.s3.call import Call, OperationFunction
 from gateway.s3.operations import fields
 from gateway.s3.responses import Reply, xml_reply
+
+_FIRST_REGION = "/us-east-1/s3/aws4_request"
 
 
 async def list_buckets(call: Call) -> Reply:
@@ -42,18 +45,28 @@ async def list_buckets(call: Call) -> Reply:
     return xml_reply(xml.document("ListAllMyBucketsResult", *children))
 
 
+def _is_first_region(call: Call) -> bool:
+    """The request is signed for us-east-1, where making one's own bucket again succeeds."""
+    proof = call.headers.get("authorization") or call.query.get("X-Amz-Credential", "")
+    return _FIRST_REGION in proof
+
+
 async def create_bucket(call: Call) -> Reply:
     fields.check_supported(call)
     document = await call.body.read_document(xml.BUCKET_BODY_MAX_BYTES)
     configuration = xml.parse_create_bucket(document)
     wants_lock = call.headers.get("x-amz-bucket-object-lock-enabled", "").lower() == "true"
-    await buckets.create_bucket(
-        call.context,
-        call.bucket,
-        configuration.location,
-        configuration.tags,
-        object_lock=wants_lock,
-    )
+    try:
+        await buckets.create_bucket(
+            call.context,
+            call.bucket,
+            configuration.location,
+            configuration.tags,
+            object_lock=wants_lock,
+        )
+    except BucketAlreadyOwnedByYou:
+        if configuration.location or not _is_first_region(call):
+            raise
     return Reply(headers=[("Location", f"/{call.bucket}")])
 
 

@@ -12,7 +12,6 @@ from gateway.objects import list as lists
 from gateway.objects.values import ListOptions, ListPage
 from gateway.s3 import xml
 from gateway.s3.call import Call, OperationFunction
-from gateway.s3.errors import S3Error
 from gateway.s3.operations import fields
 from gateway.s3.responses import Reply, xml_reply
 
@@ -39,9 +38,12 @@ def _head_elements(call: Call, page: ListPage, keys_max: int, is_url: bool) -> l
     """Elements both versions share."""
     query = call.query
     encoded = xml.encode_url if is_url else str
+    prefix = encoded(query.get("prefix", ""))
+    if is_url and "list-type" not in query:
+        prefix = prefix.replace("%0A", "\n")  # clients of the first version do not decode it
     children = [
         xml.element("Name", call.bucket),
-        xml.element("Prefix", encoded(query.get("prefix", ""))),
+        xml.element("Prefix", prefix),
         xml.element("MaxKeys", min(keys_max, LIST_KEYS_MAX)),
         xml.element("IsTruncated", page.is_truncated),
     ]
@@ -81,10 +83,8 @@ async def list_objects_v2(call: Call) -> Reply:
     is_url = fields.encoding_is_url(call)
     keys_max = fields.integer(call, "max-keys", LIST_KEYS_MAX, least=0)
     token = call.query.get("continuation-token")
-    if token == "":
-        raise S3Error("InvalidArgument", "The continuation token provided is incorrect")
     start_after = call.query.get("start-after", "")
-    page = await _page(call, after=start_after, token=token, keys_max=keys_max)
+    page = await _page(call, after=start_after, token=token or None, keys_max=keys_max)
     encoded = xml.encode_url if is_url else str
     children = _head_elements(call, page, keys_max, is_url)
     children.append(xml.element("KeyCount", len(page.entries) + len(page.common_prefixes)))

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.s3_gateway import S3Gateway
+
 
 def code_of(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
     response = error.value.response
@@ -47,6 +49,26 @@ def test_refusals(s3: Any, bucket: str) -> None:
     with pytest.raises(ClientError) as error:
         s3.get_bucket_policy(Bucket=bucket)
     assert code_of(error) == (501, "NotImplemented")
+
+
+def test_ones_own_bucket_again_is_granted_in_us_east_1_only(
+    gateway: S3Gateway, bucket: str
+) -> None:
+    first_region = gateway.boto(region="us-east-1")
+    assert first_region.create_bucket(Bucket=bucket)["Location"] == f"/{bucket}"
+    with pytest.raises(ClientError) as error:
+        first_region.create_bucket(
+            Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu"}
+        )
+    assert code_of(error) == (409, "BucketAlreadyOwnedByYou")
+
+
+def test_objects_have_no_torrent(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="there", Body=b"")
+    for key in ("there", "absent"):
+        with pytest.raises(ClientError) as error:
+            s3.get_object_torrent(Bucket=bucket, Key=key)
+        assert code_of(error) == (404, "NoSuchKey")
 
 
 def test_list_buckets_pages(s3: Any, bucket: str) -> None:

@@ -26,6 +26,15 @@ def prefixes_of(page: dict[str, Any]) -> list[str]:
     return [row["Prefix"] for row in page.get("CommonPrefixes", [])]
 
 
+def test_an_empty_token_begins_at_the_start(s3: Any, filled: str) -> None:
+    page = s3.list_objects_v2(Bucket=filled, ContinuationToken="")
+    assert page["ContinuationToken"] == "" and keys_of(page) == KEYS
+
+
+def test_version_1_repeats_a_prefix_with_a_line_feed(s3: Any, filled: str) -> None:
+    assert s3.list_objects(Bucket=filled, Prefix="\n/ä")["Prefix"].startswith("\n")
+
+
 def test_version_2(s3: Any, filled: str) -> None:
     page = s3.list_objects_v2(Bucket=filled)
     assert keys_of(page) == KEYS

@@ -31,6 +31,8 @@ def test_bucket_names_accepted(text: str) -> None:
         "ab-",
         ".ab",
         "a..b",
+        "foo-.bar",
+        "foo.-bar",
         "192.168.5.4",
         "abc\n",
         "xn--abc",

@@ -148,6 +148,19 @@ def test_completing_again() -> None:
     run(test)
 
 
+def test_a_part_sent_twice_and_listed_twice_is_the_later_one() -> None:
+    async def test(gateway: Gateway) -> None:
+        upload = await begin(gateway)
+        before = await part(gateway, upload, 1, b"before")
+        after = await part(gateway, upload, 1, b"after")
+        with pytest.raises(InvalidPart):
+            await complete(gateway, upload, after, before)
+        await complete(gateway, upload, before, after)
+        assert await gateway.get("key") == b"after"
+
+    run(test)
+
+
 def test_lists_that_make_no_object() -> None:
     async def test(gateway: Gateway) -> None:
         upload = await begin(gateway)
