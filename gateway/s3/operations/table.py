@@ -17,6 +17,7 @@ from gateway.s3.operations import (
     multipart,
     objects,
     tagging,
+    torrents,
     versioning,
 )
 
@@ -29,5 +30,6 @@ OPERATIONS: Mapping[str, OperationFunction] = {
     **multipart.OPERATIONS,
     **objects.OPERATIONS,
     **tagging.OPERATIONS,
+    **torrents.OPERATIONS,
     **versioning.OPERATIONS,
 }
