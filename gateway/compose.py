@@ -28,6 +28,7 @@ from gateway.limits import FULL_CELL_BYTES
 from gateway.objects.bootstrap import ensure_account, ensure_root, restore_keyring
 from gateway.objects.context import Services
 from gateway.objects.credentials import Credentials
+from gateway.objects.named_keys import keep_keyring_copy
 from gateway.objects.target import BucketCache
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
@@ -240,6 +241,7 @@ async def open_gateway(
         gateway = Gateway(core, log)
         assert core.nonces is not None
         await ensure_root(log, core.records, core.nonces, core.keyring, env)
+        await keep_keyring_copy(log, core.records, core.nonces, core.keyring, env)
         for account in given_accounts(config):
             await ensure_account(log, core.records, core.nonces, core.keyring, env, account)
     except (StorageError, asyncio.CancelledError):

@@ -22,13 +22,19 @@ KEY_TTL_S = 300.0
 
 
 class BucketKeys:
-    """Unwrapped bucket keys by (bucket, epoch), at most KEYS_MAX for at most KEY_TTL_S each."""
+    """Unwrapped bucket keys by (bucket, epoch), at most KEYS_MAX for at most KEY_TTL_S each.
+
+    Attributes:
+        provider: keeps the keys of tenants.
+        is_copy_kept: the log has a copy of every key of the provider.
+    """
 
     def __init__(
         self, store: MetaStore, provider: KeyProvider, cluster_key: bytes, env: Env
     ) -> None:
         self._store = store
         self.provider = provider
+        self.is_copy_kept = True
         self._env = env
         self._held: OrderedDict[tuple[bytes, int], tuple[float, bytes]] = OrderedDict()
         self.records = RecordKeys(cluster_key, self.cipher)

@@ -42,26 +42,28 @@ async def ensure_usable(services: Services, tenant: TenantId, name: str) -> None
 
     Raises: KmsKeyNotFound.
     """
-    row_key = keyspace.keyring_row()
-    has_key = services.bucket_keys.provider.has_named_key
-    if has_key(tenant, name) and not services.queues.is_contended(row_key):
+    keys = services.bucket_keys
+    has_key = keys.provider.has_named_key(tenant, name)
+    if has_key and keys.is_copy_kept:
         return
     # The fixed keys of the test profile are all there are in it.
     made = services.test_kms_keys or (DEFAULT_KEY_ID,)
-    if name not in made and not has_key(tenant, name):
+    if name not in made and not has_key:
         raise KmsKeyNotFound(message=f"Key '{name}' does not exist")
     await create_named_key(services, tenant, name)
 
 
 async def create_named_key(services: Services, tenant: TenantId, name: str) -> None:
     """Make a named key of a tenant. Idempotent. Raises: TenantKeyMissing, as the log."""
-    provider = services.bucket_keys.provider
-    # Whoever finds the key meanwhile queues up as well, and goes on once the copy is kept.
+    keys = services.bucket_keys
     async with services.queues.turn(keyspace.keyring_row()):
-        provider.create_named_key(tenant, name)
+        # Until the copy is kept, whoever finds the key comes here too, also after a failure.
+        keys.is_copy_kept = False
+        keys.provider.create_named_key(tenant, name)
         await keep_keyring_copy(
-            services.log, services.records, services.nonces, provider, services.env
+            services.log, services.records, services.nonces, keys.provider, services.env
         )
+        keys.is_copy_kept = True
 
 
 async def keep_keyring_copy(

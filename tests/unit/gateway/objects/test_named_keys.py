@@ -1,0 +1,120 @@
+"""Named keys: what their ids mean, and that none is used before the log has its copy."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.commit.change import Change
+from gateway.data.keyring import FileKeyring, RootKey
+from gateway.meta import keyspace
+from gateway.meta.records import open_document
+from gateway.model.errors import KmsKeyNotFound, SlowDown
+from gateway.objects import buckets, named_keys
+from gateway.objects.values import EncryptionAsked, PutOptions
+from tests.support.cluster import TestEnv
+from tests.support.gateway import TENANT, Gateway, memory_gateway
+
+KMS = PutOptions(encryption=EncryptionAsked(kind="aws:kms"))
+PLACE = "papers"
+
+
+@pytest.mark.parametrize(
+    ("key_id", "name"),
+    [
+        ("name", "name"),
+        ("alias/name", "name"),
+        ("alias/aws/s3", "aws/s3"),
+        ("arn:aws:kms:fr:123456789012:key/name", "name"),
+        ("arn:aws:kms:fr:123456789012:alias/aws/s3", "aws/s3"),
+        ("arn:", ""),
+    ],
+)
+def test_ids_of_keys_name_them(key_id: str, name: str) -> None:
+    assert named_keys.name_of(key_id) == name
+
+
+def keyring(folder: Path, seed: int) -> FileKeyring:
+    return FileKeyring(folder, RootKey(b"r" * 32), TestEnv(seed))
+
+
+def with_gateway(tmp_path: Path, test: Callable[[Gateway], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            ring = keyring(tmp_path / "keys", 1)
+            ring.create_tenant_key(TENANT)
+            gateway.services.bucket_keys.provider = ring
+            await buckets.create_bucket(gateway.ctx(), PLACE, None)
+            await test(gateway)
+
+    asyncio.run(main())
+
+
+def copy_of(gateway: Gateway, folder: Path) -> FileKeyring:
+    """A keyring from nothing but the root key and the row in the log."""
+    row_key = keyspace.keyring_row()
+    value = gateway.log.read((row_key,))[0]
+    assert value is not None
+    held = open_document(gateway.services.records, row_key, value)
+    ring = keyring(folder, 2)
+    ring.import_sealed(base64.b64decode(held["sealed"]))
+    return ring
+
+
+def test_the_log_has_a_named_key_before_it_is_used(tmp_path: Path) -> None:
+    async def test(gateway: Gateway) -> None:
+        puts = [gateway.put(f"k{n}", b"content", KMS, bucket=PLACE) for n in range(4)]
+        heads = await asyncio.gather(*puts)
+        assert {head.encryption.key_id for head in heads if head.encryption} == {"aws/s3"}
+        rebuilt = copy_of(gateway, tmp_path / "rebuilt")
+        assert rebuilt.has_named_key(TENANT, "aws/s3")
+        services = gateway.services
+        services.bucket_keys.provider = rebuilt
+        services.bucket_keys.forget(services.buckets.find(PLACE).bucket.bucket_id)  # type: ignore[union-attr]
+        services.opened._held.clear()
+        assert await gateway.get("k3", bucket=PLACE) == b"content"
+
+    with_gateway(tmp_path, test)
+
+
+def test_a_key_whose_copy_could_not_be_kept_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test(gateway: Gateway) -> None:
+        commit = gateway.log.commit_change
+
+        async def busy(change: Change) -> Any:
+            if change.batch.partition == keyspace.CLUSTER_PARTITION:
+                raise SlowDown()
+            return await commit(change)
+
+        monkeypatch.setattr(gateway.log, "commit_change", busy)
+        for _ in range(2):  # the second finds the key in the keyring's file
+            with pytest.raises(SlowDown):
+                await gateway.put("k", b"content", KMS, bucket=PLACE)
+        monkeypatch.undo()
+        await gateway.put("k", b"content", KMS, bucket=PLACE)
+        assert copy_of(gateway, tmp_path / "rebuilt").has_named_key(TENANT, "aws/s3")
+
+    with_gateway(tmp_path, test)
+
+
+def test_only_keys_that_exist_are_used(tmp_path: Path) -> None:
+    async def test(gateway: Gateway) -> None:
+        asked = EncryptionAsked(kind="aws:kms", key_id="alias/mine")
+        options = PutOptions(encryption=asked)
+        with pytest.raises(KmsKeyNotFound):
+            await gateway.put("k", b"content", options, bucket=PLACE)
+        await named_keys.create_named_key(gateway.services, TENANT, "mine")
+        await gateway.put("k", b"content", options, bucket=PLACE)
+        assert await gateway.get("k", bucket=PLACE) == b"content"
+        await named_keys.create_named_key(gateway.services, TENANT, "mine")
+        gateway.services.opened._held.clear()
+        assert await gateway.get("k", bucket=PLACE) == b"content"
+
+    with_gateway(tmp_path, test)
