@@ -84,6 +84,7 @@ async def write_body(
     digester: Digester | None = None,
     retain_until_ms: int = 0,
     floor: Tier | None = None,
+    exact_length: Callable[[], int] | None = None,
 ) -> StoredBody:
     """Seal and store a body.
 
@@ -91,7 +92,9 @@ async def write_body(
         tier: what every stripe must reach.
         stripe_ids: reserves so many consecutive ids and returns the first.
         keys: fresh for this attempt (D4).
-        length: plaintext bytes that the body will give.
+        length: plaintext bytes that the body will give, at the most if `exact_length` is given.
+        exact_length: says the number of bytes, no more than `length` and more than 0, at the
+            latest when the last piece has been read.
         digester: sees all content in order; finished when this returns.
         floor: a lower tier that will do where `tier` is not reached in NODE_PUT_S; None: none.
 
@@ -105,7 +108,7 @@ async def write_body(
     Durable when: it returns a layout, every stripe is at its tier. Cancelled: stripes that are not
     named by a row remain; no buffer is used again before the last put that reads it has ended.
     """
-    if length <= SMALL_BODY_BYTES_MAX:
+    if length <= SMALL_BODY_BYTES_MAX and exact_length is None:
         return await _seal_small(keys, body, length, env, digester)
     writer = _StripedWriter(
         store,
@@ -120,7 +123,7 @@ async def write_body(
     pump = None if digester is None else DigestPump(digester, env)
     finished = False
     try:
-        stored = await _stream(writer, pump, body, length)
+        stored = await _stream(writer, pump, body, length, exact_length)
         finished = True
         return stored
     finally:
@@ -131,10 +134,19 @@ async def write_body(
 
 
 async def _stream(
-    writer: _StripedWriter, pump: DigestPump | None, body: Body, length: int
+    writer: _StripedWriter,
+    pump: DigestPump | None,
+    body: Body,
+    length: int,
+    exact_length: Callable[[], int] | None,
 ) -> StoredBody:
     received = 0
     while len(chunk := await body.read()):
+        if exact_length is not None and exact_length() < length:
+            length = exact_length()
+            if not received < length:
+                raise IncompleteBody(received_bytes=received, expected_bytes=length)
+            writer.shorten(length)
         received += len(chunk)
         if received > length:
             raise IncompleteBody(received_bytes=received, expected_bytes=length)
@@ -216,6 +228,17 @@ class _StripedWriter:
         self._stripe = 0  # which stripe is being filled
         self._writes: deque[tuple[StripeRow, asyncio.Task[Written]]] = deque()
         self._rows: list[StripeRow] = []
+
+    def shorten(self, length: int) -> None:
+        """The body is shorter than was said, and its last byte has not been fed.
+
+        No frame that is sealed can be the last one, and no stripe that is sent either: each of
+        them holds bytes from before the last. Ids that are reserved for more stripes stay unused.
+        """
+        self._length = length
+        self._sealed_bytes = sealed_bytes(length)
+        self._stripe_count = stripe_plan(self._geometry, self._sealed_bytes)[1]
+        self._last_index = frame_count(length) - 1
 
     async def feed(self, chunk: memoryview) -> None:
         """Seal what makes whole frames; the rest waits in the one frame of `_partial`."""

@@ -33,7 +33,9 @@ class Body(Protocol):
 
     @property
     def length(self) -> int:
-        """Bytes of decoded content; always known before the first read."""
+        """Bytes of decoded content, known before the first read. Of a form it may be too many:
+        it is exact when the last piece has been read, and then not 0 unless it was so before.
+        """
         ...
 
     @property

@@ -56,6 +56,18 @@ class Credentials:
             self._held.popitem(last=False)
         return found
 
+    def sign_v2(self, access_key_id: str, text: bytes) -> tuple[Principal, bytes] | None:
+        """The caller and the 20-byte HMAC-SHA1 of a text under the caller's secret, as Signature
+        Version 2 has it; None for an unknown or disabled id.
+        """
+        known = self.signing_key(access_key_id, "", "")
+        if known is None:
+            return None
+        stored = accounts.read_access_key(self._store, self._records, access_key_id)
+        if stored is None or not stored.access_key.enabled:
+            return None
+        return known[0], hmac.digest(stored.access_key.secret.encode(), text, "sha1")
+
     def _look_up(self, scope: tuple[str, str, str, str]) -> _Found | None:
         access_key_id, date, region, service = scope
         if not 1 <= len(access_key_id) <= ACCESS_KEY_TEXT_MAX or not access_key_id.isascii():

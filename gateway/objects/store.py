@@ -133,6 +133,7 @@ async def _stream_large(
             env=services.env,
             digester=digester,
             floor=services.tier_floor,
+            exact_length=lambda: body.length,
         )
         digests = digester.results()
         compare(body, digests)

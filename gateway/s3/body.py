@@ -294,7 +294,7 @@ class RequestBody:
         return piece
 
 
-class _Nothing:
+class NothingReceived:
     """What follows the head of a request that has no body."""
 
     total_bytes = 0
@@ -312,7 +312,7 @@ class _Nothing:
         """Nobody waits."""
 
 
-class _Held(_Nothing):
+class _Held(NothingReceived):
     """A body that was read already."""
 
     def __init__(self, content: bytes) -> None:
@@ -328,7 +328,7 @@ def no_body() -> RequestBody:
     """A body of no bytes about which nothing is promised; it can be read any number of times."""
     promise = BodyPromise(length=0, md5=None, sha256=None, checksum=None)
     return RequestBody(
-        _Nothing(),
+        NothingReceived(),
         promise,
         decoder=None,
         on_first_read=lambda: None,

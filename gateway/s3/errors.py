@@ -100,6 +100,7 @@ STATUS: dict[str, int] = {
     "InvalidPart": 400,
     "InvalidPartNumber": 416,
     "InvalidPartOrder": 400,
+    "InvalidPolicyDocument": 400,
     "InvalidRange": 416,
     "InvalidRequest": 400,
     "InvalidRetentionPeriod": 400,
@@ -115,6 +116,7 @@ STATUS: dict[str, int] = {
     "MalformedTrailerError": 400,
     "MalformedXML": 400,
     "MaxMessageLengthExceeded": 400,
+    "MaxPostPreDataLengthExceededError": 400,
     "MetadataTooLarge": 400,
     "MethodNotAllowed": 405,
     "MissingContentLength": 411,
@@ -179,7 +181,11 @@ MESSAGES: dict[str, str] = {
     "our published schema.",
     "MalformedXML": "The XML you provided was not well-formed or did not validate against our "
     "published schema",
+    "InvalidPolicyDocument": "The content of the form does not meet the conditions specified in "
+    "the policy document.",
     "MaxMessageLengthExceeded": "Your request was too big.",
+    "MaxPostPreDataLengthExceededError": "Your POST request fields preceding the upload file were "
+    "too large.",
     "MissingContentLength": "You must provide the Content-Length HTTP header.",
     "MissingRequestBodyError": "Request Body is empty",
     "MissingSecurityHeader": "Your request was missing a required header.",

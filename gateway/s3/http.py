@@ -272,6 +272,8 @@ class S3Frontend:
                 facts=RequestFacts(headers, query, exchange.peer, secure, authorized.presigned),
             ),
             origin=f"{'https' if secure else 'http'}://{host}",
+            regions=self.config.regions,
+            raw_path=exchange.raw_path,
         )
         reply = await operation(call)
         if reply.pieces is not None:

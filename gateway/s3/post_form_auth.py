@@ -93,7 +93,9 @@ def _signer_v4(
     if region not in regions:
         _invalid(f"the region '{region}' is wrong; expecting '{regions[0]}'", _V4[1], credential)
     if epoch_s(amz_date) is None or amz_date[:8] != date:
-        _invalid("X-Amz-Date must be in the ISO8601 format, of the credential's date", _V4[2], amz_date)
+        _invalid(
+            "X-Amz-Date must be in the ISO8601 format, of the credential's date", _V4[2], amz_date
+        )
     known = credentials.signing_key(access_key_id, date, region, service)
     if known is None:
         raise S3Error("InvalidAccessKeyId", extra={"AWSAccessKeyId": access_key_id})

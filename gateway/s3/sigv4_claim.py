@@ -237,7 +237,7 @@ def _check_scope_of_header(claim: Claim, regions: Sequence[str]) -> None:
         )
     if claim.service != SERVICE:
         _malformed(f'incorrect service "{claim.service}". This endpoint belongs to "{SERVICE}".')
-    if _epoch_s(claim.amz_date) is None:
+    if epoch_s(claim.amz_date) is None:
         raise S3Error("AccessDenied", _NO_DATE)
     if claim.date != claim.amz_date[:8]:
         _malformed(
@@ -259,7 +259,7 @@ def _check_scope_of_query(claim: Claim, regions: Sequence[str]) -> None:
             f'Error parsing the X-Amz-Credential parameter; incorrect service "{claim.service}". '
             f'This endpoint belongs to "{SERVICE}".'
         )
-    if _epoch_s(claim.amz_date) is None:
+    if epoch_s(claim.amz_date) is None:
         _bad_query("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"")
     if claim.date != claim.amz_date[:8]:
         _bad_query(
@@ -269,7 +269,7 @@ def _check_scope_of_query(claim: Claim, regions: Sequence[str]) -> None:
 
 
 def _check_skew(amz_date: str, now_ms: int) -> None:
-    requested_s = _epoch_s(amz_date) or 0
+    requested_s = epoch_s(amz_date) or 0
     if abs(requested_s * 1000 - now_ms) > SKEW_MAX_S * 1000:
         raise S3Error(
             "RequestTimeTooSkewed",
@@ -295,7 +295,7 @@ def _expires_s(pairs: Sequence[tuple[bytes, bytes]]) -> int:
 
 
 def _check_lifetime(amz_date: str, expires_s: int, now_ms: int) -> None:
-    requested_s = _epoch_s(amz_date) or 0
+    requested_s = epoch_s(amz_date) or 0
     if requested_s * 1000 - now_ms > SKEW_MAX_S * 1000:
         raise S3Error("AccessDenied", "Request is not yet valid", extra={"X-Amz-Date": amz_date})
     expires_at_ms = (requested_s + expires_s) * 1000
@@ -320,7 +320,7 @@ def _midnight_s(date: str) -> int | None:
 
 
 @lru_cache(maxsize=SECONDS_CACHED_MAX)
-def _epoch_s(amz_date: str) -> int | None:
+def epoch_s(amz_date: str) -> int | None:
     """Seconds since the epoch of YYYYMMDD'T'HHMMSS'Z', or None."""
     if len(amz_date) != 16 or amz_date[8] != "T" or amz_date[15] != "Z":
         return None

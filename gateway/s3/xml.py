@@ -89,7 +89,7 @@ class BucketConfiguration:
 _SPECIAL = re.compile('[&<>"\r\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]')
 _SPECIAL_ASCII = bytes(code for code in range(128) if _SPECIAL.match(chr(code)))
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"}
-_DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
+DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>\n'
 
 
 def _escape_one(match: re.Match[str]) -> str:
@@ -117,7 +117,7 @@ def group(name: str, *children: str) -> str:
 
 def document(root: str, *children: str) -> bytes:
     """A whole answer in S3's namespace, with the XML declaration, UTF-8."""
-    return f'{_DECLARATION}<{root} xmlns="{NAMESPACE}">{"".join(children)}</{root}>'.encode()
+    return f'{DECLARATION}<{root} xmlns="{NAMESPACE}">{"".join(children)}</{root}>'.encode()
 
 
 def error_document(answer: S3Answer, *, resource: str, request_id: str, host_id: str) -> bytes:
@@ -127,7 +127,7 @@ def error_document(answer: S3Answer, *, resource: str, request_id: str, host_id:
     fields = {"Code": answer.code, "Message": answer.message, **answer.extra}
     fields |= {"Resource": resource, "RequestId": request_id, "HostId": host_id}
     inside = "".join([element(name, text) for name, text in fields.items()])
-    return f"{_DECLARATION}<Error>{inside}</Error>".encode()
+    return f"{DECLARATION}<Error>{inside}</Error>".encode()
 
 
 @lru_cache(maxsize=MINUTES_CACHED_MAX)
