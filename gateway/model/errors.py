@@ -281,3 +281,24 @@ class InvalidBucketAclWithBlockPublicAccessError(SemanticError):
 
 class MalformedACLError(SemanticError):
     """The XML you provided was not well-formed or did not validate against our published schema."""
+
+
+class NoSuchConfiguration(SemanticError):
+    """The specified configuration does not exist."""
+
+    kind = Kind.NOT_FOUND
+
+
+class TooManyConfigurations(SemanticError):
+    """You are attempting to create a new configuration but have already reached the \
+1,000-configuration limit."""
+
+
+class ReplicationConfigurationNotFoundError(SemanticError):
+    """The replication configuration was not found"""
+
+    kind = Kind.NOT_FOUND
+
+
+class InvalidTargetBucketForLogging(SemanticError):
+    """The target bucket for logging does not exist"""

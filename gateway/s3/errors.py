@@ -93,6 +93,7 @@ STATUS: dict[str, int] = {
     "InvalidBucketName": 400,
     "InvalidBucketState": 409,
     "InvalidChunkSizeError": 403,
+    "InvalidConfigurationId": 400,
     "InvalidDigest": 400,
     "InvalidEncryptionAlgorithmError": 400,
     "InvalidLocationConstraint": 400,
@@ -106,6 +107,7 @@ STATUS: dict[str, int] = {
     "InvalidRetentionPeriod": 400,
     "InvalidStorageClass": 400,
     "InvalidTag": 400,
+    "InvalidTargetBucketForLogging": 400,
     "InvalidToken": 400,
     "InvalidURI": 400,
     "KMS.NotFoundException": 400,
@@ -125,6 +127,7 @@ STATUS: dict[str, int] = {
     "NoSuchBucket": 404,
     "NoSuchBucketPolicy": 404,
     "NoSuchCORSConfiguration": 404,
+    "NoSuchConfiguration": 404,
     "NoSuchKey": 404,
     "NoSuchObjectLockConfiguration": 404,
     "NoSuchPublicAccessBlockConfiguration": 404,
@@ -139,6 +142,7 @@ STATUS: dict[str, int] = {
     "PermanentRedirect": 301,
     "PreconditionFailed": 412,
     "RequestHeaderSectionTooLarge": 400,
+    "ReplicationConfigurationNotFoundError": 404,
     "RequestIsNotMultiPartContent": 412,
     "RequestTimeTooSkewed": 403,
     "RequestTimeout": 400,
@@ -147,6 +151,7 @@ STATUS: dict[str, int] = {
     "SlowDown": 503,
     "TooManyBuckets": 400,
     "UnexpectedContent": 400,
+    "TooManyConfigurations": 400,
     "UnsupportedArgument": 400,
     "XAmzContentSHA256Mismatch": 400,
 }
@@ -169,6 +174,7 @@ MESSAGES: dict[str, str] = {
     "InvalidAccessKeyId": "The AWS Access Key Id you provided does not exist in our records.",
     "InvalidChunkSizeError": "Only the last chunk is allowed to have a size less than 8192 bytes",
     "InvalidEncryptionAlgorithmError": "The encryption request that you specified is not valid. "
+    "InvalidConfigurationId": "The specified configuration id is invalid.",
     "The valid value "
     "is AES256.",
     "InvalidRetentionPeriod": "The retention period must be a positive integer value.",

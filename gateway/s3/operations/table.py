@@ -11,6 +11,7 @@ from gateway.s3.call import OperationFunction
 from gateway.s3.operations import (
     buckets,
     cors,
+    configs,
     encryption,
     listing,
     locks,
@@ -28,6 +29,7 @@ OPERATIONS: Mapping[str, OperationFunction] = {
     **encryption.OPERATIONS,
     **listing.OPERATIONS,
     **locks.OPERATIONS,
+    **configs.OPERATIONS,
     **multipart.OPERATIONS,
     **objects.OPERATIONS,
     **post_object.OPERATIONS,
