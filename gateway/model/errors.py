@@ -55,6 +55,12 @@ class InvalidTag(SemanticError):
     """The tag provided was not a valid tag."""
 
 
+class NoSuchLifecycleConfiguration(SemanticError):
+    """The lifecycle configuration does not exist"""
+
+    kind = Kind.NOT_FOUND
+
+
 class NoSuchCORSConfiguration(SemanticError):
     """The CORS configuration does not exist"""
 

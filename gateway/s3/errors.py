@@ -129,6 +129,7 @@ STATUS: dict[str, int] = {
     "NoSuchCORSConfiguration": 404,
     "NoSuchConfiguration": 404,
     "NoSuchKey": 404,
+    "NoSuchLifecycleConfiguration": 404,
     "NoSuchObjectLockConfiguration": 404,
     "NoSuchPublicAccessBlockConfiguration": 404,
     "NoSuchTagSet": 404,

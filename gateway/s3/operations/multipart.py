@@ -22,6 +22,7 @@ from gateway.s3.call import Call, OperationFunction
 from gateway.s3.checksums import ChecksumAlgorithm, ChecksumType
 from gateway.s3.errors import S3Error
 from gateway.s3.operations import fields, sse
+from gateway.s3.operations.expiry import abort_headers, expiration_headers
 from gateway.s3.operations.objects import copy_source
 from gateway.s3.responses import Header, Reply, xml_reply
 
@@ -65,6 +66,7 @@ async def create_upload(call: Call) -> Reply:
     if algorithm is not None and checksum_type is not None:
         headers.append(("x-amz-checksum-algorithm", algorithm))
         headers.append(("x-amz-checksum-type", checksum_type.value))
+    headers += abort_headers(call, upload.created_at_ms)
     document = xml.document(
         "InitiateMultipartUploadResult",
         xml.element("Bucket", call.bucket),
@@ -180,6 +182,7 @@ async def complete_upload(call: Call) -> Reply:
         xml.element("Key", call.key),
         xml.element("ETag", f'"{head.etag}"'),
         *fields.checksum_elements(head.checksum, with_type=True),
+    headers += expiration_headers(call, head)
     ]
     headers = sse.answer_headers(head.encryption, call.headers)
     if head.version_id is not None:
@@ -242,7 +245,8 @@ async def list_parts(call: Call) -> Reply:
     ]
     if is_truncated and parts:
         children.append(xml.element("NextPartNumberMarker", parts[-1].part_number))
-    return xml_reply(xml.document("ListPartsResult", *children, *rows))
+    headers = abort_headers(call, page.upload.created_at_ms)
+    return xml_reply(xml.document("ListPartsResult", *children, *rows), headers=headers)
 
 
 async def list_uploads(call: Call) -> Reply:

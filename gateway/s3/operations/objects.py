@@ -26,6 +26,7 @@ from gateway.s3 import routes, xml
 from gateway.s3.call import Call, OperationFunction
 from gateway.s3.errors import S3Error, s3_code_for
 from gateway.s3.operations import fields, sse
+from gateway.s3.operations.expiry import expiration_headers
 from gateway.s3.responses import Reply, xml_reply
 from storaged.base.errors import StorageError
 
@@ -47,7 +48,8 @@ async def put_object(call: Call) -> Reply:
             encryption=sse.asked_of(call.headers),
         ),
     )
-    return Reply(headers=fields.written_headers(head, call.headers))
+    headers = fields.written_headers(head, call.headers)
+    return Reply(headers=headers + expiration_headers(call, head))
 
 
 def _get_options(call: Call) -> GetOptions:
@@ -71,7 +73,8 @@ def _get_options(call: Call) -> GetOptions:
 
 
 def _read_reply(call: Call, read: ObjectRead, options: GetOptions) -> Reply:
-    headers = fields.read_headers(call, read.head, with_checksum=not read.is_range)
+    headers = fields.read_headers(call, read.head, read.checksum)
+    headers += expiration_headers(call, read.head)
     if read.is_range:
         last = read.offset + read.length - 1
         headers.append(("Content-Range", f"bytes {read.offset}-{last}/{read.head.length}"))
@@ -206,6 +209,7 @@ async def copy_object(call: Call) -> Reply:
         headers.append(("x-amz-version-id", head.version_id))
     if source_version_id is not None:
         headers.append(("x-amz-copy-source-version-id", source_version_id))
+    headers += expiration_headers(call, head)
     return xml_reply(xml.document("CopyObjectResult", *children), headers=headers)
 
 
