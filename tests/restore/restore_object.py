@@ -1,5 +1,4 @@
-"""Restore one object from the volumes and the root key: the stored form without our code. Usage:
-restore_object.py CLUSTER_FOLDER BUCKET KEY OUTPUT. Comments: sections of docs/data-layout.md."""
+"""Usage: restore_object.py CLUSTER_FOLDER BUCKET KEY OUTPUT. Comments: see docs/data-layout.md."""
 
 import base64
 import hmac
@@ -117,10 +116,11 @@ class Cluster:
         place, value = self.row(row := b"O" + bucket + key.encode())  # "Row keys"
         held = json.loads(self.row(b"K" + bucket + value[25:29])[0])
         tenant, wrapped = bytes.fromhex(held["tenant"]), bytes.fromhex(held["wrapped"])
-        copy = base64.b64decode(json.loads(self.row(b"R" + bytes(16))[0])["sealed"])[4:]
-        keys = open_secret(self.key("tenant-keyring"), "tenant-keys", enc("tenants", self.id), copy)
+        copy = base64.b64decode(json.loads(self.row(b"R" + bytes(16))[0])["sealed"])
+        ring, unnamed = (("tenants", b""), ("named-keys", b"\0"))[copy[3] - 1]
+        keys = open_secret(self.key("tenant-keyring"), "tenant-keys", enc(ring, self.id), copy[4:])
         ids = self.id, tenant, bucket, int.from_bytes(value[25:29])  # "Contexts"
-        tenant_key, uuid = keys.partition(tenant)[2][:32], place[17:33]
+        tenant_key, uuid = keys.partition(tenant + unnamed)[2][:32], place[17:33]
         bucket_key = open_secret(tenant_key, "wrap-bucket", enc("bucket", *ids), wrapped)
         cipher = AESGCM(hmac.digest(bucket_key, b"hexagone/v1/record", "sha256"))
         inner = cipher.decrypt(value[13:25], value[49 + len(place) :], b"\1T" + row)  # "Versions"

@@ -15,6 +15,7 @@ from gateway.objects.bootstrap import read_root
 from gateway.objects.buckets import create_bucket
 from gateway.objects.context import Context, Principal
 from gateway.objects.delete import delete_object
+from gateway.objects.named_keys import create_named_key
 from gateway.objects.put import put_object
 from gateway.objects.values import PutOptions
 from gateway.up import UpOptions, lay_out
@@ -47,6 +48,8 @@ async def fill(folder: Path) -> None:
     await gateway.close()
     gateway = await open_gateway(config, env)
     ctx = context_of(gateway)
+    assert ctx.principal is not None
+    await create_named_key(gateway.services, ctx.principal.tenant, "key")
     await put_object(ctx, "papers", "dir/é", BytesBody(SMALL), PutOptions())
     await delete_object(ctx, "papers", "gone")
     while await gateway.freer.step() == 0:  # shards of the overwritten body are deleted
