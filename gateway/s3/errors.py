@@ -142,8 +142,8 @@ STATUS: dict[str, int] = {
     "OwnershipControlsNotFoundError": 404,
     "PermanentRedirect": 301,
     "PreconditionFailed": 412,
-    "RequestHeaderSectionTooLarge": 400,
     "ReplicationConfigurationNotFoundError": 404,
+    "RequestHeaderSectionTooLarge": 400,
     "RequestIsNotMultiPartContent": 412,
     "RequestTimeTooSkewed": 403,
     "RequestTimeout": 400,
@@ -151,8 +151,8 @@ STATUS: dict[str, int] = {
     "SignatureDoesNotMatch": 403,
     "SlowDown": 503,
     "TooManyBuckets": 400,
-    "UnexpectedContent": 400,
     "TooManyConfigurations": 400,
+    "UnexpectedContent": 400,
     "UnsupportedArgument": 400,
     "XAmzContentSHA256Mismatch": 400,
 }
@@ -174,8 +174,8 @@ MESSAGES: dict[str, str] = {
     "InternalError": "We encountered an internal error. Please try again.",
     "InvalidAccessKeyId": "The AWS Access Key Id you provided does not exist in our records.",
     "InvalidChunkSizeError": "Only the last chunk is allowed to have a size less than 8192 bytes",
-    "InvalidEncryptionAlgorithmError": "The encryption request that you specified is not valid. "
     "InvalidConfigurationId": "The specified configuration id is invalid.",
+    "InvalidEncryptionAlgorithmError": "The encryption request that you specified is not valid. "
     "The valid value "
     "is AES256.",
     "InvalidRetentionPeriod": "The retention period must be a positive integer value.",
