@@ -1,30 +1,19 @@
-"""The use cases against a dictionary: random histories with node faults, over the real log.
-
-One gateway per history, on memory nodes. One datacenter is faulty now and then, which is what 4+2
-over three promises to survive. The limits are small, so that few steps reach far.
-"""
+"""The use cases against a dictionary: random histories with node faults, over the real log."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from typing import Any, TypeVar
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import invariant, precondition, rule
 
-from gateway.commit.compact import Compacter
-from gateway.commit.free import Freer
-from gateway.data import writer
 from gateway.model.errors import InvalidRange, NoSuchKey, NoSuchUpload, PreconditionFailed
-from gateway.objects import assembly, store
 from gateway.objects.complete import complete_upload
 from gateway.objects.copy import copy_object
 from gateway.objects.delete import delete_object, delete_objects
 from gateway.objects.list import list_objects
 from gateway.objects.multipart import abort_upload, create_upload, upload_part
-from gateway.objects.parting import collect_garbage
 from gateway.objects.values import (
     CompleteOptions,
     CompletePart,
@@ -38,72 +27,19 @@ from gateway.objects.values import (
     PutOptions,
     WriteConditions,
 )
-from tests.support.gateway import BUCKET, BytesBody, Gateway, memory_gateway
-from tests.support.log_rig import keys_of
+from tests.model.machine import LENGTHS, GatewayMachine, content_of
+from tests.support.gateway import BUCKET, BytesBody
 
-T = TypeVar("T")
-SMALL_MAX = 64  # bodies above are striped
 KEYS = st.sampled_from(["a", "a/1", "a/2", "b", "b/c/d"])
-# Around the empty body, the bound of small bodies, and the frame.
-LENGTHS = st.sampled_from([0, 1, 63, 64, 65, 4095, 65_535, 65_536, 65_537, 140_000])
-SITES = st.sampled_from(["paris", "lyon", "marseille"])
-FAULTS = st.sampled_from(["down", "corrupt_gets", "truncate_gets", "deny_shards"])
 
 
-def content_of(length: int, seed: int) -> bytes:
-    return (b"%03d." % seed * (length // 4 + 1))[:length]
-
-
-class ObjectsMachine(RuleBasedStateMachine):
+class ObjectsMachine(GatewayMachine):
     """What a client may do with one bucket."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
-        self.context: Any = None
-        self.gateway: Gateway
-        self.site = ""
         self.model: dict[str, tuple[bytes, str]] = {}
         self.uploads: dict[str, tuple[str, dict[int, tuple[bytes, str]]]] = {}
-        self.small_max = store.SMALL_BODY_BYTES_MAX
-        self.part_min = assembly.PART_BYTES_MIN
-
-    def run(self, call: Awaitable[T]) -> T:
-        async def main() -> T:
-            return await call
-
-        return self.runner.run(main())
-
-    @initialize(seed=st.integers(0, 1000), site=SITES)
-    def start(self, seed: int, site: str) -> None:
-        self.site = site
-        store.SMALL_BODY_BYTES_MAX = writer.SMALL_BODY_BYTES_MAX = SMALL_MAX
-        assembly.PART_BYTES_MIN = 10
-        self.context = memory_gateway(seed=seed)
-        self.gateway = self.run(self.context.__aenter__())
-
-    def teardown(self) -> None:
-        if self.context is not None:
-            self.mend()
-            self.run(self.context.__aexit__(None, None, None))
-        self.runner.close()
-        store.SMALL_BODY_BYTES_MAX = writer.SMALL_BODY_BYTES_MAX = self.small_max
-        assembly.PART_BYTES_MIN = self.part_min
-
-    # Faults, of one datacenter in each history: what was written while it was away is at the NODE
-    # tier, so without repair no other one may go.
-
-    @rule(fault=FAULTS)
-    def break_site(self, fault: str) -> None:
-        self.mend()
-        for node in self.gateway.cluster.in_datacenter(self.site):
-            setattr(node, fault, True)
-
-    @rule()
-    def mend(self) -> None:
-        for node in self.gateway.cluster.nodes.values():
-            node.mend()
-        self.run(self.gateway.cluster.health.probe())
 
     # Objects
 
@@ -221,40 +157,6 @@ class ObjectsMachine(RuleBasedStateMachine):
             return
         raise AssertionError("a completed upload is over")
 
-    @rule()
-    def tidy(self) -> None:
-        while self.run(collect_garbage(self.gateway.services, rows_max=100)):
-            pass
-
-    @rule()
-    def compact_and_free(self) -> None:
-        """Bodies move to packs and emptied stripes go, commit stripes too, for nobody restarts."""
-        self.mend()
-        gateway, services = self.gateway, self.gateway.services
-        compacter = Compacter(
-            log=gateway.log,
-            store=services.stripes,
-            keys=keys_of(b"root"),
-            records=services.records,
-            nonces=services.nonces,
-            env=services.env,
-            floor_sequence=lambda: 1 << 40,
-        )
-        freer = Freer(
-            log=gateway.log,
-            store=services.stripes,
-            records=services.records,
-            oldest_read_s=services.reads.oldest_s,
-            env=services.env,
-            floor_sequence=lambda: floor,
-        )
-        while not self.run(compacter.step()):
-            pass
-        floor = gateway.log.position.sequence
-        while not self.run(freer.step()):
-            pass
-        gateway.log.on_applied.clear()
-
     # What always holds
 
     @invariant()
@@ -268,14 +170,6 @@ class ObjectsMachine(RuleBasedStateMachine):
             list_objects(self.gateway.ctx(), BUCKET, ListOptions(delimiter="/", prefix="a"))
         )
         assert [entry.key for entry in rolled.entries] == [key for key in self.model if key == "a"]
-
-    @invariant()
-    def live_bytes_are_what_rows_name(self) -> None:
-        """Every stripe's count is what the version and part rows name in it, to the byte."""
-        if self.context is None:
-            return
-        assert self.gateway.live_bytes() == self.gateway.named_bytes()
-        assert self.gateway.log.reservations.open_count == 0
 
 
 ObjectsMachine.TestCase.settings = settings(

@@ -202,7 +202,7 @@ class Gateway:
     def named_bytes(self) -> dict[str, int]:
         """Bytes of each stripe that version and part rows name: what live bytes must be."""
         named: dict[str, int] = {}
-        for family in (keyspace.CURRENT, keyspace.PART):
+        for family in (keyspace.CURRENT, keyspace.NONCURRENT, keyspace.PART):
             for row in self.log.scan(family, keyspace.successor(family), limit=10_000):
                 layout = open_stored_bytes(self.services.records, row.key, row.value).layout
                 if layout is None:
