@@ -182,11 +182,11 @@ async def complete_upload(call: Call) -> Reply:
         xml.element("Key", call.key),
         xml.element("ETag", f'"{head.etag}"'),
         *fields.checksum_elements(head.checksum, with_type=True),
-    headers += expiration_headers(call, head)
     ]
     headers = sse.answer_headers(head.encryption, call.headers)
     if head.version_id is not None:
         headers.append(("x-amz-version-id", head.version_id))
+    headers += expiration_headers(call, head)
     return xml_reply(xml.document("CompleteMultipartUploadResult", *children), headers=headers)
 
 
