@@ -1,81 +1,36 @@
-"""Encryption as clients choose it: S3's own keys, named keys, keys of their own, and every copy."""
+"""Encryption as clients choose it: every mode, every copy between two, and a change of key."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import itertools
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.gateway import TENANT
-from tests.support.s3_gateway import S3Gateway, running_gateway
-
-PREFIX = "x-amz-server-side-encryption"
-KEYS = ("key-1", "key-2")
-PART = 5 * 1024 * 1024
-LARGE = b"large" * 60_000
-MIN = b"least" * (1 << 20)  # the least that a part but the last may have
-SIZES = (b"", b"small", LARGE)
-
-
-def own_key(seed: str, prefix: str = "SSECustomer") -> dict[str, str]:
-    key = hashlib.sha256(seed.encode()).digest()
-    return {
-        f"{prefix}Algorithm": "AES256",
-        f"{prefix}Key": base64.b64encode(key).decode(),
-        f"{prefix}KeyMD5": base64.b64encode(hashlib.md5(key).digest()).decode(),
-    }
-
-
-A, B = own_key("a"), own_key("b")
-FROM_A = own_key("a", "CopySourceSSECustomer")
-MODES: dict[str, dict[str, Any]] = {
-    "none": {},
-    "AES256": {"ServerSideEncryption": "AES256"},
-    "aws:kms": {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "key-1"},
-    "aws:kms:dsse": {"ServerSideEncryption": "aws:kms:dsse", "SSEKMSKeyId": "key-2"},
-    "SSE-C": A,
-}
+from tests.support.encryption_modes import (
+    FROM_A,
+    LARGE,
+    MIN,
+    MODES,
+    PART,
+    A,
+    B,
+    check_told,
+    encrypting_gateway,
+    refused,
+)
+from tests.support.s3_gateway import S3Gateway
 
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[S3Gateway]:
-    with running_gateway() as running:
-        services = running.gateway.services
-        services.sse_over_http = True
-        services.test_kms_keys = KEYS
+    with encrypting_gateway() as running:
         yield running
 
 
-def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    response = error.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
-
-
-def with_headers(s3: Any, operation: str, headers: dict[str, str]) -> None:
-    s3.meta.events.register(
-        f"before-call.s3.{operation}", lambda params, **_: params["headers"].update(headers)
-    )
-
-
-def check_told(answer: dict[str, Any], mode: str) -> None:
-    """An answer names the mode of its object, and nothing of another one."""
-    if mode == "SSE-C":
-        # Of a completion boto3 gives these as headers only.
-        headers = answer["ResponseMetadata"]["HTTPHeaders"]
-        assert headers[f"{PREFIX}-customer-algorithm"] == "AES256"
-        digests = (A["SSECustomerKeyMD5"], B["SSECustomerKeyMD5"])
-        assert headers[f"{PREFIX}-customer-key-md5"] in digests
-        assert "ServerSideEncryption" not in answer
-        return
-    assert answer["ServerSideEncryption"] == ("AES256" if mode == "none" else mode)
-    assert "SSECustomerAlgorithm" not in answer
-    assert answer.get("SSEKMSKeyId") == MODES[mode].get("SSEKMSKeyId")
+SIZES = (b"", b"small", LARGE)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -149,320 +104,6 @@ def test_multipart_uploads_with_each_mode(s3: Any, bucket: str, mode: str) -> No
     assert s3.get_object(Bucket=bucket, Key="k", **given)["Body"].read() == b"".join(contents)
     part = s3.get_object(Bucket=bucket, Key="k", PartNumber=2, **given)
     assert part["Body"].read() == contents[1]
-
-
-def test_a_clients_key_is_wanted_for_every_read(s3: Any, bucket: str, gateway: S3Gateway) -> None:
-    for key, content in (("small", b"secret"), ("large", LARGE)):
-        s3.put_object(Bucket=bucket, Key=key, Body=content, **A)
-        name = {"Bucket": bucket, "Key": key}
-        for call in (s3.get_object, s3.head_object, s3.get_object):
-            # A read with the key leaves the row open; the next one must bring it again.
-            assert s3.get_object(**name, **A)["Body"].read() == content
-            for given in ({}, B):
-                with pytest.raises(ClientError) as error:
-                    call(**name, **given)
-                assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
-        with pytest.raises(ClientError) as error:
-            s3.copy_object(Bucket=bucket, Key="stolen", CopySource=name)
-        assert refused(error) == (400, "InvalidRequest")
-    s3.put_object(Bucket=bucket, Key="plain", Body=b"open")
-    with pytest.raises(ClientError) as error:
-        s3.get_object(Bucket=bucket, Key="plain", **A)
-    assert refused(error) == (400, "InvalidRequest")
-
-
-def test_a_clients_key_is_nowhere_in_the_rows(s3: Any, bucket: str, gateway: S3Gateway) -> None:
-    s3.put_object(Bucket=bucket, Key="k", Body=b"content", **A)
-    services = gateway.gateway.services
-    opened = [held for held in services.opened._held.values() if held.head.key == "k"]
-    s3.get_object(Bucket=bucket, Key="k", **A)["Body"].read()
-    opened = [held for held in services.opened._held.values() if held.head.encryption]
-    key = base64.b64decode(A["SSECustomerKey"])
-    told = [held for held in opened if held.head.encryption.kind == "SSE-C"]
-    assert told and all(held.material is None for held in told)
-    for held in told:
-        text = repr(held.stored)
-        assert A["SSECustomerKey"] not in text and key.hex() not in text
-        assert A["SSECustomerKeyMD5"] not in text
-
-
-KEY_A, MD5_A = A["SSECustomerKey"], A["SSECustomerKeyMD5"]
-
-
-@pytest.mark.parametrize(
-    ("headers", "code"),
-    [
-        ({PREFIX: "aes:kms"}, "InvalidArgument"),
-        ({PREFIX: "AES192"}, "InvalidArgument"),
-        ({PREFIX: "AES256", f"{PREFIX}-aws-kms-key-id": "key-1"}, "InvalidArgument"),
-        ({f"{PREFIX}-aws-kms-key-id": "key-1"}, "InvalidArgument"),
-        ({PREFIX: "aws:kms"}, "KMS.NotFoundException"),
-        ({PREFIX: "aws:kms", f"{PREFIX}-aws-kms-key-id": "absent"}, "KMS.NotFoundException"),
-        (
-            {
-                PREFIX: "aws:kms",
-                f"{PREFIX}-aws-kms-key-id": "key-1",
-                f"{PREFIX}-context": "bm8ganNvbg==",
-            },
-            "InvalidArgument",
-        ),
-        (
-            {
-                PREFIX: "aws:kms",
-                f"{PREFIX}-aws-kms-key-id": "key-1",
-                f"{PREFIX}-bucket-key-enabled": "perhaps",
-            },
-            "InvalidArgument",
-        ),
-        ({f"{PREFIX}-customer-algorithm": "AES256"}, "InvalidArgument"),
-        (
-            {f"{PREFIX}-customer-algorithm": "AES256", f"{PREFIX}-customer-key": KEY_A},
-            "InvalidArgument",
-        ),
-        (
-            {f"{PREFIX}-customer-key": KEY_A, f"{PREFIX}-customer-key-md5": MD5_A},
-            "InvalidArgument",
-        ),
-        (
-            {
-                f"{PREFIX}-customer-algorithm": "AES128",
-                f"{PREFIX}-customer-key": KEY_A,
-                f"{PREFIX}-customer-key-md5": MD5_A,
-            },
-            "InvalidEncryptionAlgorithmError",
-        ),
-        (
-            {
-                f"{PREFIX}-customer-algorithm": "AES256",
-                f"{PREFIX}-customer-key": KEY_A,
-                f"{PREFIX}-customer-key-md5": "AAAAAAAAAAAAAAAAAAAAAA==",
-            },
-            "InvalidArgument",
-        ),
-        (
-            {
-                f"{PREFIX}-customer-algorithm": "AES256",
-                f"{PREFIX}-customer-key": base64.b64encode(b"short").decode(),
-                f"{PREFIX}-customer-key-md5": MD5_A,
-            },
-            "InvalidArgument",
-        ),
-        (
-            {
-                PREFIX: "AES256",
-                f"{PREFIX}-customer-algorithm": "AES256",
-                f"{PREFIX}-customer-key": KEY_A,
-                f"{PREFIX}-customer-key-md5": MD5_A,
-            },
-            "InvalidArgument",
-        ),
-    ],
-)
-def test_headers_that_contradict_each_other(
-    gateway: S3Gateway, bucket: str, headers: dict[str, str], code: str
-) -> None:
-    for operation in ("put_object", "create_multipart_upload"):
-        s3 = gateway.boto()
-        name = "".join(word.capitalize() for word in operation.split("_"))
-        with_headers(s3, name, headers)
-        with pytest.raises(ClientError) as error:
-            getattr(s3, operation)(Bucket=bucket, Key="k")
-        assert refused(error) == (400, code), operation
-        told = error.value.response["Error"]
-        assert KEY_A not in repr(told)
-
-
-@pytest.mark.parametrize("header", [PREFIX, f"{PREFIX}-aws-kms-key-id"])
-def test_reads_name_no_encryption(gateway: S3Gateway, bucket: str, header: str) -> None:
-    s3 = gateway.boto()
-    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
-    with_headers(s3, "GetObject", {header: "AES256"})
-    with_headers(s3, "HeadObject", {header: "AES256"})
-    with pytest.raises(ClientError) as error:
-        s3.get_object(Bucket=bucket, Key="k")
-    assert refused(error) == (400, "InvalidArgument")
-    with pytest.raises(ClientError) as error:
-        s3.head_object(Bucket=bucket, Key="k")
-    assert refused(error)[0] == 400
-
-
-def test_parts_ignore_what_only_the_upload_chooses(gateway: S3Gateway, bucket: str) -> None:
-    s3 = gateway.boto()
-    begun = s3.create_multipart_upload(Bucket=bucket, Key="k", **MODES["aws:kms"])
-    headers = {PREFIX: "aws:kms", f"{PREFIX}-aws-kms-key-id": "absent"}
-    with_headers(s3, "UploadPart", headers)
-    with_headers(s3, "CompleteMultipartUpload", headers)
-    named = {"Bucket": bucket, "Key": "k", "UploadId": begun["UploadId"]}
-    part = s3.upload_part(**named, PartNumber=1, Body=b"x")
-    parts = [{"PartNumber": 1, "ETag": part["ETag"]}]
-    done = s3.complete_multipart_upload(**named, MultipartUpload={"Parts": parts})
-    assert done["SSEKMSKeyId"] == "key-1"
-    with pytest.raises(ClientError) as error:
-        s3.upload_part(
-            Bucket=bucket,
-            Key="k",
-            UploadId=s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"],
-            PartNumber=1,
-            Body=b"x",
-            **A,
-        )
-    assert refused(error) == (400, "InvalidRequest")
-
-
-def test_an_upload_without_checksums_is_completed_without_the_clients_key(
-    gateway: S3Gateway, bucket: str
-) -> None:
-    s3 = gateway.boto(request_checksum_calculation="when_required")
-    begun = s3.create_multipart_upload(Bucket=bucket, Key="k", **A)
-    named = {"Bucket": bucket, "Key": "k", "UploadId": begun["UploadId"]}
-    part = s3.upload_part(**named, PartNumber=1, Body=b"old client", **A)
-    parts = [{"PartNumber": 1, "ETag": part["ETag"]}]
-    s3.complete_multipart_upload(**named, MultipartUpload={"Parts": parts})
-    assert s3.get_object(Bucket=bucket, Key="k", **A)["Body"].read() == b"old client"
-
-
-def default(kind: str, **options: Any) -> dict[str, Any]:
-    by_default = {"SSEAlgorithm": kind}
-    if "key_id" in options:
-        by_default["KMSMasterKeyID"] = options.pop("key_id")
-    return {"Rules": [{"ApplyServerSideEncryptionByDefault": by_default, **options}]}
-
-
-def test_the_default_of_a_bucket(s3: Any, bucket: str) -> None:
-    def held() -> Any:
-        return s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]
-
-    untouched = default("AES256", BucketKeyEnabled=False)
-    assert held() == untouched
-    wanted = default("aws:kms", key_id="key-2", BucketKeyEnabled=True)
-    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=wanted)
-    assert held() == wanted
-    put = s3.put_object(Bucket=bucket, Key="k", Body=b"x")
-    read = s3.get_object(Bucket=bucket, Key="k")
-    for answer in (put, read):
-        assert answer["ServerSideEncryption"] == "aws:kms"
-        assert (answer["SSEKMSKeyId"], answer["BucketKeyEnabled"]) == ("key-2", True)
-    check_told(s3.put_object(Bucket=bucket, Key="c", Body=b"x", **A), "SSE-C")
-    plain = s3.put_object(Bucket=bucket, Key="s", Body=b"x", ServerSideEncryption="AES256")
-    assert plain["ServerSideEncryption"] == "AES256"
-    # The source's choice does not come along: a copy gets the default of its bucket.
-    copied = s3.copy_object(Bucket=bucket, Key="t", CopySource=f"{bucket}/s")
-    assert copied["SSEKMSKeyId"] == "key-2"
-    s3.delete_bucket_encryption(Bucket=bucket)
-    assert held() == untouched
-    assert s3.get_object(Bucket=bucket, Key="k")["SSEKMSKeyId"] == "key-2"
-    assert s3.put_object(Bucket=bucket, Key="k", Body=b"x")["ServerSideEncryption"] == "AES256"
-
-
-def test_a_bucket_that_blocks_keys_of_clients(s3: Any, bucket: str) -> None:
-    s3.put_object(Bucket=bucket, Key="before", Body=b"x", **A)
-    s3.put_bucket_encryption(
-        Bucket=bucket,
-        ServerSideEncryptionConfiguration={
-            "Rules": [{"BlockedEncryptionTypes": {"EncryptionType": ["SSE-C"]}}]
-        },
-    )
-    with pytest.raises(ClientError) as error:
-        s3.put_object(Bucket=bucket, Key="k", Body=b"x", **A)
-    assert refused(error) == (403, "AccessDenied")
-    assert s3.get_object(Bucket=bucket, Key="before", **A)["Body"].read() == b"x"
-    rule = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"][0]
-    assert rule["BlockedEncryptionTypes"] == {"EncryptionType": ["SSE-C"]}
-    assert rule["ApplyServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
-
-
-@pytest.mark.parametrize(
-    ("configuration", "code"),
-    [
-        ({"Rules": []}, "MalformedXML"),
-        (default("AES512"), "MalformedXML"),
-        (default("AES256", key_id="key-1"), "InvalidArgument"),
-        ({"Rules": default("AES256")["Rules"] * 2}, "MalformedXML"),
-    ],
-)
-def test_defaults_that_are_refused(
-    s3: Any, bucket: str, configuration: dict[str, Any], code: str
-) -> None:
-    with pytest.raises(ClientError) as error:
-        s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=configuration)
-    assert refused(error) == (400, code)
-
-
-def test_an_encryption_context_is_told_to_who_writes(s3: Any, bucket: str) -> None:
-    context = base64.b64encode(json.dumps({"purpose": "tests"}).encode()).decode()
-    options = MODES["aws:kms"] | {"SSEKMSEncryptionContext": context, "BucketKeyEnabled": True}
-    put = s3.put_object(Bucket=bucket, Key="k", Body=b"x", **options)
-    assert (put["SSEKMSEncryptionContext"], put["BucketKeyEnabled"]) == (context, True)
-    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
-
-
-def test_key_ids_are_told_as_they_were_given(s3: Any, bucket: str) -> None:
-    for key_id in (
-        "alias/key-1",
-        "arn:aws:kms:fr:123456789012:key/key-1",
-        "arn:aws:kms:fr:123456789012:alias/key-1",
-    ):
-        put = s3.put_object(
-            Bucket=bucket,
-            Key="k",
-            Body=b"x",
-            ServerSideEncryption="aws:kms",
-            SSEKMSKeyId=key_id,
-        )
-        assert put["SSEKMSKeyId"] == key_id
-        assert s3.head_object(Bucket=bucket, Key="k")["SSEKMSKeyId"] == key_id
-        assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
-
-
-def test_a_named_key_that_is_gone_opens_nothing(s3: Any, bucket: str, gateway: S3Gateway) -> None:
-    s3.put_object(Bucket=bucket, Key="k", Body=b"x", **MODES["aws:kms"])
-    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
-    named = gateway.gateway.services.bucket_keys.provider.named  # type: ignore[attr-defined]
-    named.discard((TENANT, "key-1"))
-    try:
-        for call in (s3.get_object, s3.get_object):
-            with pytest.raises(ClientError) as error:
-                call(Bucket=bucket, Key="k")
-            assert refused(error) == (400, "KMS.NotFoundException")
-    finally:
-        named.add((TENANT, "key-1"))
-
-
-def test_keys_do_not_travel_over_plain_http(bucket: str, gateway: S3Gateway) -> None:
-    s3 = gateway.boto()
-    s3.put_object(Bucket=bucket, Key="named", Body=b"x", **MODES["aws:kms"])
-    s3.put_object(Bucket=bucket, Key="own", Body=b"x", **A)
-    services = gateway.gateway.services
-    services.sse_over_http = False
-    try:
-        with pytest.raises(ClientError) as error:
-            s3.put_object(Bucket=bucket, Key="k", Body=b"x", **A)
-        assert refused(error) == (400, "InvalidRequest")
-        with pytest.raises(ClientError) as error:
-            s3.get_object(Bucket=bucket, Key="own", **A)
-        assert refused(error) == (400, "InvalidRequest")
-        with pytest.raises(ClientError) as error:
-            s3.put_object(Bucket=bucket, Key="k", Body=b"x", **MODES["aws:kms"])
-        assert refused(error) == (400, "InvalidArgument")
-        with pytest.raises(ClientError) as error:
-            s3.get_object(Bucket=bucket, Key="named")
-        assert refused(error) == (400, "InvalidArgument")
-    finally:
-        services.sse_over_http = True
-
-
-def test_without_fixed_keys_the_default_key_is_made_when_it_is_wanted(
-    s3: Any, bucket: str, gateway: S3Gateway
-) -> None:
-    services = gateway.gateway.services
-    services.test_kms_keys = ()
-    try:
-        put = s3.put_object(Bucket=bucket, Key="k", Body=b"x", ServerSideEncryption="aws:kms")
-        assert put["SSEKMSKeyId"] == "aws/s3"
-        assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
-    finally:
-        services.test_kms_keys = KEYS
-        services.bucket_keys.provider.named.discard((TENANT, "aws/s3"))  # type: ignore[attr-defined]
 
 
 def test_an_object_is_copied_onto_itself_to_change_its_encryption(s3: Any, bucket: str) -> None:
