@@ -1,7 +1,9 @@
-"""The arithmetic of S3's checksums: CRC32, CRC32C, CRC64NVME, SHA-1, SHA-256, and MD5 for ETags.
+"""The arithmetic of S3's checksums: CRCs, SHAs, xxHashes and MD5, which makes ETags as well.
 
 Not for headers, base64 or claims (`gateway.s3.checksums`), nor for our own shards. Values are raw
-digests, big-endian for CRCs. CRCs are awscrt's: hardware where there is any, and they combine.
+digests, big-endian for CRCs and xxHashes. CRCs are awscrt's: hardware where there is any, and they
+combine. Its xxHashes take `bytes` only, so those are of the package `xxhash`, which reads our
+buffers in place.
 
 Source: Amazon S3 User Guide, "Checking object integrity".
 """
@@ -12,6 +14,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import xxhash
 from awscrt import checksums as crt
 
 Buffer = bytes | bytearray | memoryview
@@ -24,7 +27,18 @@ _CRCS: dict[str, tuple[int, _CrcStep, _CrcCombine]] = {
     "CRC32C": (4, crt.crc32c, crt.combine_crc32c),
     "CRC64NVME": (8, crt.crc64nvme, crt.combine_crc64nvme),
 }
-DIGEST_BYTES = {"CRC32": 4, "CRC32C": 4, "CRC64NVME": 8, "SHA1": 20, "SHA256": 32, MD5: 16}
+DIGEST_BYTES = {
+    "CRC32": 4,
+    "CRC32C": 4,
+    "CRC64NVME": 8,
+    "SHA1": 20,
+    "SHA256": 32,
+    "SHA512": 64,
+    MD5: 16,
+    "XXHASH64": 8,
+    "XXHASH3": 8,
+    "XXHASH128": 16,
+}
 
 
 class Digest(Protocol):
@@ -54,16 +68,23 @@ class _Crc:
         return self._crc.to_bytes(self._bytes, "big")
 
 
+_HASHES: dict[str, Callable[[], Digest]] = {
+    MD5: lambda: hashlib.md5(usedforsecurity=False),
+    "SHA1": lambda: hashlib.sha1(usedforsecurity=False),
+    "SHA256": hashlib.sha256,
+    "SHA512": hashlib.sha512,
+    "XXHASH64": xxhash.xxh64,
+    "XXHASH3": xxhash.xxh3_64,
+    "XXHASH128": xxhash.xxh3_128,
+}
+
+
 def new_digest(algorithm: str) -> Digest:
     """A fresh digest of one of DIGEST_BYTES. An unlisted algorithm is our mistake."""
-    if algorithm == MD5:
-        return hashlib.md5(usedforsecurity=False)
-    if algorithm == "SHA256":
-        return hashlib.sha256()
-    if algorithm == "SHA1":
-        return hashlib.sha1(usedforsecurity=False)
-    width_bytes, step, _ = _CRCS[algorithm]
-    return _Crc(width_bytes, step)
+    crc = _CRCS.get(algorithm)
+    if crc is not None:
+        return _Crc(crc[0], crc[1])
+    return _HASHES[algorithm]()
 
 
 def digest_of(algorithm: str, content: Buffer) -> bytes:

@@ -82,7 +82,7 @@ def chosen_parts(
         InvalidPart: not held, or held with another ETag or checksum.
         EntityTooSmall: a part before the last has less than PART_BYTES_MIN bytes.
     """
-    chosen = []
+    chosen: list[Part] = []
     is_composite = upload.checksum_type == COMPOSITE
     for wanted in in_order(listed):
         part = held.get(wanted.part_number)

@@ -19,8 +19,8 @@ class ExpectedDigest(NamedTuple):
     """A digest that the client stated; `error` makes what is raised when the content has another
     one.
 
-    `algorithm` is "MD5", "CRC32", "CRC32C", "CRC64NVME", "SHA1" or "SHA256"; `digest` raw,
-    big-endian for CRCs.
+    `algorithm` is one of `gateway.model.checksums.DIGEST_BYTES`; `digest` raw, big-endian for CRCs
+    and xxHashes.
     """
 
     algorithm: str

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gateway.data.stripes import StripeGone
+from gateway.meta.uploads import read_parts
 from gateway.model.action import Action
 from gateway.model.conditions import byte_range, check_read
 from gateway.model.errors import (
@@ -18,7 +19,7 @@ from gateway.model.errors import (
     NotModified,
 )
 from gateway.model.names import version_id, version_id_text
-from gateway.model.version import Version, part_extent
+from gateway.model.version import Checksum, Version, part_extent
 from gateway.objects.context import Context, Services
 from gateway.objects.encryption import admit_read
 from gateway.objects.fetch import Piece, open_body, read_at_once
@@ -32,11 +33,15 @@ TRIES_MAX = 3  # a stripe that went twice while its row was read is not compacti
 
 
 class Extent(NamedTuple):
-    """The bytes that are asked for, and whether that is less than the object."""
+    """The bytes that are asked for, and whether that is less than the object.
+
+    `part_number` is that of the part of a multipart object that they are, else 0.
+    """
 
     offset: int
     length: int
     is_range: bool
+    part_number: int = 0
 
 
 async def get_object(ctx: Context, bucket: str, key: str, options: GetOptions) -> ObjectRead:
@@ -54,7 +59,7 @@ async def get_object(ctx: Context, bucket: str, key: str, options: GetOptions) -
     content = read_at_once(ctx.services, target, opened, extent.offset, extent.length, customer_key)
     if content is None:
         return await _get_waiting(ctx, bucket, key, options)
-    return _object_read(opened, extent, WholeBody(content))
+    return _object_read(ctx.services, target, opened, extent, WholeBody(content))
 
 
 async def _get_waiting(ctx: Context, bucket: str, key: str, options: GetOptions) -> ObjectRead:
@@ -81,35 +86,63 @@ async def _get_waiting(ctx: Context, bucket: str, key: str, options: GetOptions)
             ticket = NO_TICKET
     finally:
         services.reads.end(ticket)
-    return _object_read(opened, extent, body)
+    return _object_read(services, target, opened, extent, body)
 
 
 async def head_object(ctx: Context, bucket: str, key: str, options: GetOptions) -> ObjectRead:
     """As get_object, without body. Raises: as get_object, StripeUnreadable excepted."""
-    _, opened = read_version(ctx, bucket, key, options.version_id)
+    target, opened = read_version(ctx, bucket, key, options.version_id)
     admit_read(ctx, opened.stored.version, options.customer_key)
-    return _object_read(opened, judged_extent(opened, options), None)
+    return _object_read(ctx.services, target, opened, judged_extent(opened, options), None)
 
 
-def _object_read(opened: OpenedVersion, extent: Extent, body: ReadBody | None) -> ObjectRead:
+def _object_read(
+    services: Services,
+    target: Target,
+    opened: OpenedVersion,
+    extent: Extent,
+    body: ReadBody | None,
+) -> ObjectRead:
     return ObjectRead(
         head=opened.head,
         offset=extent.offset,
         length=extent.length,
         is_range=extent.is_range,
         body=body,
+        checksum=_checksum_of(services, target, opened.stored.version, extent),
     )
 
 
+def _checksum_of(
+    services: Services, target: Target, version: Version, extent: Extent
+) -> Checksum | None:
+    """The checksum of the bytes that are sent, if it is known: the object's or a part's."""
+    whole = version.checksum
+    if whole is None or not extent.is_range:
+        return whole
+    if extent.part_number:
+        uuid = version.object_uuid
+        (stored,) = read_parts(
+            services.log, services.records, target.bucket_id, uuid, [extent.part_number]
+        )
+        kept = None if stored is None else stored.part.checksum
+        if kept is None or kept.algorithm != whole.algorithm:
+            return None
+        return replace(kept, type=whole.type)
+    is_whole = (extent.offset, extent.length) == (0, version.content_bytes)
+    return whole if is_whole and not version.is_multipart else None
+
+
 def read_version(
-    ctx: Context, bucket: str, key: str, wanted: str | None
+    ctx: Context, bucket: str, key: str, wanted: str | None, action: Action | None = None
 ) -> tuple[Target, OpenedVersion]:
-    """The version a read is about.
+    """The version a read is about. `action` None: its bytes are read.
 
     Raises: AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument, NoSuchKey, NoSuchVersion,
         MethodNotAllowed (a delete marker).
     """
-    action = Action.GET_OBJECT if wanted is None else Action.GET_OBJECT_VERSION
+    if action is None:
+        action = Action.GET_OBJECT if wanted is None else Action.GET_OBJECT_VERSION
     target, row = read_row(ctx, bucket, key, action)
     if wanted is not None:
         return _read_named(ctx.services, target, row, wanted)
@@ -176,11 +209,12 @@ def _part_extent(version: Version, part_number: int) -> Extent:
     if not version.is_multipart:
         if part_number != 1:
             raise InvalidPartNumber(part_number=part_number, actual_parts_count=1)
-        return Extent(0, version.content_bytes, True)
+        # No byte of an empty object can be named in a Content-Range.
+        return Extent(0, version.content_bytes, version.content_bytes > 0)
     found = part_extent(version.part_runs, part_number)
     if found is None:
         raise InvalidPartNumber(part_number=part_number, actual_parts_count=version.part_count)
-    return Extent(found[1], found[2], True)
+    return Extent(found[1], found[2], version.content_bytes > 0, found[0])
 
 
 class WholeBody:

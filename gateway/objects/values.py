@@ -133,6 +133,7 @@ class ObjectRead:
         body: verified plaintext, `length` bytes in order; None for head. Closing it early is
             allowed. An error in the
             middle is raised from it and must break the connection.
+        checksum: of what is sent; None when it is not known.
     """
 
     head: ObjectHead
@@ -140,6 +141,7 @@ class ObjectRead:
     length: int
     is_range: bool
     body: ReadBody | None
+    checksum: Checksum | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -282,8 +282,8 @@ def _overrides(call: Call) -> dict[str, str]:
     return found
 
 
-def read_headers(call: Call, head: ObjectHead, *, with_checksum: bool) -> list[Header]:
-    """Headers that answer a get or head.
+def read_headers(call: Call, head: ObjectHead, checksum: Checksum | None) -> list[Header]:
+    """Headers that answer a get or head. `checksum`: of what is sent.
 
     Raises:
         S3Error: InvalidArgument, for an override that no header can carry.
@@ -307,8 +307,8 @@ def read_headers(call: Call, head: ObjectHead, *, with_checksum: bool) -> list[H
         headers.append(("x-amz-storage-class", head.metadata.storage_class))
     if head.metadata.tags:
         headers.append(("x-amz-tagging-count", str(len(head.metadata.tags))))
-    if with_checksum and call.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
-        headers += checksum_headers(head.checksum)
+    if checksum is not None and call.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
+        headers += checksum_headers(checksum)
     if head.version_id is not None:
         headers.append(("x-amz-version-id", head.version_id))
     return headers
@@ -321,14 +321,14 @@ def not_modified_reply(call: Call, error: NotModified) -> Reply:
     if isinstance(head, ObjectHead):
         headers = [
             header
-            for header in read_headers(call, head, with_checksum=False)
+            for header in read_headers(call, head, None)
             if header[0] in _NOT_MODIFIED_HEADERS
         ]
     return Reply(status=304, headers=headers, code="NotModified")
 
 
 def checksum_algorithm(call: Call) -> str | None:
-    """x-amz-checksum-algorithm. Raises S3Error: InvalidRequest, NotImplemented."""
+    """x-amz-checksum-algorithm. Raises S3Error: InvalidRequest."""
     name = call.headers.get("x-amz-checksum-algorithm")
     return None if name is None else algorithm_of(name).value
 

@@ -73,7 +73,7 @@ def _get_options(call: Call) -> GetOptions:
 
 
 def _read_reply(call: Call, read: ObjectRead, options: GetOptions) -> Reply:
-    headers = fields.read_headers(call, read.head, with_checksum=not read.is_range)
+    headers = fields.read_headers(call, read.head, read.checksum)
     headers += expiration_headers(call, read.head)
     if read.is_range:
         last = read.offset + read.length - 1

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from gateway.s3.call import OperationFunction
 from gateway.s3.operations import (
+    attributes,
     buckets,
     cors,
     configs,
@@ -25,6 +26,7 @@ from gateway.s3.operations import (
 )
 
 OPERATIONS: Mapping[str, OperationFunction] = {
+    **attributes.OPERATIONS,
     **buckets.OPERATIONS,
     **cors.OPERATIONS,
     **encryption.OPERATIONS,

@@ -83,15 +83,16 @@ async def complete(
     key: str = "key",
     options: CompleteOptions | None = None,
 ) -> ObjectHead:
-    listed = [
-        made
-        if isinstance(made, CompletePart)
-        else CompletePart(part_number=made.part_number, etag=made.etag)
-        for made in parts
-    ]
+    listed = [made if isinstance(made, CompletePart) else _listed(made) for made in parts]
     return await complete_upload(
         gateway.ctx(), BUCKET, key, upload, listed, options or CompleteOptions()
     )
+
+
+def _listed(made: PartHead) -> CompletePart:
+    kept = made.checksum
+    stated = () if kept is None else ((kept.algorithm, kept.value),)
+    return CompletePart(part_number=made.part_number, etag=made.etag, checksums=stated)
 
 
 def test_parts_become_an_object() -> None:
@@ -235,7 +236,12 @@ def test_checksums_of_parts_make_that_of_the_object(composite: bool) -> None:
                 two,
                 options=CompleteOptions(checksum=("CRC32C", "AAAAAA==")),
             )
-        head = await complete(gateway, upload, one, two)
+        bare = [CompletePart(part_number=made.part_number, etag=made.etag) for made in (one, two)]
+        if composite:
+            with pytest.raises(InvalidRequest):  # each part's checksum must be stated
+                await complete(gateway, upload, *bare)
+            bare = [_listed(made) for made in (one, two)]
+        head = await complete(gateway, upload, *bare)
         if composite:
             digests = [digest_of("CRC32C", BIG), digest_of("CRC32C", SMALL)]
             value = b64encode(composite_digest("CRC32C", digests)).decode() + "-2"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from awscrt.checksums import XXHash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,12 +28,17 @@ from gateway.s3.checksums import (
 from gateway.s3.errors import S3Error
 
 CHECK = b"123456789"
-KNOWN = {  # the "check" values of the CRC catalogue; FIPS 180-4 by hashlib
+KNOWN = {  # the "check" values of the CRC catalogue; FIPS 180-4 by hashlib; xxHash by awscrt
     ChecksumAlgorithm.CRC32: bytes.fromhex("cbf43926"),
     ChecksumAlgorithm.CRC32C: bytes.fromhex("e3069283"),
     ChecksumAlgorithm.CRC64NVME: bytes.fromhex("ae8b14860a799888"),
     ChecksumAlgorithm.SHA1: hashlib.sha1(CHECK).digest(),
     ChecksumAlgorithm.SHA256: hashlib.sha256(CHECK).digest(),
+    ChecksumAlgorithm.SHA512: hashlib.sha512(CHECK).digest(),
+    ChecksumAlgorithm.MD5: hashlib.md5(CHECK).digest(),
+    ChecksumAlgorithm.XXHASH64: bytes(XXHash.compute_xxhash64(CHECK)),
+    ChecksumAlgorithm.XXHASH3: bytes(XXHash.compute_xxhash3_64(CHECK)),
+    ChecksumAlgorithm.XXHASH128: bytes(XXHash.compute_xxhash3_128(CHECK)),
 }
 CRCS = [ChecksumAlgorithm.CRC32, ChecksumAlgorithm.CRC32C, ChecksumAlgorithm.CRC64NVME]
 CRC32_TEXT = encode_digest(KNOWN[ChecksumAlgorithm.CRC32])
@@ -112,7 +118,7 @@ def test_composite_is_the_checksum_of_checksums() -> None:
     ["", "AAAA", "AAAAAA=", "AAAAAA==\n", " AAAAAA==", "AAAAAB==", "AAAA!A==", "é", "A" * 12],
 )
 def test_invalid_values(value: str) -> None:
-    error = refused("InvalidRequest", decode_digest, ChecksumAlgorithm.CRC32, value)
+    error = refused("BadDigest", decode_digest, ChecksumAlgorithm.CRC32, value)
     assert error.text == "Value for x-amz-checksum-crc32 header is invalid."
     refused("InvalidDigest", decode_content_md5, value)
 
@@ -123,7 +129,7 @@ def test_composite_values() -> None:
     assert decode_composite(ChecksumAlgorithm.CRC32, f"{CRC32_TEXT}-12") == (digest, 12)
     for tail in ("-", "-x", "--1", "-²", "-123456"):
         value = CRC32_TEXT + tail
-        refused("InvalidRequest", decode_composite, ChecksumAlgorithm.CRC32, value)
+        refused("BadDigest", decode_composite, ChecksumAlgorithm.CRC32, value)
 
 
 def test_claims() -> None:
@@ -150,15 +156,30 @@ def test_refused_claims() -> None:
     assert several.text.startswith("Expecting a single x-amz-checksum- header")
     refused("InvalidRequest", claim_of, crc32, ["x-amz-checksum-crc32"])
     refused("InvalidRequest", claim_of, {"x-amz-checksum-crc33": CRC32_TEXT})
-    refused("InvalidRequest", claim_of, {"x-amz-checksum-crc32": "x"})
+    refused("BadDigest", claim_of, {"x-amz-checksum-crc32": "x"})
     for value in ("SHA1", "NONSENSE"):
         headers = {**crc32, "x-amz-sdk-checksum-algorithm": value}
         refused("InvalidRequest", claim_of, headers)
     refused("InvalidRequest", claim_of, {"x-amz-sdk-checksum-algorithm": "CRC32"})
+
+
+def test_xxhashes_of_nothing() -> None:
+    """The values of xxHash's own specification."""
+    assert digest_of(ChecksumAlgorithm.XXHASH64, b"").hex() == "ef46db3751d8e999"
+    assert digest_of(ChecksumAlgorithm.XXHASH3, b"").hex() == "2d06800538d394c2"
+    assert digest_of(ChecksumAlgorithm.XXHASH128, b"").hex() == "99aa06d3014798d86001c324468d497f"
+
+
+def test_the_newest_algorithms_are_claimed_as_the_old_ones() -> None:
     for name in ("sha512", "md5", "xxhash64", "xxhash3", "xxhash128"):
-        refused("NotImplemented", claim_of, {f"x-amz-checksum-{name}": "x"})
-        refused("NotImplemented", claim_of, {}, [f"x-amz-checksum-{name}"])
-        refused("NotImplemented", algorithm_of, name)
+        algorithm = algorithm_of(name)
+        text = encode_digest(KNOWN[algorithm])
+        claim = claim_of({f"x-amz-checksum-{name}": text})
+        assert claim is not None and claim.expected == KNOWN[algorithm]
+        claim = claim_of({}, [f"x-amz-checksum-{name}"])
+        assert claim is not None and claim.in_trailer
+        assert multipart_type(algorithm, None) is ChecksumType.COMPOSITE
+        refused("InvalidRequest", multipart_type, algorithm, "FULL_OBJECT")
 
 
 def test_algorithm_names() -> None:

@@ -1,0 +1,216 @@
+"""Checksums of every algorithm S3 has in 2026, in every place a client may put one."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from gateway.model.checksums import composite_digest, digest_of
+from gateway.model.version import CHECKSUM_ALGORITHMS
+from tests.support.s3_gateway import S3Gateway
+
+PART = 5 * 1024 * 1024
+CONTENT = b"content of some length" * 3
+CRCS = ("CRC32", "CRC32C", "CRC64NVME")
+
+
+def text_of(algorithm: str, content: bytes = CONTENT) -> str:
+    return b64encode(digest_of(algorithm, content)).decode()
+
+
+def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
+    response = error.value.response
+    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
+
+
+def begin(s3: Any, bucket: str, **options: Any) -> dict[str, str]:
+    begun = s3.create_multipart_upload(Bucket=bucket, Key="k", **options)
+    return {"Bucket": bucket, "Key": "k", "UploadId": begun["UploadId"]}
+
+
+def complete(s3: Any, named: dict[str, str], parts: list[Any], **options: Any) -> Any:
+    return s3.complete_multipart_upload(**named, MultipartUpload={"Parts": parts}, **options)
+
+
+@pytest.mark.parametrize("algorithm", CHECKSUM_ALGORITHMS)
+def test_in_a_header(gateway: S3Gateway, s3: Any, bucket: str, algorithm: str) -> None:
+    name = f"Checksum{algorithm}"
+    put = s3.put_object(Bucket=bucket, Key="k", Body=CONTENT, **{name: text_of(algorithm)})
+    assert (put[name], put["ChecksumType"]) == (text_of(algorithm), "FULL_OBJECT")
+    assert name not in s3.head_object(Bucket=bucket, Key="k")
+    head = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
+    assert (head[name], head["ChecksumType"]) == (text_of(algorithm), "FULL_OBJECT")
+    got = s3.get_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
+    assert (got["Body"].read(), got[name]) == (CONTENT, text_of(algorithm))
+    some = s3.get_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED", Range="bytes=1-3")
+    assert name not in some
+    assert s3.list_objects_v2(Bucket=bucket)["Contents"][0]["ChecksumAlgorithm"] == [algorithm]
+    for wrong in (text_of(algorithm, b"other"), "bad", ""):
+        with pytest.raises(ClientError) as error:
+            s3.put_object(Bucket=bucket, Key="new", Body=CONTENT, **{name: wrong})
+        assert refused(error) == (400, "BadDigest")
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
+
+
+@pytest.mark.parametrize("algorithm", CHECKSUM_ALGORITHMS)
+@pytest.mark.parametrize("is_right", [True, False])
+def test_in_a_trailer(
+    gateway: S3Gateway, s3: Any, bucket: str, algorithm: str, is_right: bool
+) -> None:
+    header = f"x-amz-checksum-{algorithm.lower()}"
+    value = text_of(algorithm, CONTENT if is_right else b"other")
+    body = f"{len(CONTENT):x}\r\n".encode() + CONTENT + b"\r\n0\r\n"
+    body += f"{header}:{value}\r\n\r\n".encode()
+    headers = {
+        "x-amz-trailer": header,
+        "x-amz-decoded-content-length": str(len(CONTENT)),
+        "content-encoding": "aws-chunked",
+    }
+    answer = gateway.raw().request(
+        "PUT",
+        f"/{bucket}/k",
+        headers=headers,
+        body=body,
+        payload="STREAMING-UNSIGNED-PAYLOAD-TRAILER",
+    )
+    if not is_right:
+        assert (answer.status, answer.code) == (400, "BadDigest")
+        return
+    assert answer.status == 200, answer.body
+    head = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
+    assert head[f"Checksum{algorithm}"] == value
+
+
+@pytest.mark.parametrize(
+    "algorithm", [name for name in CHECKSUM_ALGORITHMS if name not in CRCS[2:]]
+)
+def test_composite_of_parts(s3: Any, bucket: str, algorithm: str) -> None:
+    name = f"Checksum{algorithm}"
+    contents = [b"1" * PART, b"2"]
+    named = begin(s3, bucket, ChecksumAlgorithm=algorithm)
+    parts = []
+    for number, content in enumerate(contents, 1):
+        stated = {name: text_of(algorithm, content)}
+        part = s3.upload_part(**named, PartNumber=number, Body=content, **stated)
+        assert part[name] == stated[name]
+        parts.append({"PartNumber": number, "ETag": part["ETag"], **stated})
+    listed = s3.list_parts(**named)
+    assert [part[name] for part in listed["Parts"]] == [part[name] for part in parts]
+    assert (listed["ChecksumAlgorithm"], listed["ChecksumType"]) == (algorithm, "COMPOSITE")
+    uploads = s3.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert (uploads[0]["ChecksumAlgorithm"], uploads[0]["ChecksumType"]) == (algorithm, "COMPOSITE")
+    digests = [digest_of(algorithm, content) for content in contents]
+    whole = b64encode(composite_digest(algorithm, digests)).decode() + "-2"
+    bare = [{field: part[field] for field in ("PartNumber", "ETag")} for part in parts]
+    with pytest.raises(ClientError) as error:
+        complete(s3, named, bare)
+    assert refused(error) == (400, "InvalidRequest")
+    with pytest.raises(ClientError) as error:
+        complete(s3, named, [{**parts[0], name: parts[1][name]}, parts[1]])
+    assert refused(error) == (400, "InvalidPart")
+    for wrong in ("bad", whole[:-1] + "3", text_of(algorithm, b"other") + "-2"):
+        with pytest.raises(ClientError) as error:
+            complete(s3, named, parts, **{name: wrong})
+        assert refused(error) == (400, "BadDigest")
+    done = complete(s3, named, parts, **{name: whole})
+    assert (done[name], done["ChecksumType"]) == (whole, "COMPOSITE")
+    for number, content in enumerate(contents, 1):
+        got = s3.get_object(Bucket=bucket, Key="k", PartNumber=number, ChecksumMode="ENABLED")
+        assert (got["Body"].read(), got[name]) == (content, text_of(algorithm, content))
+        assert (got["ChecksumType"], got["PartsCount"]) == ("COMPOSITE", 2)
+        head = s3.head_object(Bucket=bucket, Key="k", PartNumber=number, ChecksumMode="ENABLED")
+        assert (head[name], head["ContentLength"]) == (text_of(algorithm, content), len(content))
+        assert head["ETag"] == done["ETag"]
+
+
+@pytest.mark.parametrize("algorithm", CRCS)
+def test_crc_of_the_whole(s3: Any, bucket: str, algorithm: str) -> None:
+    name = f"Checksum{algorithm}"
+    contents = [b"1" * PART, b"2"]
+    named = begin(s3, bucket, ChecksumAlgorithm=algorithm, ChecksumType="FULL_OBJECT")
+    parts = []
+    for number, content in enumerate(contents, 1):
+        part = s3.upload_part(**named, PartNumber=number, Body=content, ChecksumAlgorithm=algorithm)
+        parts.append({"PartNumber": number, "ETag": part["ETag"]})
+    whole = text_of(algorithm, b"".join(contents))
+    for options, code in (
+        ({name: text_of(algorithm, b"other")}, "BadDigest"),
+        ({"ChecksumSHA1": text_of("SHA1")}, "InvalidRequest"),
+        ({name: whole, "ChecksumType": "COMPOSITE"}, "InvalidRequest"),
+        ({"MpuObjectSize": PART}, "InvalidRequest"),
+    ):
+        with pytest.raises(ClientError) as error:
+            complete(s3, named, parts, **options)
+        assert refused(error) == (400, code)
+    done = complete(
+        s3, named, parts, ChecksumType="FULL_OBJECT", MpuObjectSize=PART + 1, **{name: whole}
+    )
+    assert (done[name], done["ChecksumType"]) == (whole, "FULL_OBJECT")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kind"),
+    [
+        *((name, "FULL_OBJECT") for name in CHECKSUM_ALGORITHMS if name not in CRCS),
+        ("CRC64NVME", "COMPOSITE"),
+        ("CRC32", "OTHER"),
+    ],
+)
+def test_types_that_an_algorithm_has_not(s3: Any, bucket: str, algorithm: str, kind: str) -> None:
+    with pytest.raises(ClientError) as error:
+        begin(s3, bucket, ChecksumAlgorithm=algorithm, ChecksumType=kind)
+    assert refused(error) == (400, "InvalidRequest")
+
+
+def test_a_copy_keeps_the_algorithm_or_gets_another(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=CONTENT, ChecksumMD5=text_of("MD5"))
+    source = {"Bucket": bucket, "Key": "k"}
+    kept = s3.copy_object(Bucket=bucket, Key="a", CopySource=source)["CopyObjectResult"]
+    assert kept["ChecksumMD5"] == text_of("MD5")
+    made = s3.copy_object(Bucket=bucket, Key="b", CopySource=source, ChecksumAlgorithm="XXHASH3")
+    assert made["CopyObjectResult"]["ChecksumXXHASH3"] == text_of("XXHASH3")
+
+
+DELETE = b"<Delete><Object><Key>k</Key></Object></Delete>"
+TAGS = b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
+VERSIONING = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"
+
+
+@pytest.mark.parametrize("algorithm", CHECKSUM_ALGORITHMS)
+@pytest.mark.parametrize(
+    ("method", "query", "body"),
+    [("POST", "delete", DELETE), ("PUT", "tagging", TAGS), ("PUT", "versioning", VERSIONING)],
+    ids=["delete", "tagging", "versioning"],
+)
+def test_any_checksum_or_content_md5_is_taken_where_one_is_required(
+    gateway: S3Gateway, bucket: str, algorithm: str, method: str, query: str, body: bytes
+) -> None:
+    md5 = b64encode(hashlib.md5(body).digest()).decode()
+    header = f"x-amz-checksum-{algorithm.lower()}"
+    for name, value, other in (
+        (header, text_of(algorithm, body), text_of(algorithm, b"other")),
+        ("content-md5", md5, b64encode(hashlib.md5(b"other").digest()).decode()),
+    ):
+        for sent, status in ((other, 400), (value, 0)):
+            answer = gateway.raw().request(
+                method,
+                f"/{bucket}?{query}",
+                headers={name: sent},
+                body=body,
+                payload="UNSIGNED-PAYLOAD",
+            )
+            if status:
+                assert (answer.status, answer.code) == (400, "BadDigest")
+            else:
+                assert answer.status in (200, 204), answer.body
+
+
+def test_delete_objects_wants_some_digest(gateway: S3Gateway, bucket: str) -> None:
+    answer = gateway.raw().request(
+        "POST", f"/{bucket}?delete", body=DELETE, payload="UNSIGNED-PAYLOAD"
+    )
+    assert (answer.status, answer.code) == (400, "InvalidRequest")
