@@ -24,6 +24,7 @@ from gateway.admin.api import AdminServer
 from gateway.admin.cli import add_commands
 from gateway.admin.health import HealthServer
 from gateway.admin.metrics import ClusterMetrics
+from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.status import ClusterView
 from gateway.compose import Gateway, open_gateway
 from gateway.config import GatewayConfig, check_config
@@ -256,6 +257,7 @@ async def _serve(
         run_job=gateway.run_job,
         path=config.admin.socket,
         env=env,
+        keys=NamedKeyDesk(gateway.services),
     )
     health = HealthServer(metrics=lambda: exposition(registry), not_ready=view.not_ready)
     frontend = S3Frontend(gateway.services, _frontend_config(config), metrics)

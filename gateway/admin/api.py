@@ -7,6 +7,7 @@ Not for S3, and not for deciding anything: who can open the socket may ask. The 
     POST /v1/jobs/NAME/run        answers when the round has ended; with ?follow=1 as JSON lines,
                                   {"job": …} once a second, then {"result": …} or {"error": …}
     POST /v1/jobs/NAME/pause | resume
+    GET  /v1/keys?access_key_id=…     POST /v1/keys?name=…&access_key_id=…
 
 Errors are {"error", "kind", "hint"} with the status of their kind.
 """
@@ -23,6 +24,7 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.outlook import Document
 from gateway.admin.socket_file import bind_socket
 from gateway.admin.status import ClusterView, job_report
@@ -77,12 +79,14 @@ class AdminServer:
         run_job: JobRunner,
         path: Path,
         env: Env,
+        keys: NamedKeyDesk | None = None,
     ) -> None:
         self._view = view
         self._scheduler = scheduler
         self._run_job = run_job
         self._path = path
         self._env = env
+        self._keys = keys
         self._runner: web.AppRunner | None = None
         self._inode = 0
         self._rounds: set[asyncio.Task[object]] = set()
@@ -126,6 +130,13 @@ class AdminServer:
                 web.post("/v1/jobs/{name}/resume", self._resume),
             ]
         )
+        if self._keys is not None:
+            application.add_routes(
+                [
+                    web.get("/v1/keys", self._list_keys),
+                    web.post("/v1/keys", self._create_key),
+                ]
+            )
         return application
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -143,6 +154,16 @@ class AdminServer:
         if not bucket or not key:
             raise AdminInputInvalid(reason="bucket and key are needed")
         return _json(await self._view.where(bucket, key))
+
+    async def _list_keys(self, request: web.Request) -> web.Response:
+        assert self._keys is not None
+        return _json(self._keys.names(request.query.get("access_key_id", "")))
+
+    async def _create_key(self, request: web.Request) -> web.Response:
+        assert self._keys is not None
+        query = request.query
+        created = await self._keys.create(query.get("name", ""), query.get("access_key_id", ""))
+        return _json(created)
 
     async def _jobs(self, request: web.Request) -> web.Response:
         return _json({"jobs": self._view.jobs()})

@@ -37,9 +37,13 @@ SocketOption = Annotated[
     Path | None, typer.Option("--socket", help="admin socket (else DIR/admin.sock)")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="for programs")]
+AccountOption = Annotated[
+    str, typer.Option("--account", help="an access key of the account (else the root account)")
+]
 JobArgument = Annotated[str, typer.Argument(help="name of a job, as `jobs list` shows it")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ask a running gateway.")
+keys_app = typer.Typer(no_args_is_help=True, help="Named keys, S3's KMS keys: list, create.")
 jobs_app = typer.Typer(no_args_is_help=True, help="Background jobs: list, run, pause, resume.")
 
 
@@ -49,6 +53,7 @@ def add_commands(target: typer.Typer) -> None:
     target.command("where")(where)
     target.command("durability")(durability)
     target.add_typer(jobs_app, name="jobs")
+    target.add_typer(keys_app, name="keys")
 
 
 def admin_socket(data: Path | None, socket: Path | None) -> Path:
@@ -150,10 +155,36 @@ def resume_job(
     _show(_asked(lambda: _client(data, socket).resume(name)), _job_view, as_json=as_json)
 
 
+@keys_app.command("list")
+def list_keys(
+    account: AccountOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Named keys of an account: what S3 calls KMS keys."""
+    answer = _asked(lambda: _client(data, socket).keys(account))
+    _show(answer, tables.keys_view, as_json=as_json)
+
+
+@keys_app.command("create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="what clients give as the KMS key id")],
+    account: AccountOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a named key; one that is there stays as it is."""
+    answer = _asked(lambda: _client(data, socket).create_key(name, account))
+    _show(answer, tables.keys_view, as_json=as_json)
+
+
 app.command("status")(status)
 app.command("where")(where)
 app.command("durability")(durability)
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(keys_app, name="keys")
 
 
 def parse_url(url: str) -> tuple[str, str]:

@@ -94,6 +94,15 @@ class AdminClient:
         """All jobs."""
         return self._ask("GET", "/v1/jobs")
 
+    def keys(self, access_key_id: str) -> Document:
+        """Named keys of the account of an access key; "" = the root account."""
+        return self._ask("GET", "/v1/keys?" + _encoded({"access_key_id": access_key_id}))
+
+    def create_key(self, name: str, access_key_id: str) -> Document:
+        """Make a named key; all keys of the account."""
+        query = {"name": name, "access_key_id": access_key_id}
+        return self._ask("POST", "/v1/keys?" + _encoded(query))
+
     def pause(self, name: str) -> Document:
         """Stop a job after the step under way."""
         return self._ask("POST", f"/v1/jobs/{quote(name, safe='')}/pause")

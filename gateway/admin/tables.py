@@ -162,6 +162,11 @@ def jobs_view(jobs: Sequence[Answer]) -> Table:
     return _table("jobs", columns, rows)
 
 
+def keys_view(answer: Answer) -> Table:
+    """`hexagone keys`."""
+    return _table("named keys", ("name",), [(text(key["name"]),) for key in answer["keys"]])
+
+
 def progress_text(job: Answer) -> str:
     """How far a job is."""
     progress = job["progress"]

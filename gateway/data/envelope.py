@@ -168,6 +168,10 @@ class KeyProvider(Protocol):
         """Whether the tenant has a key of that name."""
         ...
 
+    def named_keys(self, tenant_id: bytes) -> list[str]:
+        """Names of the tenant's keys, in order."""
+        ...
+
     def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
         """Seal a secret under a named key. `context`: what it belongs to, an `enc`.
 

@@ -240,6 +240,10 @@ class FileKeyring:
         """Whether there is a key of that name; see the port."""
         return bool(name) and (tenant_id, name.encode()) in self._keys
 
+    def named_keys(self, tenant_id: bytes) -> list[str]:
+        """Names of the tenant's keys; see the port."""
+        return sorted(name.decode() for held, name in self._keys if held == tenant_id and name)
+
     def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
         """Seal a secret under a named key; see the port."""
         salt = self._env.random_bytes(SALT_BYTES)

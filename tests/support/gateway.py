@@ -110,6 +110,10 @@ class MemoryKeyring:
         """See `KeyProvider`."""
         return (tenant_id, name) in self.named
 
+    def named_keys(self, tenant_id: bytes) -> list[str]:
+        """See `KeyProvider`."""
+        return sorted(name for held, name in self.named if held == tenant_id)
+
     def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
         """See `KeyProvider`."""
         self._salts += 1

@@ -23,9 +23,10 @@ from gateway.admin.api import AdminServer
 from gateway.admin.cli import add_commands, app, parse_url
 from gateway.admin.client import AdminClient, AdminRefused, GatewayNotRunning
 from gateway.admin.health import HealthServer
+from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.socket_file import AdminSocketTaken, AdminSocketTooLong, bind_socket
 from tests.support.admin_rig import AdminRig, CountingJob, admin_rig
-from tests.support.gateway import BUCKET, SECRET
+from tests.support.gateway import ACCESS_KEY, BUCKET, SECRET, TENANT
 
 CLI = CliRunner()
 ODD_KEY = "[red]\x1b[2Jkey"
@@ -56,6 +57,7 @@ def serving(folder: Path, *, lost: str = "") -> Iterator[tuple[Path, AdminRig, l
                 run_job=run_job,
                 path=folder / "admin.sock",
                 env=rig.view.env,
+                keys=NamedKeyDesk(rig.gateway.services),
             )
             held.extend([await server.start(), rig])
             ready.set()
@@ -104,6 +106,33 @@ def test_answers_and_refusals_through_the_client(tmp_path: Path) -> None:
             with pytest.raises(AdminRefused) as refused:
                 call()
             assert said in refused.value.text
+
+
+def test_named_keys_are_made_for_one_account(tmp_path: Path) -> None:
+    with serving(tmp_path) as (path, rig, _):
+        client = AdminClient(path)
+        assert client.keys(ACCESS_KEY) == {"keys": []}
+        client.create_key("zulu", ACCESS_KEY)
+        for _ in range(2):
+            made = client.create_key("aws/key 1", ACCESS_KEY)
+            assert made == {"keys": [{"name": "aws/key 1"}, {"name": "zulu"}]}
+        assert rig.gateway.services.bucket_keys.provider.has_named_key(TENANT, "zulu")
+        for name, account, said in (
+            ("alias/key", ACCESS_KEY, "No key can have this name"),
+            ("", ACCESS_KEY, "No key can have this name"),
+            ("a\nb", ACCESS_KEY, "No key can have this name"),
+            ("é" * 128, ACCESS_KEY, "No key can have this name"),
+            ("key", "HXNOBODY", "no such access key"),
+        ):
+            with pytest.raises(AdminRefused) as refused:
+                client.create_key(name, account)
+            assert said in refused.value.text
+        shown = CLI.invoke(app, ["keys", "list", "--account", ACCESS_KEY, "--socket", str(path)])
+        assert (shown.exit_code, "zulu" in shown.output) == (0, True)
+        made = CLI.invoke(
+            app, ["keys", "create", "x", "--account", ACCESS_KEY, "--socket", str(path), "--json"]
+        )
+        assert json.loads(made.output)["keys"][1] == {"name": "x"}
 
 
 def test_a_failing_round_is_refused_without_its_secrets(tmp_path: Path) -> None:

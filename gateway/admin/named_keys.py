@@ -1,0 +1,67 @@
+"""Named keys of tenants, for the admin port: which there are, and a new one.
+
+Not for taking one away: what it wraps would be lost.
+"""
+
+from __future__ import annotations
+
+from gateway.admin.outlook import Document
+from gateway.meta import accounts
+from gateway.model.errors import KmsKeyNotFound
+from gateway.model.names import TenantId
+from gateway.objects.bootstrap import read_root
+from gateway.objects.context import Services
+from gateway.objects.encryption import checked_key_name
+from gateway.objects.named_keys import create_named_key, name_of
+from storaged.base.errors import Kind, StorageError
+
+
+class NoSuchAccessKey(StorageError):
+    """There is no such access key."""
+
+    kind = Kind.NOT_FOUND
+    hint = "name an access key of the account, or none for the root account"
+
+
+class KeyNameInvalid(StorageError):
+    """No key can have this name."""
+
+    kind = Kind.INVALID
+    hint = "1 to 255 bytes, not an ARN and not alias/…"
+
+
+class NamedKeyDesk:
+    """Named keys, by an access key of the account that they belong to; "" = the root account."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def names(self, access_key_id: str) -> Document:
+        """Names of an account's keys. Raises NoSuchAccessKey."""
+        provider = self._services.bucket_keys.provider
+        return {
+            "keys": [{"name": name} for name in provider.named_keys(self._tenant(access_key_id))]
+        }
+
+    async def create(self, name: str, access_key_id: str) -> Document:
+        """Make a key; one that is there stays. Raises NoSuchAccessKey, KeyNameInvalid."""
+        tenant = self._tenant(access_key_id)
+        try:
+            checked = checked_key_name(name)
+        except KmsKeyNotFound as error:
+            raise KeyNameInvalid(name=name[:64]) from error
+        if checked != name or not name.isprintable():
+            raise KeyNameInvalid(name=name[:64])
+        await create_named_key(self._services, tenant, name_of(name))
+        return self.names(access_key_id)
+
+    def _tenant(self, access_key_id: str) -> TenantId:
+        log, records = self._services.log, self._services.records
+        if not access_key_id:
+            root = read_root(log, records)
+            if root is not None:
+                return root.tenant
+        stored = accounts.read_access_key(log, records, access_key_id)
+        if stored is None:
+            raise NoSuchAccessKey(access_key_id=access_key_id[:64])
+        return stored.access_key.tenant
