@@ -23,7 +23,7 @@ from gateway.metrics import S3Metrics
 from gateway.objects import access
 from gateway.objects.context import Context, RequestFacts, Services
 from gateway.s3 import call as calls
-from gateway.s3 import cors, routes, sigv4
+from gateway.s3 import cors, routes, sigv2, sigv4
 from gateway.s3.access_log import AccessLog, AccessRecord, LineSink
 from gateway.s3.aws_chunked import ChunkDecoder
 from gateway.s3.body import UNMEASURED, BodyPace, RequestBody, no_body
@@ -242,6 +242,13 @@ class S3Frontend:
         if message.method == "OPTIONS":
             # The query of a preflight is that of the presigned request to come, signed as such.
             authorized, principal = sigv4.unsigned(head), None
+        elif self._services.sigv2 and sigv2.is_claimed(head):
+            authorized, principal = sigv2.identify(
+                head,
+                self._services.credentials,
+                now_ms=self._env.now_ms(),
+                host_bucket=routes.bucket_of_host(host, self.config.base_domains),
+            )
         else:
             authorized, principal = calls.identify(
                 head,

@@ -79,7 +79,7 @@ def split_target(
             raise S3Error("InvalidURI") from None
     if "\x00" in path:
         raise S3Error("InvalidURI")
-    bucket = _bucket_of_host(host, tuple(base_domains)) if base_domains else None
+    bucket = bucket_of_host(host, base_domains)
     if bucket is not None:
         return bucket, path[1:] or None
     bucket, slash, key = path[1:].partition("/")
@@ -88,6 +88,11 @@ def split_target(
             raise S3Error("InvalidBucketName")
         return None, None
     return bucket, key or None
+
+
+def bucket_of_host(host: str, base_domains: Sequence[str]) -> str | None:
+    """The bucket that a host names in virtual-host style; None in path style."""
+    return _bucket_of_host(host, tuple(base_domains)) if base_domains else None
 
 
 @lru_cache(maxsize=HOSTS_CACHED_MAX)

@@ -84,7 +84,7 @@ def test_a_form_signed_with_version_4(gateway: S3Gateway, s3: Any, bucket: str) 
             "Content-Type": "image/jpeg",
             "x-amz-meta-colour": "vert é",
             "Cache-Control": "no-store",
-            "acl": "private",
+            "acl": "bucket-owner-full-control",
         },
         ["content-length-range", 1, 100],
     )
