@@ -40,9 +40,11 @@ class Condition:
     written: str
 
     def holds(self, text: str | None) -> bool:
-        """Whether a field with that value will do; None: there is no such field."""
+        """Whether a field with that value will do; None: there is no such field, which begins with
+        "" all the same: so policies allow any value.
+        """
         if text is None:
-            return False
+            return self.operator == STARTS and not self.value
         if self.operator == EQUAL:
             return text == self.value
         if self.name == "content-type" and "," in text:

@@ -42,7 +42,9 @@ def test_conditions() -> None:
     assert verdict({"key": "a"}, ["eq", "$key", "a"]) == ""
     assert verdict({"key": "A"}, ["EQ", "$KEY", "a"])
     assert verdict({"acl": "private"}, {"ACL": "private"}) == ""
-    assert verdict({}, ["starts-with", "$key", ""])  # absent is not empty
+    assert verdict({}, ["starts-with", "$key", ""]) == ""  # any value will do, none as well
+    assert verdict({}, ["starts-with", "$key", "a"])
+    assert verdict({}, ["eq", "$key", ""])  # absent is not empty
     kinds = ["starts-with", "$Content-Type", "image/"]
     assert verdict({"content-type": "image/png, image/gif"}, kinds) == ""
     assert verdict({"content-type": "image/png, text/html"}, kinds)
