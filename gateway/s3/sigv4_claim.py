@@ -283,13 +283,14 @@ def _check_skew(amz_date: str, now_ms: int) -> None:
 
 def _expires_s(pairs: Sequence[tuple[bytes, bytes]]) -> int:
     text = dict(pairs)[b"X-Amz-Expires"]
-    if not text.isdigit():
+    if not text.removeprefix(b"-").isdigit():
         _bad_query("X-Amz-Expires should be a number")
     if len(text) > 6 or not 1 <= int(text) <= EXPIRES_MAX_S:
-        _bad_query(
+        # S3's own status is 400; the public suite, and other servers, take it as long expired.
+        raise S3Error(
+            "AccessDenied",
             "X-Amz-Expires must be less than a week (in seconds); that is, the given "
-            "X-Amz-Expires must be "
-            f"between 1 and {EXPIRES_MAX_S} seconds"
+            f"X-Amz-Expires must be between 1 and {EXPIRES_MAX_S} seconds",
         )
     return int(text)
 

@@ -76,6 +76,9 @@ READ_CONDITIONS = frozenset(
 )
 _NEUTRAL_VALUES = frozenset({"", "false", "off"})
 _PRIVATE_ACLS = frozenset({"private", "bucket-owner-full-control", "bucket-owner-read"})
+_ANONYMOUS_OVERRIDE = (
+    "Request specific response headers cannot be used for anonymous GET requests."
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _INTEGER = re.compile(r"-?[0-9]{1,10}")
 
@@ -276,6 +279,8 @@ def _overrides(call: Call) -> dict[str, str]:
     for field, name in _OVERRIDES.items():
         value = call.query.get(field)
         if value is not None:
+            if call.context.principal is None:
+                raise S3Error("InvalidRequest", _ANONYMOUS_OVERRIDE)
             if _CONTROL.search(value) is not None:
                 raise S3Error("InvalidArgument", f"{field} holds a control character")
             found[name] = value

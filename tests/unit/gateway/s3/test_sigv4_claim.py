@@ -52,11 +52,22 @@ def test_presigned_lifetime() -> None:
     assert check(week, NOW_MS + 604_800_000) is not None
 
 
-@pytest.mark.parametrize("expires", ["0", "-1", "604801", "9" * 30, "1.5", "", "%31%"])
-def test_bad_expires(expires: str) -> None:
+@pytest.mark.parametrize(
+    ("expires", "code"),
+    [
+        ("0", "AccessDenied"),
+        ("-7", "AccessDenied"),
+        ("604801", "AccessDenied"),
+        ("9" * 30, "AccessDenied"),
+        ("1.5", "AuthorizationQueryParametersError"),
+        ("", "AuthorizationQueryParametersError"),
+        ("-", "AuthorizationQueryParametersError"),
+        ("%31%", "InvalidURI"),
+    ],
+)
+def test_bad_expires(expires: str, code: str) -> None:
     query = SIGNED_QUERY.raw_query.replace("X-Amz-Expires=600", f"X-Amz-Expires={expires}")
-    error = refused(dataclasses.replace(SIGNED_QUERY, raw_query=query))
-    assert error.code in {"AuthorizationQueryParametersError", "InvalidURI"}
+    assert refused(dataclasses.replace(SIGNED_QUERY, raw_query=query)).code == code
 
 
 def test_wrong_region_names_the_right_one() -> None:
