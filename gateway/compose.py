@@ -22,6 +22,8 @@ from gateway.core import Core, open_core
 from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
 from gateway.jobs.garbage import GarbageCollector
+from gateway.jobs.lifecycle import LifecycleKeeper
+from gateway.jobs.logs import LogDelivery
 from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.jobs.tier import TierKeeper
 from gateway.limits import FULL_CELL_BYTES
@@ -113,6 +115,8 @@ class Gateway:
         """What keeps stripes whole and nodes clean."""
         core, log = self.core, self.log
         self.garbage = GarbageCollector(self.services)
+        self.lifecycle = LifecycleKeeper(self.services)
+        self.log_delivery = LogDelivery(self.services)
         self.repairer = Repairer(
             log=log,
             store=core.store,
@@ -142,6 +146,8 @@ class Gateway:
             self.compacter,
             self.audit,
             self.garbage,
+            self.lifecycle,
+            self.log_delivery,
         ):
             self.scheduler.add(job)
         for node in core.nodes.values():
