@@ -23,7 +23,6 @@ from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
 from gateway.jobs.garbage import GarbageCollector
 from gateway.jobs.lifecycle import LifecycleKeeper
-from gateway.jobs.logs import LogDelivery
 from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.jobs.tier import TierKeeper
 from gateway.limits import FULL_CELL_BYTES
@@ -116,7 +115,6 @@ class Gateway:
         core, log = self.core, self.log
         self.garbage = GarbageCollector(self.services)
         self.lifecycle = LifecycleKeeper(self.services)
-        self.log_delivery = LogDelivery(self.services)
         self.repairer = Repairer(
             log=log,
             store=core.store,
@@ -147,7 +145,6 @@ class Gateway:
             self.audit,
             self.garbage,
             self.lifecycle,
-            self.log_delivery,
         ):
             self.scheduler.add(job)
         for node in core.nodes.values():
