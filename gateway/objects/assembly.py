@@ -77,8 +77,8 @@ def chosen_parts(
     """The held parts that are listed, in order.
 
     Raises:
-        InvalidPartOrder, InvalidRequest: as in_order; composite checksums need every part's
-            checksum, and numbers without gaps.
+        InvalidPartOrder, InvalidRequest: as in_order; with composite checksums, numbers have no
+            gaps.
         InvalidPart: not held, or held with another ETag or checksum.
         EntityTooSmall: a part before the last has less than PART_BYTES_MIN bytes.
     """
@@ -88,8 +88,8 @@ def chosen_parts(
         part = held.get(wanted.part_number)
         if part is None or part.etag != wanted.etag:
             raise InvalidPart(part_number=wanted.part_number)
-        if is_composite:
-            _check_composite(upload, wanted, len(chosen) + 1)
+        if is_composite and wanted.part_number != len(chosen) + 1:
+            raise InvalidPartOrder(part_number=wanted.part_number)
         kept = part.checksum
         for stated in wanted.checksums:
             if kept is None or stated != (kept.algorithm, kept.value):
@@ -103,17 +103,6 @@ def chosen_parts(
                 min_size_allowed_bytes=PART_BYTES_MIN,
             )
     return chosen
-
-
-def _check_composite(upload: Upload, wanted: CompletePart, position: int) -> None:
-    if not wanted.checksums:
-        raise InvalidRequest(
-            message=f"The upload was created using a {upload.checksum_algorithm.lower()} checksum. "
-            "The complete request must include the checksum for each part. It was missing for "
-            f"part {wanted.part_number} in the request.",
-        )
-    if wanted.part_number != position:
-        raise InvalidPartOrder(part_number=wanted.part_number)
 
 
 def assemble(upload: Upload, chosen: Sequence[Part], options: CompleteOptions) -> Assembly:
