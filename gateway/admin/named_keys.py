@@ -27,7 +27,7 @@ class KeyNameInvalid(StorageError):
     """No key can have this name."""
 
     kind = Kind.INVALID
-    hint = "1 to 255 bytes, not an ARN and not alias/…"
+    hint = "1 to 255 letters, digits or :/_.@+=-, not an ARN and not alias/…"
 
 
 class NamedKeyDesk:
@@ -50,7 +50,7 @@ class NamedKeyDesk:
             checked = checked_key_name(name)
         except KmsKeyNotFound as error:
             raise KeyNameInvalid(name=name[:64]) from error
-        if checked != name or not name.isprintable():
+        if checked != name:
             raise KeyNameInvalid(name=name[:64])
         await create_named_key(self._services, tenant, name_of(name))
         return self.names(access_key_id)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterable
@@ -39,9 +40,9 @@ from gateway.objects.values import CustomerKey, EncryptionAsked
 DOCUMENT = "encryption"  # of a bucket: {"kind", "key_id", "bucket_key", "blocked"}
 DEFAULT_DOCUMENT: dict[str, Any] = {"kind": AES256}
 CONTEXT_BYTES_MAX = 8192
-KEY_ID_CHARACTERS_MAX = 2048
 NAMED_KINDS = frozenset({KMS, KMS_DSSE})
 
+_KEY_ID = re.compile(r"[A-Za-z0-9:/_.@+=-]{1,2048}")  # answers repeat it in a header
 _HEADER = "x-amz-server-side-encryption"
 _CHECK_BYTES = 16
 _OTHER_KEY = "The provided encryption parameters did not match the ones used originally."
@@ -154,8 +155,8 @@ def checked_key_name(key_id: str) -> str:
     Raises: KmsKeyNotFound: no key can have this id.
     """
     name = named_keys.name_of(key_id)
-    if not name or len(key_id) > KEY_ID_CHARACTERS_MAX or len(name.encode()) > NAME_BYTES_MAX:
-        raise KmsKeyNotFound(message=f"Invalid keyId {key_id[:KEY_ID_CHARACTERS_MAX]!r}")
+    if not name or len(name) > NAME_BYTES_MAX or _KEY_ID.fullmatch(key_id) is None:
+        raise KmsKeyNotFound(message="Invalid keyId")
     return name
 
 

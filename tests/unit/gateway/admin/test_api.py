@@ -114,14 +114,14 @@ def test_named_keys_are_made_for_one_account(tmp_path: Path) -> None:
         assert client.keys(ACCESS_KEY) == {"keys": []}
         client.create_key("zulu", ACCESS_KEY)
         for _ in range(2):
-            made = client.create_key("aws/key 1", ACCESS_KEY)
-            assert made == {"keys": [{"name": "aws/key 1"}, {"name": "zulu"}]}
+            made = client.create_key("aws/key-1", ACCESS_KEY)
+            assert made == {"keys": [{"name": "aws/key-1"}, {"name": "zulu"}]}
         assert rig.gateway.services.bucket_keys.provider.has_named_key(TENANT, "zulu")
         for name, account, said in (
             ("alias/key", ACCESS_KEY, "No key can have this name"),
             ("", ACCESS_KEY, "No key can have this name"),
             ("a\nb", ACCESS_KEY, "No key can have this name"),
-            ("é" * 128, ACCESS_KEY, "No key can have this name"),
+            ("n" * 256, ACCESS_KEY, "No key can have this name"),
             ("key", "HXNOBODY", "no such access key"),
         ):
             with pytest.raises(AdminRefused) as refused:
