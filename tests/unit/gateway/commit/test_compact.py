@@ -10,9 +10,13 @@ import pytest
 from gateway.commit.compact import Compacter
 from gateway.data.stripes import StripeCorrupt
 from gateway.meta.stripes import scan_stripes
+from gateway.model.bucket import Versioning
 from gateway.model.layout import StripeRow
+from gateway.objects.delete import delete_object
+from gateway.objects.values import GetOptions
+from gateway.objects.versioning import set_versioning
 from storaged.base.ids import StripeFamily
-from tests.support.gateway import Gateway, memory_gateway
+from tests.support.gateway import BUCKET, Gateway, memory_gateway
 from tests.support.log_rig import keys_of
 
 Scenario = Callable[[Gateway], Awaitable[None]]
@@ -97,5 +101,25 @@ def test_small_packs_are_put_together() -> None:
             await a_round(compacter)
         assert len(named_stripes(gateway, StripeFamily.PACK)) == 1
         assert [await gateway.get(f"k{n}") for n in range(3)] == [b"%d" % n * 100 for n in range(3)]
+
+    run(scenario)
+
+
+def test_versions_that_have_moved_to_another_row_are_packed_with_the_others() -> None:
+    """A stripe names the row that a version had; it may be noncurrent since, or current again."""
+
+    async def scenario(gateway: Gateway) -> None:
+        await set_versioning(gateway.ctx(), BUCKET, Versioning.ENABLED)
+        older = [(await gateway.put("k", b"%d" % n * 100)).version_id for n in range(3)]
+        await a_round(compacter_of(gateway))
+        assert not named_stripes(gateway, StripeFamily.COMMIT)
+        await delete_object(gateway.ctx(), BUCKET, "k", version_id=older[2])
+        await gateway.put("more", b"m" * 100)
+        await a_round(compacter_of(gateway))
+        assert not named_stripes(gateway, StripeFamily.COMMIT)
+        assert len(named_stripes(gateway, StripeFamily.PACK)) == 1
+        for n in range(2):
+            options = GetOptions(version_id=older[n])
+            assert await gateway.get("k", options) == b"%d" % n * 100
 
     run(scenario)
