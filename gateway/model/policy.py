@@ -81,12 +81,13 @@ def user_name(account: str, user: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Principals:
-    """Whom a statement is about."""
+    """Whom a statement is about; `accounts_only`: everybody means no service of our own."""
 
     everybody: bool
     names: frozenset[str]
     services: frozenset[str]
     is_negated: bool
+    accounts_only: bool = False
 
     def mean(self, caller: Caller) -> bool:
         """Whether the caller is meant."""
@@ -95,7 +96,10 @@ class Principals:
                 return False
             names = self.names
             return names.isdisjoint(caller.accounts) or names.isdisjoint(caller.users)
-        if self.everybody or caller.service in self.services:
+        if caller.service:
+            named = caller.service in self.services
+            return named or (self.everybody and not self.accounts_only)
+        if self.everybody:
             return True
         names = self.names
         return not (names.isdisjoint(caller.accounts) and names.isdisjoint(caller.users))
@@ -319,7 +323,7 @@ def _principals(raw: Any, is_negated: bool) -> Principals:
                 services.add(text)
             elif kind != "Federated":
                 _refuse("Invalid principal in policy")
-    return Principals(everybody, frozenset(names), frozenset(services), is_negated)
+    return Principals(everybody, frozenset(names), frozenset(services), is_negated, True)
 
 
 def _names_of(text: str) -> Iterable[str]:

@@ -39,12 +39,13 @@ _S3_KEYS = """
     buckettag dataaccesspointaccount dataaccesspointarn delimiter destinationregion
     existingjoboperation existingjobpriority existingobjecttag if-match if-none-match
     inventoryaccessibleoptionalfields isreplicationpauserequest jobsuspendedcause
-    locationconstraint max-keys object-lock-legal-hold object-lock-mode object-lock-remaining-
-    retention-days object-lock-retain-until-date objectcreationoperation prefix
-    requestjoboperation requestjobpriority requestobjecttag requestobjecttagkeys resourceaccount
-    signatureage signatureversion tlsversion versionid x-amz-acl x-amz-content-sha256 x-amz-copy-
-    source x-amz-grant-full-control x-amz-grant-read x-amz-grant-read-acp x-amz-grant-write x-amz-
-    grant-write-acp x-amz-metadata-directive x-amz-object-ownership x-amz-server-side-encryption
+    locationconstraint max-keys object-lock-legal-hold object-lock-mode
+    object-lock-remaining-retention-days object-lock-retain-until-date objectcreationoperation
+    prefix requestjoboperation requestjobpriority requestobjecttag requestobjecttagkeys
+    resourceaccount signatureage signatureversion tlsversion versionid x-amz-acl
+    x-amz-content-sha256 x-amz-copy-source x-amz-grant-full-control x-amz-grant-read
+    x-amz-grant-read-acp x-amz-grant-write x-amz-grant-write-acp x-amz-metadata-directive
+    x-amz-object-ownership x-amz-server-side-encryption
     x-amz-server-side-encryption-aws-kms-key-id x-amz-server-side-encryption-customer-algorithm
     x-amz-storage-class x-amz-website-redirect-location
 """

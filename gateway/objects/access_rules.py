@@ -89,7 +89,7 @@ def _made(opened: OpenBucket) -> BucketRules:
             policy = parse_policy(documents[POLICY]["text"], opened.bucket.name)
         return BucketRules(
             ownership=ownership_of(documents.get(OWNERSHIP)),
-            grants=_grants(documents.get(ACL)),
+            grants=bucket_grants(documents.get(ACL)),
             public_access=public_access_of(documents.get(PUBLIC_ACCESS)),
             policy=policy,
             policy_is_public=policy is not None and policy_public.is_public(policy),
@@ -119,7 +119,8 @@ def acl_document(grants: tuple[Grant, ...]) -> dict[str, Any]:
     return {"grants": [[grant.kind, grant.grantee, grant.permission] for grant in grants]}
 
 
-def _grants(document: dict[str, Any] | None) -> tuple[Grant, ...]:
+def bucket_grants(document: dict[str, Any] | None) -> tuple[Grant, ...]:
+    """Grants of a bucket; () = the owner alone. Raises: KeyError, ValueError, TypeError."""
     if document is None:
         return ()
     return tuple(

@@ -24,6 +24,7 @@ from gateway.model.names import UUID_BYTES, BucketId, BucketName, bucket_name
 from gateway.model.tags import bucket_tags
 from gateway.model.version import Pairs
 from gateway.objects.access import authenticated
+from gateway.objects.acls import documents_of_new
 from gateway.objects.bucket_config import Document
 from gateway.objects.context import Context, Principal, Services
 from gateway.objects.parting import part_later
@@ -82,11 +83,13 @@ async def create_bucket(
         BucketAlreadyOwnedByYou: also in the us-east-1 location, where AWS answers 200 to be kind to
             old clients.
         BucketAlreadyExists: another tenant's.
+        what `acls.documents_of_new` raises about the ACL that is asked for.
     """
     services = ctx.services
     principal = authenticated(ctx)
     checked = bucket_name(name)
     tagging = bucket_document(bucket_tags(tags))
+    documents = documents_of_new(ctx, principal)
     place = location or DEFAULT_LOCATION
     if place not in services.locations and place not in (DEFAULT_LOCATION, services.region):
         raise InvalidLocationConstraint(location_constraint=place)
@@ -95,7 +98,9 @@ async def create_bucket(
         await _finish_deletion(services, checked)
         _refuse_too_many(services, principal)
         try:
-            return await _create(services, principal, checked, place, tagging, object_lock)
+            return await _create(
+                services, principal, checked, place, tagging, object_lock, documents
+            )
         except BatchConflict:
             continue
     raise OperationAborted(bucket=name)
@@ -123,6 +128,7 @@ async def _create(
     location: str,
     tagging: Document | None,
     object_lock: bool,
+    documents: Document,
 ) -> BucketEntry:
     entropy = services.env.random_bytes(UUID_BYTES + BUCKET_KEY_BYTES)
     bucket = Bucket(
@@ -135,6 +141,7 @@ async def _create(
         object_lock=object_lock,
         geometry_class=DEFAULT_CLASS,
         key_epoch=FIRST_KEY_EPOCH,
+        documents=documents,
         cold=frozenset() if tagging is None else frozenset({BUCKET_DOCUMENT}),
     )
     wrapped = services.bucket_keys.wrap(bucket, entropy[UUID_BYTES:])

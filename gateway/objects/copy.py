@@ -13,6 +13,7 @@ from gateway.model.errors import (
     NotModified,
     PreconditionFailed,
 )
+from gateway.objects.acls import owned
 from gateway.objects.body import Buffer, ExpectedDigest
 from gateway.objects.context import Context
 from gateway.objects.encryption import choose
@@ -74,7 +75,7 @@ async def copy_object(
     target = open_target(ctx, bucket, key, Action.PUT_OBJECT)
     reading = await open_source(ctx, source, None)
     try:
-        metadata = _metadata_of(reading.head, options)
+        metadata = owned(ctx, target, _metadata_of(reading.head, options))
         _check_copy(source, bucket, key, reading.head, options)
         check_metadata(metadata)
         check_lockable(ctx, target, metadata.attributes)

@@ -25,6 +25,7 @@ from gateway.model.errors import (
 from gateway.model.names import ObjectUuid, UploadId, upload_id_text
 from gateway.model.names import upload_id as parse_upload_id
 from gateway.model.version import Part, Upload
+from gateway.objects.acls import owned
 from gateway.objects.assembly import COMPOSITE, FULL_OBJECT
 from gateway.objects.body import Body, Buffer
 from gateway.objects.context import Context, Services
@@ -89,7 +90,7 @@ async def create_upload(
             wrapped_dek=new.wrapped_dek,
             key_epoch=new.key_epoch,
             owner=new.name.tenant,
-            attributes=attributes_for(metadata, new.encryption),
+            attributes=attributes_for(owned(ctx, target, metadata), new.encryption),
         )
         write = upload_rows.set_upload(services.records, services.nonces, target.bucket_id, upload)
         batch = Batch(

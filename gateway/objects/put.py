@@ -10,6 +10,7 @@ from gateway.model.conditions import check_write
 from gateway.model.errors import EntityTooLarge
 from gateway.model.version import Version
 from gateway.objects import access
+from gateway.objects.acls import owned
 from gateway.objects.body import Body
 from gateway.objects.context import Context
 from gateway.objects.encryption import choose
@@ -43,10 +44,11 @@ async def put_object(
     """
     target = open_target(ctx, bucket, key, Action.PUT_OBJECT)
     check_put(ctx, target, body, options)
+    metadata = owned(ctx, target, options.metadata)
     choice = await choose(ctx, target.opened, options.encryption)
     new = new_object(ctx.services, target, choice)
     part = await store_part(ctx.services, new.name, body, options.checksum_algorithm)
-    return await publish_object(ctx, target, new, part, options.metadata, options.conditions)
+    return await publish_object(ctx, target, new, part, metadata, options.conditions)
 
 
 def check_put(ctx: Context, target: Target, body: Body, options: PutOptions) -> None:

@@ -283,7 +283,7 @@ class CreateUploadOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadHead:
-    """A multipart upload in progress."""
+    """A multipart upload in progress; `owner_id` "" = the bucket's owner."""
 
     key: str
     upload_id: str
@@ -292,6 +292,7 @@ class UploadHead:
     checksum_algorithm: str | None
     checksum_composite: bool
     encryption: Encryption | None = None
+    owner_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,4 +64,5 @@ def upload_head_of(upload: Upload) -> UploadHead:
         checksum_algorithm=upload.checksum_algorithm or None,
         checksum_composite=upload.checksum_type == "COMPOSITE",
         encryption=upload.attributes.encryption,
+        owner_id=upload.attributes.owner_id,
     )

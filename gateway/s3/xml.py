@@ -141,15 +141,13 @@ def timestamp(at_ms: int) -> str:
     return f"{_minute(index)}:{within_ms // 1000:02d}.{within_ms % 1000:03d}Z"
 
 
-def contents(rows: Sequence[ListedRow], *, owner: str | None = None) -> str:
+def contents(rows: Sequence[ListedRow], *, owner: str = "") -> str:
     """The Contents elements of a list answer.
 
     Args:
-        owner: written as ID and DisplayName of each row if given.
+        owner: an Owner element for each row.
     """
-    tail = "</Contents>"
-    if owner is not None:
-        tail = group("Owner", element("ID", owner), element("DisplayName", owner)) + tail
+    tail = f"{owner}</Contents>"
     if not _is_plain("".join([row[0] for row in rows])):
         rows = [(escape(row[0]), *row[1:]) for row in rows]
     written, second, until_second = [], -1, ""

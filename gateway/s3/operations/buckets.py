@@ -37,7 +37,7 @@ async def list_buckets(call: Call) -> Reply:
         )
         for bucket in page.buckets
     ]
-    children = [fields.owner(call, "Owner"), xml.group("Buckets", *rows)]
+    children = [fields.caller(call, "Owner"), xml.group("Buckets", *rows)]
     if prefix:
         children.append(xml.element("Prefix", prefix))
     if page.next_token is not None:

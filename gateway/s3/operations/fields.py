@@ -15,6 +15,7 @@ from gateway.model.attributes import NO_ATTRIBUTES, Attributes
 from gateway.model.errors import NotModified
 from gateway.model.tags import object_tags
 from gateway.model.version import Checksum, Pairs
+from gateway.objects.acls import bucket_owner_id
 from gateway.objects.values import (
     NO_METADATA,
     UNCONDITIONAL_READ,
@@ -55,27 +56,15 @@ _NOT_MODIFIED_HEADERS = frozenset({"ETag", "Last-Modified", "Cache-Control", "Ex
 # Headers that change what an operation means; ignoring them would answer 200 to something else.
 _UNSUPPORTED = frozenset(
     {
-        "x-amz-grant-full-control",
-        "x-amz-grant-read",
-        "x-amz-grant-read-acp",
-        "x-amz-grant-write",
-        "x-amz-grant-write-acp",
         "x-amz-if-match-last-modified-time",
         "x-amz-if-match-size",
         "x-amz-write-offset-bytes",
     }
 )
-# What `check_supported` looks at.
-_TELLING = _UNSUPPORTED | {
-    "x-amz-acl",
-    "x-amz-expected-bucket-owner",
-    "x-amz-source-expected-bucket-owner",
-}
 READ_CONDITIONS = frozenset(
     {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"}
 )
 _NEUTRAL_VALUES = frozenset({"", "false", "off"})
-_PRIVATE_ACLS = frozenset({"private", "bucket-owner-full-control", "bucket-owner-read"})
 _ANONYMOUS_OVERRIDE = (
     "Request specific response headers cannot be used for anonymous GET requests."
 )
@@ -87,20 +76,14 @@ def check_supported(call: Call) -> None:
     """Refuse what would be done wrongly if it were ignored.
 
     Raises:
-        S3Error: NotImplemented, AccessDenied (another owner).
+        S3Error: NotImplemented.
     """
     headers = call.headers
-    if _TELLING.isdisjoint(headers):
+    if _UNSUPPORTED.isdisjoint(headers):
         return
     for name in _UNSUPPORTED & headers.keys():
         if headers[name].lower() not in _NEUTRAL_VALUES:
             raise S3Error("NotImplemented")
-    if headers.get("x-amz-acl", "private") not in _PRIVATE_ACLS:
-        raise S3Error("NotImplemented")
-    expected = owner_id(call)
-    for name in ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"):
-        if headers.get(name, expected) != expected:
-            raise S3Error("AccessDenied")
 
 
 def integer(call: Call, name: str, default: int, *, least: int, most: int | None = None) -> int:
@@ -338,13 +321,15 @@ def checksum_algorithm(call: Call) -> str | None:
     return None if name is None else algorithm_of(name).value
 
 
-def owner_id(call: Call) -> str:
-    """What S3 calls the canonical user id of the caller."""
+def caller(call: Call, name: str) -> str:
+    """An Owner or Initiator element of the caller."""
     principal = call.context.principal
-    return "" if principal is None else principal.owner_id
+    return owner_of(call, name, "" if principal is None else principal.owner_id)
 
 
-def owner(call: Call, name: str) -> str:
-    """An Owner or Initiator element."""
-    identity = owner_id(call)
-    return xml.group(name, xml.element("ID", identity), xml.element("DisplayName", identity))
+def owner_of(call: Call, name: str, owner_id: str) -> str:
+    """An Owner or Initiator element; "": the owner of the bucket."""
+    services = call.context.services
+    held_id = owner_id or bucket_owner_id(services, call.bucket)
+    display_name = services.identities.name_of(held_id)
+    return xml.group(name, xml.element("ID", held_id), xml.element("DisplayName", display_name))

@@ -54,13 +54,13 @@ def _head_elements(call: Call, page: ListPage, keys_max: int, is_url: bool) -> l
     return children
 
 
-def _rows(page: ListPage, is_url: bool, owner_id: str | None) -> list[str]:
+def _rows(page: ListPage, is_url: bool, owner: str) -> list[str]:
     rows: Sequence[xml.ListedRow] = page.entries
     prefixes = page.common_prefixes
     if is_url:
         rows = [(xml.encode_url(row[0]), *row[1:]) for row in rows]
         prefixes = tuple(map(xml.encode_url, prefixes))
-    return [xml.contents(rows, owner=owner_id), xml.common_prefixes(prefixes)]
+    return [xml.contents(rows, owner=owner), xml.common_prefixes(prefixes)]
 
 
 async def list_objects(call: Call) -> Reply:
@@ -74,7 +74,7 @@ async def list_objects(call: Call) -> Reply:
     children.append(xml.element("Marker", encoded(marker)))
     if page.is_truncated and call.query.get("delimiter") and page.next_after is not None:
         children.append(xml.element("NextMarker", encoded(page.next_after)))
-    children += _rows(page, is_url, fields.owner_id(call))
+    children += _rows(page, is_url, fields.owner_of(call, "Owner", ""))
     return xml_reply(xml.document("ListBucketResult", *children))
 
 
@@ -94,8 +94,8 @@ async def list_objects_v2(call: Call) -> Reply:
         children.append(xml.element("StartAfter", encoded(start_after)))
     if page.next_token is not None:
         children.append(xml.element("NextContinuationToken", page.next_token))
-    owner_id = fields.owner_id(call) if call.query.get("fetch-owner") == "true" else None
-    children += _rows(page, is_url, owner_id)
+    owner = fields.owner_of(call, "Owner", "") if call.query.get("fetch-owner") == "true" else ""
+    children += _rows(page, is_url, owner)
     return xml_reply(xml.document("ListBucketResult", *children))
 
 

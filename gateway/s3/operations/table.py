@@ -9,16 +9,18 @@ from collections.abc import Mapping
 
 from gateway.s3.call import OperationFunction
 from gateway.s3.operations import (
+    acls,
     attributes,
     buckets,
-    cors,
     configs,
+    cors,
     encryption,
+    lifecycle,
     listing,
     locks,
-    lifecycle,
     multipart,
     objects,
+    policies,
     post_object,
     tagging,
     torrents,
@@ -26,6 +28,7 @@ from gateway.s3.operations import (
 )
 
 OPERATIONS: Mapping[str, OperationFunction] = {
+    **acls.OPERATIONS,
     **attributes.OPERATIONS,
     **buckets.OPERATIONS,
     **cors.OPERATIONS,
@@ -35,6 +38,7 @@ OPERATIONS: Mapping[str, OperationFunction] = {
     **configs.OPERATIONS,
     **multipart.OPERATIONS,
     **objects.OPERATIONS,
+    **policies.OPERATIONS,
     **post_object.OPERATIONS,
     **lifecycle.OPERATIONS,
     **tagging.OPERATIONS,

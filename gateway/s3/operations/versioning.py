@@ -80,8 +80,11 @@ async def list_versions(call: Call) -> Reply:
         children.append(xml.element("NextKeyMarker", encoded(page.next_key)))
     if page.next_version_id:
         children.append(xml.element("NextVersionIdMarker", page.next_version_id))
-    owner = fields.owner(call, "Owner")
-    children += [_row(item, encoded, owner) for item in page.versions]
+    owners = {item.version.attributes.owner_id for item in page.versions}
+    written = {owner: fields.owner_of(call, "Owner", owner) for owner in owners}
+    children += [
+        _row(item, encoded, written[item.version.attributes.owner_id]) for item in page.versions
+    ]
     children.append(xml.common_prefixes(map(encoded, page.common_prefixes)))
     return xml_reply(xml.document("ListVersionsResult", *children))
 
