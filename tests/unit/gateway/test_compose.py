@@ -11,11 +11,12 @@ from gateway.meta.keyspace import STRIPE
 from gateway.objects.bootstrap import read_root
 from gateway.objects.buckets import create_bucket
 from gateway.objects.context import Context, Principal
+from gateway.objects.get import get_object
 from gateway.objects.put import put_object
-from gateway.objects.values import PutOptions
+from gateway.objects.values import EncryptionAsked, GetOptions, PutOptions
 from gateway.up import UpOptions, lay_out
 from storaged.base.env import RealEnv
-from tests.support.gateway import BytesBody
+from tests.support.gateway import BytesBody, content_of
 
 OBJECTS = 80
 
@@ -56,5 +57,32 @@ def test_one_run_of_compact_leaves_neither_emptied_stripes_nor_their_rows(tmp_pa
         finally:
             await gateway.close()
             env.close()
+
+    asyncio.run(main())
+
+
+def test_named_keys_come_back_without_the_keyrings_file(tmp_path: Path) -> None:
+    async def main() -> None:
+        env = RealEnv(threads_max=2)
+        config = lay_out(UpOptions(folder=tmp_path, port=9000, processes=False, tls=False), env)
+        kms = PutOptions(encryption=EncryptionAsked(kind="aws:kms"))
+        for number in range(3):
+            gateway = await open_gateway(config, env)
+            try:
+                key = read_root(gateway.log, gateway.core.records)
+                assert key is not None
+                root = Principal(tenant=key.tenant, access_key_id=key.access_key_id, owner_id="o")
+                ctx = Context(gateway.services, root, bytes(16), env.monotonic_s() + 60)
+                if number == 0:
+                    await create_bucket(ctx, "bucket", None)
+                    head = await put_object(ctx, "bucket", "key", BytesBody(b"content"), kms)
+                    assert head.encryption is not None and head.encryption.key_id == "aws/s3"
+                read = await get_object(ctx, "bucket", "key", GetOptions())
+                assert await content_of(read) == b"content"
+            finally:
+                await gateway.close()
+            for file in (tmp_path / "keys").glob("tenants.sealed"):
+                file.unlink()
+        env.close()
 
     asyncio.run(main())
