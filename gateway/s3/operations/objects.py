@@ -110,6 +110,9 @@ async def head_object(call: Call) -> Reply:
 
 async def delete_object(call: Call) -> Reply:
     fields.check_supported(call)
+    if "versionId" in call.query and "if-match" in call.headers:
+        # As S3: a condition is about the current version, and nothing else.
+        raise S3Error("NotImplemented", extra={"Header": "If-Match"})
     deleted = await deletes.delete_object(
         call.context,
         call.bucket,
