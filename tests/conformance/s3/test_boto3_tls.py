@@ -7,6 +7,8 @@ import io
 import ipaddress
 import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from gateway.metrics import S3Metrics
 from gateway.s3.http import FrontendConfig, S3Frontend
+from tests.support.encryption_modes import own_key
 from tests.support.gateway import ACCESS_KEY, SECRET
 from tests.support.s3_gateway import REGION, S3Gateway
 
@@ -53,8 +56,9 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
     return paths
 
 
-@pytest.mark.parametrize("length", [0, 10_000, 3_000_000])
-def test_streams_over_tls(gateway: S3Gateway, tmp_path: Path, length: int) -> None:
+@contextmanager
+def tls_client(gateway: S3Gateway, tmp_path: Path) -> Iterator[Any]:
+    """A client of the gateway over TLS."""
     certificate, key = make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -69,15 +73,33 @@ def test_streams_over_tls(gateway: S3Gateway, tmp_path: Path, length: int) -> No
         verify=str(certificate),
         config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
     )
+    try:
+        yield client
+    finally:
+        client.close()
+        gateway.thread.run(frontend.stop(1.0))
+
+
+def test_keys_of_clients_and_named_keys_travel_over_tls(gateway: S3Gateway, tmp_path: Path) -> None:
+    assert not gateway.gateway.services.sse_over_http
+    with tls_client(gateway, tmp_path) as client:
+        client.put_object(Bucket="bucket", Key="own", Body=b"x", **own_key("a"))
+        read = client.get_object(Bucket="bucket", Key="own", **own_key("a"))
+        assert read["Body"].read() == b"x"
+        client.put_object(Bucket="bucket", Key="named", Body=b"x", ServerSideEncryption="aws:kms")
+        assert client.get_object(Bucket="bucket", Key="named")["SSEKMSKeyId"] == "aws/s3"
+
+
+@pytest.mark.parametrize("length", [0, 10_000, 3_000_000])
+def test_streams_over_tls(gateway: S3Gateway, tmp_path: Path, length: int) -> None:
     modes: list[Any] = []
-    client.meta.events.register(
-        "before-send.s3.PutObject",
-        lambda request, **_: modes.append(request.headers["x-amz-content-sha256"]),
-    )
     content = os.urandom(length)
-    put = client.put_object(Bucket="bucket", Key="tls", Body=io.BytesIO(content))
-    assert modes == [b"STREAMING-UNSIGNED-PAYLOAD-TRAILER"]
-    assert put["ChecksumCRC32"]
-    assert client.get_object(Bucket="bucket", Key="tls")["Body"].read() == content
-    client.close()
-    gateway.thread.run(frontend.stop(1.0))
+    with tls_client(gateway, tmp_path) as client:
+        client.meta.events.register(
+            "before-send.s3.PutObject",
+            lambda request, **_: modes.append(request.headers["x-amz-content-sha256"]),
+        )
+        put = client.put_object(Bucket="bucket", Key="tls", Body=io.BytesIO(content))
+        assert modes == [b"STREAMING-UNSIGNED-PAYLOAD-TRAILER"]
+        assert put["ChecksumCRC32"]
+        assert client.get_object(Bucket="bucket", Key="tls")["Body"].read() == content
