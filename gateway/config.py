@@ -61,6 +61,7 @@ class S3Config:
     host: str = "127.0.0.1"
     port: Port = 9000
     base_domains: tuple[str, ...] = ()
+    website_domains: tuple[str, ...] = ()
     certificate: Path | None = None
     key: SecretPath | None = None
     unsafe_plain_http: bool = False

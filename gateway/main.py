@@ -313,6 +313,7 @@ def _frontend_config(config: GatewayConfig) -> FrontendConfig:
     return FrontendConfig(
         regions=tuple(dict.fromkeys(regions)),
         base_domains=config.s3.base_domains,
+        website_domains=config.s3.website_domains,
         access_log=_to_standard_output if config.s3.access_log else None,
     )
 

@@ -61,6 +61,12 @@ class NoSuchLifecycleConfiguration(SemanticError):
     kind = Kind.NOT_FOUND
 
 
+class NoSuchWebsiteConfiguration(SemanticError):
+    """The specified bucket does not have a website configuration"""
+
+    kind = Kind.NOT_FOUND
+
+
 class NoSuchCORSConfiguration(SemanticError):
     """The CORS configuration does not exist"""
 

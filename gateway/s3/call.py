@@ -12,14 +12,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gateway.objects.context import Context, Principal
-from gateway.objects.credentials import Credentials
-from gateway.s3 import checksums, sigv4, uri
+from gateway.objects.context import Context
+from gateway.s3 import checksums, uri
 from gateway.s3.body import UNMEASURED, BodyPromise, RequestBody
 from gateway.s3.checksums import ChecksumClaim
 from gateway.s3.errors import S3Error
 from gateway.s3.responses import Reply
-from gateway.s3.sigv4 import Authorized, PayloadMode, RequestHead, authorize
+from gateway.s3.sigv4 import Authorized, PayloadMode
 
 DIGITS_MAX = 19  # of a 64-bit length
 HOSTS_CACHED_MAX = 256
@@ -196,26 +195,3 @@ def expects_continue(headers: Mapping[str, str], version: tuple[int, int]) -> bo
     """The client waits for 100-continue. Any other expectation is overlooked, as S3 does."""
     expect = headers.get("expect")
     return expect is not None and expect.lower() == "100-continue" and version >= (1, 1)
-
-
-def identify(
-    head: RequestHead, credentials: Credentials, *, now_ms: int, regions: Sequence[str]
-) -> tuple[Authorized, Principal | None]:
-    """Who sent a request; its signature holds. None: nobody has signed it.
-
-    Raises:
-        S3Error: as `sigv4.authorize`.
-    """
-    found: list[Principal] = []
-
-    def signing_key(access_key_id: str, date: str, region: str, service: str) -> bytes | None:
-        known = credentials.signing_key(access_key_id, date, region, service)
-        if known is None:
-            return None
-        found.append(known[0])
-        return known[1]
-
-    authorized = authorize(head, now_ms=now_ms, regions=regions, signing_key=signing_key)
-    if authorized is None or not found:
-        return sigv4.unsigned(head), None
-    return authorized, found[-1]

@@ -102,6 +102,7 @@ STATUS: dict[str, int] = {
     "InvalidPartNumber": 416,
     "InvalidPartOrder": 400,
     "InvalidPolicyDocument": 400,
+    "InvalidRedirectLocation": 400,
     "InvalidRange": 416,
     "InvalidRequest": 400,
     "InvalidRetentionPeriod": 400,
@@ -135,6 +136,7 @@ STATUS: dict[str, int] = {
     "NoSuchTagSet": 404,
     "NoSuchUpload": 404,
     "NoSuchVersion": 404,
+    "NoSuchWebsiteConfiguration": 404,
     "NotImplemented": 501,
     "NotModified": 304,
     "ObjectLockConfigurationNotFoundError": 404,
@@ -188,6 +190,8 @@ MESSAGES: dict[str, str] = {
     "our published schema.",
     "MalformedXML": "The XML you provided was not well-formed or did not validate against our "
     "published schema",
+    "InvalidRedirectLocation": "The website redirect location must have a prefix of 'http://' or "
+    "'https://' or '/'.",
     "InvalidPolicyDocument": "The content of the form does not meet the conditions specified in "
     "the policy document.",
     "MaxMessageLengthExceeded": "Your request was too big.",

@@ -16,24 +16,26 @@ import logging
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from gateway.limits import SMALL_BODY_BYTES_MAX
 from gateway.metrics import S3Metrics
 from gateway.objects import access
-from gateway.objects.context import Context, RequestFacts, Services
+from gateway.objects.context import Context, Principal, RequestFacts, Services
+from gateway.s3 import authentication, cors, routes, sigv4, website
 from gateway.s3 import call as calls
-from gateway.s3 import cors, routes, sigv2, sigv4
-from gateway.s3.access_log import AccessLog, AccessRecord, LineSink
+from gateway.s3.access_log import AccessLog, AccessRecord
 from gateway.s3.aws_chunked import ChunkDecoder
-from gateway.s3.body import UNMEASURED, BodyPace, RequestBody, no_body
+from gateway.s3.body import UNMEASURED, RequestBody, no_body
 from gateway.s3.call import Call, OperationFunction
 from gateway.s3.connections import Exchange, RequestPayloadError, S3Server
 from gateway.s3.errors import S3Error, s3_code_for
+from gateway.s3.frontend_config import FrontendConfig
 from gateway.s3.operations.table import OPERATIONS
 from gateway.s3.responses import Reply, encode_head, error_reply
 from gateway.s3.sending import send_answer
 from storaged.base.errors import StorageError
+
+__all__ = ["FrontendConfig", "S3Frontend"]
 
 logger = logging.getLogger("hexagone.s3")
 
@@ -43,32 +45,6 @@ ANSWER_S = 60.0  # time for a request beside that of its body
 SLOWEST_BODY_BYTES_PER_S = 16 * 1024
 
 _NO_BODY = no_body()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrontendConfig:
-    """How the endpoint behaves.
-
-    Args:
-        regions: accepted in signatures; the first one is the endpoint's own.
-        base_domains: `<bucket>.<base domain>` is virtual-host style.
-        requests_max: requests answered at once; beyond: SlowDown.
-        large_bodies_max: of them, those with a body that does not ride in a commit stripe.
-        connections_max: beyond, a connection is closed at once.
-        keep_alive_s: idle time of a connection, and longest time for the head of a request.
-        linger_s: how long an unread body is read and forgotten before the connection is closed.
-        access_log: gets whole lines, now and then; None: no access log.
-    """
-
-    regions: tuple[str, ...]
-    base_domains: tuple[str, ...] = ()
-    requests_max: int = 1024
-    large_bodies_max: int = 256
-    connections_max: int = 4096
-    keep_alive_s: float = 75.0
-    linger_s: float = 2.0
-    pace: BodyPace = field(default_factory=BodyPace)
-    access_log: LineSink | None = None
 
 
 class S3Frontend:
@@ -183,6 +159,8 @@ class S3Frontend:
         try:
             try:
                 reply = await self._fulfil(exchange)
+                if reply.pieces is not None:  # a failure of the first is still an ordinary error
+                    reply.first = await anext(reply.pieces, b"")
             except StorageError as error:
                 reply = self._failure(exchange, error)
             except Exception:
@@ -236,26 +214,15 @@ class S3Frontend:
             raise S3Error("InvalidURI")
         if self._in_flight > self.config.requests_max:
             raise S3Error("SlowDown")
+        if self.config.website_domains and self._is_website(exchange, host):
+            call = self._call(exchange, host, {}, None, _NO_BODY, is_presigned=False)
+            return await website.serve(call, message.method)
         head = sigv4.RequestHead(
             method=message.method, raw_path=exchange.raw_path, raw_query=raw_query, headers=pairs
         )
-        if message.method == "OPTIONS":
-            # The query of a preflight is that of the presigned request to come, signed as such.
-            authorized, principal = sigv4.unsigned(head), None
-        elif self._services.sigv2 and sigv2.is_claimed(head):
-            authorized, principal = sigv2.identify(
-                head,
-                self._services.credentials,
-                now_ms=self._env.now_ms(),
-                host_bucket=routes.bucket_of_host(host, self.config.base_domains),
-            )
-        else:
-            authorized, principal = calls.identify(
-                head,
-                self._services.credentials,
-                now_ms=self._env.now_ms(),
-                regions=self.config.regions,
-            )
+        authorized, principal = authentication.identify(
+            head, host, self._services, self.config, self._env.now_ms()
+        )
         if principal is not None:
             exchange.access_key_id = principal.access_key_id
         query = calls.query_by_name(raw_query)
@@ -263,8 +230,32 @@ class S3Frontend:
         body = self._body(exchange, authorized)
         if body.length == UNMEASURED:
             await body.measure(SMALL_BODY_BYTES_MAX)
-        secure = exchange.protocol.ssl_context is not None
-        call = Call(
+        return await operation(
+            self._call(exchange, host, query, principal, body, is_presigned=authorized.presigned)
+        )
+
+    def _is_website(self, exchange: Exchange, host: str) -> bool:
+        """Whether a request is for a page; the exchange learns which."""
+        domains = self.config.website_domains
+        if routes.bucket_of_host(host, domains) is None:
+            return False
+        bucket, key = routes.split_target(host, exchange.raw_path, domains)
+        exchange.bucket, exchange.key = bucket or "", key or ""
+        exchange.operation = website.OPERATION
+        return True
+
+    def _call(
+        self,
+        exchange: Exchange,
+        host: str,
+        query: dict[str, str],
+        principal: Principal | None,
+        body: RequestBody,
+        *,
+        is_presigned: bool,
+    ) -> Call:
+        secure, headers = exchange.protocol.ssl_context is not None, exchange.headers
+        return Call(
             operation=exchange.operation,
             bucket=exchange.bucket,
             key=exchange.key,
@@ -276,16 +267,12 @@ class S3Frontend:
                 principal=principal,
                 request_id=exchange.id_bytes,
                 deadline_s=exchange.began_s + ANSWER_S + body.length / SLOWEST_BODY_BYTES_PER_S,
-                facts=RequestFacts(headers, query, exchange.peer, secure, authorized.presigned),
+                facts=RequestFacts(headers, query, exchange.peer, secure, is_presigned),
             ),
             origin=f"{'https' if secure else 'http'}://{host}",
             regions=self.config.regions,
             raw_path=exchange.raw_path,
         )
-        reply = await operation(call)
-        if reply.pieces is not None:
-            reply.first = await anext(reply.pieces, b"")  # its failure is still an ordinary error
-        return reply
 
     def _operation(
         self, exchange: Exchange, host: str, query: Mapping[str, str], *, is_anonymous: bool

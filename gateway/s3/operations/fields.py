@@ -65,6 +65,8 @@ READ_CONDITIONS = frozenset(
     {"if-match", "if-none-match", "if-modified-since", "if-unmodified-since"}
 )
 _NEUTRAL_VALUES = frozenset({"", "false", "off"})
+WEBSITE_REDIRECT = "x-amz-website-redirect-location"
+_REDIRECT_STARTS = ("/", "http://", "https://")
 _ANONYMOUS_OVERRIDE = (
     "Request specific response headers cannot be used for anonymous GET requests."
 )
@@ -131,6 +133,8 @@ def metadata_of(call: Call) -> Metadata:
         elif name in _STORED_HEADERS:
             if name == "content-encoding":
                 value = _without_aws_chunked(value)
+            elif name == WEBSITE_REDIRECT and not value.startswith(_REDIRECT_STARTS):
+                raise S3Error("InvalidRedirectLocation")
             if value:
                 stored.append((name, _readable(value)))
     storage_class = call.headers.get("x-amz-storage-class") or "STANDARD"

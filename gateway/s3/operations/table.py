@@ -25,6 +25,7 @@ from gateway.s3.operations import (
     tagging,
     torrents,
     versioning,
+    website,
 )
 
 OPERATIONS: Mapping[str, OperationFunction] = {
@@ -44,4 +45,5 @@ OPERATIONS: Mapping[str, OperationFunction] = {
     **tagging.OPERATIONS,
     **torrents.OPERATIONS,
     **versioning.OPERATIONS,
+    **website.OPERATIONS,
 }

@@ -1,0 +1,57 @@
+"""Who asks: the one place that chooses between the ways in which a head may prove that.
+
+Not for the signatures themselves (`sigv4`, `sigv2`), nor for forms, which prove themselves by their
+fields (`post_form_auth`).
+
+Source: AWS, "Authenticating Requests", S3 API Reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.objects.context import Principal, Services
+from gateway.objects.credentials import Credentials
+from gateway.s3 import routes, sigv2, sigv4
+from gateway.s3.frontend_config import FrontendConfig
+from gateway.s3.sigv4 import Authorized, RequestHead
+
+
+def identify(
+    head: RequestHead, host: str, services: Services, config: FrontendConfig, now_ms: int
+) -> tuple[Authorized, Principal | None]:
+    """Who sent a request; its signature holds. None: nobody has signed it.
+
+    Raises:
+        S3Error: as `sigv4.authorize` and `sigv2.identify`.
+    """
+    if head.method == "OPTIONS":
+        # The query of a preflight is that of the presigned request to come, signed as such.
+        return sigv4.unsigned(head), None
+    if services.sigv2 and sigv2.is_claimed(head):
+        bucket = routes.bucket_of_host(host, config.base_domains)
+        return sigv2.identify(head, services.credentials, now_ms=now_ms, host_bucket=bucket)
+    return _identify_v4(head, services.credentials, now_ms=now_ms, regions=config.regions)
+
+
+def _identify_v4(
+    head: RequestHead, credentials: Credentials, *, now_ms: int, regions: Sequence[str]
+) -> tuple[Authorized, Principal | None]:
+    """Who sent a request; its signature holds. None: nobody has signed it.
+
+    Raises:
+        S3Error: as `sigv4.authorize`.
+    """
+    found: list[Principal] = []
+
+    def signing_key(access_key_id: str, date: str, region: str, service: str) -> bytes | None:
+        known = credentials.signing_key(access_key_id, date, region, service)
+        if known is None:
+            return None
+        found.append(known[0])
+        return known[1]
+
+    authorized = sigv4.authorize(head, now_ms=now_ms, regions=regions, signing_key=signing_key)
+    if authorized is None or not found:
+        return sigv4.unsigned(head), None
+    return authorized, found[-1]
