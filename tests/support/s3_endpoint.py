@@ -305,7 +305,12 @@ def running_endpoint(**options: Any) -> Iterator[Endpoint]:
     store, metrics, env = DictStore(), S3Metrics(), RealEnv()
     no_buckets = SimpleNamespace(find=lambda name: None)  # so nothing is open to everybody
     services = SimpleNamespace(
-        env=env, credentials=OneKey(), region="us-east-1", buckets=no_buckets
+        env=env,
+        credentials=OneKey(),
+        region="us-east-1",
+        buckets=no_buckets,
+        identities=SimpleNamespace(name_of=lambda owner_id: ""),
+        sigv2=False,
     )
     frontend = S3Frontend(cast(Services, services), FrontendConfig(**fields), metrics)
     thread = LoopThread()

@@ -81,7 +81,8 @@ def test_contents() -> None:
         length_bytes=0,
         checksum_algorithm="CRC32",
     )
-    answer = xml.document("R", xml.contents([row]), xml.contents([full], owner="<Owner/>"))
+    owner = xml.group("Owner", xml.element("ID", "me"))
+    answer = xml.document("R", xml.contents([row]), xml.contents([full], owner=owner))
     first, second = ElementTree.fromstring(answer).findall(f"{NS}Contents")
     assert [(one.tag.removeprefix(NS), one.text) for one in first] == [
         ("Key", "a&b"),
