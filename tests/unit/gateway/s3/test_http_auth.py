@@ -199,7 +199,7 @@ def test_a_presigned_put_stores_and_an_unknown_key_id_does_not(endpoint: Endpoin
 def test_what_is_not_there_is_not_implemented_for_those_who_may_ask(endpoint: Endpoint) -> None:
     writes = endpoint.store.writes
     with endpoint.client() as client:
-        for target in ("/bucket?metadataTable", "/bucket?session", "/bucket?metrics"):
+        for target in ("/bucket?metadataTable", "/bucket?session"):
             answer = client.request("GET", target + "=")
             assert (answer.status, answer.code) == (501, "NotImplemented"), target
         answer = client.request("POST", "/bucket/key?select=", b"<Select/>")
