@@ -33,6 +33,7 @@ class FormReader:
         self.has_ended = False
         self.file_bytes = 0  # of the file, as far as it has been seen
         self.file_bytes_max = 0  # as the length of the form allows it
+        self.file_is_whole = False
 
     async def fields(self) -> tuple[list[FormField], str]:
         """(fields before the file, name of the file). Raises S3Error: as FormParser."""
@@ -53,9 +54,10 @@ class FormReader:
                 refuse()
 
     @property
-    def remaining(self) -> int:
-        """Bytes of the form that have not been read."""
-        return self._source.length - self._source.content_bytes
+    def may_be_whole(self) -> bool:
+        """What has not been read of the form may be all that follows the file."""
+        remaining = self._source.length - self._source.content_bytes
+        return self.file_is_whole or remaining <= AFTER_BYTES_MAX
 
     async def read_on(self) -> None:
         """Take one more piece. Raises S3Error: MalformedPOSTRequest; whatever the body raises."""
@@ -76,6 +78,7 @@ class FormReader:
                     self.pieces.append(event.piece)
                     self.file_bytes += len(event.piece)
                 case FileEnds():
+                    self.file_is_whole = True
                     if self.file_bytes_max - self.file_bytes > AFTER_BYTES_MAX:
                         refuse()
 
@@ -121,7 +124,7 @@ class FormBody(RequestBody):
     async def read(self) -> Buffer:
         reader = self._reader
         # What may be the end of the form is read before the last of the file is given out.
-        while not reader.has_ended and (not reader.pieces or reader.remaining <= AFTER_BYTES_MAX):
+        while not reader.has_ended and (not reader.pieces or reader.may_be_whole):
             await reader.read_on()
             if reader.has_ended:
                 self._measure()

@@ -67,9 +67,7 @@ READ_CONDITIONS = frozenset(
 _NEUTRAL_VALUES = frozenset({"", "false", "off"})
 WEBSITE_REDIRECT = "x-amz-website-redirect-location"
 _REDIRECT_STARTS = ("/", "http://", "https://")
-_ANONYMOUS_OVERRIDE = (
-    "Request specific response headers cannot be used for anonymous GET requests."
-)
+_ANONYMOUS_OVERRIDE = "Request specific response headers cannot be used for anonymous GET requests."
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _INTEGER = re.compile(r"-?[0-9]{1,10}")
 
