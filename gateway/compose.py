@@ -23,6 +23,7 @@ from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
 from gateway.jobs.garbage import GarbageCollector
 from gateway.jobs.lifecycle import LifecycleKeeper
+from gateway.jobs.logs import LogDelivery
 from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.jobs.tier import TierKeeper
 from gateway.limits import FULL_CELL_BYTES
@@ -116,6 +117,7 @@ class Gateway:
         self.garbage = GarbageCollector(self.services)
         self.lifecycle = LifecycleKeeper(self.services)
         self.repairer = Repairer(
+        self.log_delivery = LogDelivery(self.services)
             log=log,
             store=core.store,
             health=core.health,
@@ -146,6 +148,7 @@ class Gateway:
             self.garbage,
             self.lifecycle,
         ):
+            self.log_delivery,
             self.scheduler.add(job)
         for node in core.nodes.values():
             if isinstance(node, LocalNode):
@@ -207,6 +210,10 @@ class Gateway:
         """Finish what is admitted, then release everything. Idempotent."""
         await self.scheduler.close()
         if self._probing is not None:
+        try:
+            await self.log_delivery.finish()
+        except StorageError:
+            logger.warning("the last lines of access logs are lost")
             self._probing.cancel()
         await self.log.close()
         await self.core.close()

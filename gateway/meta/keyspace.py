@@ -27,10 +27,15 @@ STRIPE = b"S"
 TENANT = b"T"
 UPLOAD = b"U"
 CLUSTER = b"X"
+EVENT = b"E"  # queues: notifications to be sent, lines of access logs, versions to be replicated
+LOG_LINES = b"L"
+REPLICA = b"M"
 BUCKET_NAME = b"b"
 BUCKET_OF_TENANT = b"t"
 
 CLUSTER_PARTITION = bytes(PARTITION_BYTES)
+
+QUEUES = (EVENT, LOG_LINES, REPLICA)
 
 HEAD_BYTES = 1 + PARTITION_BYTES
 SEQUENCE_MAX = (1 << 64) - 1
@@ -199,6 +204,22 @@ def parse_garbage(row_key: bytes) -> tuple[BucketId, ObjectUuid]:
 def garbage_range() -> Range:
     """Garbage of all buckets."""
     return GARBAGE, successor(GARBAGE)
+
+
+# Queues: E, L or M ‖ bucket ‖ time in ms u64 ‖ 8 random bytes
+
+
+def queue_row(family: bytes, bucket: BucketId, at_ms: int, tail: bytes) -> bytes:
+    """Row of something to be done; `tail` 8 bytes."""
+    return family + bucket + at_ms.to_bytes(8, "big") + tail
+
+
+def parse_queue(row_key: bytes) -> tuple[BucketId, int]:
+    """Bucket and time of a row of a queue. Raises: RowCorrupt."""
+    bucket = _bucket_of(row_key, row_key[:1], 16)
+    if row_key[:1] not in QUEUES or len(row_key) != HEAD_BYTES + 16:
+        raise RowCorrupt(row_key=row_key[:64].hex())
+    return bucket, int.from_bytes(row_key[HEAD_BYTES : HEAD_BYTES + 8], "big")
 
 
 # Stripes: S ‖ zeros ‖ stripe id

@@ -133,7 +133,8 @@ class Statement:
     def applies(self, resource: str, caller: Caller, lookup: Lookup) -> bool:
         """Whether it says something about this request for one of its actions."""
         principals = self.principals
-        if not ((principals.everybody and not principals.is_negated) or principals.mean(caller)):
+        is_plain = principals.everybody and not principals.is_negated and not caller.service
+        if not (is_plain or principals.mean(caller)):
             return False
         if self._means(resource, lookup) is self.negates_resources:
             return False

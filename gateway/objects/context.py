@@ -17,6 +17,7 @@ from gateway.model.layout import Geometry, StripeRow, Tier
 from gateway.model.names import TenantId
 from gateway.objects.contention import RowQueues
 from gateway.objects.identities import Identities
+from gateway.objects.log_spool import LogSpool
 from gateway.objects.open_reads import OpenReads
 from gateway.objects.opened import OpenedRows
 from storaged.base.env import Env
@@ -94,6 +95,7 @@ class Services:
         opened: version rows that reads have opened.
         identities: accounts by canonical id.
         new_buckets_open: new buckets have ACLs in force and no block of public access, as before
+        log_spool: lines of access logs that are in no row yet.
             2023; for suites of tests only.
         sse_over_http: SSE-C and named keys are taken over plain HTTP; for suites of tests only.
         lifecycle_day_s: seconds that rules of a lifecycle take for a day.
@@ -123,6 +125,7 @@ class Services:
     identities: Identities = field(init=False)
     new_buckets_open: bool = False
     sse_over_http: bool = False
+    log_spool: LogSpool = field(init=False)
     lifecycle_day_s: float = 86400.0
     log_roll_s: float = 3600.0
     sigv2: bool = False
@@ -133,6 +136,11 @@ class Services:
         self.identities = Identities(self.log, self.records, self.env)
 
 
+        self.log_spool = LogSpool(self)
+
+    def geometry_of(self, storage_class: str) -> Geometry:
+        """What bodies of a class that have stripes of their own are coded with."""
+        return self.class_geometries.get(storage_class, self.geometry)
 class RequestFacts(NamedTuple):
     """What conditions of a policy may ask about a request, beside who asks and for what.
 

@@ -71,6 +71,7 @@ class Exchange:
         "key",
         "message",
         "operation",
+        "owner_id",
         "protocol",
         "raw_path",
         "request_id",
@@ -94,6 +95,7 @@ class Exchange:
         self.bucket = ""
         self.key = ""
         self.access_key_id = ""
+        self.owner_id = ""
         self.body: RequestBody | None = None
         self.expects_continue = False
         self.is_large = False

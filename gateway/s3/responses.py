@@ -38,6 +38,7 @@ class Reply:
         first: the first of the pieces, taken before the head is sent.
         length: bytes of the content; None: those of `body`. HEAD states it and sends nothing.
         code: S3 error code for the log and the counters; "" for success.
+        deleted: (key, version id, S3 error code) of each delete of many, for the bucket's log.
         close_connection: the next request cannot be read from this connection.
     """
 
@@ -49,6 +50,7 @@ class Reply:
     length: int | None = None
     code: str = ""
     close_connection: bool = False
+    deleted: tuple[tuple[str, str, str], ...] = ()
 
 
 def xml_reply(document: bytes, *, status: int = 200, headers: list[Header] | None = None) -> Reply:

@@ -145,7 +145,15 @@ async def delete_objects(call: Call) -> Reply:
         call.context, call.bucket, keys, bypass_governance=fields.bypasses_governance(call)
     )
     rows = [_outcome_row(outcome, quiet=request.quiet) for outcome in outcomes]
-    return xml_reply(xml.document("DeleteResult", *rows))
+    reply = xml_reply(xml.document("DeleteResult", *rows))
+    reply.deleted = tuple(
+        (outcome.key, outcome.version_id or "", _code_of(outcome)) for outcome in outcomes
+    )
+    return reply
+
+
+def _code_of(outcome: DeleteOutcome) -> str:
+    return s3_code_for(outcome.error).code if isinstance(outcome.error, StorageError) else ""
 
 
 def _outcome_row(outcome: DeleteOutcome, *, quiet: bool) -> str:

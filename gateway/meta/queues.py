@@ -1,0 +1,89 @@
+"""Durable queues of a bucket: rows that something is still to be done about, oldest first.
+
+Not for what is to be done: each queue's job knows its own documents. A row is written in the batch
+that makes the work, and dropped once it is done, so work is done at least once whatever crashes.
+
+Source: docs/data-layout.md, "Queues".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from gateway.meta import keyspace
+from gateway.meta.kv import Batch, MetaStore, Write
+from gateway.meta.records import open_document, seal_document
+from gateway.meta.sealing import NonceSource, RecordKeys
+from gateway.model.names import BucketId
+from storaged.base.env import Env
+
+TAIL_BYTES = 8  # random, so that rows of one millisecond differ
+
+
+class Queued(NamedTuple):
+    """A row of a queue."""
+
+    row_key: bytes
+    bucket: BucketId
+    at_ms: int
+    document: dict[str, Any]
+
+
+class Queues:
+    """Reads and writes rows of queues; `family` is one of `keyspace.QUEUES`."""
+
+    def __init__(
+        self, store: MetaStore, records: RecordKeys, nonces: NonceSource, env: Env
+    ) -> None:
+        self._store = store
+        self._records = records
+        self._nonces = nonces
+        self._env = env
+
+    def entry(
+        self, family: bytes, bucket: BucketId, document: Mapping[str, Any], at_ms: int
+    ) -> Write:
+        """Write that adds a row; it goes into a batch of that bucket."""
+        tail = self._env.random_bytes(TAIL_BYTES)
+        row_key = keyspace.queue_row(family, bucket, at_ms, tail)
+        return Write(row_key, seal_document(self._records, self._nonces, row_key, document))
+
+    def of_bucket(
+        self, family: bytes, bucket: BucketId, after: bytes | None, *, limit: int
+    ) -> list[Queued]:
+        """The oldest rows of one bucket above a row key. Raises: RowCorrupt."""
+        start, end = keyspace.family_range(family, bucket)
+        return self._scan(start if after is None else keyspace.after(after), end, limit)
+
+    def oldest(self, family: bytes) -> Iterator[tuple[BucketId, int]]:
+        """The buckets that have rows, and the time of the oldest of each. Raises: RowCorrupt."""
+        start = family
+        while rows := self._store.scan(start, keyspace.successor(family), limit=1):
+            bucket, at_ms = keyspace.parse_queue(rows[0].key)
+            yield bucket, at_ms
+            start = keyspace.successor(family + bucket)
+
+    def page(self, family: bytes, after: bytes | None, *, limit: int) -> list[Queued]:
+        """Rows of all buckets above a row key, bucket by bucket. Raises: RowCorrupt."""
+        start = family if after is None else keyspace.after(after)
+        return self._scan(start, keyspace.successor(family), limit)
+
+    def _scan(self, start: bytes, end: bytes, limit: int) -> list[Queued]:
+        found = []
+        for row in self._store.scan(start, end, limit=limit):
+            bucket, at_ms = keyspace.parse_queue(row.key)
+            document = open_document(self._records, row.key, row.value)
+            found.append(Queued(row.key, bucket, at_ms, document))
+        return found
+
+    def changed(
+        self, bucket: BucketId, done: Iterable[bytes], added: Iterable[Write] = ()
+    ) -> Batch:
+        """The batch that drops rows of one bucket and adds others."""
+        return Batch(
+            partition=bucket,
+            request_id=self._env.random_bytes(16),
+            checks=(),
+            writes=(*(Write(row_key, None) for row_key in done), *added),
+        )
