@@ -58,7 +58,7 @@ class Gateway:
             env=env,
             log=log,
             stripes=core.store,
-            pool=BufferPool(config.policy.stripe_buffers, core.geometry.n * FULL_CELL_BYTES),
+            pool=_pool(config),
             geometry=core.geometry,
             cluster_id=core.root.cluster_id,
             records=core.records,
@@ -70,6 +70,7 @@ class Gateway:
             region=config.cluster.region,
             locations=frozenset({config.cluster.region, *config.cluster.locations}),
             tier_floor=core.tier_floor,
+            class_geometries=config.cluster.class_geometries,
             **_profile_values(config),
         )
         self.repairs = RepairQueue(core.topology)
@@ -217,6 +218,14 @@ class Gateway:
             self._probing.cancel()
         await self.log.close()
         await self.core.close()
+
+
+def _pool(config: GatewayConfig) -> BufferPool:
+    """Buffers for stripes of any class, in the memory that was given for those of the cluster's."""
+    own = config.cluster.geometry.n
+    widest = max(own, *(held.n for held in config.cluster.class_geometries.values()), 1)
+    count = max(2, config.policy.stripe_buffers * own // widest)
+    return BufferPool(count, widest * FULL_CELL_BYTES)
 
 
 def _profile_values(config: GatewayConfig) -> dict[str, Any]:

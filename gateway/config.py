@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from gateway.data.placement import reachable_tier
 from gateway.data.topology import NodeState, Topology, TopologyNode
 from gateway.limits import STRIPE_BUFFERS_MAX
 from gateway.model.layout import Geometry
+from gateway.model.version import STORAGE_CLASSES
 from storaged.base.config import Bounds, SecretPath, read_config
 from storaged.base.errors import ConfigError
 from storaged.base.ids import datacenter_id, node_id
@@ -39,8 +41,21 @@ class NodeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageClassConfig:
+    """A storage class of S3 whose bodies have a geometry of their own."""
+
+    name: str
+    data_shards: Annotated[int, Bounds(1, 20)]
+    parity_shards: Annotated[int, Bounds(1, 12)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
-    """The cluster and its geometry. `region` is where the endpoint signs for."""
+    """The cluster and its geometry. `region` is where the endpoint signs for.
+
+    Args:
+        storage_classes: those with another geometry; all others have the cluster's.
+    """
 
     name: str = "hexagone"
     region: str = "fr"
@@ -48,10 +63,19 @@ class ClusterConfig:
     data_shards: Annotated[int, Bounds(1, 20)] = 4
     parity_shards: Annotated[int, Bounds(1, 12)] = 2
     nodes: tuple[NodeConfig, ...]
+    storage_classes: tuple[StorageClassConfig, ...] = ()
 
     @property
     def geometry(self) -> Geometry:
         return Geometry(self.data_shards, self.parity_shards)
+
+    @property
+    def class_geometries(self) -> dict[str, Geometry]:
+        """Geometry by name, of the classes that have one of their own."""
+        return {
+            held.name: Geometry(held.data_shards, held.parity_shards)
+            for held in self.storage_classes
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +239,28 @@ def check_config(config: GatewayConfig) -> None:
             reason=f"{len(config.cluster.nodes)} nodes cannot hold {config.cluster.geometry.n} "
             "shards, two on each at the most",
         )
+    _check_classes(config)
+
+
+def _check_classes(config: GatewayConfig) -> None:
+    """Each class is known, said once, and as safe on these nodes as what the cluster has."""
+    topology, seen = topology_of(config), set[str]()
+    usable = topology.active
+    wanted = reachable_tier(topology, config.cluster.geometry, usable)
+    for name, geometry in config.cluster.class_geometries.items():
+        key = f"cluster.storage_classes {name}"
+        if name == STORAGE_CLASSES[0] or name not in STORAGE_CLASSES:
+            raise ConfigError(key=key, reason="no class of S3, or the cluster's own")
+        if reachable_tier(topology, geometry, usable) < wanted:
+            raise ConfigError(
+                key=key,
+                reason=f"{geometry.k}+{geometry.m} cannot be placed on these nodes so that it "
+                f"reaches {wanted.name}, as the cluster's own geometry does",
+            )
+    for held in config.cluster.storage_classes:
+        if held.name in seen:
+            raise ConfigError(key="cluster.storage_classes", reason=f"{held.name} is there twice")
+        seen.add(held.name)
 
 
 def topology_of(config: GatewayConfig) -> Topology:

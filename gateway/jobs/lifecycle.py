@@ -23,7 +23,7 @@ from gateway.meta.documents import open_document, seal_document
 from gateway.meta.kv import Batch, Row, Write
 from gateway.meta.records import open_version
 from gateway.meta.uploads import open_upload
-from gateway.model.lifecycle import Act, Configuration, Instant, apart
+from gateway.model.lifecycle import Act, Configuration, Decision, Instant, apart
 from gateway.model.names import BucketId, ObjectKey
 from gateway.objects.context import Services
 from gateway.objects.lifecycle import instant_of
@@ -37,6 +37,7 @@ from gateway.objects.lifecycle_acts import (
     refreshed,
     ruled_of,
 )
+from gateway.objects.lifecycle_moves import move_bytes
 from storaged.base.errors import Kind, StorageError
 from storaged.base.jobs import Progress
 
@@ -48,6 +49,7 @@ RULES_PER_PAGE_MAX = 20_000  # rows times rules that are looked at in one step
 ROWS_PER_S = 20_000
 ACTS_PER_S = 1000
 ACTS_AT_ONCE = 32
+MOVES_AT_ONCE = 2  # each holds one stripe, some 12 MiB for 8+4
 PASSES_PER_DAY = 24
 PAUSE_MIN_S, PAUSE_MAX_S = 1.0, 3600.0
 SAVE_EVERY_S = 60.0
@@ -85,6 +87,7 @@ class _Pass:
         ruled: the bucket that is being walked.
         at: row key from which on the phase has rows to look at; b"" = its start.
         newer: (key, noncurrent versions of it seen, delete markers left out).
+        moves_wait: nodes for other stripes are away; what is due to move does in a later pass.
     """
 
     after: BucketId | None = None
@@ -94,6 +97,7 @@ class _Pass:
     newer: tuple[ObjectKey, int] = (ObjectKey(b""), 0)
     looked_at: int = 0
     acts: dict[str, int] = field(default_factory=dict)
+    moves_wait: bool = False
 
 
 class LifecycleKeeper:
@@ -108,6 +112,7 @@ class LifecycleKeeper:
         self._last = ""
         self._saved_s = 0.0
         self._has_position = True  # perhaps, from an earlier process
+        self._moving = asyncio.Semaphore(MOVES_AT_ONCE)
 
     def progress(self) -> Progress:
         current = self._pass
@@ -253,11 +258,13 @@ class LifecycleKeeper:
         bucket, key = keyspace.parse_current(row.key)
         version = open_version(services.records, row.key, row.value).version
         is_only = not version.is_delete_marker or is_only_version(services, bucket, key)
-        if ruled.configuration.current(key, version, is_only=is_only, at=at).act is Act.KEEP:
+        decision = ruled.configuration.current(key, version, is_only=is_only, at=at)
+        if decision.act is Act.KEEP:
             return None
 
         async def act() -> None:
-            await self._count(current, apply_current(services, ruled, key))
+            if await self._prepare(current, ruled, row.key, decision):
+                await self._count(current, apply_current(services, ruled, key))
 
         return act
 
@@ -269,11 +276,13 @@ class LifecycleKeeper:
         version = open_version(services.records, row.key, row.value).version
         newer = current.newer[1] if current.newer[0] == key else 0
         current.newer = (key, newer if version.is_delete_marker else newer + 1)
-        if ruled.configuration.noncurrent(key, version, newer=newer, at=at).act is Act.KEEP:
+        decision = ruled.configuration.noncurrent(key, version, newer=newer, at=at)
+        if decision.act is Act.KEEP:
             return None
 
         async def act() -> None:
-            await self._count(current, apply_noncurrent(services, ruled, key, sequence))
+            if await self._prepare(current, ruled, row.key, decision):
+                await self._count(current, apply_noncurrent(services, ruled, key, sequence))
 
         return act
 
@@ -292,6 +301,25 @@ class LifecycleKeeper:
             await self._count(current, aborted())
 
         return act
+
+    async def _prepare(
+        self, current: _Pass, ruled: Ruled, row_key: bytes, decision: Decision
+    ) -> bool:
+        """Bring the bytes of what moves to where its class wants them; False: not in this pass."""
+        if decision.act is not Act.MOVE:
+            return True
+        services, bucket_id = self._services, ruled.opened.bucket.bucket_id
+        async with self._moving:
+            if current.moves_wait:
+                return False
+            try:
+                await move_bytes(services, bucket_id, row_key, decision.storage_class)
+            except StorageError as error:
+                # While nodes are away the rest has to be done all the same.
+                current.moves_wait = error.kind not in _PASSED_OVER
+                self._pass_over(current, error)
+                return False
+        return True
 
     async def _count(self, current: _Pass, acting: Awaitable[str]) -> None:
         """Do something and count it; what concerns one row alone is passed over."""

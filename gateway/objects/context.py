@@ -89,6 +89,7 @@ class Services:
         region: what the endpoint signs for, and where a bucket without a location constraint is.
         locations: location constraints that CreateBucket accepts beside "".
         tier_floor: the lowest tier that large bodies may go on at when nodes are away.
+        class_geometries: of the storage classes that have one of their own.
         queues: writers that have collided.
         reads: reads under way, for the free job.
         damage: shards that reads have found broken, for the repair job.
@@ -119,6 +120,7 @@ class Services:
     region: str
     locations: frozenset[str]
     tier_floor: Tier = Tier.NODE
+    class_geometries: Mapping[str, Geometry] = field(default_factory=dict)
     queues: RowQueues = field(default_factory=RowQueues)
     reads: OpenReads = field(default_factory=OpenReads)
     opened: OpenedRows = field(init=False)
@@ -131,6 +133,10 @@ class Services:
     sigv2: bool = False
     test_kms_keys: tuple[str, ...] = ()
 
+    def geometry_of(self, storage_class: str) -> Geometry:
+        """What bodies of a class that have stripes of their own are coded with."""
+        return self.class_geometries.get(storage_class, self.geometry)
+
     def __post_init__(self) -> None:
         self.opened = OpenedRows(self.records, self.bucket_keys)
         self.identities = Identities(self.log, self.records, self.env)
@@ -138,9 +144,7 @@ class Services:
 
         self.log_spool = LogSpool(self)
 
-    def geometry_of(self, storage_class: str) -> Geometry:
-        """What bodies of a class that have stripes of their own are coded with."""
-        return self.class_geometries.get(storage_class, self.geometry)
+
 class RequestFacts(NamedTuple):
     """What conditions of a policy may ask about a request, beside who asks and for what.
 

@@ -84,7 +84,8 @@ async def copy_object(
         choice = await choose(ctx, target.opened, options.encryption)
         new = new_object(services, target, choice)
         algorithm = options.checksum_algorithm or _algorithm_of(reading.head)
-        part = await store_part(services, new.name, SourceBody(reading), algorithm)
+        body, storage_class = SourceBody(reading), metadata.storage_class
+        part = await store_part(services, new.name, body, algorithm, storage_class)
         # Before the source is closed: who is cancelled there would leave the part's ids reserved.
         head = await publish_object(ctx, target, new, part, metadata, options.conditions)
         return Copied(head, reading.head.version_id)

@@ -172,7 +172,7 @@ async def upload_part(
     algorithm = _algorithm_of(upload, checksum_algorithm)
     key_given = admit_part(ctx, upload, customer_key)
     name = _part_name(services, target, upload, part_number, key_given)
-    part = await store_part(services, name, body, algorithm)
+    part = await store_part(services, name, body, algorithm, upload.storage_class)
     with giving_back_ids(services, part):
         held = await _commit_part(ctx, target, upload, name, part)
     return part_head_of(held, upload.attributes.encryption)

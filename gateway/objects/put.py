@@ -47,7 +47,8 @@ async def put_object(
     metadata = owned(ctx, target, options.metadata)
     choice = await choose(ctx, target.opened, options.encryption)
     new = new_object(ctx.services, target, choice)
-    part = await store_part(ctx.services, new.name, body, options.checksum_algorithm)
+    algorithm, storage_class = options.checksum_algorithm, options.metadata.storage_class
+    part = await store_part(ctx.services, new.name, body, algorithm, storage_class)
     return await publish_object(ctx, target, new, part, metadata, options.conditions)
 
 

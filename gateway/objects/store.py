@@ -20,7 +20,7 @@ from gateway.data.writer import write_body
 from gateway.limits import SMALL_BODY_BYTES_MAX
 from gateway.model.checksums import MD5, Digest, new_digest
 from gateway.model.errors import IncompleteBody
-from gateway.model.layout import Striped
+from gateway.model.layout import Geometry, Striped
 from gateway.model.names import ObjectUuid, TenantId
 from gateway.model.version import Checksum, PartSeal
 from gateway.objects.bindings import body_context
@@ -60,9 +60,16 @@ class SealedPart(NamedTuple):
 
 
 async def store_part(
-    services: Services, name: PartName, body: Body, checksum_algorithm: str | None
+    services: Services,
+    name: PartName,
+    body: Body,
+    checksum_algorithm: str | None,
+    storage_class: str = "STANDARD",
 ) -> SealedPart:
     """Read a body to its end, seal it, and compare the digests its sender stated.
+
+    Args:
+        storage_class: whose geometry a body gets that has stripes of its own.
 
     Raises:
         IncompleteBody: the body has another length than it said.
@@ -76,7 +83,8 @@ async def store_part(
         algorithms.add(checksum_algorithm)
     if body.length <= SMALL_BODY_BYTES_MAX:
         return await _seal_small(services, name, body, algorithms, checksum_algorithm)
-    return await _stream_large(services, name, body, algorithms, checksum_algorithm)
+    geometry = services.geometry_of(storage_class)
+    return await _stream_large(services, name, body, algorithms, checksum_algorithm, geometry)
 
 
 async def _seal_small(
@@ -116,6 +124,7 @@ async def _stream_large(
     body: Body,
     algorithms: Collection[str],
     checksum_algorithm: str | None,
+    geometry: Geometry,
 ) -> SealedPart:
     keys = part_keys(services, name, services.env.random_bytes(SALT_BYTES))
     digester = PartDigester(algorithms)
@@ -124,7 +133,7 @@ async def _stream_large(
         stored = await write_body(
             services.stripes,
             services.pool,
-            services.geometry,
+            geometry,
             services.log.tier,
             ids.reserve,
             keys,

@@ -1,0 +1,142 @@
+"""The sealed bytes of a part in other stripes, of another geometry; not one of them changes.
+
+Not for rows: what this returns is named by nobody until a batch does. No key is needed, as nothing
+is opened: tags of shards prove what is read. One stripe of the new geometry is held at a time.
+
+Invariants: D1, D4 (each stripe has an id of its own; frames keep their key and numbers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from gateway.data.geometry import cell_bytes, stripe_plan
+from gateway.data.stripe_errors import TierNotReached
+from gateway.data.stripes import StripeGone, StripeStore
+from gateway.limits import COMMIT_S, NODE_PUT_S
+from gateway.model.layout import Geometry, Striped, StripeRow, Tier
+from storaged.base.ids import StripeId
+
+Rows = Callable[[StripeId], StripeRow | None]
+
+
+class Recoded(NamedTuple):
+    """Where the bytes are, and the rows of the stripes that hold them, all of it live."""
+
+    layout: Striped
+    stripe_rows: tuple[StripeRow, ...]
+
+
+def stripes_needed(layout: Striped, geometry: Geometry) -> int:
+    """How many stripes of a geometry the part takes: so many ids are to be reserved."""
+    return stripe_plan(geometry, layout.sealed_bytes)[1]
+
+
+async def recode(
+    store: StripeStore,
+    rows: Rows,
+    layout: Striped,
+    geometry: Geometry,
+    tiers: tuple[Tier, Tier],
+    first: StripeId,
+) -> Recoded:
+    """Copy the sealed bytes of a part into stripes of a geometry.
+
+    Args:
+        rows: the row of a stripe; None when the index does not know it.
+        tiers: what each new stripe must reach, and the lower tier that will do when nodes are away.
+        first: of as many consecutive ids as `stripes_needed` says.
+
+    Raises:
+        StripeGone: the part was moved or has gone; StripeUnreadable, StripeCorrupt.
+        TierNotReached: nodes are away.
+
+    Durable when: it returns. Cancelled: stripes that are not named by a row remain.
+    """
+    stripe_bytes, count = stripe_plan(geometry, layout.sealed_bytes)
+    found: list[StripeRow] = []
+    for number in range(count):
+        start = number * stripe_bytes
+        payload = min(stripe_bytes, layout.sealed_bytes - start)
+        cell = cell_bytes(geometry, payload)
+        cells = bytearray(geometry.n * cell)
+        retain_until_ms = await _fill(store, rows, layout, start, memoryview(cells)[:payload])
+        stripe = StripeId(first.family, first.epoch, first.counter + number)
+        row = StripeRow(
+            stripe=stripe,
+            geometry=geometry,
+            cell_bytes=cell,
+            payload_bytes=payload,
+            nodes=(),
+            tier=Tier.NONE,
+            live_bytes=payload,
+            retain_until_ms=retain_until_ms,
+        )
+        found.append(await _stored(store, row, cells, tiers))
+    moved = Striped(
+        first=first,
+        stripe_count=count,
+        stripe_bytes=stripe_bytes,
+        sealed_bytes=layout.sealed_bytes,
+    )
+    return Recoded(moved, tuple(found))
+
+
+async def _fill(
+    store: StripeStore, rows: Rows, layout: Striped, start: int, view: memoryview
+) -> int:
+    """Sealed bytes of a part from `start` on; returns how long the stripes they are in are kept."""
+    first, filled, retain_until_ms = layout.first, 0, 0
+    while filled < len(view):
+        number, offset = divmod(start + filled, layout.stripe_bytes)
+        stripe = StripeId(first.family, first.epoch, first.counter + number)
+        row = rows(stripe)
+        if row is None:
+            raise StripeGone(stripe=stripe)
+        retain_until_ms = max(retain_until_ms, row.retain_until_ms)
+        length = min(row.payload_bytes - offset, len(view) - filled)
+        for part in await store.read_parts(row, offset, length, verified=True):
+            view[filled : filled + len(part)] = part
+            filled += len(part)
+    return retain_until_ms
+
+
+async def _stored(
+    store: StripeStore, row: StripeRow, cells: bytearray, tiers: tuple[Tier, Tier]
+) -> StripeRow:
+    """Put one stripe; at the lower tier when the nodes for more are away."""
+    tier, floor = tiers
+    if floor < tier:
+        try:
+            return await _put(store, row, cells, tier, NODE_PUT_S)
+        except TierNotReached:
+            pass
+    return await _put(store, row, cells, min(tier, floor), COMMIT_S)
+
+
+async def _put(
+    store: StripeStore, row: StripeRow, cells: bytearray, tier: Tier, deadline_s: float
+) -> StripeRow:
+    nodes, reached = await store.write(
+        row.stripe,
+        row.geometry,
+        cells,
+        cell_bytes=row.cell_bytes,
+        payload_bytes=row.payload_bytes,
+        common=b"",
+        tier=tier,
+        fence=None,
+        retain_until_ms=row.retain_until_ms,
+        deadline_s=deadline_s,
+    )
+    return StripeRow(
+        stripe=row.stripe,
+        geometry=row.geometry,
+        cell_bytes=row.cell_bytes,
+        payload_bytes=row.payload_bytes,
+        nodes=nodes,
+        tier=reached,
+        live_bytes=row.live_bytes,
+        retain_until_ms=row.retain_until_ms,
+    )
