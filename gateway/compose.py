@@ -117,8 +117,8 @@ class Gateway:
         core, log = self.core, self.log
         self.garbage = GarbageCollector(self.services)
         self.lifecycle = LifecycleKeeper(self.services)
-        self.repairer = Repairer(
         self.log_delivery = LogDelivery(self.services)
+        self.repairer = Repairer(
             log=log,
             store=core.store,
             health=core.health,
@@ -148,8 +148,8 @@ class Gateway:
             self.audit,
             self.garbage,
             self.lifecycle,
-        ):
             self.log_delivery,
+        ):
             self.scheduler.add(job)
         for node in core.nodes.values():
             if isinstance(node, LocalNode):
@@ -210,11 +210,11 @@ class Gateway:
     async def close(self) -> None:
         """Finish what is admitted, then release everything. Idempotent."""
         await self.scheduler.close()
-        if self._probing is not None:
         try:
             await self.log_delivery.finish()
         except StorageError:
             logger.warning("the last lines of access logs are lost")
+        if self._probing is not None:
             self._probing.cancel()
         await self.log.close()
         await self.core.close()

@@ -95,8 +95,8 @@ class Services:
         damage: shards that reads have found broken, for the repair job.
         opened: version rows that reads have opened.
         identities: accounts by canonical id.
-        new_buckets_open: new buckets have ACLs in force and no block of public access, as before
         log_spool: lines of access logs that are in no row yet.
+        new_buckets_open: new buckets have ACLs in force and no block of public access, as before
             2023; for suites of tests only.
         sse_over_http: SSE-C and named keys are taken over plain HTTP; for suites of tests only.
         lifecycle_day_s: seconds that rules of a lifecycle take for a day.
@@ -125,9 +125,9 @@ class Services:
     reads: OpenReads = field(default_factory=OpenReads)
     opened: OpenedRows = field(init=False)
     identities: Identities = field(init=False)
+    log_spool: LogSpool = field(init=False)
     new_buckets_open: bool = False
     sse_over_http: bool = False
-    log_spool: LogSpool = field(init=False)
     lifecycle_day_s: float = 86400.0
     log_roll_s: float = 3600.0
     sigv2: bool = False
@@ -140,8 +140,6 @@ class Services:
     def __post_init__(self) -> None:
         self.opened = OpenedRows(self.records, self.bucket_keys)
         self.identities = Identities(self.log, self.records, self.env)
-
-
         self.log_spool = LogSpool(self)
 
 
