@@ -223,8 +223,16 @@ class ObjectJudge:
         effect = self._said(())
         is_owner = _is_owner(self._ctx, self._opened)
         is_allowed = effect is Effect.ALLOW and not self._rules.only_owner_by_policy
-        if effect is Effect.DENY or not (is_owner or is_allowed):
+        if effect is Effect.DENY or not (is_owner or is_allowed or self._may_tag_what_is_made()):
             raise AccessDenied()
+
+    def _may_tag_what_is_made(self) -> bool:
+        """Whom the bucket's ACL lets write may bring tags along: the new object is the writer's."""
+        rules = self._rules
+        if self._action is not Action.PUT_OBJECT_TAGGING or not rules.has_acls:
+            return False
+        wanted = acl.bucket_permission(Action.PUT_OBJECT)
+        return _grants(rules, rules.grants, wanted, self._ctx.principal)
 
     def _may_know_of_nothing(self) -> bool:
         prefix = self._key.decode("utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 
 from tests.support.s3_gateway import Counter, S3Gateway
@@ -229,3 +230,22 @@ def test_documents_that_are_none(gateway: S3Gateway, s3: Any, bucket: str, body:
     for path in (f"/{bucket}/k?tagging", f"/{bucket}?tagging"):
         answer = gateway.raw().request("PUT", path, body=body)
         assert (answer.status, b"<Code>MalformedXML</Code>" in answer.body) == (400, True)
+
+
+def test_whom_an_acl_lets_write_may_bring_tags_but_not_change_them(
+    s3: Any, gateway: S3Gateway, bucket: str
+) -> None:
+    controls = {"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
+    s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls=controls)
+    s3.delete_public_access_block(Bucket=bucket)
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    s3.put_object(Bucket=bucket, Key="ours", Body=b"")
+    anybody = gateway.boto(signature_version=UNSIGNED)
+    anybody.put_object(Bucket=bucket, Key="theirs", Body=b"", Tagging="a=b")
+    with pytest.raises(ClientError) as error:
+        anybody.put_object_tagging(Bucket=bucket, Key="ours", Tagging={"TagSet": []})
+    assert error.value.response["Error"]["Code"] == "AccessDenied"
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    with pytest.raises(ClientError) as error:
+        anybody.put_object(Bucket=bucket, Key="more", Body=b"", Tagging="a=b")
+    assert error.value.response["Error"]["Code"] == "AccessDenied"
