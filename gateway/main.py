@@ -107,7 +107,7 @@ def up(
         env = RealEnv()
         config = lay_out(options, env)
         configure_logs(config.log.format, logging.WARNING)
-        children = NodeProcesses(data) if processes else None
+        children = NodeProcesses(data, options.nodes_per_site) if processes else None
         if children is not None:
             await children.start()
         try:

@@ -38,7 +38,13 @@ from storaged.node import NodeIdentity
 
 SITES = ("paris", "lyon", "marseille")
 NODES_PER_SITE = 2
+# The unsafe test profile has room for a storage class of a wider geometry.
+PROFILE_NODES_PER_SITE = 4
+PROFILE_CLASSES = ({"name": "GLACIER_IR", "data_shards": 8, "parity_shards": 4},)
 DOMAIN = "hexagone.internal"
+# `<bucket>.s3.localhost` is virtual-host style; one label more than a wildcard on `localhost`,
+# which OpenSSL refuses.
+BASE_DOMAIN = "s3.localhost"
 NODE_PORT_OFFSET = 100  # nodes of `--processes` listen on the S3 port + 100 + number
 READY_S = 60.0
 STOP_S = 20.0
@@ -63,6 +69,10 @@ class UpOptions:
     processes: bool
     tls: bool
     unsafe_test_profile: Path | None = None
+
+    @property
+    def nodes_per_site(self) -> int:
+        return NODES_PER_SITE if self.unsafe_test_profile is None else PROFILE_NODES_PER_SITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +109,11 @@ class Laid:
         return self.folder / "nodes" / name
 
 
-def node_identities() -> list[NodeIdentity]:
+def node_identities(per_site: int = NODES_PER_SITE) -> list[NodeIdentity]:
     """The nodes in the order of their numbers, from 1."""
     return [
         NodeIdentity(node=node_id(f"{site}-{at}"), datacenter=datacenter_id(site), country="fr")
-        for at in range(1, NODES_PER_SITE + 1)
+        for at in range(1, per_site + 1)
         for site in SITES
     ]
 
@@ -138,12 +148,13 @@ def _certificates(laid: Laid, options: UpOptions, env: Env) -> None:
     tls.mkdir(exist_ok=True)
     replace_file(tls / "authority.pem", _authority_pem(authority), mode=0o644)
     if options.tls:
-        issued = issue_server(authority, ("localhost", "127.0.0.1", "::1"), env)
+        names = ("localhost", BASE_DOMAIN, f"*.{BASE_DOMAIN}", "127.0.0.1", "::1")
+        issued = issue_server(authority, names, env)
         write_issued(issued, tls / "s3.pem", tls / "s3.key")
     if options.processes:
         issued = issue_gateway(authority, "gateway-1", env)
         write_issued(issued, tls / "gateway.pem", tls / "gateway.key")
-        for number, identity in enumerate(node_identities(), start=1):
+        for number, identity in enumerate(node_identities(options.nodes_per_site), start=1):
             issued = issue_node(authority, identity, env)
             write_issued(issued, tls / f"{identity.node}.pem", tls / f"{identity.node}.key")
             node = {
@@ -175,7 +186,7 @@ def _node_config(laid: Laid, identity: NodeIdentity) -> Path:
 
 def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
     nodes = []
-    for number, identity in enumerate(node_identities(), start=1):
+    for number, identity in enumerate(node_identities(options.nodes_per_site), start=1):
         node: dict[str, object] = {
             "number": number,
             "id": identity.node,
@@ -187,11 +198,12 @@ def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
         else:
             node["directory"] = str(laid.node(identity.node))
         nodes.append(node)
+    cluster: dict[str, object] = {"name": "hexagone", "nodes": nodes}
     settings: dict[str, object] = {
-        "cluster": {"name": "hexagone", "nodes": nodes},
+        "cluster": cluster,
         "storage": {"index": str(laid.folder / "index"), "keys": str(laid.keys)},
         "admin": {"socket": str(laid.socket)},
-        "s3": {"host": "127.0.0.1", "port": options.port},
+        "s3": {"host": "127.0.0.1", "port": options.port, "base_domains": [BASE_DOMAIN]},
         "metrics": {"host": "127.0.0.1", "port": options.port + 1},
     }
     tls = laid.certificates
@@ -199,6 +211,7 @@ def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
         settings["s3"] = {
             "host": "127.0.0.1",
             "port": options.port,
+            "base_domains": [BASE_DOMAIN],
             "certificate": str(tls / "s3.pem"),
             "key": str(tls / "s3.key"),
         }
@@ -212,6 +225,7 @@ def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
     if options.unsafe_test_profile is not None:
         profile = read_config(UnsafeTestProfileConfig, options.unsafe_test_profile)
         chosen = effective_values(profile)
+        cluster["storage_classes"] = list(PROFILE_CLASSES)
         settings["unsafe_test_profile"] = {k: v for k, v in chosen.items() if v is not None}
     return settings
 
@@ -247,13 +261,14 @@ def write_aws_env(
 class NodeProcesses:
     """The `storaged` processes of `--processes`: started, watched, stopped with the cluster."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nodes_per_site: int = NODES_PER_SITE) -> None:
         self._laid = Laid(folder.absolute())
+        self._nodes_per_site = nodes_per_site
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def start(self) -> None:
         """Start all nodes. Raises: NodeDidNotStart."""
-        identities = node_identities()
+        identities = node_identities(self._nodes_per_site)
         await asyncio.gather(*(self._start(identity) for identity in identities))
         pids = "".join(
             f"{name} {process.pid}\n" for name, process in sorted(self._processes.items())

@@ -24,6 +24,7 @@ SUITE_REVISION = "8f0ae7b404a3"
 PINNED = ("boto3==1.44.5", "botocore==1.44.5", "pytest-timeout==2.4.0", "pytest-xdist==3.8.0")
 DAY_S = 10
 REGION = "fr"
+STORAGE_CLASSES = "STANDARD_IA,GLACIER_IR"  # the cluster's geometry, and one of its own
 KMS_KEYS = ("testkey-1", "testkey-2")
 # Known to everybody: the profile is for loopback only. Name → access key id, secret, owner id.
 ACCOUNTS = {
@@ -110,6 +111,7 @@ def judge(python: Path, suite: str, revision: str, endpoint: str, more: list[str
     env = os.environ | given | {"PYTHONPATH": str(ROOT)}
     command = [python, "-m", "tests.conformance.s3.judge.run", "--suite", suite, "--rev", revision]
     command += ["--endpoint", endpoint, "--day", str(DAY_S), "--location", REGION]
+    command += ["--storage-classes", STORAGE_CLASSES]
     for key in KMS_KEYS:
         command += ["--kms-key", key]
     return subprocess.run([*command, *more], cwd=ROOT, env=env).returncode
