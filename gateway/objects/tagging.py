@@ -48,6 +48,7 @@ async def put_object_tags(
     Raises: as get_object_tags, and InvalidTag, ConditionalRequestConflict.
     """
     ordered = object_tags(tags)
+    ctx = replace(ctx, facts=ctx.facts._replace(request_tags=dict(ordered)))
     action = Action.PUT_OBJECT_TAGGING if version_id is None else Action.PUT_OBJECT_VERSION_TAGGING
     return await _set_tags(ctx, bucket, key, version_id, ordered, action)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -179,6 +180,51 @@ def test_each_version_has_its_own_tags(s3: Any, bucket: str) -> None:
     with pytest.raises(ClientError) as error:
         s3.get_object_tagging(Bucket=bucket, Key="k", VersionId="3" * len(first))
     assert refused(error)[0] in (400, 404)
+
+
+def test_policies_see_the_tags_there_are_and_those_to_be(s3: Any, bucket: str) -> None:
+    statements = [
+        {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": ["s3:PutObject", "s3:PutObjectTagging"],
+            "Resource": f"arn:aws:s3:::{bucket}/*",
+            "Condition": {"StringEquals": {"s3:RequestObjectTag/class": "secret"}},
+        },
+        {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:GetObjectTagging",
+            "Resource": f"arn:aws:s3:::{bucket}/*",
+            "Condition": {"StringEquals": {"s3:ExistingObjectTag/class": "hidden"}},
+        },
+    ]
+    policy = {"Version": "2012-10-17", "Statement": statements}
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x", Tagging="class=open")
+    for call in (
+        lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"y", Tagging="class=secret"),
+        lambda: s3.put_object_tagging(
+            Bucket=bucket, Key="k", Tagging=tag_set(**{"class": "secret"})
+        ),
+    ):
+        with pytest.raises(ClientError) as error:
+            call()
+        assert refused(error) == (403, "AccessDenied")
+    assert tags_of(s3, bucket) == {"class": "open"}
+    s3.put_object_tagging(Bucket=bucket, Key="k", Tagging=tag_set(**{"class": "hidden"}))
+    with pytest.raises(ClientError) as error:
+        tags_of(s3, bucket)
+    assert refused(error) == (403, "AccessDenied")
+    s3.copy_object(
+        Bucket=bucket,
+        Key="c",
+        CopySource={"Bucket": bucket, "Key": "k"},
+        TaggingDirective="REPLACE",
+    )
+    with pytest.raises(ClientError) as error:
+        s3.copy_object(Bucket=bucket, Key="c", CopySource={"Bucket": bucket, "Key": "k"})
+    assert refused(error) == (403, "AccessDenied")
 
 
 def test_tags_of_a_bucket(s3: Any, bucket: str) -> None:
