@@ -132,33 +132,93 @@ class Statement:
 
     def applies(self, resource: str, caller: Caller, lookup: Lookup) -> bool:
         """Whether it says something about this request for one of its actions."""
-        principals = self.principals
-        is_plain = principals.everybody and not principals.is_negated and not caller.service
-        if not (is_plain or principals.mean(caller)):
-            return False
+        return self.principals.mean(caller) and self.says(resource, lookup)
+
+    def says(self, resource: str, lookup: Lookup) -> bool:
+        """As `applies`, of a caller who is meant."""
         if self._means(resource, lookup) is self.negates_resources:
             return False
-        return not self.tests or all(test.holds(lookup) for test in self.tests)
+        for test in self.tests:
+            if not test.holds(lookup):
+                break
+        else:
+            return True
+        return False
 
     def _means(self, resource: str, lookup: Lookup) -> bool:
         for pattern in self.resources:
-            if isinstance(pattern, Pattern):
-                if pattern.matches(resource):
-                    return True
-            else:
-                filled = pattern.filled(lookup)
-                if filled is not None and filled.matches(resource):
-                    return True
+            made = pattern if isinstance(pattern, Pattern) else pattern.filled(lookup)
+            if made is not None and made.matches(resource):
+                return True
         return False
+
+
+class _ByHead:
+    """Statements by what their resources begin with, so that few of many are looked at."""
+
+    __slots__ = ("_lengths", "_table")
+
+    def __init__(self) -> None:
+        self._lengths: list[int] = []
+        self._table: dict[str, list[Statement]] = {}
+
+    def add(self, statement: Statement) -> None:
+        for head in set(statement.heads):
+            self._table.setdefault(head, []).append(statement)
+        self._lengths = sorted({len(head) for head in self._table})
+
+    def say(self, resource: str, lookup: Lookup) -> bool:
+        table = self._table
+        for length in self._lengths:
+            found = table.get(resource[:length])
+            if found is not None:
+                for statement in found:
+                    if statement.says(resource, lookup):
+                        return True
+        return False
+
+
+class _Statements:
+    """Statements of one effect about one action, by whom they mean."""
+
+    __slots__ = ("_all", "_everybody", "_named", "_others")
+
+    def __init__(self, statements: Iterable[Statement]) -> None:
+        self._all = tuple(statements)
+        self._everybody = _ByHead()
+        self._named: dict[str, _ByHead] = {}
+        self._others: list[Statement] = []
+        for statement in self._all:
+            principals = statement.principals
+            if principals.is_negated:
+                self._others.append(statement)
+            elif principals.everybody:
+                self._everybody.add(statement)
+            else:
+                for name in principals.names:
+                    self._named.setdefault(name, _ByHead()).add(statement)
+
+    def say(self, resource: str, caller: Caller, lookup: Lookup) -> bool:
+        """Whether one of them says something about a request."""
+        if caller.service:
+            return any(one.applies(resource, caller, lookup) for one in self._all)
+        if self._everybody.say(resource, lookup):
+            return True
+        if self._named:
+            for name in caller.accounts | caller.users:
+                of_caller = self._named.get(name)
+                if of_caller is not None and of_caller.say(resource, lookup):
+                    return True
+        return any(one.applies(resource, caller, lookup) for one in self._others)
 
 
 @dataclass(frozen=True, slots=True)
 class _Said:
     """What is said about one action."""
 
-    denials: tuple[Statement, ...]
-    permissions: tuple[Statement, ...]
-    tag_names: bool
+    denials: _Statements
+    permissions: _Statements
+    asks_for_tags: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,25 +231,23 @@ class Policy:
     def effect(self, action: Action, resource: str, caller: Caller, lookup: Lookup) -> Effect:
         """What it says of an action on `bucket` or `bucket/key`."""
         said = self._said.get(action) or self._about(action)
-        for statement in said.denials:
-            if resource.startswith(statement.heads) and statement.applies(resource, caller, lookup):
-                return Effect.DENY
-        for statement in said.permissions:
-            if resource.startswith(statement.heads) and statement.applies(resource, caller, lookup):
-                return Effect.ALLOW
+        if said.denials.say(resource, caller, lookup):
+            return Effect.DENY
+        if said.permissions.say(resource, caller, lookup):
+            return Effect.ALLOW
         return Effect.NOTHING
 
     def asks_for_tags(self, action: Action) -> bool:
         """Whether the answer may depend on the tags that an object has."""
-        return (self._said.get(action) or self._about(action)).tag_names
+        return (self._said.get(action) or self._about(action)).asks_for_tags
 
     def _about(self, action: Action) -> _Said:
         name = action.value.lower()
         about = [statement for statement in self.statements if statement.is_about(name)]
         said = _Said(
-            denials=tuple(one for one in about if one.effect is Effect.DENY),
-            permissions=tuple(one for one in about if one.effect is Effect.ALLOW),
-            tag_names=any(_asks_for_tags(one) for one in about),
+            denials=_Statements(one for one in about if one.effect is Effect.DENY),
+            permissions=_Statements(one for one in about if one.effect is Effect.ALLOW),
+            asks_for_tags=any(_asks_for_tags(one) for one in about),
         )
         self._said[action] = said
         return said

@@ -61,6 +61,8 @@ class Test:
         if not values:
             return self.holds_absent
         matcher, negated = self.matcher, self.is_negated
+        if len(values) == 1:
+            return matcher(values[0], lookup) is not negated
         if self.each == _ALL:
             return all(matcher(value, lookup) is not negated for value in values)
         if self.each == _ANY:

@@ -36,20 +36,29 @@ class Pattern:
         is_fixed: only one text matches.
     """
 
-    __slots__ = ("_first", "_last", "_middle", "head", "is_fixed")
+    __slots__ = ("_first", "_is_prefix", "_last", "_middle", "_tail", "head", "is_fixed")
 
     def __init__(self, text: str) -> None:
         first, *rest = text.split("*")
         self.is_fixed = not rest and "?" not in first
         self.head = first.partition("?")[0].translate(_RESTORED)
+        last = rest[-1] if rest else first
+        # Told first, because most texts fail it.
+        self._tail = last.rpartition("?")[2].translate(_RESTORED)
+        self._is_prefix = rest == [""] and "?" not in first
         self._first = _Piece(first)
-        self._last = _Piece(rest[-1]) if rest else None
+        self._last = _Piece(last) if rest else None
         self._middle = [_Piece(piece) for piece in rest[:-1] if piece]
 
     def matches(self, text: str) -> bool:
         """Whether the text is what the pattern says."""
         if self.is_fixed:
             return text == self.head
+        if not text.startswith(self.head):
+            return False
+        return self._is_prefix or (text.endswith(self._tail) and self._fits(text))
+
+    def _fits(self, text: str) -> bool:
         last = self._last
         if last is None:
             return len(text) == self._first.length and self._first.is_at(text, 0)

@@ -51,7 +51,7 @@ class Asked:
         given: keys whose values the asker brings, by their names in lower case.
     """
 
-    __slots__ = ("action", "ctx", "given", "opened", "prefix", "tags")
+    __slots__ = ("_held", "action", "ctx", "opened", "prefix", "tags")
 
     def __init__(
         self,
@@ -68,12 +68,16 @@ class Asked:
         self.action = action
         self.prefix = prefix
         self.tags = tags
-        self.given = given or {}
+        self._held: dict[str, Values] = dict(given or ())
 
     def __call__(self, key: str) -> Values:
         """See `policy_patterns.Lookup`."""
-        if key in self.given:
-            return self.given[key]
+        held = self._held
+        if key not in held:
+            held[key] = self._looked_up(key)
+        return held[key]
+
+    def _looked_up(self, key: str) -> Values:
         source = _SOURCES.get(key)
         if source is not None:
             return source(self)
