@@ -93,8 +93,7 @@ async def write_body(
         stripe_ids: reserves so many consecutive ids and returns the first.
         keys: fresh for this attempt (D4).
         length: plaintext bytes that the body will give, at the most if `exact_length` is given.
-        exact_length: says the number of bytes, no more than `length` and more than 0, at the
-            latest when the last piece has been read.
+        exact_length: says the number of bytes, once the last piece has been read and not 0.
         digester: sees all content in order; finished when this returns.
         floor: a lower tier that will do where `tier` is not reached in NODE_PUT_S; None: none.
 

@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import _ErrInfo
 
 from gateway.limits import HEADERS_BYTES_MAX
+from gateway.objects.context import Principal
 from gateway.s3.body import RequestBody
 from gateway.s3.responses import Reply
 
@@ -113,6 +114,12 @@ class Exchange:
     def _cancel(self, error: BaseException) -> None:
         """The connection is lost: whoever reads the body shall know."""
         self.content.set_exception(error)
+
+    def tell_signer(self, principal: Principal | None) -> None:
+        """Learn who asks, for the logs; None: nobody has signed."""
+        if principal is not None:
+            self.access_key_id = principal.access_key_id
+            self.owner_id = principal.owner_id
 
     def answer_continue(self) -> None:
         """Let the client send its body: it has been authenticated and its head is in order.

@@ -160,6 +160,9 @@ class S3Frontend:
         try:
             try:
                 reply = await self._fulfil(exchange)
+                if reply.key:
+                    exchange.key = reply.key
+                    exchange.tell_signer(reply.signer)
                 if reply.pieces is not None:  # a failure of the first is still an ordinary error
                     reply.first = await anext(reply.pieces, b"")
             except StorageError as error:
@@ -224,9 +227,7 @@ class S3Frontend:
         authorized, principal = authentication.identify(
             head, host, self._services, self.config, self._env.now_ms()
         )
-        if principal is not None:
-            exchange.access_key_id = principal.access_key_id
-            exchange.owner_id = principal.owner_id
+        exchange.tell_signer(principal)
         query = calls.query_by_name(raw_query)
         operation = self._operation(exchange, host, query, is_anonymous=principal is None)
         body = self._body(exchange, authorized)

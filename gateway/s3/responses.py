@@ -13,6 +13,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
+from gateway.objects.context import Principal
 from gateway.objects.values import ReadBody
 from gateway.s3 import xml
 from gateway.s3.errors import S3Answer
@@ -38,6 +39,7 @@ class Reply:
         first: the first of the pieces, taken before the head is sent.
         length: bytes of the content; None: those of `body`. HEAD states it and sends nothing.
         code: S3 error code for the log and the counters; "" for success.
+        key, signer: of what a form has stored, for the log: its head tells neither.
         deleted: (key, version id, S3 error code) of each delete of many, for the bucket's log.
         close_connection: the next request cannot be read from this connection.
     """
@@ -49,6 +51,8 @@ class Reply:
     first: memoryview | bytes = b""
     length: int | None = None
     code: str = ""
+    key: str = ""
+    signer: Principal | None = None
     close_connection: bool = False
     deleted: tuple[tuple[str, str, str], ...] = ()
 

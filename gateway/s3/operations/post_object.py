@@ -88,7 +88,9 @@ async def post_object(call: Call) -> Reply:
             context=replace(context, principal=principal, facts=facts),
         )
     )
-    return _answer(call, fields, stored)
+    reply = _answer(call, fields, stored)
+    reply.key, reply.signer = fields["key"], signer
+    return reply
 
 
 def _by_name(listed: Sequence[FormField]) -> dict[str, str]:

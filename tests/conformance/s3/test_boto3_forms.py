@@ -10,6 +10,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.limits import FRAME_BYTES, SMALL_BODY_BYTES_MAX
 from tests.support.gateway import ACCESS_KEY, SECRET
@@ -221,6 +223,29 @@ def test_forms_that_are_refused(gateway: S3Gateway, s3: Any, bucket: str) -> Non
     answer = post(gateway, f"/{bucket}", b"x", **{"content-type": "text/plain"})
     assert (answer.status, answer.code) == (403, "AccessDenied")
     assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+
+
+BREAKAGE = st.tuples(
+    st.integers(0, 10_000),
+    st.integers(0, 60),
+    st.binary(max_size=20) | st.sampled_from([b"\r\n", b"--", b'"', b";", BOUNDARY.encode(), b"="]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(breakages=st.lists(BREAKAGE, min_size=1, max_size=3), is_v2=st.booleans())
+def test_a_broken_form_is_refused_or_stored_and_nothing_else(
+    gateway: S3Gateway, breakages: list[tuple[int, int, bytes]], is_v2: bool
+) -> None:
+    document = {"expiration": "2099-01-01T00:00:00Z", "conditions": [{"bucket": "bucket"}]}
+    wanted = {"key": "k", "x-amz-meta-a": "1", "tagging": "<Tagging><TagSet/></Tagging>"}
+    fields = signed_v2(document, wanted) if is_v2 else signed(gateway.boto(), "bucket", "k", wanted)
+    body = form(fields)
+    for at, count, instead in breakages:
+        at %= len(body) + 1
+        body = body[:at] + instead + body[at + count :]
+    answer = post(gateway, "/bucket", body)
+    assert 200 <= answer.status < 500 and (answer.status < 300 or answer.code)
 
 
 def test_checksums_of_a_form(gateway: S3Gateway, s3: Any, bucket: str) -> None:
