@@ -4,7 +4,8 @@ Not for what a rule means (`gateway.model.lifecycle`) nor for doing it
 (`gateway.objects.lifecycle_acts`): here rows are found that may be due, a page at a time. A pass
 goes over the buckets by id, and in each over current versions, noncurrent ones and uploads, where
 rules speak of them. A step holds one page; a pass that is interrupted goes on where it was, as a
-row in the index says, and whatever is looked at twice is decided anew.
+row in the index says, and whatever is looked at twice is decided anew. As real days end at
+midnight, a bucket in which nothing was due is left alone until then, unless its settings change.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 from gateway.commit.change import Change
 from gateway.commit.forming import CLUSTER_PARTITION
+from gateway.jobs.lifecycle_walk import ABORTED, FAILED, LOCKED, Phase, next_span, told
 from gateway.meta import buckets as bucket_rows
 from gateway.meta import keyspace
 from gateway.meta.documents import open_document, seal_document
-from gateway.meta.kv import Batch, Row, Write
+from gateway.meta.kv import Batch, Row, Write, revision_of
 from gateway.meta.records import open_version
 from gateway.meta.uploads import open_upload
-from gateway.model.lifecycle import Act, Configuration, Decision, Instant, apart
+from gateway.model.lifecycle import DAY_MS, Act, Decision, Instant
 from gateway.model.names import BucketId, ObjectKey
 from gateway.objects.context import Services
-from gateway.objects.lifecycle import instant_of
+from gateway.objects.lifecycle import has_real_days, instant_of
 from gateway.objects.lifecycle_acts import (
     Ruled,
     apply_current,
@@ -53,6 +54,8 @@ MOVES_AT_ONCE = 2  # each holds one stripe, some 12 MiB for 8+4
 PASSES_PER_DAY = 24
 PAUSE_MIN_S, PAUSE_MAX_S = 1.0, 3600.0
 SAVE_EVERY_S = 60.0
+WALKED_MAX = 100_000  # buckets that are remembered, some 200 bytes each
+NOT_SINCE_ITS_START = -1  # a bucket whose walk was begun by an earlier process
 POSITION_ROW = keyspace.cluster_row("lifecycle")
 
 # What concerns one row, and is seen again in the next pass.
@@ -60,20 +63,6 @@ _PASSED_OVER = frozenset(
     {Kind.CONFLICT, Kind.CORRUPT, Kind.DENIED, Kind.EXHAUSTED, Kind.INVALID, Kind.NOT_FOUND}
 )
 
-
-class Phase(IntEnum):
-    """What of a bucket is being walked."""
-
-    CURRENT = 0
-    NONCURRENT = 1
-    UPLOADS = 2
-
-
-_FAMILY = {
-    Phase.CURRENT: keyspace.CURRENT,
-    Phase.NONCURRENT: keyspace.NONCURRENT,
-    Phase.UPLOADS: keyspace.UPLOAD,
-}
 
 Acting = Callable[[], Awaitable[None]]
 
@@ -87,6 +76,8 @@ class _Pass:
         ruled: the bucket that is being walked.
         at: row key from which on the phase has rows to look at; b"" = its start.
         newer: (key, noncurrent versions of it seen, delete markers left out).
+        entered: midnights before the walk of the bucket began.
+        done_before: what had been done when it began.
         moves_wait: nodes for other stripes are away; what is due to move does in a later pass.
     """
 
@@ -95,9 +86,15 @@ class _Pass:
     phase: Phase = Phase.CURRENT
     at: bytes = b""
     newer: tuple[ObjectKey, int] = (ObjectKey(b""), 0)
+    entered: int = NOT_SINCE_ITS_START
+    done_before: int = 0
     looked_at: int = 0
     acts: dict[str, int] = field(default_factory=dict)
     moves_wait: bool = False
+
+    def done_count(self) -> int:
+        """What was done or tried; what is locked is looked at again after midnight."""
+        return sum(count for act, count in self.acts.items() if act != LOCKED)
 
 
 class LifecycleKeeper:
@@ -112,13 +109,15 @@ class LifecycleKeeper:
         self._last = ""
         self._saved_s = 0.0
         self._has_position = True  # perhaps, from an earlier process
+        # Buckets in which nothing was due: revision of the row, and midnights before that.
+        self._walked: dict[BucketId, tuple[bytes, int]] = {}
         self._moving = asyncio.Semaphore(MOVES_AT_ONCE)
 
     def progress(self) -> Progress:
         current = self._pass
         if current is None:
             return Progress(done=self._done, total=self._done, unit="rows", detail=self._last)
-        return Progress(done=current.looked_at, total=0, unit="rows", detail=_told(current.acts))
+        return Progress(done=current.looked_at, total=0, unit="rows", detail=told(current.acts))
 
     async def step(self) -> float:
         """Look at one page; what is due is done when this returns."""
@@ -195,17 +194,36 @@ class LifecycleKeeper:
         )
         for stored in page:
             current.after = stored.bucket.bucket_id
+            midnights = self._midnights()
+            seen = (stored.revision, midnights)
+            if has_real_days(services) and self._walked.get(current.after) == seen:
+                continue  # nothing is due before the next midnight
             current.ruled = ruled_of(services, stored)
             if current.ruled is not None:
                 current.phase, current.at = Phase.CURRENT, b""
+                current.entered, current.done_before = midnights, current.done_count()
                 return True
         return len(page) == PAGE_BUCKETS
+
+    def _midnights(self) -> int:
+        return self._services.env.now_ms() // DAY_MS
+
+    def _leave(self, current: _Pass, ruled: Ruled) -> None:
+        """The bucket has been walked; where nothing was done, nothing is due until midnight."""
+        is_still = current.done_count() == current.done_before
+        if is_still and current.entered != NOT_SINCE_ITS_START:
+            if len(self._walked) >= WALKED_MAX:
+                self._walked.clear()
+            opened = ruled.opened
+            seen = (revision_of(opened.value), current.entered)
+            self._walked[opened.bucket.bucket_id] = seen
+        current.ruled, current.entered = None, NOT_SINCE_ITS_START
 
     async def _end(self, finished: _Pass) -> float:
         if self._has_position:
             await self._write_position(None)
             self._has_position = False
-        self._done, self._last = finished.looked_at, _told(finished.acts)
+        self._done, self._last = finished.looked_at, told(finished.acts)
         self._pass = None
         pause_s = self._services.lifecycle_day_s / PASSES_PER_DAY
         return min(max(pause_s, PAUSE_MIN_S), PAUSE_MAX_S)
@@ -215,12 +233,14 @@ class LifecycleKeeper:
         the page is looked at again.
         """
         services = self._services
-        span = _next_span(ruled, current.phase, current.at)
+        span = next_span(
+            ruled.configuration, ruled.opened.bucket.bucket_id, current.phase, current.at
+        )
         if span is None:
             current.at = b""
             current.newer = (ObjectKey(b""), 0)
             if current.phase is Phase.UPLOADS:
-                current.ruled = None
+                self._leave(current, ruled)
             else:
                 current.phase = Phase(current.phase + 1)
             return
@@ -295,7 +315,7 @@ class LifecycleKeeper:
 
         async def aborted() -> str:
             was_aborted = await apply_upload(services, ruled, key, upload_id)
-            return "abort" if was_aborted else Act.KEEP
+            return ABORTED if was_aborted else Act.KEEP
 
         async def act() -> None:
             await self._count(current, aborted())
@@ -334,41 +354,7 @@ class LifecycleKeeper:
 
     def _pass_over(self, current: _Pass, error: StorageError) -> None:
         if error.kind is Kind.DENIED:
-            current.acts["locked"] = current.acts.get("locked", 0) + 1
+            current.acts[LOCKED] = current.acts.get(LOCKED, 0) + 1
             return
         logger.warning("lifecycle passes over a row: %s", error)
-        current.acts["failed"] = current.acts.get("failed", 0) + 1
-
-
-def _prefixes(configuration: Configuration, phase: Phase) -> list[bytes]:
-    if phase is Phase.CURRENT:
-        return apart(configuration.current_prefixes())
-    if phase is Phase.NONCURRENT:
-        return apart(configuration.noncurrent_prefixes())
-    return apart(configuration.upload_prefixes())
-
-
-def _next_span(ruled: Ruled, phase: Phase, at: bytes) -> keyspace.Range | None:
-    """The next range of rows that rules speak of, from `at` on; None: the phase is done."""
-    head = _FAMILY[phase] + ruled.opened.bucket.bucket_id
-    for prefix in _prefixes(ruled.configuration, phase):
-        start = head + prefix
-        end = keyspace.successor(start)
-        if at < end:
-            return max(start, at), end
-    return None
-
-
-_WORDS = {
-    Act.EXPIRE: "expired",
-    Act.REMOVE: "removed",
-    Act.MOVE: "moved",
-    "abort": "uploads aborted",
-    "locked": "locked",
-    "failed": "failed",
-}
-
-
-def _told(acts: dict[str, int]) -> str:
-    """One line for people."""
-    return ", ".join(f"{acts[act]} {word}" for act, word in _WORDS.items() if acts.get(act))
+        current.acts[FAILED] = current.acts.get(FAILED, 0) + 1

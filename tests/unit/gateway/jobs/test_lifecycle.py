@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 
@@ -12,77 +10,19 @@ from gateway.jobs import lifecycle as job
 from gateway.jobs.lifecycle import POSITION_ROW, LifecycleKeeper
 from gateway.meta import keyspace
 from gateway.meta.documents import open_document
-from gateway.meta.stripes import scan_stripes
 from gateway.model.attributes import COMPLIANCE, Attributes
 from gateway.model.bucket import Versioning
-from gateway.model.layout import Geometry
-from gateway.model.lifecycle import DAY_MS, Filter, Rule, Transition
+from gateway.model.lifecycle import DAY_MS, Filter, Transition
 from gateway.objects import buckets, delete, multipart, versioning
-from gateway.objects.complete import complete_upload
-from gateway.objects.lifecycle import put_lifecycle
 from gateway.objects.lifecycle_acts import apply_current, find_ruled
 from gateway.objects.locks import put_lock_configuration
 from gateway.objects.values import (
-    CompleteOptions,
-    CompletePart,
     CreateUploadOptions,
     Metadata,
     PutOptions,
 )
-from gateway.objects.versioning import VersionsOptions
-from storaged.base.ids import StripeFamily
-from tests.support.cluster import TestEnv
-from tests.support.gateway import BUCKET, BytesBody, Gateway, memory_gateway
-
-
-class Clock(TestEnv):
-    """Days go by when the test says so; nobody waits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.days = 0.0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + round(self.days * DAY_MS)
-
-    async def sleep(self, delay_s: float) -> None:
-        await asyncio.sleep(0)
-
-
-def run(scene: Callable[[Gateway, Clock], Awaitable[None]]) -> None:
-    async def main() -> None:
-        clock = Clock()
-        async with memory_gateway(env=clock) as gateway:
-            await scene(gateway, clock)
-
-    asyncio.run(main())
-
-
-async def one_pass(gateway: Gateway) -> str:
-    """What a whole pass says of itself."""
-    keeper = LifecycleKeeper(gateway.services)
-    while not await keeper.step():
-        pass
-    return keeper.progress().detail
-
-
-def rule(**fields: Any) -> Rule:
-    given_fields = {"rule_id": "rule", "is_enabled": True, "filter": Filter(), **fields}
-    return Rule(**given_fields)
-
-
-async def ruled(gateway: Gateway, *rules: Rule, bucket: str = BUCKET) -> None:
-    await put_lifecycle(gateway.ctx(), bucket, rules, None)
-
-
-async def versioned(gateway: Gateway, state: Versioning = Versioning.ENABLED) -> None:
-    await versioning.set_versioning(gateway.ctx(), BUCKET, state)
-
-
-async def keys(gateway: Gateway, bucket: str = BUCKET) -> list[tuple[str, bool, bool]]:
-    """(key, is latest, is a delete marker) of all versions."""
-    page = await versioning.list_versions(gateway.ctx(), bucket, VersionsOptions())
-    return [(one.key, one.is_latest, one.version.is_delete_marker) for one in page.versions]
+from tests.support.gateway import BUCKET, BytesBody, Gateway
+from tests.support.lifecycle_rig import Clock, keys, one_pass, rule, ruled, run, versioned
 
 
 def test_expired_objects_go_and_their_bytes_too() -> None:
@@ -306,101 +246,25 @@ def test_a_pass_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     run(scene)
 
 
-ARCHIVE = Geometry(8, 4)
-
-
-def geometries(gateway: Gateway) -> set[tuple[int, int]]:
-    """(k, m) of all data stripes that hold something."""
-    rows = scan_stripes(gateway.log, gateway.services.records, None, limit=10_000)
-    return {
-        (held.row.geometry.k, held.row.geometry.m)
-        for held in rows
-        if held.row.live_bytes and held.row.stripe.family is StripeFamily.DATA
-    }
-
-
-def archiving(scene: Callable[[Gateway, Clock], Awaitable[None]]) -> None:
-    async def with_class(gateway: Gateway, clock: Clock) -> None:
-        gateway.services.class_geometries = {"GLACIER": ARCHIVE}
-        moves = (Transition(days=1, storage_class="GLACIER"),)
-        await ruled(gateway, rule(transitions=moves))
-        await scene(gateway, clock)
-
-    run(with_class)
-
-
-def test_a_class_is_a_geometry() -> None:
-    content = bytes(range(251)) * 40_000  # three stripes of 4+2, two of 8+4
-
+def test_a_bucket_is_walked_again_after_midnight_and_when_its_rules_change() -> None:
     async def scene(gateway: Gateway, clock: Clock) -> None:
-        await gateway.put("large", content)
-        upload = await multipart.create_upload(
-            gateway.ctx(), BUCKET, "parts", CreateUploadOptions()
-        )
-        parts = []
-        for number, piece in ((1, content[:6_000_000]), (2, b"end" * 100_000)):
-            part = await multipart.upload_part(
-                gateway.ctx(), BUCKET, "parts", upload.upload_id, number, BytesBody(piece), None
-            )
-            parts.append(CompletePart(part_number=number, etag=part.etag))
-        await complete_upload(
-            gateway.ctx(), BUCKET, "parts", upload.upload_id, parts, CompleteOptions()
-        )
-        assert geometries(gateway) == {(4, 2)}
-        clock.days = 3
-        assert await one_pass(gateway) == "2 moved"
-        assert geometries(gateway) == {(8, 4)}
-        assert gateway.live_bytes() == gateway.named_bytes()
-        assert gateway.log.reservations.open_count == 0
-        assert await gateway.get("large") == content
-        assert await gateway.get("parts") == content[:6_000_000] + b"end" * 100_000
-        found = await gateway.open("large")
-        assert found.head.metadata.storage_class == "GLACIER"
-        assert await one_pass(gateway) == ""
+        for number in range(5):
+            await gateway.put(f"key-{number}", b"x")
+        await ruled(gateway, rule(expire_days=3))
+        keeper = LifecycleKeeper(gateway.services)
 
-    archiving(scene)
+        async def looked_at() -> int:
+            while not await keeper.step():
+                pass
+            return keeper.progress().done
 
+        assert [await looked_at(), await looked_at()] == [5, 0]
+        await ruled(gateway, rule(expire_days=4))
+        assert [await looked_at(), await looked_at()] == [5, 0]
+        clock.days = 1
+        assert [await looked_at(), await looked_at()] == [5, 0]
+        clock.days = 9
+        assert [await looked_at(), await looked_at()] == [5, 0]
+        assert await keys(gateway) == []
 
-def test_a_body_put_in_a_class_has_its_geometry() -> None:
-    async def scene(gateway: Gateway, clock: Clock) -> None:
-        options = PutOptions(metadata=Metadata(storage_class="GLACIER"))
-        await gateway.put("large", b"x" * 300_000, options)
-        assert geometries(gateway) == {(8, 4)}
-        assert await gateway.get("large") == b"x" * 300_000
-
-    archiving(scene)
-
-
-def test_moves_wait_while_nodes_are_away_and_nothing_else_does() -> None:
-    async def scene(gateway: Gateway, clock: Clock) -> None:
-        for key in "abcd":
-            await gateway.put(key, b"x" * 300_000)
-        await gateway.put("gone", b"x")
-        gone = rule(rule_id="2", expire_days=1, filter=Filter(prefix="gone"))
-        moves = (Transition(days=1, storage_class="GLACIER"),)
-        await ruled(gateway, rule(transitions=moves), gone)
-        gateway.services.class_geometries = {"GLACIER": Geometry(12, 8)}  # more than fit
-        clock.days = 3
-        assert await one_pass(gateway) == "1 expired, 2 failed"  # those two that were begun
-        assert geometries(gateway) == {(4, 2)}
-        assert gateway.log.reservations.open_count == 0
-        gateway.services.class_geometries = {"GLACIER": ARCHIVE}
-        assert await one_pass(gateway) == "4 moved"
-
-    archiving(scene)
-
-
-def test_a_put_during_a_move_wins() -> None:
-    async def scene(gateway: Gateway, clock: Clock) -> None:
-        await gateway.put("key", b"old" * 100_000)
-        clock.days = 3
-        moving = asyncio.ensure_future(one_pass(gateway))
-        for _ in range(20):
-            await asyncio.sleep(0)
-        await gateway.put("key", b"new" * 100_000)
-        await moving
-        assert await gateway.get("key") == b"new" * 100_000
-        assert gateway.live_bytes() == gateway.named_bytes()
-        assert gateway.log.reservations.open_count == 0
-
-    archiving(scene)
+    run(scene)
