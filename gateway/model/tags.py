@@ -20,7 +20,10 @@ BUCKET_TAGS_MAX = 50
 KEY_CHARACTERS_MAX = 128
 VALUE_CHARACTERS_MAX = 256
 
-_ALLOWED = re.compile(r"[\w\s.:/=+\-@]*")
+# Letters, numbers, separators and some marks: S3 says so by the categories of Unicode.
+_ALLOWED = re.compile(
+    r"[\w.:/=+\-@ \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]*", re.UNICODE
+)
 _RESERVED = "aws:"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
@@ -11,10 +12,12 @@ from hypothesis.stateful import invariant, precondition, rule
 from gateway.meta import keyspace
 from gateway.model.bucket import Versioning
 from gateway.model.errors import MethodNotAllowed, NoSuchKey, NoSuchVersion
+from gateway.model.version import Pairs
 from gateway.objects.complete import complete_upload
 from gateway.objects.delete import delete_object
 from gateway.objects.list import list_objects
 from gateway.objects.multipart import create_upload, upload_part
+from gateway.objects.tagging import get_object_tags, put_object_tags
 from gateway.objects.values import (
     CompleteOptions,
     CompletePart,
@@ -27,6 +30,7 @@ from tests.model.machine import LENGTHS, GatewayMachine, content_of
 from tests.support.gateway import BUCKET, BytesBody
 
 KEYS = st.sampled_from(["a", "a/1", "b"])
+TAGS = st.dictionaries(st.sampled_from(["x", "y", "z"]), st.sampled_from(["", "1", "é"]))
 NULL = "null"
 
 
@@ -35,6 +39,7 @@ class Held(NamedTuple):
 
     version_id: str
     content: bytes | None
+    tags: Pairs = ()
 
 
 class VersionsMachine(GatewayMachine):
@@ -94,11 +99,30 @@ class VersionsMachine(GatewayMachine):
         self.model[key].remove(held)
 
     @precondition(lambda self: any(self.model.values()))
+    @rule(choice=st.data(), tags=TAGS)
+    def tag(self, choice: Any, tags: dict[str, str]) -> None:
+        """Set the tags of some version: its row is written anew, its bytes stay."""
+        key = choice.draw(st.sampled_from(sorted(key for key in self.model if self.model[key])))
+        position = choice.draw(st.integers(0, len(self.model[key]) - 1))
+        held = self.model[key][position]
+        tags_now = tuple(sorted(tags.items()))
+        call = put_object_tags(self.gateway.ctx(), BUCKET, key, held.version_id, tags_now)
+        if held.content is None:
+            with pytest.raises(MethodNotAllowed):
+                self.run(call)
+            return
+        self.run(call)
+        self.model[key][position] = held._replace(tags=tags_now)
+
+    @precondition(lambda self: any(self.model.values()))
     @rule(choice=st.data())
     def read(self, choice: Any) -> None:
         key = choice.draw(st.sampled_from(sorted(key for key in self.model if self.model[key])))
         held = choice.draw(st.sampled_from(self.model[key]))
         assert self._read(key, held.version_id) == held.content
+        if held.content is not None:
+            found = get_object_tags(self.gateway.ctx(), BUCKET, key, held.version_id)
+            assert found.tags == held.tags
         assert self._read(key, None) == self.model[key][0].content
         try:
             self._read(key, "00" * 15 + "01")

@@ -83,7 +83,11 @@ def check_supported(call: Call) -> None:
         return
     for name in _UNSUPPORTED & headers.keys():
         if headers[name].lower() not in _NEUTRAL_VALUES:
-            raise S3Error("NotImplemented")
+            raise S3Error(
+                "NotImplemented",
+                "A header you provided implies functionality that is not implemented",
+                extra={"Header": name},
+            )
 
 
 def integer(call: Call, name: str, default: int, *, least: int, most: int | None = None) -> int:
