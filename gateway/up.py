@@ -45,6 +45,7 @@ DOMAIN = "hexagone.internal"
 # `<bucket>.s3.localhost` is virtual-host style; one label more than a wildcard on `localhost`,
 # which OpenSSL refuses.
 BASE_DOMAIN = "s3.localhost"
+WEBSITE_DOMAIN = "s3-website.localhost"
 NODE_PORT_OFFSET = 100  # nodes of `--processes` listen on the S3 port + 100 + number
 READY_S = 60.0
 STOP_S = 20.0
@@ -148,7 +149,8 @@ def _certificates(laid: Laid, options: UpOptions, env: Env) -> None:
     tls.mkdir(exist_ok=True)
     replace_file(tls / "authority.pem", _authority_pem(authority), mode=0o644)
     if options.tls:
-        names = ("localhost", BASE_DOMAIN, f"*.{BASE_DOMAIN}", "127.0.0.1", "::1")
+        hosts = (BASE_DOMAIN, f"*.{BASE_DOMAIN}", WEBSITE_DOMAIN, f"*.{WEBSITE_DOMAIN}")
+        names = ("localhost", *hosts, "127.0.0.1", "::1")
         issued = issue_server(authority, names, env)
         write_issued(issued, tls / "s3.pem", tls / "s3.key")
     if options.processes:
@@ -199,22 +201,22 @@ def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
             node["directory"] = str(laid.node(identity.node))
         nodes.append(node)
     cluster: dict[str, object] = {"name": "hexagone", "nodes": nodes}
+    s3: dict[str, object] = {
+        "host": "127.0.0.1",
+        "port": options.port,
+        "base_domains": [BASE_DOMAIN],
+        "website_domains": [WEBSITE_DOMAIN],
+    }
     settings: dict[str, object] = {
         "cluster": cluster,
         "storage": {"index": str(laid.folder / "index"), "keys": str(laid.keys)},
         "admin": {"socket": str(laid.socket)},
-        "s3": {"host": "127.0.0.1", "port": options.port, "base_domains": [BASE_DOMAIN]},
+        "s3": s3,
         "metrics": {"host": "127.0.0.1", "port": options.port + 1},
     }
     tls = laid.certificates
     if options.tls:
-        settings["s3"] = {
-            "host": "127.0.0.1",
-            "port": options.port,
-            "base_domains": [BASE_DOMAIN],
-            "certificate": str(tls / "s3.pem"),
-            "key": str(tls / "s3.key"),
-        }
+        s3 |= {"certificate": str(tls / "s3.pem"), "key": str(tls / "s3.key")}
     if options.processes:
         settings["node_tls"] = {
             "certificate": str(tls / "gateway.pem"),
