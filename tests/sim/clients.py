@@ -179,7 +179,7 @@ class Client(Reader):
         onto = history.begin(key, f"{self.name} copy of {source}", writes(*possible))
         seen = history.begin(source, f"{self.name} copied", sees(None, *possible))
         try:
-            head = await self.call(
+            copied = await self.call(
                 f"copy {source} {key}",
                 lambda g: copy_object(
                     g.ctx(),
@@ -196,7 +196,7 @@ class Client(Reader):
         except Unanswered:
             history.void(source, seen)
         else:
-            value = self._value_of(head)
+            value = self._value_of(copied.head)
             history.end(seen, sees(value), f" {value}")
             history.end(onto, writes(value), f" {value}")
 
