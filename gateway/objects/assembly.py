@@ -99,8 +99,8 @@ def chosen_parts(
         if part.plain_bytes < PART_BYTES_MIN:
             raise EntityTooSmall(
                 part_number=part.number,
-                proposed_size_bytes=part.plain_bytes,
-                min_size_allowed_bytes=PART_BYTES_MIN,
+                proposed_bytes=part.plain_bytes,
+                min_bytes=PART_BYTES_MIN,
             )
     return chosen
 
@@ -115,7 +115,7 @@ def assemble(upload: Upload, chosen: Sequence[Part], options: CompleteOptions) -
     """
     content_bytes = sum(part.plain_bytes for part in chosen)
     if content_bytes > OBJECT_BYTES_MAX:
-        raise EntityTooLarge(proposed_size_bytes=content_bytes)
+        raise EntityTooLarge(proposed_bytes=content_bytes)
     if options.length is not None and options.length != content_bytes:
         raise InvalidRequest(
             message="The provided 'x-amz-mp-object-size' header value does not match what was "

@@ -208,12 +208,12 @@ def judged_extent(opened: OpenedVersion, options: GetOptions) -> Extent:
 def _part_extent(version: Version, part_number: int) -> Extent:
     if not version.is_multipart:
         if part_number != 1:
-            raise InvalidPartNumber(part_number=part_number, actual_parts_count=1)
+            raise InvalidPartNumber(part_number_requested=part_number, part_count=1)
         # No byte of an empty object can be named in a Content-Range.
         return Extent(0, version.content_bytes, version.content_bytes > 0)
     found = part_extent(version.part_runs, part_number)
     if found is None:
-        raise InvalidPartNumber(part_number=part_number, actual_parts_count=version.part_count)
+        raise InvalidPartNumber(part_number_requested=part_number, part_count=version.part_count)
     return Extent(found[1], found[2], version.content_bytes > 0, found[0])
 
 

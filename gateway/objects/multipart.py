@@ -168,7 +168,7 @@ async def upload_part(
     target, stored = open_upload_of(ctx, bucket, key, upload_id, Action.PUT_OBJECT)
     upload = stored.upload
     if body.length > PART_BYTES_MAX:
-        raise EntityTooLarge(proposed_size_bytes=body.length, max_size_allowed_bytes=PART_BYTES_MAX)
+        raise EntityTooLarge(proposed_bytes=body.length, max_bytes=PART_BYTES_MAX)
     algorithm = _algorithm_of(upload, checksum_algorithm)
     key_given = admit_part(ctx, upload, customer_key)
     name = _part_name(services, target, upload, part_number, key_given)

@@ -182,6 +182,6 @@ def check_metadata(metadata: Metadata) -> None:
     if metadata.user:
         held = sum(len(name.encode()) + len(text.encode()) for name, text in metadata.user)
         if held > USER_METADATA_BYTES_MAX:
-            raise MetadataTooLarge(size=held, max_size_allowed=USER_METADATA_BYTES_MAX)
+            raise MetadataTooLarge(size=held, max_bytes=USER_METADATA_BYTES_MAX)
     if metadata.storage_class not in STORAGE_CLASSES:
         raise InvalidStorageClass(storage_class=metadata.storage_class)

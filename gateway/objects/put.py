@@ -55,7 +55,7 @@ async def put_object(
 def check_put(ctx: Context, target: Target, body: Body, options: PutOptions) -> None:
     """What can be refused before the body is read."""
     if body.length > PART_BYTES_MAX:
-        raise EntityTooLarge(proposed_size_bytes=body.length, max_size_allowed_bytes=PART_BYTES_MAX)
+        raise EntityTooLarge(proposed_bytes=body.length, max_bytes=PART_BYTES_MAX)
     check_metadata(options.metadata)
     check_lockable(ctx, target, options.metadata.attributes)
     check_may_tag(ctx, target, options.metadata)

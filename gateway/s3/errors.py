@@ -287,8 +287,13 @@ _ELEMENT_OF_FIELD: dict[str, str] = {
     "argument_name": "ArgumentName",
     "argument_value": "ArgumentValue",
     "location": "LocationConstraint",
+    "location_constraint": "LocationConstraint",
     "range": "RangeRequested",
-    "object_length_bytes": "ActualObjectSize",
+    "content_bytes": "ActualObjectSize",
+    "part_number_requested": "PartNumberRequested",
+    "part_count": "ActualPartCount",
+    "size": "Size",
+    "storage_class": "StorageClassRequested",
     "proposed_bytes": "ProposedSize",
     "min_bytes": "MinSizeAllowed",
     "max_bytes": "MaxSizeAllowed",
@@ -333,6 +338,10 @@ def s3_code_for(error: StorageError) -> S3Answer:
     if marker is not None and isinstance(error, semantic.SemanticError):
         told = (("x-amz-delete-marker", "true"), ("x-amz-version-id", str(marker)))
         answer = replace(answer, headers=answer.headers + told)
+    content_bytes = error.fields.get("content_bytes")
+    if isinstance(error, semantic.InvalidRange) and content_bytes is not None:
+        extent = (("Content-Range", f"bytes */{content_bytes}"),)
+        answer = replace(answer, headers=answer.headers + extent)
     return answer
 
 

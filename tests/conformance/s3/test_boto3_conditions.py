@@ -127,6 +127,42 @@ def test_what_only_directory_buckets_have_is_not_ignored(
     assert s3.head_object(Bucket=bucket, Key="k")["ETag"] == put["ETag"]
 
 
+def test_refusals_say_what_was_asked_and_what_there_is(
+    gateway: S3Gateway, s3: Any, bucket: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"abc")
+    client = gateway.raw()
+    for header in ("bytes=3-", "bytes=9-9", "bytes=-0"):
+        answer = client.request("GET", f"/{bucket}/k", headers={"range": header})
+        assert (answer.status, answer.code) == (416, "InvalidRange")
+        assert f"<RangeRequested>{header}</RangeRequested>".encode() in answer.body
+        assert b"<ActualObjectSize>3</ActualObjectSize>" in answer.body
+        assert answer.headers["content-range"] == "bytes */3"
+    answer = client.request("GET", f"/{bucket}/k?partNumber=2")
+    assert (answer.status, answer.code) == (416, "InvalidPartNumber")
+    assert b"<PartNumberRequested>2</PartNumberRequested>" in answer.body
+    assert b"<ActualPartCount>1</ActualPartCount>" in answer.body
+    named = {"Bucket": bucket, "Key": "m"}
+    named["UploadId"] = s3.create_multipart_upload(**named)["UploadId"]
+    parts = []
+    for number in (1, 2):
+        etag = s3.upload_part(**named, PartNumber=number, Body=b"small")["ETag"]
+        parts.append({"PartNumber": number, "ETag": etag})
+    with pytest.raises(ClientError) as error:
+        s3.complete_multipart_upload(**named, MultipartUpload={"Parts": parts})
+    told = error.value.response["Error"]
+    assert told["Code"] == "EntityTooSmall"
+    assert (told["ProposedSize"], told["MinSizeAllowed"]) == ("5", str(5 << 20))
+    assert told["PartNumber"] == "1"
+
+
+def test_an_empty_object_is_its_only_part(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"")
+    got = s3.get_object(Bucket=bucket, Key="k", PartNumber=1)
+    assert (got["ResponseMetadata"]["HTTPStatusCode"], got["Body"].read()) == (200, b"")
+    assert "ContentRange" not in got
+
+
 def test_one_of_many_creators_wins(gateway: S3Gateway, s3: Any, any_bucket: str) -> None:
     def put(number: int) -> int:
         with gateway.raw() as client:
