@@ -13,6 +13,8 @@ from gateway.objects.values import ObjectHead
 from gateway.s3.call import Call
 from gateway.s3.responses import Header, http_date
 
+LAST_SECOND = 253_402_214_400  # midnight of 9999-12-31: later dates cannot be written
+
 
 def expiration_headers(call: Call, head: ObjectHead) -> list[Header]:
     """When the current version of a key goes; nothing for other versions."""
@@ -21,7 +23,7 @@ def expiration_headers(call: Call, head: ObjectHead) -> list[Header]:
     found = lifecycle.expiration_of(call.context.services, call.bucket, head)
     if found is None:
         return []
-    date, rule_id = http_date(found.due_ms // 1000), quote(found.rule_id, safe="")
+    date, rule_id = _date(found.due_ms), quote(found.rule_id, safe="")
     return [("x-amz-expiration", f'expiry-date="{date}", rule-id="{rule_id}"')]
 
 
@@ -31,6 +33,10 @@ def abort_headers(call: Call, created_at_ms: int) -> list[Header]:
     if found is None:
         return []
     return [
-        ("x-amz-abort-date", http_date(found.due_ms // 1000)),
+        ("x-amz-abort-date", _date(found.due_ms)),
         ("x-amz-abort-rule-id", quote(found.rule_id, safe="")),
     ]
+
+
+def _date(at_ms: int) -> str:
+    return http_date(min(at_ms // 1000, LAST_SECOND))

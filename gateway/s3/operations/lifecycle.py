@@ -29,6 +29,7 @@ from gateway.s3.xml_reader import fields as leaves
 
 BODY_BYTES_MAX = 1 << 20
 DIGITS_MAX = 15
+COUNT_MAX = (1 << 31) - 1  # of days or versions
 # Classes of S3 that objects may be moved to, and the one they come from: here it is a way back.
 CLASSES = frozenset(
     {
@@ -118,7 +119,12 @@ def _leaves(node: Node, name: str, names: set[str]) -> dict[str, str] | None:
 
 
 def _number(found: dict[str, str], name: str) -> int | None:
-    return None if name not in found else _integer(found[name])
+    if name not in found:
+        return None
+    count = _integer(found[name])
+    if count > COUNT_MAX:
+        malformed()
+    return count
 
 
 def _integer(text: str) -> int:
@@ -148,7 +154,7 @@ def _date_ms(found: dict[str, str]) -> int | None:
         instant = datetime.fromisoformat(text)
         if instant.tzinfo is None:
             instant = instant.replace(tzinfo=UTC)
-        return round(instant.timestamp() * 1000)
+        return round(instant.astimezone(UTC).timestamp() * 1000)
     except (ValueError, OverflowError):
         malformed()
 

@@ -234,6 +234,13 @@ def test_answers_say_when_an_object_goes(s3: Any, bucket: str) -> None:
     assert expiry(s3.head_object(Bucket=bucket, Key="a/1")) is None
 
 
+def test_days_beyond_the_calendar(s3: Any, bucket: str) -> None:
+    put(s3, bucket, rule(Expiration={"Days": 2**31 - 1}))
+    assert "31 Dec 9999" in (expiry(s3.put_object(Bucket=bucket, Key="key", Body=b"x")) or "")
+    too_many = rule(Expiration={"Days": 2**31})
+    assert refused(put, s3, bucket, too_many) == (400, "MalformedXML")
+
+
 def test_answers_say_when_an_upload_goes(s3: Any, bucket: str) -> None:
     put(s3, bucket, rule(**ABORT, Filter={"Prefix": "up/"}))
     upload = s3.create_multipart_upload(Bucket=bucket, Key="up/1")
