@@ -193,8 +193,8 @@ async def _change_attributes(
     checked = None if wanted is None else version_id(wanted)
 
     def decide(target: Target, current: StoredVersion | None) -> Change:
-        _check_lock_bucket(target)
         found = named_version(ctx, target, current, checked)
+        _check_lock_bucket(target)
         version = found.stored.version
         changed = attributes_changed(version, change(version.attributes))
         done = rewritten(ctx.services, found, changed)
@@ -251,6 +251,7 @@ def _attributes(
     ctx: Context, bucket: str, key: str, wanted: str | None, action: Action
 ) -> Attributes:
     target, current = reread_current(ctx, open_target(ctx, bucket, key, action))
-    _check_lock_bucket(target)
     checked = None if wanted is None else version_id(wanted)
-    return named_version(ctx, target, current, checked).stored.version.attributes
+    found = named_version(ctx, target, current, checked)
+    _check_lock_bucket(target)
+    return found.stored.version.attributes
