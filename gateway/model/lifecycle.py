@@ -22,6 +22,7 @@ SMALL_BYTES = 128 * 1024  # what is smaller does not move unless a rule speaks o
 
 ALL_CLASSES_128K = "all_storage_classes_128K"
 VARIES_BY_CLASS = "varies_by_storage_class"
+NOT_REPLICATED = frozenset({"PENDING", "FAILED"})  # such a version stays until it is copied
 _ANY_SIZE_CLASSES = frozenset({"GLACIER", "DEEP_ARCHIVE"})  # under VARIES_BY_CLASS
 
 
@@ -210,6 +211,8 @@ class Configuration:
         """
         if version.is_delete_marker:
             return REMOVED if is_only and self._marker_is_due(key, version, at) else KEPT
+        if version.attributes.replication in NOT_REPLICATED:
+            return KEPT
         moves: list[tuple[int, str]] = []
         for rule in self.enabled():
             if not rule.filter.covers_version(key, version):
@@ -240,6 +243,8 @@ class Configuration:
                 more than `newer_versions_max` need be known.
         """
         since_ms = version.attributes.noncurrent_since_ms
+        if version.attributes.replication in NOT_REPLICATED:
+            return KEPT
         moves: list[tuple[int, str]] = []
         for rule in self.enabled():
             if not rule.filter.covers_version(key, version):

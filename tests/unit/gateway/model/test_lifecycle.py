@@ -189,6 +189,17 @@ def test_an_expiration_goes_before_a_move() -> None:
     assert decided(held, version(), FAR) is Act.EXPIRE
 
 
+@pytest.mark.parametrize(
+    ("status", "kept"), [("PENDING", True), ("FAILED", True), ("COMPLETED", False), ("", False)]
+)
+def test_what_waits_to_be_replicated_stays(status: str, kept: bool) -> None:
+    held = rules(rule(expire_days=1, noncurrent_days=1))
+    waiting = version(attributes=Attributes(replication=status, noncurrent_since_ms=START))
+    assert (decided(held, waiting, FAR) is Act.KEEP) is kept
+    act = held.noncurrent(KEY, waiting, newer=0, at=Instant(FAR)).act
+    assert (act is Act.KEEP) is kept
+
+
 def test_uploads_go_after_their_days() -> None:
     held = rules(rule(abort_days=2, filter=Filter(prefix="logs/")))
     due_ms = next_midnight(START + 2 * DAY_MS)
