@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import quote, urlencode, urlsplit
 
+from gateway.objects import access
 from gateway.s3 import checksums, uri, xml
 from gateway.s3.body import BodyPromise
 from gateway.s3.call import Call, OperationFunction
@@ -74,6 +75,8 @@ async def post_object(call: Call) -> Reply:
             raise S3Error("InvalidArgument", "Only one auth mechanism allowed")
         principal, policy = signer, parse_policy(fields[POLICY])
         check_policy(policy, fields, call.bucket, services.env.now_ms())
+    if principal is None:
+        access.admit_anonymous(services, call.bucket)  # before the file is read
     headers = _headers_of(call.headers, fields)
     body = FormBody(reader, _promise_of(headers), policy)
     await body.begin()
