@@ -11,6 +11,7 @@ from gateway.meta.uploads import read_parts
 from gateway.model.action import Action
 from gateway.model.conditions import byte_range, check_read
 from gateway.model.errors import (
+    AccessDenied,
     InvalidPartNumber,
     InvalidRequest,
     MethodNotAllowed,
@@ -20,6 +21,7 @@ from gateway.model.errors import (
 )
 from gateway.model.names import version_id, version_id_text
 from gateway.model.version import Checksum, Version, part_extent
+from gateway.objects import access
 from gateway.objects.context import Context, Services
 from gateway.objects.encryption import admit_read
 from gateway.objects.fetch import Piece, open_body, read_at_once
@@ -59,7 +61,7 @@ async def get_object(ctx: Context, bucket: str, key: str, options: GetOptions) -
     content = read_at_once(ctx.services, target, opened, extent.offset, extent.length, customer_key)
     if content is None:
         return await _get_waiting(ctx, bucket, key, options)
-    return _object_read(ctx.services, target, opened, extent, WholeBody(content))
+    return _object_read(ctx, target, opened, extent, options, WholeBody(content))
 
 
 async def _get_waiting(ctx: Context, bucket: str, key: str, options: GetOptions) -> ObjectRead:
@@ -86,31 +88,46 @@ async def _get_waiting(ctx: Context, bucket: str, key: str, options: GetOptions)
             ticket = NO_TICKET
     finally:
         services.reads.end(ticket)
-    return _object_read(services, target, opened, extent, body)
+    return _object_read(ctx, target, opened, extent, options, body)
 
 
 async def head_object(ctx: Context, bucket: str, key: str, options: GetOptions) -> ObjectRead:
     """As get_object, without body. Raises: as get_object, StripeUnreadable excepted."""
     target, opened = read_version(ctx, bucket, key, options.version_id)
     admit_read(ctx, opened.stored.version, options.customer_key)
-    return _object_read(ctx.services, target, opened, judged_extent(opened, options), None)
+    return _object_read(ctx, target, opened, judged_extent(opened, options), options, None)
 
 
 def _object_read(
-    services: Services,
+    ctx: Context,
     target: Target,
     opened: OpenedVersion,
     extent: Extent,
+    options: GetOptions,
     body: ReadBody | None,
 ) -> ObjectRead:
+    version = opened.stored.version
     return ObjectRead(
         head=opened.head,
         offset=extent.offset,
         length=extent.length,
         is_range=extent.is_range,
         body=body,
-        checksum=_checksum_of(services, target, opened.stored.version, extent),
+        checksum=_checksum_of(ctx.services, target, version, extent),
+        tag_count=_tag_count(ctx, target, version, options.version_id) if version.tags else 0,
     )
+
+
+def _tag_count(ctx: Context, target: Target, version: Version, wanted: str | None) -> int:
+    """How many tags a version has, for who may read them; 0 for anybody else."""
+    action = Action.GET_OBJECT_TAGGING if wanted is None else Action.GET_OBJECT_VERSION_TAGGING
+    try:
+        judge = access.judge_of(ctx, target.opened, action, target.key)
+        if judge is not None:
+            judge.admit(version)
+    except AccessDenied:
+        return 0
+    return len(version.tags)
 
 
 def _checksum_of(

@@ -134,6 +134,7 @@ class ObjectRead:
             allowed. An error in the
             middle is raised from it and must break the connection.
         checksum: of what is sent; None when it is not known.
+        tag_count: 0 for who may not read the tags.
     """
 
     head: ObjectHead
@@ -142,6 +143,7 @@ class ObjectRead:
     is_range: bool
     body: ReadBody | None
     checksum: Checksum | None = None
+    tag_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

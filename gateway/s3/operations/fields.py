@@ -299,8 +299,6 @@ def read_headers(call: Call, head: ObjectHead, checksum: Checksum | None) -> lis
         headers += lock_headers.lock_headers(head.metadata.attributes)
     if head.metadata.storage_class != "STANDARD":
         headers.append(("x-amz-storage-class", head.metadata.storage_class))
-    if head.metadata.tags:
-        headers.append(("x-amz-tagging-count", str(len(head.metadata.tags))))
     if checksum is not None and call.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED":
         headers += checksum_headers(checksum)
     if head.version_id is not None:

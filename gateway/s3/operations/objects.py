@@ -74,6 +74,8 @@ def _get_options(call: Call) -> GetOptions:
 
 def _read_reply(call: Call, read: ObjectRead, options: GetOptions) -> Reply:
     headers = fields.read_headers(call, read.head, read.checksum)
+    if read.tag_count:
+        headers.append(("x-amz-tagging-count", str(read.tag_count)))
     headers += expiration_headers(call, read.head)
     if read.is_range:
         last = read.offset + read.length - 1

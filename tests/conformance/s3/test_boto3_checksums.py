@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 
 from gateway.model.checksums import composite_digest, digest_of
 from gateway.model.version import CHECKSUM_ALGORITHMS
-from tests.support.s3_gateway import S3Gateway
+from tests.support.raw_s3 import SIGNED_CHUNKS_TRAILER, encode_chunks, sign
+from tests.support.s3_gateway import CREDENTIALS, S3Gateway
 
 PART = 5 * 1024 * 1024
 CONTENT = b"content of some length" * 3
@@ -54,6 +55,40 @@ def test_in_a_header(gateway: S3Gateway, s3: Any, bucket: str, algorithm: str) -
             s3.put_object(Bucket=bucket, Key="new", Body=CONTENT, **{name: wrong})
         assert refused(error) == (400, "BadDigest")
     assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
+
+
+@pytest.mark.parametrize("algorithm", CHECKSUM_ALGORITHMS)
+def test_in_a_signed_trailer_of_a_large_body(
+    gateway: S3Gateway, s3: Any, bucket: str, algorithm: str
+) -> None:
+    content = b"0123456789abcdef" * 20_000
+    header = f"x-amz-checksum-{algorithm.lower()}"
+    for value, status in ((text_of(algorithm, b"other"), 400), (text_of(algorithm, content), 200)):
+        with gateway.raw() as client:
+            headers = {
+                "host": client.authority,
+                "content-encoding": "aws-chunked",
+                "x-amz-decoded-content-length": str(len(content)),
+                "x-amz-trailer": header,
+            }
+            target = f"/{bucket}/k"
+            signed = sign(CREDENTIALS, "PUT", target, headers, payload=SIGNED_CHUNKS_TRAILER)
+            trailer = f"{header}:{value}"
+            body = encode_chunks(signed, SIGNED_CHUNKS_TRAILER, content, trailer=trailer)
+            client.send_head("PUT", target, {**signed.headers, "content-length": str(len(body))})
+            client.send(body)
+            answer = client.read_answer()
+            assert answer.status == status, answer.body
+    got = s3.get_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
+    assert (got["Body"].read(), got[f"Checksum{algorithm}"]) == (content, value)
+
+
+@pytest.mark.parametrize("algorithm", [name for name in CHECKSUM_ALGORITHMS if name != "MD5"])
+def test_as_the_sdk_computes_it(s3: Any, bucket: str, algorithm: str) -> None:
+    put = s3.put_object(Bucket=bucket, Key="k", Body=CONTENT, ChecksumAlgorithm=algorithm)
+    assert put[f"Checksum{algorithm}"] == text_of(algorithm)
+    got = s3.get_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
+    assert got["Body"].read() == CONTENT  # boto3 compares the checksum itself
 
 
 @pytest.mark.parametrize("algorithm", CHECKSUM_ALGORITHMS)

@@ -216,6 +216,7 @@ def test_policies_see_the_tags_there_are_and_those_to_be(s3: Any, bucket: str) -
     with pytest.raises(ClientError) as error:
         tags_of(s3, bucket)
     assert refused(error) == (403, "AccessDenied")
+    assert "TagCount" not in s3.get_object(Bucket=bucket, Key="k")
     s3.copy_object(
         Bucket=bucket,
         Key="c",
