@@ -24,6 +24,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         wanted = (
             tier in SELECT["tiers"]
             and area in (SELECT["areas"] or [area])
+            and area not in SELECT["without"]
             and areas.batch_of(item.nodeid, area) in SELECT["batches"]
         )
         (keep if wanted else drop).append(item)

@@ -79,6 +79,7 @@ def parse_args() -> argparse.Namespace:
     add("--extra-conf", help="more sections for the suite's configuration")
     add("--tier", action="append", choices=areas.TIERS, help="default: core; repeatable")
     add("--area", action="append", default=[], help="only this area; repeatable")
+    add("--without", action="append", default=[], help="not this area; repeatable")
     add("-k", dest="keyword", help="pytest -k expression")
     add("-n", dest="workers", type=int, default=1, help="workers for what may run in parallel")
     add("--timeout", type=int, default=300, help="seconds one test may take")
@@ -149,7 +150,13 @@ def run_batch(
     conf, out = work / "s3tests.conf", work / "results.json"
     write_conf(conf, args, batch.storage_classes)
     out.unlink(missing_ok=True)
-    select = {"tiers": args.tier, "areas": args.area, "batches": batch.kinds, "prefix": PREFIX}
+    select = {
+        "tiers": args.tier,
+        "areas": args.area,
+        "without": args.without,
+        "batches": batch.kinds,
+        "prefix": PREFIX,
+    }
     env = os.environ | {
         "S3TEST_CONF": str(conf),
         "CONFORMANCE_OUT": str(out),
