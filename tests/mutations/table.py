@@ -361,4 +361,33 @@ MUTATIONS: tuple[Mutation, ...] = (
         new="if False:",
         seen_by=(f"{JOBS}/test_audit_repair.py",),
     ),
+    # Lifecycle rules
+    Mutation(
+        name="lifecycle-lock",
+        file="gateway/objects/lifecycle_acts.py",
+        old="    check_unlocked(found.stored.version, now_ms=now_ms, bypass_governance=False)\n",
+        new="",
+        seen_by=(f"{JOBS}/test_lifecycle.py",),
+    ),
+    Mutation(
+        name="lifecycle-counted",
+        file="gateway/objects/lifecycle_acts.py",
+        old="counted = tuple(Exists(held) for held in newer)",
+        new="counted = ()",
+        seen_by=(f"{JOBS}/test_lifecycle.py",),
+    ),
+    Mutation(
+        name="lifecycle-decides-again",
+        file="gateway/objects/lifecycle_acts.py",
+        old="if decision.act is Act.EXPIRE:",
+        new="if decision.act in (Act.EXPIRE, Act.KEEP):",
+        seen_by=(f"{JOBS}/test_lifecycle.py",),
+    ),
+    Mutation(
+        name="lifecycle-released",
+        file="gateway/objects/lifecycle_moves.py",
+        old="stripes=(*creates, *releases_of(old))",
+        new="stripes=creates",
+        seen_by=(f"{JOBS}/test_lifecycle_moves.py",),
+    ),
 )

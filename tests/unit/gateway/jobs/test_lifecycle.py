@@ -12,9 +12,10 @@ from gateway.meta import keyspace
 from gateway.meta.documents import open_document
 from gateway.model.attributes import COMPLIANCE, Attributes
 from gateway.model.bucket import Versioning
-from gateway.model.lifecycle import DAY_MS, Filter, Transition
+from gateway.model.lifecycle import DAY_MS, Act, Filter, Transition
+from gateway.model.names import ObjectKey
 from gateway.objects import buckets, delete, multipart, versioning
-from gateway.objects.lifecycle_acts import apply_current, find_ruled
+from gateway.objects.lifecycle_acts import apply_current, apply_noncurrent, find_ruled
 from gateway.objects.locks import put_lock_configuration
 from gateway.objects.values import (
     CreateUploadOptions,
@@ -202,6 +203,28 @@ def test_a_newer_put_is_never_taken() -> None:
     run(scene)
 
 
+def test_what_counts_as_newer_is_still_there_when_a_version_goes() -> None:
+    """The third newest is due as long as two are newer; one of them is being deleted."""
+
+    async def scene(gateway: Gateway, clock: Clock) -> None:
+        await versioned(gateway)
+        ids = [(await gateway.put("key", b"%d" % number)).version_id for number in range(4)]
+        await ruled(gateway, rule(noncurrent_days=1, newer_versions=2))
+        clock.days = 3
+        services = gateway.services
+        opened = services.buckets.find(BUCKET)
+        assert opened is not None
+        seen = find_ruled(services, opened.bucket.bucket_id)
+        assert seen is not None
+        deleting = delete.delete_object(gateway.ctx(), BUCKET, "key", version_id=ids[2])
+        oldest = apply_noncurrent(services, seen, ObjectKey(b"key"), 1)
+        outcomes = await asyncio.gather(deleting, oldest)
+        assert outcomes[1] is Act.KEEP
+        assert len(await keys(gateway)) == 3
+
+    run(scene)
+
+
 def test_rules_that_went_meanwhile_do_nothing() -> None:
     async def scene(gateway: Gateway, clock: Clock) -> None:
         await gateway.put("key", b"old")
@@ -213,7 +236,7 @@ def test_rules_that_went_meanwhile_do_nothing() -> None:
         seen = find_ruled(services, opened.bucket.bucket_id)
         assert seen is not None
         await ruled(gateway, rule(expire_days=300))
-        await apply_current(services, seen, b"key")  # type: ignore[arg-type]
+        await apply_current(services, seen, ObjectKey(b"key"))
         assert await gateway.get("key") == b"old"
 
     run(scene)
