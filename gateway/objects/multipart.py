@@ -6,6 +6,8 @@ and a repeated complete knows its own object.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.commit.change import Change, Draft
 from gateway.limits import PART_BYTES_MAX, PART_NUMBER_MAX
 from gateway.meta import keyspace
@@ -307,7 +309,8 @@ async def upload_part_copy(
             # Unlike a GET's, the range of a copy must lie inside the source whole.
             copy_range(range_header, reading.head.length)
         body = SourceBody(reading)
-        return await upload_part(ctx, bucket, key, upload_id, part_number, body, None, customer_key)
+        part = await upload_part(ctx, bucket, key, upload_id, part_number, body, None, customer_key)
+        return replace(part, source_version_id=reading.head.version_id)
     finally:
         await close_source(reading)
 

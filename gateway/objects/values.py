@@ -299,7 +299,7 @@ class UploadHead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartHead:
-    """A part of an upload in progress."""
+    """A part of an upload in progress; `source_version_id`: what it was just copied from."""
 
     part_number: int
     etag: str
@@ -307,6 +307,7 @@ class PartHead:
     modified_at_ms: int
     checksum: Checksum | None
     encryption: Encryption | None = None
+    source_version_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

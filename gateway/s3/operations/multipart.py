@@ -117,7 +117,10 @@ async def upload_part_copy(call: Call) -> Reply:
         xml.element("ETag", f'"{part.etag}"'),
         *fields.checksum_elements(part.checksum, with_type=False),
     )
-    return xml_reply(document, headers=sse.answer_headers(part.encryption, call.headers))
+    headers = sse.answer_headers(part.encryption, call.headers)
+    if part.source_version_id is not None:
+        headers.append(("x-amz-copy-source-version-id", part.source_version_id))
+    return xml_reply(document, headers=headers)
 
 
 def _stated_checksum(call: Call) -> tuple[str, str] | None:
