@@ -114,7 +114,13 @@ def judge(python: Path, suite: str, revision: str, endpoint: str, more: list[str
     command += ["--storage-classes", STORAGE_CLASSES]
     for key in KMS_KEYS:
         command += ["--kms-key", key]
-    return subprocess.run([*command, *more], cwd=ROOT, env=env).returncode
+    runner = subprocess.Popen([*command, *more], cwd=ROOT, env=env, start_new_session=True)
+    try:
+        return runner.wait()
+    except BaseException:  # stopped: the runner's own processes go with it
+        os.killpg(runner.pid, signal.SIGTERM)
+        runner.wait()
+        raise
 
 
 def main() -> None:
