@@ -95,13 +95,17 @@ def _found(
     if found is None:
         raise NoSuchVersion(key=key, version_id=version_id)
     if found.stored.version.is_delete_marker:
-        _refuse_marker(key, version_id, method)
+        _refuse_marker(key, found.stored.version, method)
     return found
 
 
-def _refuse_marker(key: str, version_id: str, method: str) -> NoReturn:
+def _refuse_marker(key: str, version: Version, method: str) -> NoReturn:
     raise MethodNotAllowed(
-        key=key, delete_marker=version_id, method=method, resource_type="DeleteMarker"
+        key=key,
+        delete_marker=version_id_text(version.version_id),
+        modified_at_ms=version.created_at_ms,
+        method=method,
+        resource_type="DeleteMarker",
     )
 
 

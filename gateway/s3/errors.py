@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 
 from gateway.model import errors as semantic
 from storaged.base.errors import Kind, StorageError
@@ -336,7 +337,13 @@ def s3_code_for(error: StorageError) -> S3Answer:
     answer = _answer(code, text, extra)
     marker = error.fields.get("delete_marker")
     if marker is not None and isinstance(error, semantic.SemanticError):
+        told: tuple[tuple[str, str], ...]
         told = (("x-amz-delete-marker", "true"), ("x-amz-version-id", str(marker)))
+        if isinstance(error, semantic.MethodNotAllowed):
+            told += (("Allow", "DELETE"),)
+        modified_at_ms = error.fields.get("modified_at_ms")
+        if isinstance(modified_at_ms, int):
+            told += (("Last-Modified", formatdate(modified_at_ms // 1000, usegmt=True)),)
         answer = replace(answer, headers=answer.headers + told)
     content_bytes = error.fields.get("content_bytes")
     if isinstance(error, semantic.InvalidRange) and content_bytes is not None:

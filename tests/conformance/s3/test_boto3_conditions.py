@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from tests.support.lock_race import COUNTER, LOCK
 from tests.support.s3_gateway import CREDENTIALS, S3Gateway
 
 CONTENDERS = 16
-TURNS = 2
+TURNS = 1
 
 
 def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
@@ -154,6 +155,25 @@ def test_refusals_say_what_was_asked_and_what_there_is(
     assert told["Code"] == "EntityTooSmall"
     assert (told["ProposedSize"], told["MinSizeAllowed"]) == ("5", str(5 << 20))
     assert told["PartNumber"] == "1"
+
+
+def test_a_delete_marker_says_what_it_is(gateway: S3Gateway, s3: Any, bucket: str) -> None:
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    marker = s3.delete_object(Bucket=bucket, Key="k")["VersionId"]
+    listed = s3.list_object_versions(Bucket=bucket)["DeleteMarkers"][0]
+    for query in ("versionId={}", "tagging&versionId={}"):
+        answer = gateway.raw().request("GET", f"/{bucket}/k?" + query.format(marker))
+        assert (answer.status, answer.code) == (405, "MethodNotAllowed")
+        assert (answer.headers["allow"], answer.headers["x-amz-delete-marker"]) == (
+            "DELETE",
+            "true",
+        )
+        assert answer.headers["x-amz-version-id"] == marker
+        when = parsedate_to_datetime(answer.headers["last-modified"])
+        assert when == listed["LastModified"].replace(microsecond=0)
+    answer = gateway.raw().request("GET", f"/{bucket}/k")
+    assert (answer.status, answer.code) == (404, "NoSuchKey")
+    assert answer.headers["x-amz-delete-marker"] == "true"
 
 
 def test_an_empty_object_is_its_only_part(s3: Any, bucket: str) -> None:
