@@ -68,7 +68,7 @@ async def read(form: bytes, piece_bytes: int) -> bytes:
         assert read_bytes < said, "the length shrank to what was given out already"
         read_bytes += len(piece)
         content.append(bytes(piece))
-    assert body.length == read_bytes
+    assert said == body.length == read_bytes, "the length is exact when the last piece has come"
     return b"".join(content)
 
 
