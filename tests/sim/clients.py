@@ -20,6 +20,7 @@ from gateway.objects.values import (
     CopySource,
     CreateUploadOptions,
     Metadata,
+    ObjectHead,
     PutOptions,
     WriteConditions,
 )
@@ -55,6 +56,7 @@ class Client(Reader):
             (self.list_all, 8),
             (self.multipart, 6),
             (self.get_range, 5),
+            (self.prune, 6 if self.world.shape.versioned else 0),
         )
         verbs, weights = zip(*calls, strict=True)
         for _ in range(count):
@@ -111,13 +113,14 @@ class Client(Reader):
     async def put(self, gateway: GatewayProcess | None = None) -> None:
         """An unconditional PUT."""
         key, value = self._key(), self.bodies.make(self._size())
-        await self.write(
+        head = await self.write(
             key,
             f"put {value}",
             writes(value),
             lambda g: put_object(g.ctx(), BUCKET, key, self._body(value), self._options(value)),
             gateway=gateway,
         )
+        self._keep(key, head, value)
 
     async def put_if(self) -> None:
         """A PUT if nothing is there, or if a known version is."""
@@ -242,7 +245,7 @@ class Client(Reader):
                 f"abort {key}", lambda g: abort_upload(g.ctx(), BUCKET, key, made.upload_id)
             )
             return
-        await self.write(
+        head = await self.write(
             key,
             f"complete {value}",
             writes(value),
@@ -250,3 +253,29 @@ class Client(Reader):
                 g.ctx(), BUCKET, key, made.upload_id, parts, CompleteOptions()
             ),
         )
+        self._keep(key, head, value)
+
+    def _keep(self, key: str, head: ObjectHead | None, value: int) -> None:
+        """An acknowledged version: it must be there until somebody takes it away."""
+        if head is not None and head.version_id is not None:
+            self.world.versions[key, head.version_id] = value
+
+    async def prune(self) -> None:
+        """Take an older version away for good. It is never the current one: that one's id is seen
+        after the version was made, and no id comes back.
+        """
+        held = self.world.versions
+        if not held:
+            return
+        key, version_id = self.rng.choice(sorted(held))
+        head = await self._head(key)
+        if head is None or head.version_id == version_id:
+            return
+        del held[key, version_id]  # from here on it may be gone, whatever is answered
+        try:
+            await self.call(
+                f"prune {key}",
+                lambda g: delete_object(g.ctx(), BUCKET, key, version_id=version_id),
+            )
+        except Unanswered:
+            return

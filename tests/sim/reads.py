@@ -132,6 +132,21 @@ class Reader:
         history.end(operation, sees(value), f" {value}")
         return value
 
+    async def get_version(self, key: str, version_id: str, value: int) -> None:
+        """A GET of a version that must be there."""
+
+        async def read(g: GatewayProcess) -> tuple[ObjectHead, bytes]:
+            found = await get_object(g.ctx(), BUCKET, key, GetOptions(version_id=version_id))
+            return found.head, await content_of(found)
+
+        try:
+            head, content = await self.call(f"get {key} {version_id}", read)
+        except Unanswered:
+            self.world.violate(f"version {version_id} of {key} is gone")
+            return
+        if self._value_of(head) != value or content != self.bodies.content(value):
+            self.world.violate(f"version {version_id} of {key} is another one")
+
     async def get_range(self) -> None:
         """A GET of a range."""
         key = self._key()

@@ -213,3 +213,5 @@ async def read_all(client: Client) -> None:
         if first != second:
             client.world.violate(f"{key} changes between two reads: {first}, {second}")
     await client.list_all()
+    for (key, version_id), value in sorted(client.world.versions.items()):
+        await client.get_version(key, version_id, value)

@@ -21,9 +21,11 @@ from gateway.commit.opening import IndexEmpty
 from gateway.data.topology import Topology, TopologyNode
 from gateway.meta import accounts
 from gateway.meta.kv import Batch
+from gateway.model.bucket import Versioning
 from gateway.model.errors import BucketAlreadyOwnedByYou
 from gateway.model.layout import Geometry, StripeRow, Tier
 from gateway.objects import buckets
+from gateway.objects.versioning import set_versioning
 from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import ShardId, StripeId
 from storaged.node import ShardMissing
@@ -64,6 +66,7 @@ class Shape:
     Args:
         local: number of nodes that are LocalNodes. small_max: bodies above it are striped.
         jobs: background jobs run by themselves, not only when the nemesis says so.
+        versioned: the bucket keeps versions.
     """
 
     geometry: Geometry
@@ -73,6 +76,7 @@ class Shape:
     segment_bytes: int
     jobs: bool
     shuffle: bool
+    versioned: bool
 
     @classmethod
     def of(cls, rng: Random) -> Shape:
@@ -93,6 +97,7 @@ class Shape:
             segment_bytes=rng.choice((600, 3000, 3 * 1024 * 1024)),
             jobs=rng.random() < 0.7,
             shuffle=rng.random() < 0.7,
+            versioned=rng.random() < 0.3,
         )
 
 
@@ -113,6 +118,8 @@ class World:
         self.shape = shape
         self.env = SimEnv(self.rng)
         self.history = History()
+        # (key, version id) of what was acknowledged and not taken away → body; see `Client.prune`.
+        self.versions: dict[tuple[str, str], int] = {}
         self.violations: list[str] = []
         self.counts: Counter[str] = Counter()
         self._digest = hashlib.sha256()
@@ -264,6 +271,8 @@ class World:
             await buckets.create_bucket(gateway.ctx(), BUCKET, None)
         except BucketAlreadyOwnedByYou:
             return
+        if self.shape.versioned:
+            await set_versioning(gateway.ctx(), BUCKET, Versioning.ENABLED)
 
     # What is watched all the time
 
