@@ -14,7 +14,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
-from gateway.model.acl import ANONYMOUS_ID
 from gateway.model.action import Action
 from gateway.model.policy import ANYBODY, Caller, root_name, user_name
 from gateway.model.version import Pairs
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.objects.target import OpenBucket
 
 CALLERS_CACHED_MAX = 1024
+DAY_MS = 86_400_000
 ROOT_USER = "root"
 
 Values = tuple[str, ...] | None
@@ -124,10 +124,9 @@ def _principal_type(asked: Asked) -> Values:
 
 
 def _user_id(asked: Asked) -> Values:
+    # Nobody has an id: a policy that asks for a certain one is none for everybody.
     principal = asked.ctx.principal
-    if principal is None:
-        return (ANONYMOUS_ID,)
-    return (principal.owner_id,)
+    return None if principal is None else (principal.owner_id,)
 
 
 def _user_name(asked: Asked) -> Values:
@@ -187,6 +186,21 @@ def _makes_object(asked: Asked) -> Values:
     return ("false" if is_part or asked.action is not Action.PUT_OBJECT else "true",)
 
 
+def _remaining_days(asked: Asked) -> Values:
+    """Days until the end of the retention that is asked for."""
+    until = asked.ctx.facts.headers.get("x-amz-object-lock-retain-until-date")
+    if until is None:
+        return None
+    try:
+        end = datetime.fromisoformat(until)
+    except ValueError:
+        return None
+    if end.tzinfo is None:
+        end = end.replace(tzinfo=UTC)
+    left_ms = int(end.timestamp() * 1000) - asked.ctx.services.env.now_ms()
+    return (str(-(-left_ms // DAY_MS)),)
+
+
 def _bucket_account(asked: Asked) -> Values:
     services = asked.ctx.services
     return (services.identities.of_tenant(asked.opened.bucket.tenant).owner_id,)
@@ -219,12 +233,14 @@ _SOURCES: dict[str, Callable[[Asked], Values]] = {
     "s3:authtype": _auth_type,
     "s3:delimiter": lambda asked: _one(asked.ctx.facts.query.get("delimiter")),
     "s3:max-keys": lambda asked: _one(asked.ctx.facts.query.get("max-keys")),
+    "s3:object-lock-remaining-retention-days": _remaining_days,
     "s3:objectcreationoperation": _makes_object,
     "s3:prefix": _prefix,
     "s3:requestobjecttagkeys": _request_tag_keys,
     "s3:resourceaccount": _bucket_account,
     "s3:signatureage": _signature_age,
     "s3:signatureversion": _signature_version,
+    "s3:tlsversion": lambda asked: _one(asked.ctx.facts.tls_version or None),
     "s3:versionid": lambda asked: _one(asked.ctx.facts.query.get("versionId")),
     "s3:x-amz-copy-source": _copy_source,
 }

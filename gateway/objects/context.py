@@ -166,6 +166,7 @@ NO_FACTS = RequestFacts({}, {}, "", False, False)
 
 
 @dataclass(slots=True)
+        tls_version: such as "1.3"; "" without TLS.
 class Context:
     """One request.
 
@@ -174,6 +175,7 @@ class Context:
         request_id: 16 random bytes, for logs and answers.
         deadline_s: monotonic time after which work for the request is pointless.
         facts: NO_FACTS for work of our own.
+    tls_version: str = ""
     """
 
     services: Services

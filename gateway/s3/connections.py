@@ -108,6 +108,12 @@ class Exchange:
         peer = self.protocol.peername
         return peer[0] if isinstance(peer, tuple) else ""
 
+    def tls_version(self) -> str:
+        """Version of TLS that the connection speaks, such as "1.3"; "" for none."""
+        transport = self.protocol.transport
+        tls = None if transport is None else transport.get_extra_info("ssl_object")
+        return "" if tls is None else str(tls.version() or "").removeprefix("TLSv")
+
     def _finish(self) -> None:
         """The library is done with the request."""
 

@@ -12,6 +12,7 @@ DATA = "tests/unit/gateway/data"
 JOBS = "tests/unit/gateway/jobs"
 NODE = "tests/conformance/test_node"
 DRIVE = "tests/unit/storaged"
+ACCESS = "tests/conformance/s3/test_boto3_access.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,5 +411,41 @@ MUTATIONS: tuple[Mutation, ...] = (
         old="stripes=(*creates, *releases_of(old))",
         new="stripes=creates",
         seen_by=(f"{JOBS}/test_lifecycle_moves.py",),
+    ),
+    # Rights
+    Mutation(
+        name="rights-denial",
+        file="gateway/model/policy.py",
+        old="if said.denials.say(resource, caller, lookup):",
+        new="if not said.denials:",
+        seen_by=("tests/unit/gateway/model/test_policy.py", ACCESS),
+    ),
+    Mutation(
+        name="rights-of-objects",
+        file="gateway/objects/target.py",
+        old="self.judge.admit(version)",
+        new="return",
+        seen_by=(ACCESS, "tests/conformance/s3/test_access_matrix.py"),
+    ),
+    Mutation(
+        name="rights-ignored-acls",
+        file="gateway/model/acl.py",
+        old="elif not ignores_public and (",
+        new="elif (",
+        seen_by=(ACCESS,),
+    ),
+    Mutation(
+        name="rights-restricted-policy",
+        file="gateway/objects/access_rules.py",
+        old="return self.policy_is_public and self.public_access.restricts",
+        new="return False",
+        seen_by=(ACCESS,),
+    ),
+    Mutation(
+        name="rights-of-other-owners",
+        file="gateway/objects/access.py",
+        old="if effect is Effect.ALLOW and not owner_id and not rules",
+        new="if effect is Effect.ALLOW and not rules",
+        seen_by=(ACCESS,),
     ),
 )

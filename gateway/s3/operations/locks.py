@@ -7,8 +7,10 @@ PutObjectLegalHold and their readers.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gateway.objects import locks
+from gateway.objects.context import Context
 from gateway.objects.locks import DefaultRetention, Retention
 from gateway.s3 import xml
 from gateway.s3.call import Call, OperationFunction
@@ -68,6 +70,20 @@ async def get_configuration(call: Call) -> Reply:
     return xml_reply(xml.document("ObjectLockConfiguration", *children))
 
 
+def _asking(
+    call: Call, *, mode: str | None = None, until: str | None = None, hold: str | None = None
+) -> Context:
+    """The request as policies see it: what the body asks for, as headers of a write say it."""
+    stated = {
+        "x-amz-object-lock-mode": mode,
+        "x-amz-object-lock-retain-until-date": until,
+        "x-amz-object-lock-legal-hold": hold,
+    }
+    headers = {name: text for name, text in call.headers.items() if name not in stated}
+    headers.update((name, text) for name, text in stated.items() if text)
+    return replace(call.context, facts=call.context.facts._replace(headers=headers))
+
+
 async def put_retention(call: Call) -> Reply:
     fields.check_supported(call)
     document = await call.body.read_document(LOCK_BODY_MAX_BYTES)
@@ -82,7 +98,7 @@ async def put_retention(call: Call) -> Reply:
             raise S3Error("InvalidArgument", "The retain until date must be in the future!")
         retention = Retention(found["Mode"], until_ms)
     await locks.put_retention(
-        call.context,
+        _asking(call, mode=found.get("Mode"), until=found.get("RetainUntilDate")),
         call.bucket,
         call.key,
         call.query.get("versionId"),
@@ -111,7 +127,7 @@ async def put_legal_hold(call: Call) -> Reply:
     if found.get("Status") not in ("ON", "OFF"):
         malformed()
     await locks.put_legal_hold(
-        call.context,
+        _asking(call, hold=found["Status"]),
         call.bucket,
         call.key,
         call.query.get("versionId"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -386,3 +387,26 @@ def test_buckets_that_are_not_there(s3: Any, alt: Any, nobody: Any) -> None:
     s3.create_bucket(Bucket=taken)
     assert refusal(alt.create_bucket, Bucket=taken) == (409, "BucketAlreadyExists")
     assert taken not in [one["Name"] for one in alt.list_buckets()["Buckets"]]
+
+
+def test_how_long_a_retention_may_be(gateway: S3Gateway, s3: Any) -> None:
+    bucket = NAMES.next()
+    s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    s3.put_object(Bucket=bucket, Key="k")
+    longest = {"NumericGreaterThan": {"s3:object-lock-remaining-retention-days": "10"}}
+    denied = {"Effect": "Deny", "Action": "s3:PutObjectRetention", "Condition": longest}
+    held = {"StringEquals": {"s3:object-lock-legal-hold": "ON"}}
+    hold = {"Effect": "Deny", "Action": "s3:PutObjectLegalHold", "Condition": held}
+    s3.put_bucket_policy(Bucket=bucket, Policy=policy(bucket, denied, hold))
+    now = datetime.now(UTC)
+
+    def keep(days: int) -> dict[str, Any]:
+        retention = {"Mode": "GOVERNANCE", "RetainUntilDate": now + timedelta(days=days)}
+        return {"Bucket": bucket, "Key": "k", "Retention": retention}
+
+    assert refusal(s3.put_object_retention, **keep(11)) == DENIED
+    s3.put_object_retention(**keep(9))
+    legal = {"Bucket": bucket, "Key": "k", "LegalHold": {"Status": "ON"}}
+    assert refusal(s3.put_object_legal_hold, **legal) == DENIED
+    long = {"ObjectLockMode": "GOVERNANCE", "ObjectLockRetainUntilDate": now + timedelta(days=20)}
+    assert refusal(s3.put_object, Bucket=bucket, Key="new", **long) == DENIED
