@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import ssl
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,10 +22,12 @@ from gateway.config import GatewayConfig, given_accounts
 from gateway.core import Core, open_core
 from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
+from gateway.jobs.events import EventSender
 from gateway.jobs.garbage import GarbageCollector
 from gateway.jobs.lifecycle import LifecycleKeeper
 from gateway.jobs.logs import LogDelivery
 from gateway.jobs.repair import Repairer, RepairQueue
+from gateway.jobs.replication import Replicator
 from gateway.jobs.tier import TierKeeper
 from gateway.limits import FULL_CELL_BYTES
 from gateway.objects.bootstrap import ensure_account, ensure_root, restore_keyring
@@ -32,7 +35,9 @@ from gateway.objects.context import Services
 from gateway.objects.credentials import Credentials
 from gateway.objects.named_keys import keep_keyring_copy
 from gateway.objects.target import BucketCache
-from storaged.base.env import RealEnv
+from gateway.outside.remote_s3 import RemoteBucket, RemoteS3
+from gateway.outside.webhook import Webhook
+from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId, StripeId
 from storaged.base.jobs import Scheduler
@@ -71,6 +76,10 @@ class Gateway:
             locations=frozenset({config.cluster.region, *config.cluster.locations}),
             tier_floor=core.tier_floor,
             class_geometries=config.cluster.class_geometries,
+            event_targets={held.name: frozenset(held.accounts) for held in config.event_targets},
+            replication_targets={
+                held.name: frozenset(held.accounts) for held in config.replication_targets
+            },
             **_profile_values(config),
         )
         self.repairs = RepairQueue(core.topology)
@@ -118,6 +127,10 @@ class Gateway:
         self.garbage = GarbageCollector(self.services)
         self.lifecycle = LifecycleKeeper(self.services)
         self.log_delivery = LogDelivery(self.services)
+        self.destinations = _destinations(core.config)
+        self.replica_targets = _replica_targets(core.config, core.env)
+        self.events = EventSender(self.services, self.destinations)
+        self.replicator = Replicator(self.services, self.replica_targets)
         self.repairer = Repairer(
             log=log,
             store=core.store,
@@ -149,6 +162,8 @@ class Gateway:
             self.garbage,
             self.lifecycle,
             self.log_delivery,
+            self.events,
+            self.replicator,
         ):
             self.scheduler.add(job)
         for node in core.nodes.values():
@@ -210,6 +225,10 @@ class Gateway:
     async def close(self) -> None:
         """Finish what is admitted, then release everything. Idempotent."""
         await self.scheduler.close()
+        for destination in self.destinations.values():
+            await destination.close()
+        for target in self.replica_targets.values():
+            await target.close()
         try:
             await self.log_delivery.finish()
         except StorageError:
@@ -226,6 +245,34 @@ def _pool(config: GatewayConfig) -> BufferPool:
     widest = max(own, *(held.n for held in config.cluster.class_geometries.values()), 1)
     count = max(2, config.policy.stripe_buffers * own // widest)
     return BufferPool(count, widest * FULL_CELL_BYTES)
+
+
+def _destinations(config: GatewayConfig) -> dict[str, Webhook]:
+    """What can be told of events, by name."""
+    return {
+        target.name: Webhook(
+            target.url, None if target.token is None else target.token.read_text().strip()
+        )
+        for target in config.event_targets
+    }
+
+
+def _replica_targets(config: GatewayConfig, env: Env) -> dict[str, RemoteS3]:
+    """Buckets elsewhere, by name."""
+    found = {}
+    for target in config.replication_targets:
+        remote = RemoteBucket(
+            target.endpoint.rstrip("/"),
+            target.region,
+            target.bucket or target.name,
+            target.access_key_id,
+            target.secret.read_text().strip(),
+        )
+        trusted = None
+        if target.authority is not None:
+            trusted = ssl.create_default_context(cafile=str(target.authority))
+        found[target.name] = RemoteS3(remote, env, trusted)
+    return found
 
 
 def _profile_values(config: GatewayConfig) -> dict[str, Any]:

@@ -191,6 +191,43 @@ class UnsafeTestProfileConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventTargetConfig:
+    """What may be told of events in buckets: a notification rule names it by the last part of its
+    ARN, as `arn:aws:sns:fr:0:<name>`.
+
+    Args:
+        url: http:// or https://; each message is one POST of JSON.
+        token: file whose text is sent as a bearer token.
+        accounts: canonical ids of those whose buckets may name it; none: all.
+    """
+
+    name: str
+    url: str
+    token: SecretPath | None = None
+    accounts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicationTargetConfig:
+    """A bucket of another S3 endpoint: a replication rule names it as `arn:aws:s3:::<name>`.
+
+    Args:
+        bucket: its name there; by default `name`.
+        authority: CA certificate that the endpoint's is checked against.
+        accounts: canonical ids of those whose buckets may name it; none: all.
+    """
+
+    name: str
+    endpoint: str
+    access_key_id: str
+    secret: SecretPath
+    region: str = "us-east-1"
+    bucket: str | None = None
+    authority: Path | None = None
+    accounts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayConfig:
     """Everything a gateway is told."""
 
@@ -202,6 +239,8 @@ class GatewayConfig:
     node_tls: NodeTlsConfig | None = None
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    event_targets: tuple[EventTargetConfig, ...] = ()
+    replication_targets: tuple[ReplicationTargetConfig, ...] = ()
     unsafe_test_profile: UnsafeTestProfileConfig | None = None
 
 
@@ -233,6 +272,14 @@ def check_config(config: GatewayConfig) -> None:
             raise ConfigError(key=f"cluster.nodes {node.id}", reason="a directory or an address")
         if node.address is not None and config.node_tls is None:
             raise ConfigError(key="node_tls", reason="nodes with an address need it")
+    for target in config.event_targets:
+        if not target.url.startswith(("http://", "https://")):
+            raise ConfigError(key=f"event_targets {target.name}", reason="url is http or https")
+    for replica in config.replication_targets:
+        if not replica.endpoint.startswith(("http://", "https://")):
+            raise ConfigError(
+                key=f"replication_targets {replica.name}", reason="endpoint is http or https"
+            )
     if len(config.cluster.nodes) * 2 < config.cluster.geometry.n:
         raise ConfigError(
             key="cluster.nodes",

@@ -57,7 +57,7 @@ UNLAYERED: dict[str, str] = {
 }
 
 # Packages that a contract leaves out on purpose.
-HTTP_EDGE = {"HTTP stays at the edge": {"gateway.admin", "gateway.s3"}}
+HTTP_EDGE = {"HTTP stays at the edge": {"gateway.admin", "gateway.outside", "gateway.s3"}}
 
 # Ports: files that hold protocols and their values, so every public function is a promise.
 PORTS = (

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from gateway.commit.change import Change
 from gateway.meta import buckets as bucket_rows
@@ -18,31 +17,14 @@ from gateway.meta.kv import Write
 from gateway.model.action import Action
 from gateway.model.bucket import HOT_DOCUMENTS, Bucket
 from gateway.model.errors import InvalidRequest
-from gateway.objects.context import Context, Services
+from gateway.objects.bucket_documents import Document, find_document
+from gateway.objects.context import Context
 from gateway.objects.publish import until_committed
-from gateway.objects.target import OpenBucket, current_bucket
+from gateway.objects.target import current_bucket
 
-Document = dict[str, Any]
+__all__ = ["Document", "find_document", "put_document", "read_document", "update_bucket"]
 
 DOCUMENTS_MAX = 1200  # of one bucket: 1,000 of the kind that S3 allows 1,000 of, and the others
-
-
-def find_document(services: Services, opened: OpenBucket, name: str) -> Document | None:
-    """A document of an open bucket; None when it has none. Raises: RowCorrupt.
-
-    What is returned is shared: nobody may change it.
-    """
-    bucket = opened.bucket
-    if name in HOT_DOCUMENTS:
-        return bucket.documents.get(name)
-    if name not in bucket.cold:
-        return None
-    if name not in opened.parsed:
-        opened.parsed[name] = bucket_rows.read_document(
-            services.log, services.records, bucket.bucket_id, name
-        )
-    found: Document | None = opened.parsed[name]
-    return found
 
 
 def read_document(ctx: Context, bucket: str, name: str, action: Action) -> Document | None:

@@ -80,6 +80,14 @@ class Principal:
     display_name: str = ""
 
 
+@dataclass(slots=True)
+class Waiting:
+    """About how many rows of a queue there are, and how many were never written for that."""
+
+    count: int = 0
+    dropped: int = 0
+
+
 @dataclass(slots=True, kw_only=True)
 class Services:
     """Everything that lives as long as the process.
@@ -99,6 +107,10 @@ class Services:
         new_buckets_open: new buckets have ACLs in force and no block of public access, as before
             2023; for suites of tests only.
         sse_over_http: SSE-C and named keys are taken over plain HTTP; for suites of tests only.
+        events_waiting: rows of events that are still to be told.
+        event_targets: what can be told of events, by name: canonical ids of the accounts whose
+            buckets may; none named: all.
+        replication_targets: likewise, the buckets elsewhere that can be replicated to.
         lifecycle_day_s: seconds that rules of a lifecycle take for a day.
         log_roll_s: seconds after which an access log is delivered.
         sigv2: signatures of version 2 are taken; for suites of tests only.
@@ -128,10 +140,20 @@ class Services:
     log_spool: LogSpool = field(init=False)
     new_buckets_open: bool = False
     sse_over_http: bool = False
+    events_waiting: Waiting = field(default_factory=Waiting)
+    event_targets: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    replication_targets: Mapping[str, frozenset[str]] = field(default_factory=dict)
     lifecycle_day_s: float = 86400.0
     log_roll_s: float = 3600.0
     sigv2: bool = False
     test_kms_keys: tuple[str, ...] = ()
+
+    def may_use(self, targets: Mapping[str, frozenset[str]], name: str, tenant: TenantId) -> bool:
+        """Whether buckets of a tenant may name one of these targets. Raises: RowCorrupt."""
+        accounts = targets.get(name)
+        if accounts is None:
+            return False
+        return not accounts or self.identities.of_tenant(tenant).owner_id in accounts
 
     def geometry_of(self, storage_class: str) -> Geometry:
         """What bodies of a class that have stripes of their own are coded with."""
@@ -152,6 +174,7 @@ class RequestFacts(NamedTuple):
         source_ip: "" when unknown.
         is_presigned: the signature came in the query.
         request_tags: tags that the body asks for; None: those of the x-amz-tagging header.
+        tls_version: such as "1.3"; "" without TLS.
     """
 
     headers: Mapping[str, str]
@@ -160,13 +183,13 @@ class RequestFacts(NamedTuple):
     is_secure: bool
     is_presigned: bool
     request_tags: Mapping[str, str] | None = None
+    tls_version: str = ""
 
 
 NO_FACTS = RequestFacts({}, {}, "", False, False)
 
 
 @dataclass(slots=True)
-        tls_version: such as "1.3"; "" without TLS.
 class Context:
     """One request.
 
@@ -175,7 +198,6 @@ class Context:
         request_id: 16 random bytes, for logs and answers.
         deadline_s: monotonic time after which work for the request is pointless.
         facts: NO_FACTS for work of our own.
-    tls_version: str = ""
     """
 
     services: Services

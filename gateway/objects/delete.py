@@ -15,7 +15,7 @@ from gateway.model.conditions import check_write
 from gateway.model.errors import NoSuchVersion
 from gateway.model.names import NULL_VERSION, ObjectKey, object_key, version_id_text
 from gateway.model.names import version_id as parse_version_id
-from gateway.objects import access
+from gateway.objects import access, outbox
 from gateway.objects.context import Context
 from gateway.objects.history import (
     delete_marker,
@@ -112,11 +112,12 @@ def _taking_away(
     check_unlocked(version, now_ms=ctx.services.env.now_ms(), bypass_governance=bypass)
     done.append(Deleted(version_id=version_id, is_marker=version.is_delete_marker))
     gone = removal(ctx.services, target, current, found)
+    left = outbox.removed(ctx.services, ctx, target.opened, target.key.decode(), version)
     batch = Batch(
         partition=target.bucket_id,
         request_id=ctx.services.env.random_bytes(16),
         checks=(*checks_of(target, current), *gone.checks),
-        writes=gone.writes,
+        writes=(*gone.writes, *left),
     )
     return Change(batch=batch, stripes=gone.stripes)
 
@@ -134,11 +135,12 @@ def _is_meant(wanted: str | None) -> bool:
 def _removing(ctx: Context, target: Target, current: StoredVersion) -> Change:
     services = ctx.services
     gone = part_from_version(services, target.bucket_id, current)
+    left = outbox.removed(services, ctx, target.opened, target.key.decode(), current.version)
     batch = Batch(
         partition=target.bucket_id,
         request_id=services.env.random_bytes(16),
         checks=(*checks_of(target, current), *gone.checks),
-        writes=(Write(target.row_key, None), *gone.writes),
+        writes=(Write(target.row_key, None), *gone.writes, *left),
     )
     return Change(batch=batch, stripes=gone.stripes)
 
@@ -233,6 +235,9 @@ class _Together:
         self.members.append(wanted)
         self._checks += (Check(row_key, current.revision), *gone.checks)
         self._writes.append(Write(row_key, None))
+        self._writes += outbox.removed(
+            services, self._ctx, self._opened, wanted.key, current.version
+        )
         self._writes.extend(gone.writes)
         self._stripes.extend(gone.stripes)
         return True

@@ -26,6 +26,7 @@ from gateway.model.action import Action
 from gateway.model.bucket import Versioning
 from gateway.model.lifecycle import KEPT, Act, Configuration, Decision
 from gateway.model.names import BucketId, ObjectKey, UploadId
+from gateway.objects import outbox
 from gateway.objects.context import Services
 from gateway.objects.history import Found, delete_marker, removal, rewritten, succession
 from gateway.objects.lifecycle import DOCUMENT, configuration_of, instant_of
@@ -198,7 +199,11 @@ def _removing(
 ) -> Change:
     now_ms = services.env.now_ms()
     check_unlocked(found.stored.version, now_ms=now_ms, bypass_governance=False)
-    return _change(services, target, current, removal(services, target, current, found), counted)
+    gone = removal(services, target, current, found)
+    key = target.key.decode("utf-8")
+    left = outbox.removed(services, None, target.opened, key, found.stored.version)
+    gone = gone._replace(writes=gone.writes + left)
+    return _change(services, target, current, gone, counted)
 
 
 def _moving(

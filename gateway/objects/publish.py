@@ -21,6 +21,7 @@ from gateway.meta.records import StoredVersion, seal_version
 from gateway.model.errors import ConditionalRequestConflict, NoSuchBucket
 from gateway.model.names import BucketId
 from gateway.model.version import Version
+from gateway.objects import outbox
 from gateway.objects.body import Buffer
 from gateway.objects.context import Context, Services
 from gateway.objects.parting import NOTHING, Parting
@@ -117,7 +118,8 @@ def replacing(
             and for a delete marker.
         also: what else happens at the same instant.
     """
-    writes = gone.writes + also.writes
+    version, left = outbox.created(services, target, version)
+    writes = gone.writes + also.writes + left
     stripes: tuple[StripeChange, ...] = gone.stripes + also.stripes
     bodies: tuple[Buffer, ...] = ()
     drafts: tuple[Draft, ...] = ()

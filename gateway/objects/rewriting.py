@@ -16,6 +16,7 @@ from gateway.model.errors import MethodNotAllowed, NoSuchKey, NoSuchVersion
 from gateway.model.names import version_id as parse_version_id
 from gateway.model.names import version_id_text
 from gateway.model.version import Version
+from gateway.objects import outbox
 from gateway.objects.context import Context, Services
 from gateway.objects.history import Found, find_version, is_versioned, rewritten
 from gateway.objects.publish import checks_of, decide_and_commit
@@ -67,7 +68,7 @@ async def rewrite_version(
             partition=target.bucket_id,
             request_id=services.env.random_bytes(16),
             checks=checks,
-            writes=parting.writes,
+            writes=parting.writes + outbox.rewritten(services, ctx, target, changed),
         )
         return Change(batch=batch)
 

@@ -44,7 +44,7 @@ class Target:
     """An object name in an open bucket; `row_key` is that of its current version.
 
     `action` is what the caller was allowed to do to it, once `admit` has been asked where that
-    depends on the object.
+    depends on the object. `ctx`: the request that asks; None: work of our own.
     """
 
     opened: OpenBucket
@@ -52,6 +52,7 @@ class Target:
     row_key: bytes
     action: Action
     judge: access.ObjectJudge | None = field(default=None, compare=False, repr=False)
+    ctx: Context | None = field(default=None, compare=False, repr=False)
 
     @property
     def bucket_id(self) -> BucketId:
@@ -151,7 +152,7 @@ def _target(ctx: Context, bucket: str, key: ObjectKey, action: Action) -> Target
     opened = _found(ctx, bucket)
     judge = access.judge_of(ctx, opened, action, key)
     row_key = keyspace.current_row(opened.bucket.bucket_id, key)
-    return Target(opened, key, row_key, action, judge)
+    return Target(opened, key, row_key, action, judge, ctx)
 
 
 def read_row(ctx: Context, bucket: str, key: str, action: Action) -> tuple[Target, bytes | None]:

@@ -19,7 +19,7 @@ from contextlib import suppress
 
 from gateway.limits import SMALL_BODY_BYTES_MAX
 from gateway.metrics import S3Metrics
-from gateway.objects import access, bucket_logging
+from gateway.objects import access
 from gateway.objects.context import Context, Principal, RequestFacts, Services
 from gateway.s3 import authentication, cors, routes, sigv4, website
 from gateway.s3 import call as calls
@@ -30,7 +30,7 @@ from gateway.s3.call import Call, OperationFunction
 from gateway.s3.connections import Exchange, RequestPayloadError, S3Server
 from gateway.s3.errors import S3Error, s3_code_for
 from gateway.s3.frontend_config import FrontendConfig
-from gateway.s3.log_records import COPIES, log_request
+from gateway.s3.log_records import log_request
 from gateway.s3.operations.table import OPERATIONS
 from gateway.s3.responses import Reply, encode_head, error_reply
 from gateway.s3.sending import send_answer
@@ -370,7 +370,7 @@ class S3Frontend:
             latency_s=latency_s, bytes_in=bytes_in, bytes_out=exchange.bytes_out, code=reply.code
         )
         if exchange.bucket and reply.code != "NoSuchBucket":
-            self._record_for_owner(exchange, reply, latency_s)
+            log_request(self._services, exchange, reply, host_id=self._host_id, latency_s=latency_s)
         if self._access_log is None:
             return
         self._access_log.add(
@@ -391,14 +391,3 @@ class S3Frontend:
                 user_agent=exchange.headers.get("user-agent", ""),
             )
         )
-
-    def _record_for_owner(self, exchange: Exchange, reply: Reply, latency_s: float) -> None:
-        """Tell the buckets' own access logs, where they have one."""
-        opened = self._services.buckets.find(exchange.bucket)
-        is_logged = opened is not None and bucket_logging.DOCUMENT in opened.bucket.cold
-        if not is_logged and exchange.operation not in COPIES:
-            return
-        try:
-            log_request(self._services, exchange, reply, host_id=self._host_id, latency_s=latency_s)
-        except StorageError:
-            logger.warning("request %s is not in its bucket's log", exchange.request_id)

@@ -5,6 +5,7 @@ Not for their format (`gateway.s3.server_log`). Only for buckets whose log is on
 
 from __future__ import annotations
 
+import logging
 import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ from storaged.base.errors import StorageError
 if TYPE_CHECKING:
     from gateway.s3.connections import Exchange
 
+logger = logging.getLogger(__name__)
+
 COPIES = frozenset({"CopyObject", "UploadPartCopy"})
 _SENT_BODIES = frozenset({"PostObject", "PutObject", "UploadPart"})
 _READS = frozenset({"GetObject", "HeadObject"})
@@ -36,24 +39,28 @@ def log_request(
     services: Services, exchange: Exchange, reply: Reply, *, host_id: str, latency_s: float
 ) -> None:
     """Add records to the log of the bucket, and to that of a copy's source, if they have one."""
-    route = _route(services, exchange.bucket)
-    if route is not None:
-        record = _record(services, route, exchange, reply, host_id, latency_s)
-        for name in operation_names(exchange.operation, exchange.message.method):
-            services.log_spool.add(route, record_line(record._replace(operation=name)))
-        for key, version_id, code in reply.deleted:
-            gone = record._replace(
-                key=key,
-                version_id=version_id,
-                code=code,
-                request_line="",
-                status=204,
-                bytes_sent=0,
-            )
-            for name in BATCH_DELETES:
-                services.log_spool.add(route, record_line(gone._replace(operation=name)))
-    if exchange.operation in COPIES:
-        _log_source(services, exchange, reply, host_id, latency_s)
+    try:
+        route = _route(services, exchange.bucket)
+        if route is not None:
+            record = _record(services, route, exchange, reply, host_id, latency_s)
+            _log_target(services, route, exchange, reply, record)
+        if exchange.operation in COPIES:
+            _log_source(services, exchange, reply, host_id, latency_s)
+    except StorageError:
+        logger.warning("request %s is not in its bucket's log", exchange.request_id)
+
+
+def _log_target(
+    services: Services, route: LogRoute, exchange: Exchange, reply: Reply, record: LogRecord
+) -> None:
+    for name in operation_names(exchange.operation, exchange.message.method):
+        services.log_spool.add(route, record_line(record._replace(operation=name)))
+    for key, version_id, code in reply.deleted:
+        gone = record._replace(
+            key=key, version_id=version_id, code=code, request_line="", status=204, bytes_sent=0
+        )
+        for name in BATCH_DELETES:
+            services.log_spool.add(route, record_line(gone._replace(operation=name)))
 
 
 def _log_source(

@@ -82,6 +82,8 @@ def _read_reply(call: Call, read: ObjectRead, options: GetOptions) -> Reply:
         headers.append(("Content-Range", f"bytes {read.offset}-{last}/{read.head.length}"))
     if options.part_number is not None and read.head.part_count:
         headers.append(("x-amz-mp-parts-count", str(read.head.part_count)))
+    if read.head.metadata.attributes.replication:
+        headers.append(("x-amz-replication-status", read.head.metadata.attributes.replication))
     return Reply(
         status=206 if read.is_range else 200,
         headers=headers,

@@ -1,0 +1,109 @@
+"""Which new versions are to be replicated, and what their status is called.
+
+Not for setting rules (`objects.replication`), nor for doing it (`gateway.jobs.replication`).
+
+Source: Amazon S3 User Guide, "Replication configuration file elements", "Getting replication
+status information".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from gateway.model.attributes import CUSTOMER
+from gateway.model.bucket import Versioning
+from gateway.model.version import Pairs, Version
+from gateway.objects.bucket_documents import find_document
+from gateway.objects.context import Services
+from gateway.objects.target import OpenBucket
+
+DOCUMENT = "replication"
+COMPILED = "replication rules"
+PENDING, COMPLETED, FAILED = "PENDING", "COMPLETED", "FAILED"
+ARN = "arn:aws:s3:::"
+
+
+class ReplicationRule(NamedTuple):
+    """A rule that is enabled.
+
+    Args:
+        destination: name of a target of the gateway's configuration.
+        tags: all of them must be on the object.
+    """
+
+    rule_id: str
+    priority: int
+    prefix: str
+    tags: Pairs
+    destination: str
+    storage_class: str
+    with_markers: bool
+
+    def covers(self, key: str, version: Version) -> bool:
+        """Whether the version is to be replicated by it."""
+        if not key.startswith(self.prefix):
+            return False
+        if version.is_delete_marker:
+            return self.with_markers and not self.tags
+        return set(self.tags) <= set(version.tags)
+
+
+def rule_for(
+    services: Services, opened: OpenBucket, key: str, version: Version
+) -> ReplicationRule | None:
+    """The rule that a new version is replicated by; None: none, or it cannot be. Raises:
+    RowCorrupt.
+    """
+    if DOCUMENT not in opened.bucket.cold or opened.bucket.versioning is not Versioning.ENABLED:
+        return None
+    chosen = version.attributes.encryption
+    if chosen is not None and chosen.kind == CUSTOMER:
+        return None  # only its owner can open it
+    for rule in rules_in_force(services, opened):
+        if rule.covers(key, version):
+            return rule
+    return None
+
+
+def rules_in_force(services: Services, opened: OpenBucket) -> tuple[ReplicationRule, ...]:
+    """Enabled rules of an open bucket, most important first, compiled once. Raises: RowCorrupt."""
+    if COMPILED not in opened.parsed:
+        document = find_document(services, opened, DOCUMENT)
+        opened.parsed[COMPILED] = () if document is None else rules_of(document)
+    rules: tuple[ReplicationRule, ...] = opened.parsed[COMPILED]
+    return rules
+
+
+def rules_of(
+    document: Mapping[str, Any], *, only_enabled: bool = True
+) -> tuple[ReplicationRule, ...]:
+    """Rules of a document, most important first."""
+    found = [
+        _rule(rule, index)
+        for index, rule in enumerate(document["rules"])
+        if rule["Status"] == "Enabled" or not only_enabled
+    ]
+    return tuple(sorted(found, key=lambda rule: -rule.priority))
+
+
+def _rule(rule: Mapping[str, Any], index: int) -> ReplicationRule:
+    chosen = rule.get("Filter", {})
+    both = chosen.get("And", {})
+    tags = both.get("Tag", [])
+    if "Tag" in chosen:
+        tags = [chosen["Tag"]]
+    prefix = both.get("Prefix", chosen.get("Prefix", rule.get("Prefix", "")))
+    markers = rule.get("DeleteMarkerReplication", {}).get("Status")
+    # The first version of the configuration, without a filter, always replicates markers.
+    with_markers = markers == "Enabled" or (markers is None and "Filter" not in rule)
+    destination = rule["Destination"]
+    return ReplicationRule(
+        rule.get("ID", str(index)),
+        int(rule.get("Priority", "0")),
+        prefix,
+        tuple((tag["Key"], tag["Value"]) for tag in tags),
+        destination["Bucket"].removeprefix(ARN),
+        destination.get("StorageClass", ""),
+        with_markers,
+    )

@@ -1,0 +1,186 @@
+"""Another S3 endpoint, as replication needs it: look at an object, put one, delete one.
+
+Requests are signed with SigV4; bodies are streamed and not signed, but for their MD5 where it is
+known. Redirects are not followed.
+
+Source: Amazon S3 API Reference.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from gateway.jobs.replication import RemoteHead, TargetRefused, TargetUnavailable
+from gateway.s3.errors import S3Error
+from gateway.s3.signer import sign_request
+from gateway.s3.sigv4 import RequestHead
+from gateway.s3.xml_reader import read
+from storaged.base.env import Env
+
+CONNECT_S = 10.0
+ANSWER_S = 600.0  # of one request; a part of 5 GiB at 10 MB/s
+CONNECTIONS_MAX = 16
+ANSWER_BYTES_MAX = 64 * 1024
+_UNRESERVED = "-._~/"
+
+
+class RemoteBucket(NamedTuple):
+    """Where replicas go.
+
+    Args:
+        endpoint: scheme://host[:port]
+    """
+
+    endpoint: str
+    region: str
+    bucket: str
+    access_key_id: str
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"RemoteBucket({self.endpoint}, {self.bucket})"
+
+
+class RemoteS3:
+    """A bucket of another endpoint; `replication.ReplicaTarget`."""
+
+    def __init__(
+        self, remote: RemoteBucket, env: Env, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        """Make one; connects when it is first used.
+
+        Args:
+            ssl_context: whom to trust; None: the system's authorities.
+        """
+        self._remote = remote
+        self._env = env
+        self._ssl = ssl_context
+        self._session: aiohttp.ClientSession | None = None
+
+    async def head(self, key: str) -> RemoteHead | None:
+        """See `ReplicaTarget`."""
+        status, headers, _ = await self._send("HEAD", key, "", {}, None, passes=(404,))
+        if status == 404:
+            return None
+        length = headers.get("Content-Length", "0")
+        return RemoteHead(headers.get("ETag", "").strip('"'), int(length))
+
+    async def put(
+        self, key: str, headers: Mapping[str, str], length: int, body: AsyncIterator[bytes]
+    ) -> None:
+        """See `ReplicaTarget`."""
+        sized = {**headers, "content-length": str(length)}
+        await self._send("PUT", key, "", sized, body)
+
+    async def create_upload(self, key: str, headers: Mapping[str, str]) -> str:
+        """See `ReplicaTarget`."""
+        _, _, answer = await self._send("POST", key, "uploads=", headers, b"")
+        try:
+            root = read(answer, "InitiateMultipartUploadResult", ANSWER_BYTES_MAX)
+        except S3Error as error:
+            raise TargetUnavailable(reason="answer to CreateMultipartUpload") from error
+        upload = root.child("UploadId")
+        if upload is None or not upload.text:
+            raise TargetUnavailable(reason="no upload id")
+        return upload.text
+
+    async def put_part(
+        self, key: str, upload_id: str, number: int, length: int, body: AsyncIterator[bytes]
+    ) -> str:
+        """See `ReplicaTarget`."""
+        query = f"partNumber={number}&uploadId={quote(upload_id, safe='')}"
+        sized = {"content-length": str(length)}
+        _, headers, _ = await self._send("PUT", key, query, sized, body)
+        return headers.get("ETag", "")
+
+    async def complete(self, key: str, upload_id: str, etags: list[str]) -> None:
+        """See `ReplicaTarget`."""
+        parts = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{quoted_etag(etag)}</ETag></Part>"
+            for number, etag in enumerate(etags, 1)
+        )
+        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        query = f"uploadId={quote(upload_id, safe='')}"
+        _, _, answer = await self._send("POST", key, query, {}, body)
+        if b"<Error" in answer:
+            raise TargetUnavailable(reason="CompleteMultipartUpload failed")
+
+    async def abort(self, key: str, upload_id: str) -> None:
+        """See `ReplicaTarget`."""
+        query = f"uploadId={quote(upload_id, safe='')}"
+        await self._send("DELETE", key, query, {}, None, passes=(404,))
+
+    async def delete(self, key: str) -> None:
+        """See `ReplicaTarget`."""
+        await self._send("DELETE", key, "", {}, None, passes=(404,))
+
+    async def close(self) -> None:
+        """See `ReplicaTarget`."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _send(
+        self,
+        method: str,
+        key: str,
+        query: str,
+        headers: Mapping[str, str],
+        body: AsyncIterator[bytes] | bytes | None,
+        *,
+        passes: tuple[int, ...] = (),
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        remote = self._remote
+        path = f"/{quote(remote.bucket)}/{quote(key, safe=_UNRESERVED)}"
+        url = URL(remote.endpoint + path + (f"?{query}" if query else ""), encoded=True)
+        host = remote.endpoint.partition("://")[2]
+        head = RequestHead(
+            method=method,
+            raw_path=path,
+            raw_query=query,
+            headers=[("host", host), *headers.items()],
+        )
+        signed = sign_request(
+            head,
+            access_key_id=remote.access_key_id,
+            secret=remote.secret,
+            now_ms=self._env.now_ms(),
+            region=remote.region,
+        )
+        try:
+            async with self._opened().request(
+                method, url, headers=dict(signed), data=body, allow_redirects=False
+            ) as answer:
+                content = await answer.content.read(ANSWER_BYTES_MAX)
+                if answer.status >= 500 or answer.status in (408, 409, 429):
+                    raise TargetUnavailable(status=answer.status)
+                if not 200 <= answer.status < 300 and answer.status not in passes:
+                    raise TargetRefused(status=answer.status)
+                return answer.status, answer.headers, content
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise TargetUnavailable(reason=type(error).__name__) from error
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                limit=CONNECTIONS_MAX, ssl=True if self._ssl is None else self._ssl
+            )
+            timeout = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=timeout,
+                auto_decompress=False,
+                skip_auto_headers=("Content-Type", "Accept-Encoding", "User-Agent"),
+            )
+        return self._session
+
+
+def quoted_etag(etag: str) -> str:
+    """An ETag inside XML."""
+    return f"&quot;{quote(etag.strip(chr(34)), safe='-')}&quot;"

@@ -1,0 +1,220 @@
+"""Replication between two gateways: what arrives, its status, and what happens when the other side
+is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from gateway.jobs.replication import Replicator
+from gateway.meta import keyspace
+from gateway.outside.remote_s3 import RemoteBucket, RemoteS3
+from tests.conformance.s3.conftest import NAMES
+from tests.conformance.s3.test_boto3_buckets import code_of
+from tests.support.gateway import ACCESS_KEY, SECRET
+from tests.support.s3_gateway import REGION, S3Gateway, running_gateway
+
+ROLE = "arn:aws:iam::000000000000:role/any"
+PART = 5 * 1024 * 1024
+
+
+@dataclass
+class Pair:
+    """A bucket and the one it replicates to."""
+
+    here: Any
+    there: Any
+    source: str
+    gateway: S3Gateway
+    other: S3Gateway
+    target: RemoteS3
+
+    def run(self, rounds: int = 3) -> None:
+        """Replicate what waits."""
+        job = Replicator(self.gateway.gateway.services, {"replica": self.target})
+        for _ in range(rounds):
+            self.gateway.thread.run(job.step())
+
+    def status(self, key: str, **version: str) -> str:
+        head = self.here.head_object(Bucket=self.source, Key=key, **version)
+        return str(head.get("ReplicationStatus", ""))
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[S3Gateway]:
+    with running_gateway() as running:
+        yield running
+
+
+@pytest.fixture
+def pair(gateway: S3Gateway, s3: Any, other: S3Gateway) -> Iterator[Pair]:
+    there = other.boto()
+    name, source = NAMES.next(), NAMES.next()
+    there.create_bucket(Bucket=name)
+    for client, bucket in ((s3, source), (there, name)):
+        if client is s3:
+            client.create_bucket(Bucket=bucket)
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    services = gateway.gateway.services
+    services.replication_targets = {"replica": frozenset()}
+    remote = RemoteBucket(other.url, REGION, name, ACCESS_KEY, SECRET)
+    target = RemoteS3(remote, services.env)
+    yield Pair(s3, there, source, gateway, other, target)
+    gateway.thread.run(target.close())
+
+
+def replicate(pair: Pair, **rule: Any) -> None:
+    made = {
+        "ID": "all",
+        "Priority": 1,
+        "Filter": {"Prefix": ""},
+        "Status": "Enabled",
+        "DeleteMarkerReplication": {"Status": "Enabled"},
+        "Destination": {"Bucket": "arn:aws:s3:::replica"},
+        **rule,
+    }
+    pair.here.put_bucket_replication(
+        Bucket=pair.source, ReplicationConfiguration={"Role": ROLE, "Rules": [made]}
+    )
+
+
+def replica(pair: Pair, key: str) -> Any:
+    return pair.there.get_object(Bucket=pair.target._remote.bucket, Key=key)
+
+
+def test_configuration(pair: Pair) -> None:
+    with pytest.raises(ClientError) as refused:
+        pair.here.get_bucket_replication(Bucket=pair.source)
+    assert code_of(refused) == (404, "ReplicationConfigurationNotFoundError")
+    replicate(pair)
+    held = pair.here.get_bucket_replication(Bucket=pair.source)["ReplicationConfiguration"]
+    assert held["Role"] == ROLE and held["Rules"][0]["ID"] == "all"
+    with pytest.raises(ClientError) as refused:
+        replicate(pair, Destination={"Bucket": "arn:aws:s3:::nowhere"})
+    assert code_of(refused) == (400, "InvalidArgument")
+    pair.here.delete_bucket_replication(Bucket=pair.source)
+    with pytest.raises(ClientError):
+        pair.here.get_bucket_replication(Bucket=pair.source)
+
+
+def test_versioning_comes_first(pair: Pair) -> None:
+    pair.here.put_bucket_versioning(
+        Bucket=pair.source, VersioningConfiguration={"Status": "Suspended"}
+    )
+    with pytest.raises(ClientError) as refused:
+        replicate(pair)
+    assert code_of(refused) == (400, "InvalidRequest")
+
+
+def test_objects_arrive(pair: Pair) -> None:
+    replicate(pair)
+    pair.here.put_object(
+        Bucket=pair.source,
+        Key="a b/é",
+        Body=b"first",
+        ContentType="text/x-test",
+        Metadata={"colour": "blue"},
+        Tagging="k=v%20w",
+    )
+    pair.here.put_object(Bucket=pair.source, Key="a b/é", Body=b"second", ContentType="text/plain")
+    assert pair.status("a b/é") == "PENDING"
+    pair.run()
+    assert pair.status("a b/é") == "COMPLETED"
+    versions = pair.there.list_object_versions(Bucket=pair.target._remote.bucket)["Versions"]
+    assert [one["Size"] for one in versions] == [6, 5]
+    assert replica(pair, "a b/é")["Body"].read() == b"second"
+    first = pair.there.get_object(
+        Bucket=pair.target._remote.bucket, Key="a b/é", VersionId=versions[1]["VersionId"]
+    )
+    assert first["ContentType"] == "text/x-test"
+    assert first["Metadata"] == {"colour": "blue"}
+    assert first["TagCount"] == 1
+    assert not pair.gateway.gateway.rows_of(keyspace.REPLICA)
+
+
+def test_parts_arrive_as_they_are(pair: Pair) -> None:
+    replicate(pair)
+    upload = pair.here.create_multipart_upload(Bucket=pair.source, Key="big")["UploadId"]
+    parts = []
+    for number, body in ((1, b"x" * PART), (2, b"tail")):
+        answer = pair.here.upload_part(
+            Bucket=pair.source, Key="big", UploadId=upload, PartNumber=number, Body=body
+        )
+        parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+    done = pair.here.complete_multipart_upload(
+        Bucket=pair.source, Key="big", UploadId=upload, MultipartUpload={"Parts": parts}
+    )
+    pair.run()
+    arrived = replica(pair, "big")
+    assert arrived["ETag"] == done["ETag"]
+    assert arrived["Body"].read() == b"x" * PART + b"tail"
+    assert pair.status("big") == "COMPLETED"
+
+
+def test_delete_markers(pair: Pair) -> None:
+    replicate(pair)
+    pair.here.put_object(Bucket=pair.source, Key="k", Body=b"x")
+    pair.here.delete_object(Bucket=pair.source, Key="k")
+    pair.run()
+    with pytest.raises(ClientError) as refused:
+        replica(pair, "k")
+    assert code_of(refused)[1] == "NoSuchKey"
+    listed = pair.there.list_object_versions(Bucket=pair.target._remote.bucket)
+    assert len(listed["Versions"]) == len(listed["DeleteMarkers"]) == 1
+
+
+def test_only_what_a_rule_covers(pair: Pair) -> None:
+    tagged = {"And": {"Prefix": "a/", "Tags": [{"Key": "go", "Value": "yes"}]}}
+    replicate(pair, Filter=tagged, DeleteMarkerReplication={"Status": "Disabled"})
+    pair.here.put_object(Bucket=pair.source, Key="a/1", Body=b"", Tagging="go=yes&x=y")
+    pair.here.put_object(Bucket=pair.source, Key="a/2", Body=b"", Tagging="go=no")
+    pair.here.put_object(Bucket=pair.source, Key="b", Body=b"", Tagging="go=yes")
+    pair.run()
+    listed = pair.there.list_objects_v2(Bucket=pair.target._remote.bucket)["Contents"]
+    assert [one["Key"] for one in listed] == ["a/1"]
+    assert [pair.status(key) for key in ("a/1", "a/2", "b")] == ["COMPLETED", "", ""]
+
+
+def test_what_is_there_is_not_put_again(pair: Pair) -> None:
+    replicate(pair)
+    pair.here.put_object(Bucket=pair.source, Key="k", Body=b"same")
+    pair.there.put_object(Bucket=pair.target._remote.bucket, Key="k", Body=b"same")
+    pair.run()
+    listed = pair.there.list_object_versions(Bucket=pair.target._remote.bucket)["Versions"]
+    assert len(listed) == 1
+    assert pair.status("k") == "COMPLETED"
+
+
+def test_a_target_that_is_away_is_tried_again(pair: Pair) -> None:
+    replicate(pair)
+    pair.here.put_object(Bucket=pair.source, Key="k", Body=b"x")
+    away = RemoteS3(
+        pair.target._remote._replace(endpoint="http://127.0.0.1:9"),
+        pair.gateway.gateway.services.env,
+    )
+    reachable, pair.target = pair.target, away
+    pair.run(1)
+    assert pair.status("k") == "PENDING"
+    pair.gateway.thread.run(away.close())
+    pair.target = reachable
+    pair.run()
+    assert pair.status("k") == "COMPLETED"
+
+
+def test_what_a_target_refuses_has_failed(pair: Pair) -> None:
+    replicate(pair)
+    pair.here.put_object(Bucket=pair.source, Key="k", Body=b"x")
+    wrong = RemoteS3(
+        pair.target._remote._replace(secret="of-nobody"), pair.gateway.gateway.services.env
+    )
+    allowed, pair.target = pair.target, wrong
+    pair.run()
+    pair.gateway.thread.run(wrong.close())
+    pair.target = allowed
+    assert pair.status("k") == "FAILED"
+    assert not pair.gateway.gateway.rows_of(keyspace.REPLICA)
