@@ -92,6 +92,19 @@ def check_lockable(ctx: Context, target: Target, attributes: Attributes) -> None
         access.check(ctx, target.opened, Action.PUT_OBJECT_LEGAL_HOLD, target.key)
 
 
+def check_has_digest(bucket: Bucket, attributes: Attributes, has_digest: bool) -> None:
+    """What will be locked must have come with a digest of its own, beside its signature.
+
+    Raises: InvalidRequest.
+    """
+    is_locked = attributes.retention_mode or attributes.legal_hold
+    if not has_digest and (is_locked or bucket.documents.get(DOCUMENT)):
+        raise InvalidRequest(
+            message="Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object "
+            "requests with Object Lock parameters"
+        )
+
+
 def _check_lock_bucket(target: Target) -> None:
     if not target.opened.bucket.object_lock:
         raise InvalidRequest(message="Bucket is missing Object Lock Configuration")

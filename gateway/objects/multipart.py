@@ -37,7 +37,7 @@ from gateway.objects.copy import (
     open_source,
 )
 from gateway.objects.encryption import admit_part, choose
-from gateway.objects.locks import check_lockable
+from gateway.objects.locks import check_has_digest, check_lockable
 from gateway.objects.new_object import (
     DekPlace,
     attributes_for,
@@ -160,17 +160,24 @@ async def upload_part(
     body: Body,
     checksum_algorithm: str | None,
     customer_key: CustomerKey | None = None,
+    *,
+    has_digest: bool = True,
 ) -> PartHead:
     """Store one part; a part of the same number is replaced.
 
+    Args:
+        has_digest: as in PutOptions.
+
     Raises: AccessDenied, NoSuchBucket, NoSuchUpload, InvalidArgument (part number), EntityTooLarge,
-        InvalidRequest (another checksum algorithm than the upload's), whatever the body raises.
+        InvalidRequest (another checksum algorithm than the upload's; no digest of what will be
+        locked), whatever the body raises.
     """
     services = ctx.services
     target, stored = open_upload_of(ctx, bucket, key, upload_id, Action.PUT_OBJECT)
     upload = stored.upload
     if body.length > PART_BYTES_MAX:
         raise EntityTooLarge(proposed_bytes=body.length, max_bytes=PART_BYTES_MAX)
+    check_has_digest(target.opened.bucket, upload.attributes, has_digest)
     algorithm = _algorithm_of(upload, checksum_algorithm)
     key_given = admit_part(ctx, upload, customer_key)
     name = _part_name(services, target, upload, part_number, key_given)

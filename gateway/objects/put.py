@@ -15,7 +15,7 @@ from gateway.objects.body import Body
 from gateway.objects.context import Context
 from gateway.objects.encryption import choose
 from gateway.objects.history import succession, written_head
-from gateway.objects.locks import check_lockable, locked_by_default
+from gateway.objects.locks import check_has_digest, check_lockable, locked_by_default
 from gateway.objects.new_object import Content, NewObject, check_metadata, new_object, new_version
 from gateway.objects.publish import decide_and_commit, giving_back_ids, replacing, same_bucket
 from gateway.objects.store import SealedPart, store_part
@@ -58,6 +58,7 @@ def check_put(ctx: Context, target: Target, body: Body, options: PutOptions) -> 
         raise EntityTooLarge(proposed_bytes=body.length, max_bytes=PART_BYTES_MAX)
     check_metadata(options.metadata)
     check_lockable(ctx, target, options.metadata.attributes)
+    check_has_digest(target.opened.bucket, options.metadata.attributes, options.has_digest)
     check_may_tag(ctx, target, options.metadata)
     if options.conditions is not UNCONDITIONAL_WRITE:
         _, current = reread_current(ctx, target)

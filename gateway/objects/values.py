@@ -70,13 +70,14 @@ NO_METADATA = Metadata()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PutOptions:
     """`checksum_algorithm`: the one that is kept with the object; it must be among the body's
-    digests.
+    digests. `has_digest`: the client sent a digest of the content, beside its signature.
     """
 
     metadata: Metadata = NO_METADATA
     conditions: WriteConditions = UNCONDITIONAL_WRITE
     checksum_algorithm: str | None = None
     encryption: EncryptionAsked | None = None
+    has_digest: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

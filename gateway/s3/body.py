@@ -242,12 +242,15 @@ class RequestBody:
 
     @property
     def is_protected(self) -> bool:
-        """Some digest covers the body."""
-        promise = self._promise
-        if promise.md5 is not None or promise.sha256 is not None:
-            return True
-        claim = promise.checksum
-        return claim is not None and (claim.in_trailer or claim.expected is not None)
+        """Some digest covers the body, if only the one that is signed."""
+        return self.has_digest or self._promise.sha256 is not None
+
+    @property
+    def has_digest(self) -> bool:
+        """The body comes with Content-MD5 or a checksum."""
+        claim = self._promise.checksum
+        has_checksum = claim is not None and (claim.in_trailer or claim.expected is not None)
+        return has_checksum or self._promise.md5 is not None
 
     async def _receive(self) -> bytes:
         """Bytes from the connection; b"" at its body's end."""

@@ -94,6 +94,7 @@ async def upload_part(call: Call) -> Reply:
         call.body,
         call.body.checksum_algorithm,
         sse.customer_key_of(call.headers),
+        has_digest=call.body.has_digest,
     )
     headers = [("ETag", f'"{part.etag}"'), *sse.answer_headers(part.encryption, call.headers)]
     return Reply(headers=headers + _part_checksum_headers(part))

@@ -46,6 +46,7 @@ async def put_object(call: Call) -> Reply:
             conditions=fields.write_conditions(call),
             checksum_algorithm=call.body.checksum_algorithm,
             encryption=sse.asked_of(call.headers),
+            has_digest=call.body.has_digest,
         ),
     )
     headers = fields.written_headers(head, call.headers)

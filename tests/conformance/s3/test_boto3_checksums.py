@@ -11,7 +11,14 @@ from botocore.exceptions import ClientError
 
 from gateway.model.checksums import composite_digest, digest_of
 from gateway.model.version import CHECKSUM_ALGORITHMS
-from tests.support.raw_s3 import SIGNED_CHUNKS_TRAILER, encode_chunks, sign
+from tests.support.raw_s3 import (
+    SIGNED_CHUNKS,
+    SIGNED_CHUNKS_TRAILER,
+    STREAMING_MODES,
+    UNSIGNED,
+    encode_chunks,
+    sign,
+)
 from tests.support.s3_gateway import CREDENTIALS, S3Gateway
 
 PART = 5 * 1024 * 1024
@@ -240,6 +247,74 @@ def test_any_checksum_or_content_md5_is_taken_where_one_is_required(
                 assert (answer.status, answer.code) == (400, "BadDigest")
             else:
                 assert answer.status in (200, 204), answer.body
+
+
+def test_what_will_be_locked_needs_a_digest_of_its_own(gateway: S3Gateway, s3: Any) -> None:
+    """A signature over the payload is none, as on S3; Content-MD5 or any checksum is."""
+    bucket = "locked-by-default"
+    s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    until = {
+        "x-amz-object-lock-mode": "GOVERNANCE",
+        "x-amz-object-lock-retain-until-date": "2046-01-01T00:00:00Z",
+    }
+    client = gateway.raw()
+    assert client.request("PUT", f"/{bucket}/k", body=CONTENT).status == 200
+    for headers in (until, {"x-amz-object-lock-legal-hold": "ON"}):
+        answer = client.request("PUT", f"/{bucket}/k", body=CONTENT, headers=headers)
+        assert (answer.status, answer.code) == (400, "InvalidRequest")
+        assert b"Content-MD5 OR x-amz-checksum- HTTP header is required" in answer.body
+    named = begin(s3, bucket)
+    s3.put_object_lock_configuration(
+        Bucket=bucket,
+        ObjectLockConfiguration={
+            "ObjectLockEnabled": "Enabled",
+            "Rule": {"DefaultRetention": {"Mode": "GOVERNANCE", "Days": 1}},
+        },
+    )
+    part = f"/{bucket}/k?partNumber=1&uploadId={named['UploadId']}"
+    for target in (f"/{bucket}/k", part):
+        answer = client.request("PUT", target, body=CONTENT)
+        assert (answer.status, answer.code) == (400, "InvalidRequest")
+        digests = {f"x-amz-checksum-{name.lower()}": text_of(name) for name in CHECKSUM_ALGORITHMS}
+        digests["content-md5"] = text_of("MD5")
+        for header, value in digests.items():
+            answer = client.request("PUT", target, body=CONTENT, headers={header: value})
+            assert answer.status == 200, (header, answer.body)
+
+
+@pytest.mark.parametrize("mode", ["", *STREAMING_MODES, *CHECKSUM_ALGORITHMS])
+def test_a_thousand_keys_are_deleted_in_any_integrity_mode(
+    gateway: S3Gateway, s3: Any, bucket: str, mode: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="key-0500", Body=b"x")
+    keys = "".join(f"<Object><Key>key-{n:04}</Key></Object>" for n in range(1000))
+    body = f"<Delete>{keys}</Delete>".encode()
+    target = f"/{bucket}?delete"
+    with gateway.raw() as client:
+        if mode in STREAMING_MODES:
+            headers = {
+                "host": client.authority,
+                "content-encoding": "aws-chunked",
+                "x-amz-decoded-content-length": str(len(body)),
+            }
+            trailer = ""
+            if mode != SIGNED_CHUNKS:
+                headers["x-amz-trailer"] = "x-amz-checksum-crc32"
+                trailer = f"x-amz-checksum-crc32:{text_of('CRC32', body)}"
+            else:
+                headers["content-md5"] = text_of("MD5", body)
+            signed = sign(CREDENTIALS, "POST", target, headers, payload=mode)
+            sent = encode_chunks(signed, mode, body, trailer=trailer)
+            client.send_head("POST", target, {**signed.headers, "content-length": str(len(sent))})
+            client.send(sent)
+            answer = client.read_answer()
+        elif mode:
+            stated = {f"x-amz-checksum-{mode.lower()}": text_of(mode, body)}
+            answer = client.request("POST", target, body=body, headers=stated, payload=UNSIGNED)
+        else:
+            answer = client.request("POST", target, body=body)
+    assert (answer.status, answer.body.count(b"<Deleted>")) == (200, 1000)
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
 
 
 def test_delete_objects_wants_some_digest(gateway: S3Gateway, bucket: str) -> None:
