@@ -27,6 +27,7 @@ from gateway.model.version import Pairs, Version
 from gateway.objects.access_request import ROOT_USER, Asked, Values, caller_of
 from gateway.objects.access_rules import RULING, BucketRules, rules_of
 from gateway.objects.context import Context, Principal, Services
+from gateway.objects.values import WriteConditions
 
 if TYPE_CHECKING:
     from gateway.objects.target import OpenBucket
@@ -70,9 +71,12 @@ _OF_OBJECT_OWNER = frozenset(
         Action.UPDATE_OBJECT_ENCRYPTION,
     }
 )
+# What no writer of another account may do to its own object: the bucket's owner says what is kept.
+_OF_BUCKET_OWNER = frozenset({Action.PUT_OBJECT_LEGAL_HOLD, Action.PUT_OBJECT_RETENTION})
 _POLICY_ACTIONS = frozenset(
     {Action.GET_BUCKET_POLICY, Action.PUT_BUCKET_POLICY, Action.DELETE_BUCKET_POLICY}
 )
+ANY_ETAG = "*"
 _EXPECTED_OWNER = "x-amz-expected-bucket-owner"
 _EXPECTED_SOURCE_OWNER = "x-amz-source-expected-bucket-owner"
 
@@ -162,6 +166,8 @@ def _may_in_bucket(asked: Asked, rules: BucketRules, key: ObjectKey | None) -> b
         principal = ctx.principal
         is_root = principal is not None and principal.user == ROOT_USER
         return is_owner and is_root and action in _POLICY_ACTIONS
+    if not is_owner and action in _POLICY_ACTIONS:
+        return False  # whom a policy lets in does not become its master
     if is_owner or (effect is Effect.ALLOW and not rules.only_owner_by_policy):
         return True
     return rules.has_acls and _grants(
@@ -249,7 +255,7 @@ class ObjectJudge:
             return False
         principal = ctx.principal
         is_owner = is_bucket_owner
-        if owner_id:
+        if owner_id and action not in _OF_BUCKET_OWNER:
             is_owner = principal is not None and principal.owner_id == owner_id
         if is_owner or (is_bucket_owner and action not in _OF_OBJECT_OWNER):
             return True
@@ -264,6 +270,23 @@ class ObjectJudge:
         return _policy_effect(asked, self._rules, self._key)
 
 
+def check_may_compare(
+    ctx: Context,
+    opened: OpenBucket,
+    key: ObjectKey,
+    conditions: WriteConditions,
+    current: Version | None,
+) -> None:
+    """Go on if the caller may learn what the conditions of a write tell: whether an ETag is that
+    of the object is for who may read it. Raises AccessDenied.
+    """
+    if {conditions.if_match, conditions.if_none_match} <= {None, ANY_ETAG}:
+        return
+    judge = judge_of(ctx, opened, Action.GET_OBJECT, key)
+    if judge is not None:
+        judge.admit(current)
+
+
 def admits_service(
     ctx: Context,
     opened: OpenBucket,
@@ -275,6 +298,9 @@ def admits_service(
     """Whether a service of our own may do something for somebody else: by the policy, or as the
     group of log deliverers by the ACL.
 
+    A service works for every account: what lets it in without a word about the source means that it
+    works for the bucket's owner.
+
     Args:
         service: its host name, such as logging.s3.amazonaws.com.
         given: aws:sourcearn, aws:sourceaccount.
@@ -282,12 +308,21 @@ def admits_service(
     if RULING.isdisjoint(opened.bucket.documents):
         return False
     rules = rules_of(opened)
-    if rules.policy is not None:
-        asked = Asked(ctx, opened, action, given={**given, "aws:principalisawsservice": ("true",)})
+    owner = ctx.services.identities.of_tenant(opened.bucket.tenant)
+    is_for_owner = given.get("aws:sourceaccount") == (owner.owner_id,)
+
+    def said(known: Mapping[str, Values]) -> Effect:
+        if rules.policy is None:
+            return Effect.NOTHING
+        asked = Asked(ctx, opened, action, given={**known, "aws:principalisawsservice": ("true",)})
         resource = f"{opened.bucket.name}/{key}"
-        effect = rules.policy.effect(action, resource, Caller(service=service), asked)
-        if effect is not Effect.NOTHING:
-            return effect is Effect.ALLOW
+        return rules.policy.effect(action, resource, Caller(service=service), asked)
+
+    effect = said(given)
+    if effect is not Effect.NOTHING:
+        return effect is Effect.ALLOW and (is_for_owner or said({}) is not Effect.ALLOW)
+    if not is_for_owner:
+        return False
     permission = acl.bucket_permission(action)
     return rules.has_acls and any(
         grant.grantee == acl.LOG_DELIVERY and grant.permission in (permission, acl.FULL_CONTROL)

@@ -11,7 +11,6 @@ from gateway.meta.kv import Check
 from gateway.meta.records import StoredVersion, open_version
 from gateway.meta.uploads import StoredUpload
 from gateway.model.action import Action
-from gateway.model.conditions import check_write
 from gateway.model.errors import NoSuchUpload
 from gateway.model.names import upload_id as parse_upload_id
 from gateway.model.version import Part, Upload
@@ -24,8 +23,9 @@ from gateway.objects.multipart import read_upload
 from gateway.objects.new_object import Content, NewObject, new_version
 from gateway.objects.parting import Parting, part_from_parts
 from gateway.objects.publish import replacing, until_committed
+from gateway.objects.put import check_condition
 from gateway.objects.store import PartName
-from gateway.objects.target import Target, current_etag, open_target
+from gateway.objects.target import Target, open_target
 from gateway.objects.values import CompleteOptions, CompletePart, Metadata, ObjectHead
 
 PAGE_PARTS = 500  # some 10 ms of the event loop's time
@@ -55,7 +55,7 @@ async def complete_upload(
         current = None if value is None else open_version(services.records, target.row_key, value)
         if stored is None:
             return _completed(target, current, upload_id, parts)
-        check_write(options.conditions, etag=current_etag(current))
+        check_condition(ctx, target, options.conditions, current)
         held, checks = await _held_parts(services, target, stored, {p.part_number for p in parts})
         admit_complete(ctx, stored.upload, held.values(), options.customer_key)
         chosen = chosen_parts(stored.upload, parts, held)

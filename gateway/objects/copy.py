@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from gateway.limits import COPY_BYTES_MAX
 from gateway.model.action import Action
-from gateway.model.conditions import check_write
 from gateway.model.errors import (
     InvalidRequest,
     NotModified,
@@ -20,11 +19,12 @@ from gateway.objects.encryption import choose
 from gateway.objects.get import get_object
 from gateway.objects.locks import check_lockable
 from gateway.objects.new_object import check_metadata, new_object
-from gateway.objects.put import check_may_tag, publish_object
+from gateway.objects.put import check_condition, check_may_tag, publish_object
 from gateway.objects.rewriting import named_version
 from gateway.objects.store import store_part
-from gateway.objects.target import Target, current_etag, open_target, reread_current
+from gateway.objects.target import Target, open_target, reread_current
 from gateway.objects.values import (
+    UNCONDITIONAL_WRITE,
     CopyOptions,
     CopySource,
     GetOptions,
@@ -80,7 +80,9 @@ async def copy_object(
         check_metadata(metadata)
         check_lockable(ctx, target, metadata.attributes)
         _check_tagging(ctx, source, target, metadata, options)
-        check_write(options.conditions, etag=current_etag(reread_current(ctx, target)[1]))
+        if options.conditions is not UNCONDITIONAL_WRITE:
+            reread, current = reread_current(ctx, target)
+            check_condition(ctx, reread, options.conditions, current)
         choice = await choose(ctx, target.opened, options.encryption)
         new = new_object(services, target, choice)
         algorithm = options.checksum_algorithm or _algorithm_of(reading.head)

@@ -61,8 +61,19 @@ def check_put(ctx: Context, target: Target, body: Body, options: PutOptions) -> 
     check_has_digest(target.opened.bucket, options.metadata.attributes, options.has_digest)
     check_may_tag(ctx, target, options.metadata)
     if options.conditions is not UNCONDITIONAL_WRITE:
-        _, current = reread_current(ctx, target)
-        check_write(options.conditions, etag=current_etag(current))
+        target, current = reread_current(ctx, target)
+        check_condition(ctx, target, options.conditions, current)
+
+
+def check_condition(
+    ctx: Context, target: Target, conditions: WriteConditions, current: StoredVersion | None
+) -> None:
+    """Conditions of a write over what is there. Raises: as check_write; AccessDenied."""
+    if conditions is UNCONDITIONAL_WRITE:
+        return
+    version = None if current is None else current.version
+    access.check_may_compare(ctx, target.opened, target.key, conditions, version)
+    check_write(conditions, etag=current_etag(current))
 
 
 def check_may_tag(ctx: Context, target: Target, metadata: Metadata) -> None:
@@ -87,7 +98,7 @@ async def publish_object(
 
     def decide(target: Target, current: StoredVersion | None) -> Change:
         same_bucket(target, new.bucket)
-        check_write(conditions, etag=current_etag(current))
+        check_condition(ctx, target, conditions, current)
         version = new_version(new, content, metadata, current, now_ms)
         version = locked_by_default(target.opened.bucket, version)
         version, gone = succession(services, target, current, version)

@@ -1,0 +1,393 @@
+"""Attacks of one account on another: what it may not do, and what it may not even learn.
+
+Source: the attack tables of the threat model; their ids are in the names of the tests.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.support.accounts import ALT, THIRD, add_account, boto_of, raw_of
+from tests.support.raw_s3 import sign
+from tests.support.s3_gateway import Counter, S3Gateway, running_gateway
+
+NAMES = Counter()
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[S3Gateway]:
+    with running_gateway() as running:
+        for account in (ALT, THIRD):
+            running.thread.run(add_account(running.gateway.services, account))
+        yield running
+
+
+@pytest.fixture(scope="module")
+def s3(gateway: S3Gateway) -> Any:
+    return gateway.boto()
+
+
+@pytest.fixture(scope="module")
+def alt(gateway: S3Gateway) -> Any:
+    return boto_of(gateway, ALT)
+
+
+@pytest.fixture
+def bucket(s3: Any) -> str:
+    name = NAMES.next()
+    s3.create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture
+def open_bucket(gateway: S3Gateway, s3: Any) -> str:
+    """A bucket whose ACLs are in force and whose objects belong to who writes them."""
+    services = gateway.gateway.services
+    services.new_buckets_open = True
+    name = NAMES.next()
+    s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+    services.new_buckets_open = False
+    return name
+
+
+def refusal(call: Any, **arguments: Any) -> str:
+    """The error code that a call is refused with."""
+    with pytest.raises(ClientError) as refused:
+        call(**arguments)
+    return str(refused.value.response["Error"]["Code"])
+
+
+def policy(*statements: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+def allowing(bucket: str, *actions: str, who: Any = "*", **more: Any) -> str:
+    arns = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    said = {"Effect": "Allow", "Principal": who, "Action": list(actions), "Resource": arns}
+    return policy({**said, **more})
+
+
+ALT_ARN = {"AWS": f"arn:aws:iam::{ALT.owner_id}:root"}
+
+
+def test_aut_01_a_copy_needs_the_right_to_read_its_source(s3: Any, alt: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="secret", Body=b"x" * 10, Tagging="a=b")
+    own = NAMES.next()
+    alt.create_bucket(Bucket=own)
+    upload = alt.create_multipart_upload(Bucket=own, Key="up")["UploadId"]
+    source = {"Bucket": bucket, "Key": "secret"}
+    part = {"Bucket": own, "Key": "up", "UploadId": upload, "PartNumber": 1, "CopySource": source}
+    for conditions in ({}, {"CopySourceIfNoneMatch": "*"}, {"CopySourceIfMatch": "0" * 32}):
+        code = refusal(alt.copy_object, Bucket=own, Key="k", CopySource=source, **conditions)
+        assert code == "AccessDenied"
+        assert refusal(alt.upload_part_copy, **part, **conditions) == "AccessDenied"
+    for missing in ({**source, "Key": "missing"}, {**source, "VersionId": "0" * 32}):
+        assert refusal(alt.copy_object, Bucket=own, Key="k", CopySource=missing) == "AccessDenied"
+    # Reading lets nobody take the tags along.
+    s3.put_bucket_policy(Bucket=bucket, Policy=allowing(bucket, "s3:GetObject", who=ALT_ARN))
+    assert refusal(alt.copy_object, Bucket=own, Key="k", CopySource=source) == "AccessDenied"
+    alt.copy_object(Bucket=own, Key="k", CopySource=source, TaggingDirective="REPLACE")
+    alt.upload_part_copy(**part)
+
+
+def test_aut_01_a_copy_needs_the_right_to_write_its_target(s3: Any, alt: Any, bucket: str) -> None:
+    own = NAMES.next()
+    alt.create_bucket(Bucket=own)
+    alt.put_object(Bucket=own, Key="k", Body=b"x")
+    s3.put_bucket_policy(Bucket=bucket, Policy=allowing(bucket, "s3:GetObject", who=ALT_ARN))
+    source = {"Bucket": own, "Key": "k"}
+    assert refusal(alt.copy_object, Bucket=bucket, Key="k", CopySource=source) == "AccessDenied"
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="up")["UploadId"]
+    part = {"Bucket": bucket, "Key": "up", "UploadId": upload, "PartNumber": 1}
+    assert refusal(alt.upload_part_copy, **part, CopySource=source) == "AccessDenied"
+    assert refusal(alt.upload_part, **part, Body=b"x") == "AccessDenied"
+
+
+def test_aut_02_dots_in_a_copy_source_cross_no_bucket(
+    gateway: S3Gateway, s3: Any, alt: Any, bucket: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="secret", Body=b"x")
+    own = NAMES.next()
+    alt.create_bucket(Bucket=own)
+    with raw_of(gateway, ALT) as client:
+        for path in (f"/{own}/../{bucket}/secret", f"/{own}/%2e%2e/{bucket}/secret"):
+            headers = {"x-amz-copy-source": path}
+            assert client.request("PUT", f"/{own}/k", b"", headers).code == "NoSuchKey"
+            answer = client.request("GET", path, b"")
+            assert answer.code == "NoSuchKey"
+        answer = client.request("GET", f"/{own}%2f..%2f{bucket}%2fsecret", b"")
+        assert answer.status == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
+def test_aut_03_conditions_are_not_looked_at_before_rights(
+    gateway: S3Gateway, s3: Any, bucket: str, method: str
+) -> None:
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=b"x")["ETag"]
+    told = set()
+    with raw_of(gateway, ALT) as client:
+        for key in ("k", "missing"):
+            for name in ("if-match", "if-none-match"):
+                for value in (etag, '"0"', "*"):
+                    answer = client.request(method, f"/{bucket}/{key}", b"", {name: value})
+                    told.add((answer.status, answer.code, "etag" in answer.headers))
+            answer = client.request(method, f"/{bucket}/{key}", b"", {"range": "bytes=9-"})
+            told.add((answer.status, answer.code, "etag" in answer.headers))
+    assert len(told) == 1
+    assert told.pop()[0] == 403
+
+
+def test_aut_03_who_may_only_write_cannot_ask_for_etags(s3: Any, alt: Any, bucket: str) -> None:
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=b"guess me")["ETag"]
+    s3.put_bucket_policy(
+        Bucket=bucket, Policy=allowing(bucket, "s3:PutObject", "s3:DeleteObject", who=ALT_ARN)
+    )
+    alt.put_object(Bucket=bucket, Key="mine", Body=b"x")
+    for key in ("k", "missing"):
+        for value in (etag, '"0"'):
+            wanted = {"Bucket": bucket, "Key": key, "IfMatch": value}
+            assert refusal(alt.put_object, **wanted, Body=b"y") == "AccessDenied"
+
+
+def test_aut_06_addresses_in_headers_are_nobodys(gateway: S3Gateway, s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    only_there = {"Condition": {"IpAddress": {"aws:SourceIp": "203.0.113.7/32"}}}
+    s3.put_bucket_policy(
+        Bucket=bucket, Policy=allowing(bucket, "s3:GetObject", who=ALT_ARN, **only_there)
+    )
+    names = ("x-forwarded-for", "forwarded", "x-real-ip", "cf-connecting-ip", "true-client-ip")
+    with raw_of(gateway, ALT) as client:
+        for name in (*names, "aws:sourceip", "x-amz-source-ip"):
+            value = "for=203.0.113.7" if name == "forwarded" else "203.0.113.7"
+            answer = client.request("GET", f"/{bucket}/k", b"", {name: value})
+            assert answer.status in (400, 403)
+
+
+def test_aut_10_what_is_not_there_looks_like_what_is(
+    gateway: S3Gateway, s3: Any, alt: Any, bucket: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    other = upload[:-8] + "00000000" if upload[-8:] != "0" * 8 else upload[:-8] + "1" * 8
+    with raw_of(gateway, ALT) as client:
+        for suffix in ("", "?acl=", "?tagging=", "?attributes=", "?torrent=", "?retention="):
+            told = {
+                (answer.status, answer.code, len(answer.headers))
+                for key in ("k", "missing")
+                for answer in [
+                    client.request(
+                        "GET",
+                        f"/{bucket}/{key}{suffix}",
+                        b"",
+                        {"x-amz-object-attributes": "ETag"},
+                    )
+                ]
+            }
+            assert len(told) == 1, (suffix, told)
+            assert told.pop()[:2] == (403, "AccessDenied"), suffix
+        answers = [
+            client.request("GET", f"/{bucket}/k?uploadId={one}", b"") for one in (upload, other)
+        ]
+        assert {(answer.status, answer.code) for answer in answers} == {(403, "AccessDenied")}
+        answers = [
+            client.request("DELETE", f"/{bucket}/k?uploadId={one}", b"") for one in (upload, other)
+        ]
+        assert {(answer.status, answer.code) for answer in answers} == {(403, "AccessDenied")}
+    assert bucket not in [held["Name"] for held in alt.list_buckets()["Buckets"]]
+    assert refusal(alt.create_bucket, Bucket=bucket) == "BucketAlreadyExists"
+    assert refusal(alt.get_bucket_location, Bucket=bucket) == "AccessDenied"
+
+
+def test_aut_10_who_may_not_list_is_not_told_what_is_missing(
+    s3: Any, alt: Any, bucket: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    s3.put_bucket_policy(Bucket=bucket, Policy=allowing(bucket, "s3:GetObject*", who=ALT_ARN))
+    assert alt.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
+    assert refusal(alt.get_object, Bucket=bucket, Key="missing") == "AccessDenied"
+    assert refusal(alt.get_object_tagging, Bucket=bucket, Key="missing") == "AccessDenied"
+    arguments = {"Bucket": bucket, "Key": "missing", "ObjectAttributes": ["ETag"]}
+    assert refusal(alt.get_object_attributes, **arguments) == "AccessDenied"
+    source = {"Bucket": bucket, "Key": "missing"}
+    own = NAMES.next()
+    alt.create_bucket(Bucket=own)
+    assert refusal(alt.copy_object, Bucket=own, Key="k", CopySource=source) == "AccessDenied"
+
+
+def test_aut_11_each_key_of_a_batch_is_asked_for(s3: Any, alt: Any, bucket: str) -> None:
+    for key in ("theirs/1", "mine/1", "theirs/2", "mine/2"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    mine = {"Resource": f"arn:aws:s3:::{bucket}/mine/*"}
+    s3.put_bucket_policy(
+        Bucket=bucket, Policy=allowing(bucket, "s3:DeleteObject", who=ALT_ARN, **mine)
+    )
+    keys = ["theirs/1", "mine/1", "theirs/2", "mine/2", "theirs/missing"]
+    wanted = {"Objects": [{"Key": key} for key in keys]}
+    answer = alt.delete_objects(Bucket=bucket, Delete=wanted)
+    assert {one["Key"] for one in answer["Deleted"]} == {"mine/1", "mine/2"}
+    assert {(one["Key"], one["Code"]) for one in answer["Errors"]} == {
+        (key, "AccessDenied") for key in keys if key.startswith("theirs")
+    }
+    version = {"Objects": [{"Key": "mine/1", "VersionId": "null"}]}
+    (error,) = alt.delete_objects(Bucket=bucket, Delete=version)["Errors"]
+    assert error["Code"] == "AccessDenied"  # that is s3:DeleteObjectVersion
+
+
+def test_aut_05_the_right_to_set_policies_stays_in_the_account(
+    s3: Any, alt: Any, bucket: str
+) -> None:
+    s3.put_bucket_policy(Bucket=bucket, Policy=allowing(bucket, "s3:*", who=ALT_ARN))
+    alt.put_object(Bucket=bucket, Key="k", Body=b"x")
+    shut_out = policy(
+        {
+            "Effect": "Deny",
+            "NotPrincipal": ALT_ARN,
+            "Action": "s3:*",
+            "Resource": f"arn:aws:s3:::{bucket}/*",
+        }
+    )
+    code = refusal(alt.put_bucket_policy, Bucket=bucket, Policy=shut_out)
+    assert code in ("MethodNotAllowed", "AccessDenied")
+    assert refusal(alt.delete_bucket_policy, Bucket=bucket) in ("MethodNotAllowed", "AccessDenied")
+    assert refusal(alt.get_bucket_policy, Bucket=bucket) in ("MethodNotAllowed", "AccessDenied")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"StringEquals": {"aws:UserId": "anonymous"}},
+        {"StringNotEquals": {"aws:PrincipalAccount": "nobody"}},
+        {"StringEqualsIfExists": {"aws:PrincipalAccount": ALT.owner_id}},
+        {"ForAllValues:StringEquals": {"aws:PrincipalAccount": ALT.owner_id}},
+        {"StringLike": {"aws:PrincipalArn": "*"}},
+        {"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}},
+        {"IpAddress": {"aws:SourceIp": ["127.0.0.0/8", "0.0.0.0/1"]}},
+        {"NotIpAddress": {"aws:SourceIp": "203.0.113.0/24"}},
+        {"Null": {"aws:PrincipalAccount": "true"}},
+        {"Bool": {"aws:SecureTransport": "false"}},
+    ],
+)
+def test_no_condition_lets_the_public_in_where_public_policies_are_blocked(
+    gateway: S3Gateway, s3: Any, bucket: str, condition: dict[str, Any]
+) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    text = allowing(bucket, "s3:GetObject", Condition=condition)
+    try:
+        s3.put_bucket_policy(Bucket=bucket, Policy=text)
+    except ClientError as refused:
+        assert refused.response["Error"]["Code"] == "AccessDenied"
+        return
+    assert refusal(boto_of(gateway, None).get_object, Bucket=bucket, Key="k") == "AccessDenied"
+    assert refusal(boto_of(gateway, THIRD).get_object, Bucket=bucket, Key="k") == "AccessDenied"
+
+
+def test_lck_02_a_writer_of_another_account_lifts_no_hold(
+    gateway: S3Gateway, s3: Any, alt: Any, open_bucket: str
+) -> None:
+    s3.put_bucket_acl(Bucket=open_bucket, GrantWrite=f"id={ALT.owner_id}")
+    written = alt.put_object(
+        Bucket=open_bucket, Key="k", Body=b"x", ACL="bucket-owner-full-control"
+    )
+    s3.put_object_legal_hold(Bucket=open_bucket, Key="k", LegalHold={"Status": "ON"})
+    until = datetime.now(UTC) + timedelta(days=1)
+    s3.put_object_retention(
+        Bucket=open_bucket, Key="k", Retention={"Mode": "GOVERNANCE", "RetainUntilDate": until}
+    )
+    lifted = {"Bucket": open_bucket, "Key": "k", "LegalHold": {"Status": "OFF"}}
+    assert refusal(alt.put_object_legal_hold, **lifted) == "AccessDenied"
+    named = {"Bucket": open_bucket, "Key": "k", "VersionId": written["VersionId"]}
+    for retention in ({}, {"Mode": "GOVERNANCE", "RetainUntilDate": until}):
+        for bypass in (True, False):
+            code = refusal(
+                alt.put_object_retention,
+                **named,
+                Retention=retention,
+                BypassGovernanceRetention=bypass,
+            )
+            assert code == "AccessDenied"
+    assert refusal(alt.delete_object, **named, BypassGovernanceRetention=True) == "AccessDenied"
+
+
+def logging_to(target: str) -> dict[str, Any]:
+    return {"LoggingEnabled": {"TargetBucket": target, "TargetPrefix": "log/"}}
+
+
+def test_logs_of_other_accounts_are_not_put_into_a_bucket_that_names_no_source(
+    gateway: S3Gateway, s3: Any, alt: Any, bucket: str
+) -> None:
+    own = NAMES.next()
+    alt.create_bucket(Bucket=own)
+    service = {"Service": "logging.s3.amazonaws.com"}
+    put = {"Bucket": own, "BucketLoggingStatus": logging_to(bucket)}
+    s3.put_bucket_policy(Bucket=bucket, Policy=allowing(bucket, "s3:PutObject", who=service))
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus=logging_to(bucket))
+    assert refusal(alt.put_bucket_logging, **put) == "AccessDenied"
+    from_alt = {"Condition": {"StringEquals": {"aws:SourceAccount": ALT.owner_id}}}
+    s3.put_bucket_policy(
+        Bucket=bucket, Policy=allowing(bucket, "s3:PutObject", who=service, **from_alt)
+    )
+    alt.put_bucket_logging(**put)
+
+
+def test_logs_of_other_accounts_are_not_let_in_by_an_acl(
+    gateway: S3Gateway, s3: Any, alt: Any, open_bucket: str
+) -> None:
+    s3.put_bucket_acl(Bucket=open_bucket, ACL="log-delivery-write")
+    own, mine = NAMES.next(), NAMES.next()
+    alt.create_bucket(Bucket=own)
+    put = {"Bucket": own, "BucketLoggingStatus": logging_to(open_bucket)}
+    assert refusal(alt.put_bucket_logging, **put) == "AccessDenied"
+    s3.create_bucket(Bucket=mine)
+    s3.put_bucket_logging(Bucket=mine, BucketLoggingStatus=logging_to(open_bucket))
+
+
+def test_sig_09_a_presigned_request_opens_nothing_of_other_accounts(
+    gateway: S3Gateway, s3: Any, alt: Any, bucket: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    own = NAMES.next()
+    alt.create_bucket(Bucket=own)
+    alt.put_object(Bucket=own, Key="k", Body=b"y")
+    good = alt.generate_presigned_url("get_object", Params={"Bucket": own, "Key": "k"})
+    target = good.removeprefix(gateway.url)
+    with gateway.raw() as client:
+        client.send_head("GET", target, {"host": client.authority})
+        assert client.read_answer().status == 200
+        moved = target.replace(f"/{own}/", f"/{bucket}/")
+        client.send_head("GET", moved, {"host": client.authority})
+        assert client.read_answer().code == "SignatureDoesNotMatch"
+        theirs = alt.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
+        client.send_head("GET", theirs.removeprefix(gateway.url), {"host": client.authority})
+        assert client.read_answer().code == "AccessDenied"
+        for added in (
+            "&versionId=null",
+            "&acl=",
+            "&response-content-type=text/html",
+            "&partNumber=1",
+        ):
+            client.send_head("GET", target + added, {"host": client.authority})
+            assert client.read_answer().status == 403
+        for method in ("PUT", "DELETE", "HEAD"):
+            client.send_head(method, target, {"host": client.authority, "content-length": "0"})
+            assert client.read_answer(is_head=method == "HEAD").status == 403
+
+
+def test_sig_05_a_copy_source_that_is_not_signed_is_refused(
+    gateway: S3Gateway, s3: Any, bucket: str
+) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    names = ("x-amz-copy-source", "x-amz-acl", "x-amz-tagging", "x-amz-object-lock-mode")
+    for name in (*names, "x-amz-storage-class", "x-amz-server-side-encryption-customer-key"):
+        value = f"/{bucket}/k" if name == names[0] else "a"
+        with gateway.raw() as client:
+            head = {"host": client.authority, "content-length": "0"}
+            signed = sign(client.credentials, "PUT", f"/{bucket}/new", head)
+            client.send_head("PUT", signed.target, {**signed.headers, name: value})
+            assert client.read_answer().code == "AccessDenied"
+    assert refusal(s3.get_object, Bucket=bucket, Key="new") == "NoSuchKey"
