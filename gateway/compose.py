@@ -22,7 +22,7 @@ from gateway.config import GatewayConfig, given_accounts
 from gateway.core import Core, open_core
 from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
-from gateway.jobs.events import EventSender
+from gateway.jobs.events import Destination, EventSender
 from gateway.jobs.garbage import GarbageCollector
 from gateway.jobs.lifecycle import LifecycleKeeper
 from gateway.jobs.logs import LogDelivery
@@ -35,6 +35,8 @@ from gateway.objects.context import Services
 from gateway.objects.credentials import Credentials
 from gateway.objects.named_keys import keep_keyring_copy
 from gateway.objects.target import BucketCache
+from gateway.outside.nats_stream import SCHEMES as NATS_SCHEMES
+from gateway.outside.nats_stream import NatsStream
 from gateway.outside.remote_s3 import RemoteBucket, RemoteS3
 from gateway.outside.webhook import Webhook
 from storaged.base.env import Env, RealEnv
@@ -247,14 +249,16 @@ def _pool(config: GatewayConfig) -> BufferPool:
     return BufferPool(count, widest * FULL_CELL_BYTES)
 
 
-def _destinations(config: GatewayConfig) -> dict[str, Webhook]:
+def _destinations(config: GatewayConfig) -> dict[str, Destination]:
     """What can be told of events, by name."""
-    return {
-        target.name: Webhook(
-            target.url, None if target.token is None else target.token.read_text().strip()
-        )
-        for target in config.event_targets
-    }
+    found: dict[str, Destination] = {}
+    for target in config.event_targets:
+        token = None if target.token is None else target.token.read_text().strip()
+        if target.url.startswith(NATS_SCHEMES):
+            found[target.name] = NatsStream(target.url, token)
+        else:
+            found[target.name] = Webhook(target.url, token)
+    return found
 
 
 def _replica_targets(config: GatewayConfig, env: Env) -> dict[str, RemoteS3]:

@@ -196,8 +196,9 @@ class EventTargetConfig:
     ARN, as `arn:aws:sns:fr:0:<name>`.
 
     Args:
-        url: http:// or https://; each message is one POST of JSON.
-        token: file whose text is sent as a bearer token.
+        url: http:// or https://: each message is one POST of JSON; nats://host/subject or
+            tls://host/subject: a subject of a JetStream stream.
+        token: file whose text is sent as a bearer token, or to log on to NATS.
         accounts: canonical ids of those whose buckets may name it; none: all.
     """
 
@@ -273,8 +274,10 @@ def check_config(config: GatewayConfig) -> None:
         if node.address is not None and config.node_tls is None:
             raise ConfigError(key="node_tls", reason="nodes with an address need it")
     for target in config.event_targets:
-        if not target.url.startswith(("http://", "https://")):
-            raise ConfigError(key=f"event_targets {target.name}", reason="url is http or https")
+        if not target.url.startswith(("http://", "https://", "nats://", "tls://")):
+            raise ConfigError(
+                key=f"event_targets {target.name}", reason="url is http, https, nats or tls"
+            )
     for replica in config.replication_targets:
         if not replica.endpoint.startswith(("http://", "https://")):
             raise ConfigError(
