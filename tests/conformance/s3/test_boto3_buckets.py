@@ -47,7 +47,7 @@ def test_refusals(s3: Any, bucket: str) -> None:
         s3.list_objects_v2(Bucket="absent-bucket")
     assert code_of(error) == (404, "NoSuchBucket")
     with pytest.raises(ClientError) as error:
-        s3.get_bucket_replication(Bucket=bucket)
+        s3.get_bucket_metadata_table_configuration(Bucket=bucket)
     assert code_of(error) == (501, "NotImplemented")
 
 
