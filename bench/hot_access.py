@@ -54,7 +54,8 @@ def hundred_statements() -> str:
 @path("rights: a policy of 100 statements")
 async def policy(folder: Path) -> Prepared:
     from gateway.model.action import Action
-    from gateway.model.policy import Caller, Effect, parse_policy, root_name
+    from gateway.model.policy import Caller, Effect, root_name
+    from gateway.model.policy_document import parse_policy
 
     parsed = parse_policy(hundred_statements(), BUCKET)
     names = frozenset({root_name(OWNER), root_name("a" * 32)})

@@ -33,6 +33,7 @@ LONG_MODULES: dict[str, str] = {
     "gateway/commit/log.py": "one story: how a change becomes a commit; its parts are modules",
     "tests/acceptance/run.py": "one drill, its steps in order, runnable by itself",
     "tests/conformance/node_suite.py": "one suite for one port: its implementations subclass it",
+    "tests/mutations/table.py": "one table, an entry for each guard",
 }
 
 # Module → which of the five places of the house style it is.

@@ -1,8 +1,8 @@
-"""Policies of buckets: read, checked, compiled, and asked.
+"""Policies of buckets that have been read: who is meant, what is said of a request.
 
-Not for where the values of a request come from, nor for what else decides (`objects.access`). An
-explicit denial goes before everything, then comes what is allowed; of the rest a policy says
-nothing.
+Not for reading them (`policy_document`), nor for where the values of a request come from, nor for
+what else decides (`objects.access`). An explicit denial goes before everything, then comes what is
+allowed; of the rest a policy says nothing.
 
 Who is meant. A caller has names of its account and of itself; a policy may use any of them:
 `arn:aws:iam::<account>:root`, `<account>` alone, and as CanonicalUser: the account, where <account>
@@ -18,30 +18,14 @@ Guide, "Policies and permissions in Amazon S3".
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple
 
 from gateway.model.action import Action
-from gateway.model.errors import MalformedPolicy
-from gateway.model.policy_conditions import BadValue, Test, UnknownOperator, compiled_test
-from gateway.model.policy_names import is_key, matched_actions
-from gateway.model.policy_patterns import Lookup, Pattern, Template, compiled
-
-POLICY_BYTES_MAX = 20 * 1024
-VERSIONS = ("2008-10-17", "2012-10-17")
-EVERYBODY = "*"
-
-_ARN = re.compile(r"arn:aws[a-z-]*:s3:[a-z0-9-]*:[A-Za-z0-9_-]*:(.+)\Z", re.DOTALL)
-_PRINCIPAL_ARN = re.compile(
-    r"arn:aws[a-z-]*:(?:iam|sts)::([A-Za-z0-9_.@-]*):"
-    r"(root|(?:user|role|assumed-role|federated-user)/[!-~]{1,512})\Z"
-)
-_ACCOUNT = re.compile(r"[A-Za-z0-9_.@-]{1,128}\Z")
-_SERVICE = re.compile(r"[a-z0-9.-]{1,128}\Z")
+from gateway.model.policy_conditions import Test
+from gateway.model.policy_patterns import Lookup, Pattern, Template
 
 
 class Effect(StrEnum):
@@ -260,207 +244,3 @@ def _asks_for_tags(statement: Statement) -> bool:
     return any(isinstance(one, Template) for one in statement.resources) or any(
         "${" in value for _, _, values in statement.raw_tests for value in values
     )
-
-
-def parse_policy(text: str, bucket: str) -> Policy:
-    """A policy of a bucket. Raises: MalformedPolicy."""
-    document = _object_of(text)
-    if document.keys() - {"Version", "Id", "Statement"}:
-        _refuse(f"Unknown field {min(document.keys() - {'Version', 'Id', 'Statement'})}")
-    version = document.get("Version", VERSIONS[0])
-    if version not in VERSIONS:
-        _refuse("The policy must contain a valid version string")
-    if not isinstance(document.get("Id", ""), str):
-        _refuse("The Id must be a string")
-    raw = document.get("Statement")
-    if raw is None:
-        _refuse("Missing required field Statement")
-    listed = raw if isinstance(raw, list) else [raw]
-    if not listed:
-        _refuse("Could not parse the policy: Statement is empty!")
-    with_variables = version == VERSIONS[1]
-    return Policy(tuple(_statement(one, bucket, with_variables) for one in listed))
-
-
-def _refuse(message: str) -> NoReturn:
-    raise MalformedPolicy(message=message)
-
-
-def _object_of(text: str) -> dict[str, Any]:
-    if len(text.encode("utf-8", "surrogatepass")) > POLICY_BYTES_MAX:
-        _refuse("Policy exceeds the maximum allowed document size.")
-    if not text.lstrip().startswith("{"):
-        _refuse("Policies must be valid JSON and the first byte must be '{'")
-    try:
-        document = json.loads(
-            text, parse_constant=_no_constant, object_pairs_hook=_without_repetition
-        )
-    except (ValueError, RecursionError):
-        _refuse("This policy contains invalid Json")
-    return dict(document)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
-
-
-def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return found
-
-
-_FIELDS = frozenset(
-    {"Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource"}
-    | {"NotResource", "Condition"}
-)
-
-
-def _statement(raw: Any, bucket: str, with_variables: bool) -> Statement:
-    if not isinstance(raw, dict):
-        _refuse("Could not parse the policy: a statement is no object")
-    unknown = raw.keys() - _FIELDS
-    if unknown:
-        _refuse(f"Unknown field {min(unknown)}")
-    if not isinstance(raw.get("Sid", ""), str):
-        _refuse("The Sid must be a string")
-    if raw.get("Effect") not in ("Allow", "Deny"):
-        _refuse(f"Invalid effect: {str(raw.get('Effect'))[:64]}")
-    effect = Effect(raw["Effect"])
-    who, negates_principals = _one_of(raw, "Principal", "NotPrincipal")
-    if negates_principals and effect is Effect.ALLOW:
-        _refuse("Allow with NotPrincipal is not allowed.")
-    what, negates_actions = _one_of(raw, "Action", "NotAction")
-    where, negates_resources = _one_of(raw, "Resource", "NotResource")
-    resources = _resources(where, bucket, with_variables, must_fit=not negates_resources)
-    tests, raw_tests = _conditions(raw.get("Condition", {}), with_variables)
-    heads = [one.head if isinstance(one, Pattern) else "" for one in resources]
-    return Statement(
-        effect=effect,
-        principals=_principals(who, negates_principals),
-        actions=_actions(what),
-        negates_actions=negates_actions,
-        resources=resources,
-        negates_resources=negates_resources,
-        heads=("",) if negates_resources else tuple(heads),
-        tests=tests,
-        raw_tests=raw_tests,
-    )
-
-
-def _one_of(raw: dict[str, Any], name: str, negated: str) -> tuple[Any, bool]:
-    if (name in raw) is (negated in raw):
-        _refuse(f"Missing required field {name}" if name not in raw else f"Both {name} forms")
-    return (raw[negated], True) if negated in raw else (raw[name], False)
-
-
-def _texts(raw: Any, what: str) -> list[str]:
-    """One text or a list of them, not empty."""
-    listed = raw if isinstance(raw, list) else [raw]
-    if not listed or not all(isinstance(one, str) and one for one in listed):
-        _refuse(f"Policy has invalid {what}")
-    return listed
-
-
-def _principals(raw: Any, is_negated: bool) -> Principals:
-    if raw == EVERYBODY:
-        return Principals(True, frozenset(), frozenset(), is_negated)
-    if not isinstance(raw, dict) or not raw:
-        _refuse("Invalid principal in policy")
-    everybody = False
-    names: set[str] = set()
-    services: set[str] = set()
-    for kind, listed in raw.items():
-        for text in _texts(listed, "principal"):
-            if kind == "AWS":
-                everybody = everybody or text == EVERYBODY
-                names.update(_names_of(text))
-            elif kind == "CanonicalUser" and _ACCOUNT.match(text):
-                names.add(root_name(text))
-            elif kind == "Service" and _SERVICE.match(text):
-                services.add(text)
-            elif kind != "Federated":
-                _refuse("Invalid principal in policy")
-    return Principals(everybody, frozenset(names), frozenset(services), is_negated, True)
-
-
-def _names_of(text: str) -> Iterable[str]:
-    """The names of a principal, in the form that `Caller` has them."""
-    if text == EVERYBODY:
-        return ()
-    if not text.startswith("arn:"):
-        if _ACCOUNT.match(text) is None:
-            _refuse("Invalid principal in policy")
-        return (root_name(text),)
-    found = _PRINCIPAL_ARN.match(text)
-    if found is None or (not found[1] and not found[2].startswith("user/")):
-        _refuse("Invalid principal in policy")
-    if not found[1]:
-        return (root_name(found[2].removeprefix("user/")),)
-    return (f"arn:aws:iam::{found[1]}:{found[2]}",)
-
-
-def _actions(raw: Any) -> frozenset[str]:
-    found: set[str] = set()
-    for text in _texts(raw, "action"):
-        matched = matched_actions(text)
-        if not matched:
-            _refuse("Policy has invalid action")
-        found |= matched
-    return frozenset(found)
-
-
-def _resources(
-    raw: Any, bucket: str, with_variables: bool, *, must_fit: bool
-) -> tuple[Pattern | Template, ...]:
-    patterns: list[Pattern | Template] = []
-    for text in _texts(raw, "resource"):
-        if text == EVERYBODY:
-            patterns.append(Pattern(EVERYBODY))
-            continue
-        found = _ARN.match(text)
-        if found is None:
-            _refuse("Policy has invalid resource")
-        named = compiled(found[1].partition("/")[0], with_variables=with_variables)
-        if must_fit and isinstance(named, Pattern) and not named.matches(bucket):
-            _refuse("Policy has invalid resource")
-        patterns.append(compiled(found[1], with_variables=with_variables))
-    return tuple(patterns)
-
-
-def _conditions(
-    raw: Any, with_variables: bool
-) -> tuple[tuple[Test, ...], tuple[tuple[str, str, tuple[str, ...]], ...]]:
-    if not isinstance(raw, dict):
-        _refuse("Could not parse the policy: Condition is no object")
-    tests: list[Test] = []
-    written: list[tuple[str, str, tuple[str, ...]]] = []
-    for operator, block in raw.items():
-        if not isinstance(block, dict):
-            _refuse("Could not parse the policy: a condition is no object")
-        for key, listed in block.items():
-            if not is_key(key):
-                _refuse("Policy has an invalid condition key")
-            values = tuple(
-                _value(one) for one in (listed if isinstance(listed, list) else [listed])
-            )
-            if not values:
-                _refuse("Policy has a condition without values")
-            try:
-                test = compiled_test(operator, key, values, with_variables=with_variables)
-            except UnknownOperator:
-                _refuse(f"Invalid Condition type : {operator[:64]}")
-            except BadValue:
-                _refuse(f"Invalid value for condition key {key[:64]}")
-            tests.append(test)
-            written.append((operator, key, values))
-    return tuple(tests), tuple(written)
-
-
-def _value(raw: Any) -> str:
-    if isinstance(raw, bool):
-        return "true" if raw else "false"
-    if isinstance(raw, (str, int, float)):
-        return str(raw)
-    _refuse("Policy has a condition value that is no text")

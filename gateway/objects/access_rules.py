@@ -18,7 +18,8 @@ from gateway.model import acl, policy_public
 from gateway.model.acl import Ownership
 from gateway.model.attributes import Grant
 from gateway.model.errors import MalformedPolicy
-from gateway.model.policy import Policy, parse_policy
+from gateway.model.policy import Policy
+from gateway.model.policy_document import parse_policy
 
 if TYPE_CHECKING:
     from gateway.objects.target import OpenBucket

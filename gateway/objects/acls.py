@@ -122,6 +122,9 @@ def _check_grantees(services: Services, grants: tuple[Grant, ...]) -> None:
 def owned(ctx: Context, target: Target, metadata: Metadata) -> Metadata:
     """What a client says about a new object, with the owner and the ACL that it gets.
 
+    Where ACLs are off, `private` is let through for the bucket's owner, to whom it gives what is
+    theirs anyway: older rclone sends it with every object.
+
     Raises: AccessControlListNotSupported, AccessDenied (a public ACL where those are blocked),
         InvalidArgument, InvalidRequest, MethodNotAllowed.
     """
@@ -133,7 +136,9 @@ def owned(ctx: Context, target: Target, metadata: Metadata) -> Metadata:
     bucket_owner_id = _bucket_owner_id(services, bucket)
     gives_all = asked is not None and _gives_bucket_owner_everything(asked, bucket_owner_id)
     if not rules.has_acls:
-        if asked is not None and not gives_all:
+        is_owner = principal is not None and principal.tenant == bucket.tenant
+        says_nothing = is_owner and asked is not None and asked.canned is Canned.PRIVATE
+        if asked is not None and not gives_all and not says_nothing:
             raise AccessControlListNotSupported()
         return metadata
     owner_id = acl.ANONYMOUS_ID if principal is None else principal.owner_id

@@ -22,7 +22,7 @@ from gateway.model.errors import (
     NoSuchPublicAccessBlockConfiguration,
     OwnershipControlsNotFoundError,
 )
-from gateway.model.policy import parse_policy
+from gateway.model.policy_document import parse_policy
 from gateway.objects.access_rules import (
     ACL,
     OWNERSHIP,

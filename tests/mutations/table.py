@@ -13,6 +13,7 @@ JOBS = "tests/unit/gateway/jobs"
 NODE = "tests/conformance/test_node"
 DRIVE = "tests/unit/storaged"
 ACCESS = "tests/conformance/s3/test_boto3_access.py"
+ACLS = "tests/conformance/s3/test_boto3_acls.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,20 +433,20 @@ MUTATIONS: tuple[Mutation, ...] = (
         file="gateway/model/acl.py",
         old="elif not ignores_public and (",
         new="elif (",
-        seen_by=(ACCESS,),
+        seen_by=(ACLS,),
     ),
     Mutation(
         name="rights-restricted-policy",
         file="gateway/objects/access_rules.py",
         old="return self.policy_is_public and self.public_access.restricts",
         new="return False",
-        seen_by=(ACCESS,),
+        seen_by=(ACLS,),
     ),
     Mutation(
         name="rights-of-other-owners",
         file="gateway/objects/access.py",
         old="if effect is Effect.ALLOW and not owner_id and not rules",
         new="if effect is Effect.ALLOW and not rules",
-        seen_by=(ACCESS,),
+        seen_by=(ACLS,),
     ),
 )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
+import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from gateway.meta import accounts
 from gateway.meta.kv import Batch
@@ -84,3 +88,20 @@ def boto_of(gateway: S3Gateway, account: Account | None) -> Any:
 def raw_of(gateway: S3Gateway, account: Account) -> RawClient:
     """A bare client of an account."""
     return RawClient("127.0.0.1", gateway.port, account.credentials)
+
+
+def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    response = caught.value.response
+    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
+
+
+DENIED = (403, "AccessDenied")
+
+
+def policy_text(bucket: str, *statements: dict[str, Any]) -> str:
+    whole = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    plain = {"Effect": "Allow", "Principal": "*", "Resource": whole}
+    listed = [{**plain, **statement} for statement in statements]
+    return json.dumps({"Version": "2012-10-17", "Statement": listed})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.model.acl import Ownership
-from gateway.model.policy import POLICY_BYTES_MAX
+from gateway.model.policy_document import POLICY_BYTES_MAX
 from gateway.objects import policies
 from gateway.objects.access_rules import SWITCHES
 from gateway.s3 import xml
