@@ -11,15 +11,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from gateway.model.errors import MalformedPolicy
 from gateway.model.policy import Effect, Policy, Principals, Statement, root_name
 from gateway.model.policy_conditions import BadValue, Test, UnknownOperator, compiled_test
 from gateway.model.policy_names import is_key, matched_actions
-from gateway.model.policy_patterns import Pattern, Template, compiled
+from gateway.model.policy_patterns import Pattern, Template, compiled, search_cost
 
 POLICY_BYTES_MAX = 20 * 1024
+ACTION_CHARACTERS_MAX = 256  # of a pattern; what it means is kept for all policies
+SEARCH_COST_MAX = 1024  # of all patterns: some 20 ms for the longest header that a client can send
+ACTIONS_CACHED_MAX = 512
 VERSIONS = ("2008-10-17", "2012-10-17")
 EVERYBODY = "*"
 
@@ -49,7 +53,20 @@ def parse_policy(text: str, bucket: str) -> Policy:
     if not listed:
         _refuse("Could not parse the policy: Statement is empty!")
     with_variables = version == VERSIONS[1]
-    return Policy(tuple(_statement(one, bucket, with_variables) for one in listed))
+    statements = tuple(_statement(one, bucket, with_variables) for one in listed)
+    if sum(map(_search_cost, listed)) > SEARCH_COST_MAX:
+        _refuse("Policy has too many wildcards")
+    return Policy(statements)
+
+
+def _search_cost(raw: dict[str, Any]) -> int:
+    """As `search_cost`, of a statement that has been read."""
+    texts = _texts(raw.get("Resource", raw.get("NotResource")), "resource")
+    for operator, block in raw.get("Condition", {}).items():
+        if "like" in operator.lower() or "arn" in operator.lower():
+            for listed in block.values():
+                texts = [*texts, *map(_value, listed if isinstance(listed, list) else [listed])]
+    return sum(map(search_cost, texts))
 
 
 def _refuse(message: str) -> NoReturn:
@@ -172,9 +189,18 @@ def _names_of(text: str) -> Iterable[str]:
 
 
 def _actions(raw: Any) -> frozenset[str]:
+    return _actions_of(tuple(_texts(raw, "action")))
+
+
+@lru_cache(maxsize=ACTIONS_CACHED_MAX)
+def _actions_of(patterns: tuple[str, ...]) -> frozenset[str]:
+    """Shared by all statements that say the same: a set of all actions is larger than its policy.
+
+    Raises: MalformedPolicy.
+    """
     found: set[str] = set()
-    for text in _texts(raw, "action"):
-        matched = matched_actions(text)
+    for text in patterns:
+        matched = matched_actions(text) if len(text) <= ACTION_CHARACTERS_MAX else None
         if not matched:
             _refuse("Policy has invalid action")
         found |= matched

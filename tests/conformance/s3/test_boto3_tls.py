@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import ipaddress
+import json
 import os
 import ssl
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ClientError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -103,3 +105,27 @@ def test_streams_over_tls(gateway: S3Gateway, tmp_path: Path, length: int) -> No
         assert modes == [b"STREAMING-UNSIGNED-PAYLOAD-TRAILER"]
         assert put["ChecksumCRC32"]
         assert client.get_object(Bucket="bucket", Key="tls")["Body"].read() == content
+
+
+def test_policies_may_ask_for_tls(gateway: S3Gateway, s3: Any, tmp_path: Path) -> None:
+    s3.create_bucket(Bucket="secure")
+    s3.put_object(Bucket="secure", Key="k")
+    plain = {"Bool": {"aws:SecureTransport": "false"}}
+    old = {"NumericLessThan": {"s3:TlsVersion": "1.2"}}
+    impossible = {"NumericGreaterThanEquals": {"s3:TlsVersion": "1.2"}}
+    denial = {"Effect": "Deny", "Principal": "*", "Resource": "arn:aws:s3:::secure/*"}
+    reading = {**denial, "Action": "s3:GetObject"}
+    statements: list[dict[str, Any]] = [
+        {**reading, "Condition": plain},
+        {**reading, "Condition": old},
+        {**denial, "Action": "s3:PutObject", "Condition": impossible},
+    ]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    s3.put_bucket_policy(Bucket="secure", Policy=policy)
+    with tls_client(gateway, tmp_path) as secure:
+        secure.get_object(Bucket="secure", Key="k")
+        with pytest.raises(ClientError):
+            secure.put_object(Bucket="secure", Key="k")
+    with pytest.raises(ClientError):
+        s3.get_object(Bucket="secure", Key="k")
+    s3.put_object(Bucket="secure", Key="k")

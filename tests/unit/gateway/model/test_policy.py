@@ -79,6 +79,7 @@ def condition(operator: str, key: str, listed: Any, **values: tuple[str, ...]) -
         document(statement(Action="s3:GetObjekt")),
         document(statement(Action="ec2:RunInstances")),
         document(statement(Action=[])),
+        document(statement(Action="s3:" + "*" * 300)),
         document(statement(NotAction="s3:GetObject")),
         document(statement(Resource=None)),
         document(statement(Resource="arn:aws:s3:::other/*")),
