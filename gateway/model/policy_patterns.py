@@ -18,6 +18,8 @@ _HIDDEN = {"*": _STAR, "?": _MARK, "$": _DOLLAR}
 _HIDING = str.maketrans(_HIDDEN)
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 
+VARIABLE_COST = 256  # what stands for it comes with a request, as long as a header may be
+
 Lookup = Callable[[str], tuple[str, ...] | None]
 """The values of a condition key (as `key_name` gives it) in a request; None when it has none."""
 
@@ -138,6 +140,17 @@ def compiled(text: str, *, with_variables: bool) -> Pattern | Template:
     if _VARIABLE.search(hidden) is None:
         return Pattern(hidden)
     return Template(hidden)
+
+
+def search_cost(text: str) -> int:
+    """What it costs to look for a pattern in a text, for each character of that: characters between
+    two stars, where a `?` among them keeps them from being found at once.
+    """
+    if "?" not in text or ("*" not in text and "${" not in text):
+        return 0
+    bare = _VARIABLE.sub(lambda found: _HIDDEN.get(found[1], found[0]), text)
+    pieces = [piece for piece in bare.split("*") if "?" in piece]
+    return sum(VARIABLE_COST if "${" in piece else len(piece) for piece in pieces)
 
 
 def is_fixed(text: str) -> bool:
