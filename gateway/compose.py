@@ -24,6 +24,7 @@ from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
 from gateway.jobs.events import Destination, EventSender
 from gateway.jobs.garbage import GarbageCollector
+from gateway.jobs.inventory import InventoryWriter
 from gateway.jobs.lifecycle import LifecycleKeeper
 from gateway.jobs.logs import LogDelivery
 from gateway.jobs.repair import Repairer, RepairQueue
@@ -129,6 +130,7 @@ class Gateway:
         self.garbage = GarbageCollector(self.services)
         self.lifecycle = LifecycleKeeper(self.services)
         self.log_delivery = LogDelivery(self.services)
+        self.inventory = InventoryWriter(self.services)
         self.destinations = _destinations(core.config)
         self.replica_targets = _replica_targets(core.config, core.env)
         self.events = EventSender(self.services, self.destinations)
@@ -166,6 +168,7 @@ class Gateway:
             self.log_delivery,
             self.events,
             self.replicator,
+            self.inventory,
         ):
             self.scheduler.add(job)
         for node in core.nodes.values():

@@ -199,6 +199,10 @@ def _config_id(call: Call) -> str:
     return config_id
 
 
+def _inventory_format(document: dict[str, Any]) -> str:
+    return str(document["Destination"]["S3BucketDestination"]["Format"])
+
+
 def _operations_of(kind: _Kind) -> tuple[OperationFunction, ...]:
     """Put, get, delete and list of a kind."""
 
@@ -206,6 +210,8 @@ def _operations_of(kind: _Kind) -> tuple[OperationFunction, ...]:
         document = await body_document(call, kind.root, kind.form)
         if document["Id"] != _config_id(call):
             raise S3Error("InvalidConfigurationId")
+        if kind is INVENTORY and _inventory_format(document) != "CSV":
+            raise S3Error("NotImplemented", "Inventory reports are written as CSV only.")
         await named_configs.put_config(
             call.context, call.bucket, kind.name, document["Id"], document, kind.writing
         )
