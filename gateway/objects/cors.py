@@ -9,6 +9,7 @@ Source: Amazon S3 User Guide, "Using cross-origin resource sharing (CORS)"; API 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from gateway.objects.context import Context, Services
 
 DOCUMENT = "cors"
 RULES_MAX = 100
+ASKED_HEADERS_MAX = 64  # of a preflight: each is held against every pattern, and anybody may ask
+_TOKEN = re.compile(r"[!#$%&'+\-.^_`|~0-9A-Za-z]*")  # what answers repeat must be a name
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 METHODS = frozenset({"GET", "PUT", "POST", "DELETE", "HEAD"})
 ANY = "*"
 _COMPILED = "cors rules"  # in `OpenBucket.parsed`
@@ -49,14 +53,13 @@ class CorsRule:
         Args:
             headers: lower-case names that the page wants to send.
         """
-        return (
-            method in self.methods
-            and any(_matches(pattern, origin) for pattern in self.origins)
-            and all(self._admits_header(name) for name in headers)
-        )
-
-    def _admits_header(self, name: str) -> bool:
-        return any(_matches(pattern.lower(), name) for pattern in self.headers)
+        if method not in self.methods:
+            return False
+        if not any(_matches(pattern, origin) for pattern in self.origins):
+            return False
+        names = list(headers)
+        patterns = [pattern.lower() for pattern in self.headers] if names else []
+        return all(any(_matches(pattern, name) for pattern in patterns) for name in names)
 
 
 def _matches(pattern: str, text: str) -> bool:
@@ -72,7 +75,9 @@ def find_rule(
     rules: Sequence[CorsRule], origin: str, method: str, headers: Iterable[str] = ()
 ) -> CorsRule | None:
     """The first rule that lets a page of that origin do that."""
-    names = tuple(headers)
+    names = tuple(dict.fromkeys(headers))
+    if len(names) > ASKED_HEADERS_MAX:
+        return None
     return next((rule for rule in rules if rule.admits(origin, method, names)), None)
 
 
@@ -96,7 +101,11 @@ def check_rules(rules: Sequence[CorsRule]) -> None:
                     raise InvalidRequest(
                         message=f'{element} "{pattern}" can not have more than one wildcard.'
                     )
+                if _CONTROL.search(pattern) is not None:
+                    raise InvalidRequest(message=f"{element} holds a control character.")
         for name in rule.exposed:
+            if _TOKEN.fullmatch(name.replace(ANY, "")) is None:
+                raise InvalidRequest(message="ExposeHeader is not the name of a header.")
             if ANY in name:
                 raise InvalidRequest(
                     message=f'ExposeHeader "{name}" contains wildcard. We currently do not support '

@@ -44,7 +44,7 @@ def _rule(node: Node) -> CorsRule:
         if child.children:
             malformed()
         if child.name in _LISTED:
-            listed[child.name].append(child.text)
+            listed[child.name].append(child.text.strip())
         elif child.name in _SINGLE and child.name not in single:
             single[child.name] = child.text.strip()
         else:

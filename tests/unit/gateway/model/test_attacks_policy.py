@@ -1,0 +1,87 @@
+"""Policies that are written to keep a process busy, or to fill its memory."""
+
+from __future__ import annotations
+
+import json
+import time
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from gateway.model.action import Action
+from gateway.model.errors import MalformedPolicy
+from gateway.model.policy import ANYBODY, Effect, Policy
+from gateway.model.policy_document import POLICY_BYTES_MAX, parse_policy
+
+BUCKET = "bucket"
+LONG_KEY = "bucket/" + "a" * 1000
+LONGEST_HEADER = "a" * 8000
+# A tenth of a second is what nobody else should ever wait; machines of tests may be slow.
+STALL_S = 0.25
+
+
+def text_of(**said: Any) -> str:
+    statement = {"Effect": "Deny", "Principal": "*", "Action": "*", "Resource": "*", **said}
+    text = json.dumps({"Version": "2012-10-17", "Statement": statement})
+    assert len(text) <= POLICY_BYTES_MAX
+    return text
+
+
+def asked_s(policy: Policy) -> float:
+    """Time of one question, with the longest values that a request can bring."""
+    began = time.perf_counter()
+    policy.effect(Action.GET_OBJECT, LONG_KEY, ANYBODY, lambda _: (LONGEST_HEADER,))
+    return time.perf_counter() - began
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Resource": ["arn:aws:s3:::bucket/*" + "a?" * 240 + "b*"] * 38},
+        {"Resource": ["arn:aws:s3:::bucket/*" + "a?" * 9 + "b*"] * 400},
+        {"Condition": {"StringLike": {"aws:UserAgent": ["*" + "a?" * 9 + "b*"] * 700}}},
+        {"Condition": {"StringLike": {"aws:UserAgent": ["*" + "a?" * 220 + "b*"] * 40}}},
+        {"Condition": {"ArnLike": {"aws:SourceArn": ["*" + "a?" * 220 + "b*"] * 40}}},
+        {"Resource": "arn:aws:s3:::bucket/${aws:UserAgent}*" + "?" * 18_000},
+        {"Condition": {"StringLike": {"aws:Referer": ["*${aws:UserAgent}?b*"] * 500}}},
+    ],
+)
+def test_patterns_that_take_long_to_look_for_are_refused(said: dict[str, Any]) -> None:
+    with pytest.raises(MalformedPolicy):
+        parse_policy(text_of(**said), BUCKET)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Resource": ["arn:aws:s3:::bucket/*" + "a?" * 240 + "b*"] * 2},
+        {"Condition": {"StringLike": {"aws:UserAgent": ["*" + "a?" * 9 + "b*"] * 50}}},
+        {"Condition": {"StringLike": {"aws:UserAgent": ["*" + "a?" * 220 + "b*"] * 2}}},
+        {"Condition": {"StringLike": {"aws:Referer": ["*${aws:UserAgent}?b*"] * 4}}},
+        {"Condition": {"StringLike": {"aws:Referer": ["*${aws:UserAgent}*b*"] * 400}}},
+        {"Resource": "arn:aws:s3:::bucket/" + "*a" * 9_000 + "b"},
+        {"Condition": {"StringLike": {"aws:UserAgent": "*a" * 9_000 + "b"}}},
+        {"Condition": {"StringNotLike": {"aws:UserAgent": ["*" * 100 + "b"] * 150}}},
+    ],
+)
+def test_the_worst_that_is_let_in_is_asked_quickly(said: dict[str, Any]) -> None:
+    assert min(asked_s(parse_policy(text_of(**said), BUCKET)) for _ in range(3)) < STALL_S
+
+
+def test_ordinary_wildcards_are_let_in() -> None:
+    said = {"Resource": ["arn:aws:s3:::bucket/logs/20??/*/part-????.gz"] * 20, "Effect": "Allow"}
+    policy = parse_policy(text_of(**said), BUCKET)
+    key = "bucket/logs/2026/x/part-0001.gz"
+    assert policy.effect(Action.GET_OBJECT, key, ANYBODY, lambda _: None) is Effect.ALLOW
+
+
+def test_a_policy_of_many_statements_takes_little_more_memory_than_its_text() -> None:
+    one = {"Effect": "Deny", "Principal": {"AWS": "a"}, "Action": "*", "Resource": "*"}
+    text = json.dumps({"Statement": [one] * 200})
+    parse_policy(text, BUCKET)
+    tracemalloc.start()
+    policies = [parse_policy(text, BUCKET) for _ in range(3)]
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held / len(policies) < 25 * len(text)
