@@ -120,14 +120,23 @@ class Statement:
 
     def says(self, resource: str, lookup: Lookup) -> bool:
         """As `applies`, of a caller who is meant."""
-        if self._means(resource, lookup) is self.negates_resources:
-            return False
+        return self._means(resource, lookup) is not self.negates_resources and self.holds(lookup)
+
+    def holds(self, lookup: Lookup) -> bool:
+        """Whether the request is as all conditions say."""
         for test in self.tests:
             if not test.holds(lookup):
                 break
         else:
             return True
         return False
+
+    def means_all_below(self, head: str) -> bool:
+        """Whether every resource that begins so is meant."""
+        return not self.negates_resources and any(
+            isinstance(one, Pattern) and one.is_prefix and one.head == head
+            for one in self.resources
+        )
 
     def _means(self, resource: str, lookup: Lookup) -> bool:
         for pattern in self.resources:
@@ -144,11 +153,12 @@ class _ByHead:
 
     def __init__(self) -> None:
         self._lengths: list[int] = []
-        self._table: dict[str, list[Statement]] = {}
+        self._table: dict[str, list[tuple[Statement, bool]]] = {}
 
     def add(self, statement: Statement) -> None:
         for head in set(statement.heads):
-            self._table.setdefault(head, []).append(statement)
+            entry = (statement, statement.means_all_below(head))
+            self._table.setdefault(head, []).append(entry)
         self._lengths = sorted({len(head) for head in self._table})
 
     def say(self, resource: str, lookup: Lookup) -> bool:
@@ -156,8 +166,11 @@ class _ByHead:
         for length in self._lengths:
             found = table.get(resource[:length])
             if found is not None:
-                for statement in found:
-                    if statement.says(resource, lookup):
+                for statement, means_all in found:
+                    if means_all:
+                        if statement.holds(lookup):
+                            return True
+                    elif statement.says(resource, lookup):
                         return True
         return False
 

@@ -56,11 +56,11 @@ class Test:
     def holds(self, lookup: Lookup) -> bool:
         """Whether the request is as the policy says."""
         values = lookup(self.key)
+        matcher, negated = self.matcher, self.is_negated
         if self.operator == "null":
-            return self.matcher("false" if values else "true", lookup)
+            return matcher("false" if values else "true", lookup)
         if not values:
             return self.holds_absent
-        matcher, negated = self.matcher, self.is_negated
         if len(values) == 1:
             return matcher(values[0], lookup) is not negated
         if self.each == _ALL:
@@ -135,6 +135,9 @@ def _like(values: Sequence[str], with_variables: bool) -> Matcher:
                 return True
         return bool(templates) and _fills(value, templates, lookup)
 
+    if len(patterns) == 1 and not templates:
+        only = patterns[0].matches
+        return lambda value, _: only(value)
     return matches
 
 

@@ -36,9 +36,10 @@ class Pattern:
     Attributes:
         head: what every text that matches begins with.
         is_fixed: only one text matches.
+        is_prefix: whatever begins with the head matches.
     """
 
-    __slots__ = ("_first", "_is_prefix", "_last", "_middle", "_tail", "head", "is_fixed")
+    __slots__ = ("_first", "_last", "_middle", "_tail", "head", "is_fixed", "is_prefix")
 
     def __init__(self, text: str) -> None:
         first, *rest = text.split("*")
@@ -47,7 +48,7 @@ class Pattern:
         last = rest[-1] if rest else first
         # Told first, because most texts fail it.
         self._tail = last.rpartition("?")[2].translate(_RESTORED)
-        self._is_prefix = rest == [""] and "?" not in first
+        self.is_prefix = rest == [""] and "?" not in first
         self._first = _Piece(first)
         self._last = _Piece(last) if rest else None
         self._middle = [_Piece(piece) for piece in rest[:-1] if piece]
@@ -58,7 +59,7 @@ class Pattern:
             return text == self.head
         if not text.startswith(self.head):
             return False
-        return self._is_prefix or (text.endswith(self._tail) and self._fits(text))
+        return self.is_prefix or (text.endswith(self._tail) and self._fits(text))
 
     def _fits(self, text: str) -> bool:
         last = self._last
