@@ -115,6 +115,10 @@ def _told(services: Services, opened: OpenBucket, happened: Happened) -> tuple[W
     writes: list[Write] = []
     for rule in notices.rules_in_force(services, opened):
         if rule.wants(happened.name, happened.key):
+            # A rule may be older than the operator's word on who may use what it names.
+            tenant = opened.bucket.tenant
+            if not services.may_use(services.event_targets, rule.destination, tenant):
+                continue
             if waiting.count >= EVENTS_MAX:
                 waiting.dropped += 1
                 continue

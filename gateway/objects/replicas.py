@@ -62,7 +62,10 @@ def rule_for(
         return None  # only its owner can open it
     for rule in rules_in_force(services, opened):
         if rule.covers(key, version):
-            return rule
+            allowed = services.may_use(
+                services.replication_targets, rule.destination, opened.bucket.tenant
+            )
+            return rule if allowed else None
     return None
 
 

@@ -88,6 +88,17 @@ def test_the_queue_is_bounded() -> None:
     asyncio.run(scenario())
 
 
+def test_a_destination_of_other_accounts_is_told_nothing() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await watch(gateway)
+            gateway.services.event_targets = {"hook": frozenset({"somebody else"})}
+            await gateway.put("k", b"x")
+            assert not gateway.rows_of(keyspace.EVENT)
+
+    asyncio.run(scenario())
+
+
 def test_an_unknown_destination_does_not_stop_the_queue() -> None:
     async def scenario() -> None:
         async with memory_gateway() as gateway:
