@@ -54,6 +54,9 @@ class Choice(NamedTuple):
     encryption: Encryption | None = None
     customer_key: bytes | None = None
 
+    def __repr__(self) -> str:
+        return f"Choice({self.encryption!r}, …)"
+
 
 PLAIN = Choice()
 

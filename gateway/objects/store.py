@@ -39,6 +39,9 @@ class PartName(NamedTuple):
     number: int
     dek: bytes
 
+    def __repr__(self) -> str:
+        return f"PartName({self.uuid.hex()}, {self.number})"
+
 
 class SealedPart(NamedTuple):
     """Bytes that are sealed and, if striped, durable.
