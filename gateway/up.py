@@ -40,6 +40,7 @@ SITES = ("paris", "lyon", "marseille")
 NODES_PER_SITE = 2
 # The unsafe test profile has room for a storage class of a wider geometry.
 PROFILE_NODES_PER_SITE = 4
+PROFILE_REGION = "default"  # a public suite looks for it in keys of access logs
 PROFILE_CLASSES = ({"name": "GLACIER_IR", "data_shards": 8, "parity_shards": 4},)
 DOMAIN = "hexagone.internal"
 # `<bucket>.s3.localhost` is virtual-host style; one label more than a wildcard on `localhost`,
@@ -63,6 +64,7 @@ class UpOptions:
 
     Args:
         unsafe_test_profile: TOML file with the values of that section.
+        region: what clients sign for.
     """
 
     folder: Path
@@ -70,6 +72,7 @@ class UpOptions:
     processes: bool
     tls: bool
     unsafe_test_profile: Path | None = None
+    region: str = "fr"
 
     @property
     def nodes_per_site(self) -> int:
@@ -200,7 +203,7 @@ def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
         else:
             node["directory"] = str(laid.node(identity.node))
         nodes.append(node)
-    cluster: dict[str, object] = {"name": "hexagone", "nodes": nodes}
+    cluster: dict[str, object] = {"name": "hexagone", "region": options.region, "nodes": nodes}
     s3: dict[str, object] = {
         "host": "127.0.0.1",
         "port": options.port,
@@ -228,6 +231,7 @@ def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
         profile = read_config(UnsafeTestProfileConfig, options.unsafe_test_profile)
         chosen = effective_values(profile)
         cluster["storage_classes"] = list(PROFILE_CLASSES)
+        cluster["region"] = PROFILE_REGION
         settings["unsafe_test_profile"] = {k: v for k, v in chosen.items() if v is not None}
     return settings
 

@@ -189,11 +189,12 @@ def run_batch(
 
 def run_suite(tree: pathlib.Path, work: pathlib.Path, args: argparse.Namespace) -> Results:
     """All batches; a test that never gets to run still counts."""
-    batches = [SuiteBatch(("parallel",), args.workers, ""), SuiteBatch(("serial",), 1, "")]
+    # First what needs accounts without buckets; transitions are asleep most of the time.
+    batches = [SuiteBatch(("serial",), 1, ""), SuiteBatch(("parallel",), args.workers, "")]
     if args.workers == 1:
         batches = [SuiteBatch(("parallel", "serial"), 1, "")]
     if "extended" in args.tier:
-        batches.append(SuiteBatch(("classes",), args.workers, args.storage_classes))
+        batches.append(SuiteBatch(("classes",), args.workers * 3, args.storage_classes))
     results: Results = {}
     wanted = []
     for batch in batches:
