@@ -84,6 +84,7 @@ def up(
         bool, typer.Option("--processes", help="a storaged process per node, mutual TLS")
     ] = False,
     tls: Annotated[bool, typer.Option("--tls", help="S3 over TLS, internal CA")] = False,
+    region: Annotated[str, typer.Option(help="what clients sign for")] = "fr",
     takeover: TakeoverOption = False,
     unsafe_test_profile: Annotated[
         Path | None,
@@ -101,6 +102,7 @@ def up(
         processes=processes,
         tls=tls,
         unsafe_test_profile=unsafe_test_profile,
+        region=region,
     )
 
     async def main() -> None:

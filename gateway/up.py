@@ -40,7 +40,6 @@ SITES = ("paris", "lyon", "marseille")
 NODES_PER_SITE = 2
 # The unsafe test profile has room for a storage class of a wider geometry.
 PROFILE_NODES_PER_SITE = 4
-PROFILE_REGION = "default"  # a public suite looks for it in keys of access logs
 PROFILE_CLASSES = ({"name": "GLACIER_IR", "data_shards": 8, "parity_shards": 4},)
 DOMAIN = "hexagone.internal"
 # `<bucket>.s3.localhost` is virtual-host style; one label more than a wildcard on `localhost`,
@@ -231,7 +230,6 @@ def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
         profile = read_config(UnsafeTestProfileConfig, options.unsafe_test_profile)
         chosen = effective_values(profile)
         cluster["storage_classes"] = list(PROFILE_CLASSES)
-        cluster["region"] = PROFILE_REGION
         settings["unsafe_test_profile"] = {k: v for k, v in chosen.items() if v is not None}
     return settings
 

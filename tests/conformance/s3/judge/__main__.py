@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[4]
 SUITE_REVISION = "8f0ae7b404a3"
 PINNED = ("boto3==1.44.5", "botocore==1.44.5", "pytest-timeout==2.4.0", "pytest-xdist==3.8.0")
 DAY_S = 10
-REGION = "default"
+REGION = "default"  # the suite looks for it in partitioned keys of access logs
 STORAGE_CLASSES = "STANDARD_IA,GLACIER_IR"  # the cluster's geometry, and one of its own
 KMS_KEYS = ("testkey-1", "testkey-2")
 # Known to everybody: the profile is for loopback only. Name → access key id, secret, owner id.
@@ -88,8 +88,7 @@ def cluster(port: int | None, keep: Path | None) -> Iterator[str]:
     port = port or free_port()
     log = folder / "gateway.log"
     command: list[str | Path] = [sys.executable, "-m", "gateway.main", "up"]
-    # The suite's tests of partitioned log keys have this region written in them.
-    command += ["--data", folder / "data", "--region", "default"]
+    command += ["--data", folder / "data", "--region", REGION]
     command += ["--port", str(port), "--unsafe-test-profile", write_profile(folder)]
     process = start(command, log)
     try:
