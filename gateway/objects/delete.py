@@ -27,6 +27,7 @@ from gateway.objects.history import (
 from gateway.objects.locks import check_unlocked, may_bypass
 from gateway.objects.parting import INLINE_STRIPES_MAX, part_from_version
 from gateway.objects.publish import checks_of, decide_and_commit, replacing
+from gateway.objects.put import check_condition
 from gateway.objects.target import OpenBucket, Target, current_bucket, current_etag, open_target
 from gateway.objects.values import (
     NOTHING_DELETED,
@@ -65,7 +66,7 @@ async def delete_object(
         done.clear()
         if version_id is not None:
             return _taking_away(ctx, target, current, version_id, conditions, bypass, done)
-        check_write(conditions, etag=current_etag(current))
+        check_condition(ctx, target, conditions, current)
         if is_versioned(target):
             return _hiding(ctx, target, current, done)
         return None if current is None else _removing(ctx, target, current)
@@ -73,7 +74,17 @@ async def delete_object(
     opened = open_target(ctx, bucket, key, action_of(version_id))
     bypass = bypass_governance and may_bypass(ctx, opened)
     await decide_and_commit(ctx, opened, decide)
-    return done[0] if done else Deleted(version_id=version_id)
+    return done[0] if done else Deleted(version_id=_told(version_id))
+
+
+def _told(version_id: str | None) -> str | None:
+    """An id that answers may repeat: one that a version of ours could have."""
+    if version_id is None:
+        return None
+    try:
+        return version_id_text(parse_version_id(version_id))
+    except NoSuchVersion:
+        return None
 
 
 def action_of(version_id: str | None) -> Action:
@@ -105,7 +116,7 @@ def _taking_away(
     except NoSuchVersion:
         return None  # S3 deletes what never was with success
     found = find_version(ctx.services, target, current, wanted)
-    check_write(conditions, etag=None if found is None else current_etag(found.stored))
+    check_condition(ctx, target, conditions, None if found is None else found.stored)
     if current is None or found is None:
         return None
     version = found.stored.version
@@ -225,7 +236,11 @@ class _Together:
         row_key = keyspace.current_row(bucket_id, key)
         value = services.log.read((row_key,))[0]
         current = None if value is None else open_version(services.records, row_key, value)
-        check_write(WriteConditions(if_match=wanted.if_match), etag=current_etag(current))
+        if wanted.if_match is not None:
+            conditions = WriteConditions(if_match=wanted.if_match)
+            held = None if current is None else current.version
+            access.check_may_compare(self._ctx, self._opened, key, conditions, held)
+            check_write(conditions, etag=current_etag(current))
         if current is None or key in self._seen or not _is_meant(wanted.version_id):
             return True
         gone = part_from_version(services, bucket_id, current)

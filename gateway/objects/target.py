@@ -23,6 +23,7 @@ from gateway.objects import access
 from gateway.objects.context import Context
 
 BUCKETS_MAX = 4096  # cached, about 1 KiB each
+BUCKETS_BYTES_MAX = 4 << 20  # of cached rows; what is made of a policy is some 25 times as large
 LOOKS_MAX = 4  # a bucket row that changes between reads this often is somebody's storm
 
 
@@ -78,6 +79,7 @@ class BucketCache:
         self._store = store
         self._records = records
         self._held: OrderedDict[str, OpenBucket] = OrderedDict()
+        self._held_bytes = 0
 
     def find(self, name: str) -> OpenBucket | None:
         """The bucket of a name; None when there is none."""
@@ -93,13 +95,16 @@ class BucketCache:
             return None
         held = OpenBucket(stored.bucket, keyspace.bucket_row(stored.bucket.bucket_id), stored.value)
         self._held[name] = held
-        if len(self._held) > BUCKETS_MAX:
-            self._held.popitem(last=False)
+        self._held_bytes += len(held.value)
+        while len(self._held) > BUCKETS_MAX or self._held_bytes > BUCKETS_BYTES_MAX:
+            self.forget(next(iter(self._held)))
         return held
 
     def forget(self, name: str) -> None:
         """Look again next time."""
-        self._held.pop(name, None)
+        held = self._held.pop(name, None)
+        if held is not None:
+            self._held_bytes -= len(held.value)
 
 
 def open_bucket(

@@ -343,13 +343,13 @@ class S3Frontend:
     async def _send(self, exchange: Exchange, reply: Reply) -> bool:
         """Write the answer; returns whether the connection can be used again."""
         keeps = exchange.keeps_connection(reply) and not self._stopping
-        head = self._head(
-            reply,
-            exchange.request_id,
-            keep_alive=keeps,
-            is_http_10=exchange.message.version < (1, 1),
-        )
         try:
+            head = self._head(
+                reply,
+                exchange.request_id,
+                keep_alive=keeps,
+                is_http_10=exchange.message.version < (1, 1),
+            )
             await send_answer(exchange, reply, head, stall_s=self.config.pace.idle_s)
         except ConnectionError:
             raise

@@ -148,7 +148,7 @@ def record_line(record: LogRecord) -> str:
         ABSENT if record.turnaround_ms is None else str(record.turnaround_ms),
         _quoted(record.referrer),
         _quoted(record.user_agent),
-        record.version_id or ABSENT,
+        quote(record.version_id, safe="") or ABSENT,  # as sent, which may be anything
         record.host_id,
         record.signature or ABSENT,
         record.cipher or ABSENT,

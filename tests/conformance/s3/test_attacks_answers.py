@@ -5,11 +5,69 @@ Source: the attack tables of the threat model (WEB-01, HTTP-07, XML-04).
 
 from __future__ import annotations
 
+import json
 import time
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from tests.support.s3_gateway import S3Gateway
+
+
+def log_of(gateway: S3Gateway) -> str:
+    """Lines of bucket logs that have not been written yet."""
+    pending = gateway.gateway.services.log_spool._pending.values()
+    return "".join(line for held in pending for line in held.lines)
+
+
+def logged(s3: Any, bucket: str) -> str:
+    """A bucket that keeps a log, in itself."""
+    policy = {
+        "Effect": "Allow",
+        "Principal": {"Service": "logging.s3.amazonaws.com"},
+        "Action": "s3:PutObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Statement": policy}))
+    status = {"LoggingEnabled": {"TargetBucket": bucket, "TargetPrefix": "log/"}}
+    s3.put_bucket_logging(Bucket=bucket, BucketLoggingStatus=status)
+    return bucket
+
+
+@pytest.mark.parametrize("version_id", ["a%0d%0ax-evil:%20b", "%00", "a" * 5000, "%E2%80%A8", "x"])
+def test_ids_that_no_version_has_are_not_repeated(
+    gateway: S3Gateway, bucket: str, version_id: str
+) -> None:
+    with gateway.raw() as client:
+        answer = client.request("DELETE", f"/{bucket}/k?versionId={version_id}", b"")
+        assert answer.status in (204, 400)
+        assert "x-amz-version-id" not in answer.headers
+        assert "x-evil" not in answer.headers
+        answer = client.request("GET", f"/{bucket}/k?versionId={version_id}", b"")
+        assert answer.status in (400, 404)
+
+
+def test_nobody_writes_lines_of_his_own_into_a_log(
+    gateway: S3Gateway, s3: Any, bucket: str
+) -> None:
+    evil = "a\n0000 forged-line [01/Jan/2026:00:00:00 +0000] 1.2.3.4 - - REST.GET.OBJECT"
+    logged(s3, bucket)
+    text = evil.replace("\n", "&#10;")
+    body = f"<Delete><Object><Key>{text}</Key><VersionId>{text}</VersionId></Object></Delete>"
+    escaped = quote(evil, safe="")
+    with gateway.raw() as client:
+        client.request("POST", f"/{bucket}?delete=", body.encode())
+        source = {"x-amz-copy-source": f"/{bucket}/k?versionId={escaped}"}
+        client.request("PUT", f"/{bucket}/copy", b"", source)
+        headers = {"referer": 'a" b\\', "user-agent": '" "', "x-amz-acl": "private"}
+        client.request("GET", f"/{bucket}/{escaped}?versionId={escaped}", b"", headers)
+        client.request("GET", f"/{bucket}?prefix={escaped}", b"")
+    lines = log_of(gateway).splitlines()
+    assert any("REST.POST.DELETE_MULTI_OBJECT" in line for line in lines)
+    assert any("REST.COPY.OBJECT_GET" in line for line in lines)
+    assert not any(line.startswith("0000 forged") for line in lines)
+    assert all(len(line.split('"')) == 7 for line in lines if '"' in line)
 
 
 def cors_of(*children: str) -> bytes:

@@ -153,6 +153,12 @@ def test_aut_03_who_may_only_write_cannot_ask_for_etags(s3: Any, alt: Any, bucke
         for value in (etag, '"0"'):
             wanted = {"Bucket": bucket, "Key": key, "IfMatch": value}
             assert refusal(alt.put_object, **wanted, Body=b"y") == "AccessDenied"
+            assert refusal(alt.delete_object, **wanted) == "AccessDenied"
+    for value in (etag, '"0"'):
+        alone = {"Objects": [{"Key": "k", "ETag": value}]}
+        (error,) = alt.delete_objects(Bucket=bucket, Delete=alone)["Errors"]
+        assert error["Code"] == "AccessDenied"
+    assert s3.get_object(Bucket=bucket, Key="k")["ETag"] == etag
 
 
 def test_aut_06_addresses_in_headers_are_nobodys(gateway: S3Gateway, s3: Any, bucket: str) -> None:
@@ -261,6 +267,7 @@ def test_aut_05_the_right_to_set_policies_stays_in_the_account(
 @pytest.mark.parametrize(
     "condition",
     [
+        {"StringEquals": {"aws:userid": "65a011a29cdf8ec533ec3d1ccaae921c"}},
         {"StringEquals": {"aws:UserId": "anonymous"}},
         {"StringNotEquals": {"aws:PrincipalAccount": "nobody"}},
         {"StringEqualsIfExists": {"aws:PrincipalAccount": ALT.owner_id}},
