@@ -50,6 +50,7 @@ from storaged.scrub import ScrubJob
 logger = logging.getLogger(__name__)
 
 DAMAGE_TAKEN_MAX = 1000
+LAST_LINES_S = 3.0  # for what access logs have in memory, when the gateway stops
 SCRUB_REPORT_S = 60.0
 SCRUB_REPORTS_MAX = 100_000
 
@@ -235,8 +236,8 @@ class Gateway:
         for target in self.replica_targets.values():
             await target.close()
         try:
-            await self.log_delivery.finish()
-        except StorageError:
+            await asyncio.wait_for(self.log_delivery.finish(), LAST_LINES_S)
+        except (StorageError, TimeoutError):
             logger.warning("the last lines of access logs are lost")
         if self._probing is not None:
             self._probing.cancel()

@@ -185,11 +185,13 @@ INVENTORY = _Kind(
 )
 
 
-async def body_document(call: Call, root: str, form: Group) -> dict[str, Any]:
+async def body_document(
+    call: Call, root: str, form: Group, bytes_max: int = BODY_BYTES_MAX
+) -> dict[str, Any]:
     """The body of a request. Raises S3Error: MalformedXML, MaxMessageLengthExceeded."""
     fields.check_supported(call)
-    body = await call.body.read_document(BODY_BYTES_MAX)
-    return parse(read(body, root, BODY_BYTES_MAX), form)
+    body = await call.body.read_document(bytes_max)
+    return parse(read(body, root, bytes_max), form)
 
 
 def _config_id(call: Call) -> str:

@@ -18,6 +18,7 @@ from gateway.s3.responses import Reply, xml_reply
 from gateway.s3.schema import TEXT, Child, Group, Leaf, listed, optional
 
 RULES_MAX = 100
+BODY_BYTES_MAX = 512 * 1024
 _ROOT = "NotificationConfiguration"
 # Element of a rule → element that holds its ARN.
 _ARNS = {
@@ -50,7 +51,7 @@ _FORM = Group(
 
 
 async def put_notifications(call: Call) -> Reply:
-    given = await body_document(call, _ROOT, _FORM)
+    given = await body_document(call, _ROOT, _FORM, BODY_BYTES_MAX)
     if "EventBridgeConfiguration" in given:
         raise S3Error("NotImplemented")
     rules = [

@@ -29,6 +29,7 @@ from gateway.s3.schema import (
 )
 
 RULES_MAX = 1000
+BODY_BYTES_MAX = 2 << 20  # S3's own limit
 _ROOT = "ReplicationConfiguration"
 _STATUS = choice("Enabled", "Disabled")
 _HAS_STATUS = Group(children={"Status": Child(_STATUS)})
@@ -84,7 +85,7 @@ _FORM = Group(
 
 
 async def put_replication(call: Call) -> Reply:
-    given = await body_document(call, _ROOT, _FORM)
+    given = await body_document(call, _ROOT, _FORM, BODY_BYTES_MAX)
     rules = given["Rule"]
     for rule in rules:
         _check_rule(rule)
