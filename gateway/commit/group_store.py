@@ -64,6 +64,7 @@ class GroupStore:
         self.history = history
         self._tier_floor = tier_floor
         self._reachable = reachable
+        self.is_choosy = tier_floor > Tier.NODE  # policy refuses writes at the lower tier
 
     @property
     def refused_reach(self) -> Tier | None:
@@ -71,7 +72,7 @@ class GroupStore:
 
         None where policy asks for no more than NODE: there the nodes are tried.
         """
-        if self._tier_floor <= Tier.NODE:
+        if not self.is_choosy:
             return None
         reachable = self._reachable()
         return reachable if reachable < self._tier_floor else None

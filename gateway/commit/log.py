@@ -188,6 +188,8 @@ class Log:
 
         Raises: LogUnavailable: policy wants a higher tier than the one in reach.
         """
+        if not self._store.is_choosy:
+            return
         reachable = self._store.refused_reach
         if reachable is not None:
             raise LogUnavailable(reason=f"writes at tier {reachable.name} are refused by policy")

@@ -10,9 +10,7 @@ Invariants: D2, D3.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from gateway.commit.change import Change, StripeChange
 from gateway.data.recode import Recoded, recode, stripes_needed
@@ -24,8 +22,8 @@ from gateway.model.layout import Geometry, Striped
 from gateway.model.names import BucketId
 from gateway.model.version import Version
 from gateway.objects.context import Services
+from gateway.objects.publish import IdsGivenBack
 from gateway.objects.releases import releases_of
-from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import StripeFamily, StripeId
 
 PAGE_PARTS = 100
@@ -76,7 +74,7 @@ async def _move_row(
         return
     reservations = services.log.reservations
     first = reservations.reserve(StripeFamily.DATA, stripes_needed(layout, geometry))
-    with _giving_back(services, first):
+    with IdsGivenBack(services, first):
         tiers = (services.log.tier, services.tier_floor)
         moved = await recode(
             services.stripes, services.log.stripe_row, layout, geometry, tiers, first
@@ -105,20 +103,3 @@ def _naming(
     )
     creates = tuple(StripeChange(stripe=row.stripe, create=row) for row in moved.stripe_rows)
     return Change(batch=batch, stripes=(*creates, *releases_of(old)), reserved=first)
-
-
-@contextmanager
-def _giving_back(services: Services, first: StripeId) -> Iterator[None]:
-    """As `publish.giving_back_ids`."""
-    is_over = True
-    try:
-        yield
-    except StorageError as error:
-        is_over = error.kind is not Kind.UNKNOWN_OUTCOME
-        raise
-    except asyncio.CancelledError:
-        is_over = not services.log.is_undecided(first)
-        raise
-    finally:
-        if is_over:
-            services.log.reservations.release(first)

@@ -46,7 +46,7 @@ from gateway.objects.new_object import (
     opened_dek,
 )
 from gateway.objects.parting import collect_object, part_later
-from gateway.objects.publish import giving_back_ids, same_bucket, until_committed
+from gateway.objects.publish import IdsGivenBack, same_bucket, until_committed
 from gateway.objects.put import check_may_tag
 from gateway.objects.releases import releases_of
 from gateway.objects.store import PartName, SealedPart, store_part
@@ -182,7 +182,7 @@ async def upload_part(
     key_given = admit_part(ctx, upload, customer_key)
     name = _part_name(services, target, upload, part_number, key_given)
     part = await store_part(services, name, body, algorithm, upload.storage_class)
-    with giving_back_ids(services, part):
+    with IdsGivenBack(services, part.reserved):
         held = await _commit_part(ctx, target, upload, name, part)
     return part_head_of(held, upload.attributes.encryption)
 

@@ -11,8 +11,7 @@ for those before it and no body is sent twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from gateway.commit.change import Change, Draft, StripeChange
@@ -28,6 +27,7 @@ from gateway.objects.parting import NOTHING, Parting
 from gateway.objects.store import SealedPart
 from gateway.objects.target import Target, reread_current
 from storaged.base.errors import Kind, StorageError
+from storaged.base.ids import StripeId
 
 TRIES_MAX = 16  # after queueing up; others can be faster only from another process
 
@@ -150,22 +150,33 @@ def replacing(
     )
 
 
-@contextmanager
-def giving_back_ids(services: Services, part: SealedPart) -> Iterator[None]:
-    """Let the sweep judge the part's stripes again when the block ends, unless the batch that names
+class IdsGivenBack:
+    """Lets the sweep judge reserved stripes again when the block ends, unless the batch that names
     them may still be committed: then the log does once it knows.
+
+    A class, for a generator would cost as much as the block it guards in a small PUT.
     """
-    first = part.reserved
-    is_over = True
-    try:
-        yield
-    except StorageError as error:
-        is_over = error.kind is not Kind.UNKNOWN_OUTCOME
-        raise
-    except asyncio.CancelledError:
-        # Between two tries, or in the queue of a contended row, the log knows of no batch.
-        is_over = first is None or not services.log.is_undecided(first)
-        raise
-    finally:
-        if first is not None and is_over:
-            services.log.reservations.release(first)
+
+    __slots__ = ("_first", "_log")
+
+    def __init__(self, services: Services, first: StripeId | None) -> None:
+        """Guard the stripes that were reserved from `first` on; None: there are none."""
+        self._log = services.log
+        self._first = first
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        first = self._first
+        if first is None:
+            return
+        if isinstance(error, StorageError):
+            is_over = error.kind is not Kind.UNKNOWN_OUTCOME
+        elif isinstance(error, asyncio.CancelledError):
+            # Between two tries, or in the queue of a contended row, the log knows of no batch.
+            is_over = not self._log.is_undecided(first)
+        else:
+            is_over = True
+        if is_over:
+            self._log.reservations.release(first)

@@ -6,6 +6,7 @@ from gateway.commit.change import Change
 from gateway.limits import PART_BYTES_MAX
 from gateway.meta.records import StoredVersion
 from gateway.model.action import Action
+from gateway.model.attributes import NO_ATTRIBUTES
 from gateway.model.conditions import check_write
 from gateway.model.errors import EntityTooLarge
 from gateway.model.version import Version
@@ -17,7 +18,7 @@ from gateway.objects.encryption import choose
 from gateway.objects.history import succession, written_head
 from gateway.objects.locks import check_has_digest, check_lockable, locked_by_default
 from gateway.objects.new_object import Content, NewObject, check_metadata, new_object, new_version
-from gateway.objects.publish import decide_and_commit, giving_back_ids, replacing, same_bucket
+from gateway.objects.publish import IdsGivenBack, decide_and_commit, replacing, same_bucket
 from gateway.objects.store import SealedPart, store_part
 from gateway.objects.target import Target, current_etag, open_target, reread_current
 from gateway.objects.values import (
@@ -57,9 +58,12 @@ def check_put(ctx: Context, target: Target, body: Body, options: PutOptions) -> 
     if body.length > PART_BYTES_MAX:
         raise EntityTooLarge(proposed_bytes=body.length, max_bytes=PART_BYTES_MAX)
     check_metadata(options.metadata)
-    check_lockable(ctx, target, options.metadata.attributes)
-    check_has_digest(target.opened.bucket, options.metadata.attributes, options.has_digest)
-    check_may_tag(ctx, target, options.metadata)
+    attributes, held = options.metadata.attributes, target.opened.bucket
+    if attributes is not NO_ATTRIBUTES or held.object_lock:
+        check_lockable(ctx, target, attributes)
+        check_has_digest(held, attributes, options.has_digest)
+    if options.metadata.tags:
+        check_may_tag(ctx, target, options.metadata)
     if options.conditions is not UNCONDITIONAL_WRITE:
         target, current = reread_current(ctx, target)
         check_condition(ctx, target, options.conditions, current)
@@ -98,13 +102,15 @@ async def publish_object(
 
     def decide(target: Target, current: StoredVersion | None) -> Change:
         same_bucket(target, new.bucket)
-        check_condition(ctx, target, conditions, current)
+        if conditions is not UNCONDITIONAL_WRITE:
+            check_condition(ctx, target, conditions, current)
         version = new_version(new, content, metadata, current, now_ms)
-        version = locked_by_default(target.opened.bucket, version)
+        if target.opened.bucket.object_lock:
+            version = locked_by_default(target.opened.bucket, version)
         version, gone = succession(services, target, current, version)
         decided[:] = [version]
         return replacing(services, target, current, version, part, gone)
 
-    with giving_back_ids(services, part):
+    with IdsGivenBack(services, part.reserved):
         target = await decide_and_commit(ctx, opened, decide)
     return written_head(target, decided[0])

@@ -18,9 +18,13 @@ LAST_SECOND = 253_402_214_400  # midnight of 9999-12-31: later dates cannot be w
 
 def expiration_headers(call: Call, head: ObjectHead) -> list[Header]:
     """When the current version of a key goes; nothing for other versions."""
+    services = call.context.services
+    opened = services.buckets.find(call.bucket)
+    if opened is None or lifecycle.DOCUMENT not in opened.bucket.cold:
+        return []
     if "versionId" in call.query:
         return []
-    found = lifecycle.expiration_of(call.context.services, call.bucket, head)
+    found = lifecycle.expiration_of(services, call.bucket, head)
     if found is None:
         return []
     date, rule_id = _date(found.due_ms), quote(found.rule_id, safe="")

@@ -122,6 +122,9 @@ def _readable(value: str) -> str:
         return raw.decode("latin-1")
 
 
+_OF_THE_VERSION = lock_headers.HEADERS | {"x-amz-tagging"}
+
+
 def metadata_of(call: Call) -> Metadata:
     """Stored headers and user metadata of a write.
 
@@ -140,8 +143,10 @@ def metadata_of(call: Call) -> Metadata:
             if value:
                 stored.append((name, _readable(value)))
     storage_class = call.headers.get("x-amz-storage-class") or "STANDARD"
-    tags = tags_of(call)
-    attributes = attributes_of(call)
+    tags: Pairs = ()
+    attributes = NO_ATTRIBUTES
+    if not _OF_THE_VERSION.isdisjoint(call.headers):
+        tags, attributes = tags_of(call), attributes_of(call)
     is_plain = attributes is NO_ATTRIBUTES and storage_class == "STANDARD"
     if is_plain and not stored and not user and not tags:
         return NO_METADATA

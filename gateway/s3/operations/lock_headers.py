@@ -17,7 +17,7 @@ from gateway.s3.responses import Header
 MODES = frozenset({GOVERNANCE, COMPLIANCE})
 MODE, UNTIL = "x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"
 HOLD = "x-amz-object-lock-legal-hold"
-_HEADERS = frozenset({MODE, UNTIL, HOLD})
+HEADERS = frozenset({MODE, UNTIL, HOLD})
 
 
 def until_ms_of(text: str) -> int | None:
@@ -38,7 +38,7 @@ def with_lock(call: Call, attributes: Attributes) -> Attributes:
         S3Error: InvalidArgument.
     """
     headers = call.headers
-    if _HEADERS.isdisjoint(headers):
+    if HEADERS.isdisjoint(headers):
         return attributes
     mode, until = headers.get(MODE), headers.get(UNTIL)
     if (mode is None) != (until is None):
