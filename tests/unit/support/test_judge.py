@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.s3.actions import Operation
+from gateway.s3.operations.table import OPERATIONS
 from tests.conformance.s3.judge import areas, report, run
 
 FILE = "s3tests/functional/test_s3.py::"
@@ -64,3 +67,10 @@ def test_results_count_what_failed_and_name_it() -> None:
     assert "**core 1 of 2**" in lines[0]
     assert "| core | ACL | 2 | 1 | 0 | 51 | 9 |" in lines
     assert lines[-1] == "* ACL: `test_b`"
+
+
+def test_the_document_tells_what_each_operation_answers() -> None:
+    """To put it right: `python -m tests.conformance.s3.judge.report`."""
+    told = dict(re.findall(r"^\| (\w+) \| (yes|501) \|", report.DOCUMENT.read_text(), re.M))
+    answered = {str(one): "yes" if one in OPERATIONS else "501" for one in Operation}
+    assert told == answered
