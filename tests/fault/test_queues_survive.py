@@ -29,16 +29,14 @@ pytestmark = pytest.mark.timeout(120)
 def webhook(told: list[dict[str, Any]], port: int = 0) -> Iterator[int]:
     """An HTTP endpoint that takes what it is sent; its port."""
 
-    class Hook(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            told.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            self.send_response(204)
-            self.end_headers()
+    def take(handler: BaseHTTPRequestHandler) -> None:
+        told.append(json.loads(handler.rfile.read(int(handler.headers["content-length"]))))
+        handler.send_response(204)
+        handler.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", port), Hook)
+    quiet = {"do_POST": take, "log_message": lambda *_: None}
+    hook = type("Hook", (BaseHTTPRequestHandler,), quiet)
+    server = ThreadingHTTPServer(("127.0.0.1", port), hook)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
