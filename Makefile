@@ -74,9 +74,10 @@ acceptance: venv deb ## the real-clients drill
 	$(call need,tests/acceptance/run.py,the acceptance drill)
 	$(PY) tests/acceptance/run.py --report docs/acceptance.md
 
-clients: venv deb ## many S3 clients
-	$(call need,tests/clients/run.py,the clients run)
-	$(PY) tests/clients/run.py
+clients: venv deb ## real S3 clients, each with its task (NAMES=…, else all; writes docs/clients.md)
+	$(call need,tests/clients/__main__.py,the clients run)
+	@.ci/debs curl util-linux $$($(PY) -m tests.clients --packages)
+	$(PY) -m tests.clients $(NAMES)
 
 conformance: venv ## a public S3 suite (SUITE=git path; EXTENDED=1, GROW=1, JUDGE_FLAGS=…)
 	$(call need,tests/conformance/s3/judge/__main__.py,the S3 conformance run)
