@@ -175,6 +175,8 @@ class RequestFacts(NamedTuple):
         is_presigned: the signature came in the query.
         request_tags: tags that the body asks for; None: those of the x-amz-tagging header.
         tls_version: such as "1.3"; "" without TLS.
+        form_signature: how a form was signed, as policies name it; "": it was not, or is none.
+        is_form: the headers are the fields of a form.
     """
 
     headers: Mapping[str, str]
@@ -184,6 +186,8 @@ class RequestFacts(NamedTuple):
     is_presigned: bool
     request_tags: Mapping[str, str] | None = None
     tls_version: str = ""
+    form_signature: str = ""
+    is_form: bool = False
 
 
 NO_FACTS = RequestFacts({}, {}, "", False, False)

@@ -93,11 +93,11 @@ def _creation(ctx: Context | None, version: Version) -> str:
         return events.EXPIRED_MARKER if ctx is None else events.REMOVED_MARKER
     if version.is_multipart:
         return events.CREATED_UPLOAD
-    headers = NO_FACTS.headers if ctx is None else ctx.facts.headers
-    if "x-amz-copy-source" in headers:
-        return events.CREATED_COPY
-    if headers.get("content-type", "").startswith("multipart/form-data"):
+    facts = NO_FACTS if ctx is None else ctx.facts
+    if facts.is_form:
         return events.CREATED_POST
+    if "x-amz-copy-source" in facts.headers:
+        return events.CREATED_COPY
     return events.CREATED_PUT
 
 

@@ -48,6 +48,11 @@ def _invalid(text: str, name: str, value: str) -> NoReturn:
     raise S3Error("InvalidArgument", text, extra=extra)
 
 
+def signature_version(fields: Mapping[str, str]) -> str:
+    """How a form with a policy is signed, as policies of buckets name it."""
+    return ALGORITHM if any(name in fields for name in _V4) else "AWS"
+
+
 def signer_of(
     fields: Mapping[str, str], credentials: Credentials, *, regions: Sequence[str]
 ) -> Principal | None:

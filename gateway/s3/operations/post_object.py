@@ -20,7 +20,7 @@ from gateway.s3.call import Call, OperationFunction
 from gateway.s3.errors import S3Error
 from gateway.s3.operations.objects import put_object
 from gateway.s3.post_form import FormField, boundary_of
-from gateway.s3.post_form_auth import POLICY, missing_field, signer_of
+from gateway.s3.post_form_auth import POLICY, missing_field, signature_version, signer_of
 from gateway.s3.post_form_body import FormBody, FormReader
 from gateway.s3.post_form_policy import NO_POLICY, check_policy, parse_policy
 from gateway.s3.responses import XML_TYPE, Header, Reply
@@ -80,7 +80,8 @@ async def post_object(call: Call) -> Reply:
     headers = _headers_of(call.headers, fields)
     body = FormBody(reader, _promise_of(headers), policy)
     await body.begin()
-    facts = context.facts._replace(headers=headers)
+    signed_as = "" if signer is None else signature_version(fields)
+    facts = context.facts._replace(headers=headers, is_form=True, form_signature=signed_as)
     stored = await put_object(
         replace(
             call,

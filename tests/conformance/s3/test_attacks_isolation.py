@@ -125,6 +125,27 @@ def test_aut_02_dots_in_a_copy_source_cross_no_bucket(
         assert answer.status == 404
 
 
+def test_aut_01_policies_read_a_copy_source_as_copies_do(
+    gateway: S3Gateway, s3: Any, bucket: str
+) -> None:
+    for key in ("a b", "open", "secret?versionId=x"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    sources = [f"{bucket}/a b", f"{bucket}/secret*"]
+    said = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject"}
+    condition = {"StringLike": {"s3:x-amz-copy-source": sources}}
+    whole = f"arn:aws:s3:::{bucket}/*"
+    text = policy({**said, "Resource": whole, "Condition": condition})
+    s3.put_bucket_policy(Bucket=bucket, Policy=text)
+    with gateway.raw() as client:
+        for source in ("a%20b", "a+b", "%61+b", "a b?versionId=null", "secret%3FversionId=x"):
+            for start in ("", "/"):
+                headers = {"x-amz-copy-source": f"{start}{bucket}/{source}"}
+                answer = client.request("PUT", f"/{bucket}/copy", b"", headers)
+                assert answer.code == "AccessDenied", source
+        headers = {"x-amz-copy-source": f"{bucket}/open"}
+        assert client.request("PUT", f"/{bucket}/copy", b"", headers).status == 200
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE"])
 def test_aut_03_conditions_are_not_looked_at_before_rights(
     gateway: S3Gateway, s3: Any, bucket: str, method: str

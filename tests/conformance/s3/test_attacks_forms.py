@@ -1,0 +1,221 @@
+"""SIG-15: a form does what its signer said, in the bucket it was sent to, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.support.accounts import ALT, add_account
+from tests.support.raw_s3 import Answer, Credentials, signing_key
+from tests.support.s3_gateway import CREDENTIALS, Counter, S3Gateway, running_gateway
+
+NAMES = Counter()
+Fields = list[tuple[str, str]]
+CONTENT = b"content"
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[S3Gateway]:
+    with running_gateway() as running:
+        running.thread.run(add_account(running.gateway.services, ALT))
+        yield running
+
+
+def policy_text(conditions: Iterable[Any]) -> str:
+    until = datetime.now(UTC) + timedelta(minutes=10)
+    document = {"expiration": f"{until:%Y-%m-%dT%H:%M:%SZ}", "conditions": list(conditions)}
+    return base64.b64encode(json.dumps(document).encode()).decode()
+
+
+def signed(conditions: Iterable[Any], credentials: Credentials = CREDENTIALS) -> Fields:
+    """The fields that prove a form, Version 4."""
+    date = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    scope = f"{date[:8]}/{credentials.region}/s3/aws4_request"
+    proof = {
+        "x-amz-algorithm": "AWS4-HMAC-SHA256",
+        "x-amz-credential": f"{credentials.access_key_id}/{scope}",
+        "x-amz-date": date,
+    }
+    text = policy_text([*conditions, *({name: value} for name, value in proof.items())])
+    key = signing_key(credentials, date[:8])
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    return [*proof.items(), ("policy", text), ("x-amz-signature", signature)]
+
+
+def signed_v2(conditions: Iterable[Any]) -> Fields:
+    """The fields that prove a form, Version 2."""
+    text = policy_text(conditions)
+    digest = hmac.new(CREDENTIALS.secret.encode(), text.encode(), hashlib.sha1).digest()
+    signature = base64.b64encode(digest).decode()
+    return [
+        ("AWSAccessKeyId", CREDENTIALS.access_key_id),
+        ("policy", text),
+        ("signature", signature),
+    ]
+
+
+def body_of(fields: Fields, content: bytes = CONTENT, file_name: str = "f.txt") -> bytes:
+    parts = [
+        f'--BB\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        for name, value in fields
+    ]
+    head = f'--BB\r\nContent-Disposition: form-data; name="file"; filename="{file_name}"\r\n\r\n'
+    return b"".join(parts) + head.encode() + content + b"\r\n--BB--\r\n"
+
+
+def post(
+    gateway: S3Gateway, bucket: str, body: bytes, headers: dict[str, str] | None = None
+) -> Answer:
+    with gateway.raw() as client:
+        length = str(len(body))
+        kind = "multipart/form-data; boundary=BB"
+        head = {"host": client.authority, "content-type": kind, "content-length": length}
+        client.send_head("POST", f"/{bucket}", head | (headers or {}))
+        client.send(body)
+        return client.read_answer()
+
+
+def anything(bucket: str, *names: str) -> list[Any]:
+    """Conditions that let any key, and any value of these fields, through."""
+    return [{"bucket": bucket}, *(["starts-with", f"${name}", ""] for name in ("key", *names))]
+
+
+def is_there(s3: Any, bucket: str, key: str) -> bool:
+    try:
+        s3.head_object(Bucket=bucket, Key=key)
+    except ClientError:
+        return False
+    return True
+
+
+def test_sig_15_the_bucket_is_that_of_the_request(gateway: S3Gateway, s3: Any, bucket: str) -> None:
+    other = NAMES.next() + "-other"
+    s3.create_bucket(Bucket=other)
+    for named, sent_to in ((other, bucket), (bucket, other)):
+        for more in ([], [("bucket", named)], [("bucket", sent_to)]):
+            fields = [("key", "k"), *more, *signed(anything(named))]
+            assert post(gateway, sent_to, body_of(fields)).code == "AccessDenied"
+    assert not is_there(s3, bucket, "k")
+    assert not is_there(s3, other, "k")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        ("acl", "public-read"),
+        ("x-amz-acl", "public-read"),
+        ("x-amz-meta-a", "b"),
+        ("x-amz-tagging", "a=b"),
+        ("tagging", "<Tagging><TagSet/></Tagging>"),
+        ("x-amz-server-side-encryption", "AES256"),
+        ("x-amz-object-lock-legal-hold", "ON"),
+        ("x-amz-website-redirect-location", "/a"),
+        ("x-amz-storage-class", "STANDARD"),
+        ("content-type", "text/html"),
+        ("success_action_redirect", "http://evil.test/"),
+        ("success_action_status", "201"),
+        ("redirect", "http://evil.test/"),
+        ("KEY ", "other"),
+        ("unheard-of", ""),
+    ],
+)
+def test_sig_15_fields_that_the_policy_does_not_name_are_refused(
+    gateway: S3Gateway, s3: Any, bucket: str, field: tuple[str, str]
+) -> None:
+    for fields in (signed(anything(bucket)), signed_v2(anything(bucket))):
+        answer = post(gateway, bucket, body_of([("key", "k"), field, *fields]))
+        assert answer.status in (400, 403)
+    assert not is_there(s3, bucket, "k")
+
+
+def test_sig_15_a_field_counts_once(gateway: S3Gateway, s3: Any, bucket: str) -> None:
+    mine = [{"bucket": bucket}, ["starts-with", "$key", "mine/"]]
+    for name in ("key", "Key", "KEY"):
+        for pair in (("mine/a", "theirs/a"), ("theirs/a", "mine/a")):
+            fields = [("key", pair[0]), (name, pair[1]), *signed(mine)]
+            assert post(gateway, bucket, body_of(fields)).status == 400
+    fields = [("key", "${filename}"), *signed(mine)]
+    for file_name in ("mine/a", "mine\\\\a", "../mine/a"):
+        answer = post(gateway, bucket, body_of(fields, file_name=file_name))
+        assert answer.code == "AccessDenied"
+    for key in ("mine/a", "theirs/a"):
+        assert not is_there(s3, bucket, key)
+
+
+def test_sig_15_headers_of_the_request_are_no_fields(
+    gateway: S3Gateway, s3: Any, bucket: str
+) -> None:
+    headers = {
+        "x-amz-acl": "public-read",
+        "x-amz-copy-source": f"/{bucket}/k",
+        "x-amz-meta-a": "b",
+        "x-amz-tagging": "a=b",
+        "x-amz-storage-class": "GLACIER",
+        "x-amz-object-lock-mode": "COMPLIANCE",
+        "cache-control": "no-store",
+        "content-encoding": "gzip",
+    }
+    answer = post(gateway, bucket, body_of([("key", "k"), *signed(anything(bucket))]), headers)
+    assert answer.status == 204
+    read = s3.get_object(Bucket=bucket, Key="k")
+    assert read["Body"].read() == CONTENT
+    assert not read["Metadata"].keys()
+    assert not {"CacheControl", "ContentEncoding", "TagCount", "ObjectLockMode"} & read.keys()
+
+
+def test_sig_15_bounds_hold_for_the_file_whatever_the_form_says(
+    gateway: S3Gateway, s3: Any, bucket: str
+) -> None:
+    bounded = [*anything(bucket, "content-length"), ["content-length-range", 3, 1000]]
+    for size in (0, 2, 1001, 200_000, 700_000):
+        for more in ([], [("content-length", "5")]):
+            fields = [("key", "k"), *more, *signed(bounded)]
+            answer = post(gateway, bucket, body_of(fields, b"x" * size))
+            assert answer.code in ("EntityTooSmall", "EntityTooLarge"), size
+    both = [*bounded, ["content-length-range", 0, 10**12]]
+    answer = post(gateway, bucket, body_of([("key", "k"), *signed(both)], b"x" * 1001))
+    assert answer.code == "EntityTooLarge"
+    assert not is_there(s3, bucket, "k")
+
+
+def test_sig_15_the_signer_needs_the_right(gateway: S3Gateway, s3: Any, bucket: str) -> None:
+    fields = signed(anything(bucket), ALT.credentials)
+    assert post(gateway, bucket, body_of([("key", "k"), *fields])).code == "AccessDenied"
+    assert post(gateway, bucket, body_of([("key", "k")])).code == "AccessDenied"
+    alone = [field for field in signed(anything(bucket)) if field[0] != "x-amz-signature"]
+    assert post(gateway, bucket, body_of([("key", "k"), *alone])).status == 400
+    twice = [*signed(anything(bucket)), *signed_v2(anything(bucket))[::2]]
+    assert post(gateway, bucket, body_of([("key", "k"), *twice])).status == 400
+    assert not is_there(s3, bucket, "k")
+
+
+def test_a_bucket_can_keep_forms_and_the_old_signature_out(
+    gateway: S3Gateway, s3: Any, bucket: str
+) -> None:
+    whole = f"arn:aws:s3:::{bucket}/*"
+
+    def deny(condition: dict[str, Any]) -> None:
+        said = {"Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": whole}
+        text = json.dumps({"Statement": {**said, "Condition": condition}})
+        s3.put_bucket_policy(Bucket=bucket, Policy=text)
+
+    new = body_of([("key", "k"), *signed(anything(bucket, "content-type"))])
+    typed = [("content-type", "multipart/form-data"), ("key", "k")]
+    typed_form = body_of([*typed, *signed(anything(bucket, "content-type"))])
+    old = body_of([("key", "k"), *signed_v2(anything(bucket))])
+    deny({"StringNotEquals": {"s3:authType": "REST-HEADER"}})
+    for body in (new, typed_form, old):
+        assert post(gateway, bucket, body).code == "AccessDenied"
+    s3.put_object(Bucket=bucket, Key="k", Body=b"", ContentType="multipart/form-data")
+    deny({"StringNotEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}})
+    assert post(gateway, bucket, old).code == "AccessDenied"
+    assert post(gateway, bucket, new).status == 204
+    s3.put_object(Bucket=bucket, Key="k", Body=b"")
