@@ -22,6 +22,7 @@ from gateway.s3.errors import S3Answer, S3Error
 from gateway.s3.xml_reader import NAMESPACE, Node, fields, malformed, read, read_steps
 
 DELETE_BODY_MAX_BYTES = 6 << 20  # 1,000 keys of 1,024 bytes, each byte an entity such as &amp;
+DELETE_ELEMENTS_MAX = 8000  # 1,000 objects, all that S3 lets one say of each
 COMPLETE_BODY_MAX_BYTES = 8 << 20  # 10,000 parts, with a checksum each
 BUCKET_BODY_MAX_BYTES = 64 << 10
 DELETE_KEYS_MAX = 1_000
@@ -222,7 +223,7 @@ def parse_delete(body: bytes) -> DeleteRequest:
     """
     keys: list[KeyToDelete] = []
     quiet: str | None = None
-    for child in read(body, "Delete", DELETE_BODY_MAX_BYTES).children:
+    for child in read(body, "Delete", DELETE_BODY_MAX_BYTES, DELETE_ELEMENTS_MAX).children:
         if child.name == "Object":
             keys.append(_key_to_delete(child))
         elif child.name == "Quiet" and quiet is None and not child.children:

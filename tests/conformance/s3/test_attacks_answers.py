@@ -135,3 +135,51 @@ def test_a_preflight_of_nobody_does_not_keep_the_process_busy(
         )
         assert client.read_answer().code == "AccessForbidden"
         assert time.perf_counter() - began < 0.25
+
+
+WIDE = b"<a/>" * 70_000
+DEEP = b"<a>" * 30_000 + b"</a>" * 30_000
+
+
+@pytest.mark.parametrize("inside", [WIDE, DEEP, b"<!-- -->" * 30_000, b"&amp;" * 50_000])
+@pytest.mark.parametrize(
+    ("root", "query"),
+    [
+        ("Delete", "delete"),
+        ("Tagging", "tagging"),
+        ("CORSConfiguration", "cors"),
+        ("LifecycleConfiguration", "lifecycle"),
+        ("WebsiteConfiguration", "website"),
+        ("AccessControlPolicy", "acl"),
+        ("NotificationConfiguration", "notification"),
+        ("ReplicationConfiguration", "replication"),
+        ("BucketLoggingStatus", "logging"),
+        ("VersioningConfiguration", "versioning"),
+        ("OwnershipControls", "ownershipControls"),
+        ("ObjectLockConfiguration", "object-lock"),
+        ("ServerSideEncryptionConfiguration", "encryption"),
+        ("PublicAccessBlockConfiguration", "publicAccessBlock"),
+        ("RequestPaymentConfiguration", "requestPayment"),
+    ],
+)
+def test_xml_02_no_document_keeps_the_process_busy(
+    gateway: S3Gateway, bucket: str, root: str, query: str, inside: bytes
+) -> None:
+    document = f"<{root}>".encode() + inside + f"</{root}>".encode()
+    method = "POST" if query == "delete" else "PUT"
+    began = time.perf_counter()
+    with gateway.raw() as client:
+        answer = client.request(method, f"/{bucket}?{query}=", document)
+    assert answer.status in (200, 400)  # comments around nothing may be a document
+    # Of that, no step is longer than a few tens of milliseconds; machines of tests may be slow.
+    assert time.perf_counter() - began < 0.4
+
+
+@pytest.mark.parametrize("query", ["cors", "acl", "policy", "delete", "replication"])
+def test_xml_01_no_document_type_is_read(gateway: S3Gateway, bucket: str, query: str) -> None:
+    entity = b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a>&b;</a>'
+    with gateway.raw() as client:
+        method = "POST" if query == "delete" else "PUT"
+        answer = client.request(method, f"/{bucket}?{query}=", entity)
+        assert answer.code in ("MalformedXML", "MalformedPolicy")
+        assert b"root:" not in answer.body
