@@ -28,6 +28,7 @@ from gateway.s3.xml_reader import Node, malformed, read_steps
 from gateway.s3.xml_reader import fields as leaves
 
 BODY_BYTES_MAX = 1 << 20
+ELEMENTS_MAX = 40_000  # of 1,000 rules
 DIGITS_MAX = 15
 COUNT_MAX = (1 << 31) - 1  # of days or versions
 # Classes of S3 that objects may be moved to, and the one they come from: here it is a way back.
@@ -246,7 +247,7 @@ async def put_lifecycle(call: Call) -> Reply:
     minimum = _minimum_of(call)
     body = await call.body.read_document(BODY_BYTES_MAX)
     rules: list[Rule] = []
-    for root in read_steps(body, "LifecycleConfiguration", BODY_BYTES_MAX):
+    for root in read_steps(body, "LifecycleConfiguration", BODY_BYTES_MAX, ELEMENTS_MAX):
         await call.context.services.env.sleep(0)
         if root is not None:
             rules = [rule_of(node) for node in root.children]

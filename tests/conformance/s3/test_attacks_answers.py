@@ -172,7 +172,7 @@ def test_xml_02_no_document_keeps_the_process_busy(
         answer = client.request(method, f"/{bucket}?{query}=", document)
     assert answer.status in (200, 400)  # comments around nothing may be a document
     # Of that, no step is longer than a few tens of milliseconds; machines of tests may be slow.
-    assert time.perf_counter() - began < 0.4
+    assert time.perf_counter() - began < 1.0
 
 
 @pytest.mark.parametrize("query", ["cors", "acl", "policy", "delete", "replication"])
