@@ -1,8 +1,9 @@
 """Job `replication`: puts versions and delete markers into buckets of other endpoints, in the order
 in which each key has changed, and writes down how it went.
 
-What is there already with the same ETag and length is not put again: so work that is done twice
-does no harm, and two buckets that replicate to each other come to rest. A target that cannot be
+What is there already with the same content, headers and tags is not put again: so work that is done
+twice does no harm. Every request says that it makes a replica, which is not replicated further, so
+two buckets that replicate to each other come to rest. A target that cannot be
 reached is held back, longer each time; what a target refuses is marked FAILED.
 """
 
@@ -59,10 +60,11 @@ class TargetUnavailable(StorageError):
 
 
 class RemoteHead(NamedTuple):
-    """What the target has under a key."""
+    """What the target has under a key; `headers` by lower-case name."""
 
     etag: str
     length: int
+    headers: Mapping[str, str]
 
 
 class ReplicaTarget(Protocol):
@@ -70,6 +72,10 @@ class ReplicaTarget(Protocol):
 
     async def head(self, key: str) -> RemoteHead | None:
         """The current object; None: there is none."""
+        ...
+
+    async def tags(self, key: str) -> frozenset[tuple[str, str]]:
+        """The tags of the current object."""
         ...
 
     async def put(
@@ -202,8 +208,7 @@ class Replicator:
             if error.kind is Kind.NOT_FOUND:
                 return None
             raise
-        there = await target.head(key)
-        if there is None or there != RemoteHead(head.etag, head.length):
+        if not await _is_there(head, target):
             headers = headers_of(head, row.document["storage_class"])
             if head.part_count:
                 await self._put_parts(ctx, bucket, head, options, headers, target)
@@ -296,6 +301,24 @@ class Replicator:
         """Versions replicated since the start."""
         detail = f"{self._waiting} waiting, {self._failed} failed"
         return Progress(done=self._done, total=0, unit="versions", detail=detail)
+
+
+async def _is_there(head: ObjectHead, target: ReplicaTarget) -> bool:
+    """Whether the target has the same content, headers and tags already."""
+    there = await target.head(head.key)
+    if there is None or (there.etag, there.length) != (head.etag, head.length):
+        return False
+    wanted = dict(head.metadata.headers)
+    wanted |= {f"x-amz-meta-{name}": value for name, value in head.metadata.user}
+    if any(there.headers.get(name) != value for name, value in wanted.items()):
+        return False
+    users = sum(name.startswith("x-amz-meta-") for name in there.headers)
+    if users != len(head.metadata.user):
+        return False
+    tags = frozenset(head.metadata.tags)
+    if there.headers.get("x-amz-tagging-count", "0") != str(len(tags)):
+        return False
+    return not tags or await target.tags(head.key) == tags
 
 
 def headers_of(head: ObjectHead, storage_class: str) -> dict[str, str]:

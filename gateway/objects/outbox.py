@@ -49,7 +49,10 @@ def created(
     key = target.key.decode("utf-8")
     writes: tuple[Write, ...] = ()
     rule = replicas.rule_for(services, opened, key, version)
-    if rule is not None:
+    if rule is not None and _is_replica(target.ctx):
+        attributes = replace(version.attributes, replication=replicas.REPLICA)
+        version = replace(version, attributes=attributes)
+    elif rule is not None:
         if not version.is_delete_marker:
             attributes = replace(version.attributes, replication=replicas.PENDING)
             version = replace(version, attributes=attributes)
@@ -86,6 +89,11 @@ def rewritten(
         return NOTHING
     key = target.key.decode("utf-8")
     return _told(services, target.opened, _happened(ctx, name, target.opened, key, version))
+
+
+def _is_replica(ctx: Context | None) -> bool:
+    stated = "" if ctx is None else ctx.facts.headers.get(replicas.STATUS_HEADER, "")
+    return stated.upper() == replicas.REPLICA
 
 
 def _creation(ctx: Context | None, version: Version) -> str:

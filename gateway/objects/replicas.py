@@ -21,6 +21,8 @@ from gateway.objects.target import OpenBucket
 DOCUMENT = "replication"
 COMPILED = "replication rules"
 PENDING, COMPLETED, FAILED = "PENDING", "COMPLETED", "FAILED"
+# What was replicated here is not replicated further; who replicates says so in this header.
+REPLICA, STATUS_HEADER = "REPLICA", "x-amz-replication-status"
 ARN = "arn:aws:s3:::"
 
 

@@ -17,10 +17,11 @@ import aiohttp
 from yarl import URL
 
 from gateway.jobs.replication import RemoteHead, TargetRefused, TargetUnavailable
+from gateway.objects.replicas import REPLICA, STATUS_HEADER
 from gateway.s3.errors import S3Error
 from gateway.s3.signer import sign_request
 from gateway.s3.sigv4 import RequestHead
-from gateway.s3.xml_reader import read
+from gateway.s3.xml_reader import fields, read
 from storaged.base.env import Env
 
 CONNECT_S = 10.0
@@ -69,7 +70,21 @@ class RemoteS3:
         if status == 404:
             return None
         length = headers.get("Content-Length", "0")
-        return RemoteHead(headers.get("ETag", "").strip('"'), int(length))
+        told = {name.lower(): value for name, value in headers.items()}
+        return RemoteHead(headers.get("ETag", "").strip('"'), int(length), told)
+
+    async def tags(self, key: str) -> frozenset[tuple[str, str]]:
+        """See `ReplicaTarget`."""
+        _, _, answer = await self._send("GET", key, "tagging=", {}, None)
+        try:
+            found = [
+                fields(tag, frozenset({"Key", "Value"}))
+                for group in read(answer, "Tagging", ANSWER_BYTES_MAX).children
+                for tag in group.children
+            ]
+        except S3Error as error:
+            raise TargetUnavailable(reason="answer to GetObjectTagging") from error
+        return frozenset((tag.get("Key", ""), tag.get("Value", "")) for tag in found)
 
     async def put(
         self, key: str, headers: Mapping[str, str], length: int, body: AsyncIterator[bytes]
@@ -144,7 +159,7 @@ class RemoteS3:
             method=method,
             raw_path=path,
             raw_query=query,
-            headers=[("host", host), *headers.items()],
+            headers=[("host", host), (STATUS_HEADER, REPLICA), *headers.items()],
         )
         signed = sign_request(
             head,

@@ -190,6 +190,19 @@ def test_what_is_there_is_not_put_again(pair: Pair) -> None:
     assert pair.status("k") == "COMPLETED"
 
 
+@pytest.mark.parametrize(
+    "changed", [{"Metadata": {"a": "2"}}, {"Tagging": "k=w"}, {"ContentType": "text/x-other"}]
+)
+def test_other_metadata_is_put_again(pair: Pair, changed: dict[str, Any]) -> None:
+    replicate(pair)
+    first = {"Metadata": {"a": "1"}, "Tagging": "k=v", "ContentType": "text/plain"}
+    for version in (first, {**first, **changed}, {**first, **changed}):
+        pair.here.put_object(Bucket=pair.source, Key="k", Body=b"same", **version)
+        pair.run()
+    listed = pair.there.list_object_versions(Bucket=pair.target._remote.bucket)["Versions"]
+    assert len(listed) == 2
+
+
 def test_a_target_that_is_away_is_tried_again(pair: Pair) -> None:
     replicate(pair)
     pair.here.put_object(Bucket=pair.source, Key="k", Body=b"x")
@@ -218,3 +231,29 @@ def test_what_a_target_refuses_has_failed(pair: Pair) -> None:
     pair.target = allowed
     assert pair.status("k") == "FAILED"
     assert not pair.gateway.gateway.rows_of(keyspace.REPLICA)
+
+
+def test_two_that_replicate_to_each_other_come_to_rest(pair: Pair) -> None:
+    back = RemoteS3(
+        RemoteBucket(pair.gateway.url, REGION, pair.source, ACCESS_KEY, SECRET),
+        pair.other.gateway.services.env,
+    )
+    name = pair.target._remote.bucket
+    pair.other.gateway.services.replication_targets = {"replica": frozenset()}
+    other_way = Pair(pair.there, pair.here, name, pair.other, pair.gateway, back)
+    replicate(pair)
+    replicate(other_way)
+    pair.here.put_object(Bucket=pair.source, Key="k", Body=b"x", Tagging="a=b")
+    pair.here.put_object(Bucket=pair.source, Key="gone", Body=b"x")
+    pair.here.delete_object(Bucket=pair.source, Key="gone")
+    for _ in range(3):
+        pair.run()
+        other_way.run()
+    pair.other.thread.run(back.close())
+    for client, bucket in ((pair.here, pair.source), (pair.there, name)):
+        listed = client.list_object_versions(Bucket=bucket)
+        assert len(listed["Versions"]) == 2
+        assert len(listed["DeleteMarkers"]) == 1
+    assert (pair.status("k"), other_way.status("k")) == ("COMPLETED", "REPLICA")
+    assert not pair.gateway.gateway.rows_of(keyspace.REPLICA)
+    assert not pair.other.gateway.rows_of(keyspace.REPLICA)
