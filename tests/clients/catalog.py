@@ -30,6 +30,7 @@ class Client:
         without: ways it cannot go, with the reason.
         fast: `make test` runs it where it is installed.
         timeout_s: of one run.
+        note: how it was set up, where that is not what its manual says first.
     """
 
     name: str
@@ -43,14 +44,29 @@ class Client:
     without: tuple[tuple[Way, str], ...] = ()
     fast: bool = False
     timeout_s: float = 240.0
+    note: str = ""
 
 
 CLIENTS = (
     Client("boto3_newest", "boto3, newest", pins="boto3_newest", fast=True),
     Client("boto3_1_35", "boto3 1.35", pins="boto3_1_35", fast=True),
     Client("awscli", "AWS CLI", pins="awscli", fast=True),
-    Client("s3cmd", "s3cmd", packages=("s3cmd",), programs=("s3cmd",), fast=True),
-    Client("rclone", "rclone", packages=("rclone",), programs=("rclone",), fast=True),
+    Client(
+        "s3cmd",
+        "s3cmd",
+        packages=("s3cmd",),
+        programs=("s3cmd",),
+        fast=True,
+        note="cp and mv with --acl-private: else it puts an ACL, refused where ACLs are off (on AWS too)",
+    ),
+    Client(
+        "rclone",
+        "rclone",
+        packages=("rclone",),
+        programs=("rclone",),
+        fast=True,
+        note="the CA by --ca-cert: this version fails by itself when AWS_CA_BUNDLE is set",
+    ),
     Client("restic", "restic", packages=("restic",), programs=("restic",), fast=True),
     Client("minio_sdk", "minio, Python SDK", pins="minio_sdk"),
     Client("aiobotocore", "aiobotocore", pins="aiobotocore"),
@@ -77,6 +93,7 @@ CLIENTS = (
         pins="boto3_newest",
         packages=("chromium",),
         programs=("chromium",),
+        note="over TLS the server's key is pinned by an option; no CA is put into its store",
     ),
     Client(
         "s3fs_fuse",
@@ -84,6 +101,7 @@ CLIENTS = (
         packages=("s3fs", "fuse3"),
         programs=("s3fs", "fusermount3"),
         devices=("/dev/fuse",),
+        note="over TLS it looks at CURL_CA_BUNDLE at its second try only, so retries=2",
     ),
     Client(
         "pgbackrest",
@@ -92,6 +110,7 @@ CLIENTS = (
         programs=("pgbackrest", "runuser"),
         without=tuple((way, "the client speaks TLS only") for way in (HTTP_PATH, HTTP_VIRTUAL)),
         timeout_s=400.0,
+        note="path style by the name localhost: its check of certificates knows no addresses",
     ),
     Client(
         "barman",
@@ -99,6 +118,7 @@ CLIENTS = (
         packages=("barman-cli-cloud", "python3-boto3", "postgresql"),
         programs=("barman-cloud-backup", "runuser"),
         timeout_s=400.0,
+        note="Debian's, not an environment of its own: PostgreSQL's user must be able to run it",
     ),
 )
 

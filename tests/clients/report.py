@@ -75,6 +75,8 @@ def write_report(path: Path, rows: list[Row], *, has_names: bool) -> None:
     )
     notes: dict[str, None] = {}
     for row in rows:
+        if row.client.note:
+            notes[f"* {row.client.title}: {row.client.note}."] = None
         cells = []
         for way in WAYS:
             result = row.results.get(way)
