@@ -57,7 +57,7 @@ CLIENTS = (
         packages=("s3cmd",),
         programs=("s3cmd",),
         fast=True,
-        note="cp and mv with --acl-private: else it puts an ACL, refused where ACLs are off (on AWS too)",
+        note="cp and mv with --acl-private: else they put an ACL, refused where ACLs are off",
     ),
     Client(
         "rclone",
