@@ -49,7 +49,7 @@ def created(
     key = target.key.decode("utf-8")
     writes: tuple[Write, ...] = ()
     rule = replicas.rule_for(services, opened, key, version)
-    if rule is not None and _is_replica(target.ctx):
+    if rule is not None and _is_replica(target.ctx, opened):
         attributes = replace(version.attributes, replication=replicas.REPLICA)
         version = replace(version, attributes=attributes)
     elif rule is not None:
@@ -91,9 +91,11 @@ def rewritten(
     return _told(services, target.opened, _happened(ctx, name, target.opened, key, version))
 
 
-def _is_replica(ctx: Context | None) -> bool:
-    stated = "" if ctx is None else ctx.facts.headers.get(replicas.STATUS_HEADER, "")
-    return stated.upper() == replicas.REPLICA
+def _is_replica(ctx: Context | None, opened: OpenBucket) -> bool:
+    """Whether the bucket's own account says so: no other writer is to keep anything back."""
+    if ctx is None or ctx.principal is None or ctx.principal.tenant != opened.bucket.tenant:
+        return False
+    return ctx.facts.headers.get(replicas.STATUS_HEADER, "").upper() == replicas.REPLICA
 
 
 def _creation(ctx: Context | None, version: Version) -> str:

@@ -419,3 +419,33 @@ def test_sig_05_a_copy_source_that_is_not_signed_is_refused(
             client.send_head("PUT", signed.target, {**signed.headers, name: value})
             assert client.read_answer().code == "AccessDenied"
     assert refusal(s3.get_object, Bucket=bucket, Key="new") == "NoSuchKey"
+
+
+def test_aut_07_no_writer_of_another_account_keeps_an_object_from_being_replicated(
+    gateway: S3Gateway, s3: Any, bucket: str
+) -> None:
+    gateway.gateway.services.replication_targets = {"there": frozenset()}
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    rule = {
+        "ID": "all",
+        "Priority": 1,
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "DeleteMarkerReplication": {"Status": "Disabled"},
+        "Destination": {"Bucket": "arn:aws:s3:::there"},
+    }
+    s3.put_bucket_replication(
+        Bucket=bucket,
+        ReplicationConfiguration={"Role": "arn:aws:iam::a:role/r", "Rules": [rule]},
+    )
+    s3.put_bucket_policy(Bucket=bucket, Policy=allowing(bucket, "s3:PutObject", who=ALT_ARN))
+    told = {"x-amz-replication-status": "REPLICA"}
+    with raw_of(gateway, ALT) as client:
+        assert client.request("PUT", f"/{bucket}/theirs", b"x", told).status == 200
+    with gateway.raw() as client:
+        assert client.request("PUT", f"/{bucket}/ours", b"x", told).status == 200
+    states = {
+        key: s3.head_object(Bucket=bucket, Key=key)["ReplicationStatus"]
+        for key in ("theirs", "ours")
+    }
+    assert states == {"theirs": "PENDING", "ours": "REPLICA"}
