@@ -9,6 +9,7 @@ import logging
 import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from gateway.objects.bucket_logging import DOCUMENT
 from gateway.objects.context import Services
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 COPIES = frozenset({"CopyObject", "UploadPartCopy"})
+# Names in a query, in lower case; a client may take any header for one of the query's.
+_SECRETS = frozenset(
+    {
+        "signature",
+        "x-amz-copy-source-server-side-encryption-customer-key",
+        "x-amz-security-token",
+        "x-amz-server-side-encryption-customer-key",
+        "x-amz-signature",
+    }
+)
 _SENT_BODIES = frozenset({"PostObject", "PutObject", "UploadPart"})
 _READS = frozenset({"GetObject", "HeadObject"})
 
@@ -132,12 +143,10 @@ def _record(
 
 
 def _without_secrets(path: str) -> str:
-    """The target, without the signature of a presigned request and without brackets."""
+    """The target, without what would let a reader of the log in, and without brackets."""
     target, mark, query = path.partition("?")
     kept = [
-        pair
-        for pair in query.split("&")
-        if not pair.lower().startswith(("x-amz-signature=", "signature=", "x-amz-security-token="))
+        pair for pair in query.split("&") if unquote(pair.partition("=")[0]).lower() not in _SECRETS
     ]
     return (target + mark + "&".join(kept)).replace("[", "%5B").replace("]", "%5D")
 

@@ -70,6 +70,28 @@ def test_nobody_writes_lines_of_his_own_into_a_log(
     assert all(len(line.split('"')) == 7 for line in lines if '"' in line)
 
 
+def test_a_log_lets_nobody_in(gateway: S3Gateway, s3: Any, bucket: str) -> None:
+    logged(s3, bucket)
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
+    target = url.removeprefix(gateway.url)
+    signature = target.rpartition("=")[2]
+    encoded = target.replace("X-Amz-Signature", "X-Amz-%53ignature")
+    name = "x-amz-server-side-encryption-customer-key"
+    with gateway.raw() as client:
+        for path in (
+            target,
+            encoded,
+            f"/{bucket}/k?{name}=c2VjcmV0",
+            f"/{bucket}/k?Signature=c2Vj",
+        ):
+            client.send_head("GET", path, {"host": client.authority})
+            client.read_answer()
+    lines = log_of(gateway)
+    assert "REST.GET.OBJECT" in lines
+    for secret in (signature, "c2VjcmV0", "c2Vj"):
+        assert secret not in lines
+
+
 def cors_of(*children: str) -> bytes:
     return (
         "<CORSConfiguration><CORSRule><AllowedOrigin>http://*.test</AllowedOrigin>"
