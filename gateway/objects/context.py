@@ -6,7 +6,7 @@ Not for deciding anything. `Services` is made once by the composition root, a `C
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from gateway.commit.change import Change, Committed
@@ -209,3 +209,15 @@ class Context:
     request_id: bytes
     deadline_s: float
     facts: RequestFacts = NO_FACTS
+
+    def about(self, version_id: str | None) -> Context:
+        """The same request, as policies see it where it names a version elsewhere than in its
+        query: one of a batch, or the source of a copy.
+        """
+        facts = self.facts
+        if facts is NO_FACTS or facts.query.get("versionId") == version_id:
+            return self
+        query = {name: facts.query[name] for name in facts.query if name != "versionId"}
+        if version_id is not None:
+            query["versionId"] = version_id
+        return replace(self, facts=facts._replace(query=query))

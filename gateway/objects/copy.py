@@ -104,7 +104,7 @@ async def open_source(ctx: Context, source: CopySource, range_header: str | None
         customer_key=source.customer_key,
     )
     try:
-        reading = await get_object(ctx, source.bucket, source.key, options)
+        reading = await get_object(ctx.about(source.version_id), source.bucket, source.key, options)
     except NotModified as error:
         raise PreconditionFailed(key=source.key) from error
     if reading.length > COPY_BYTES_MAX:
@@ -151,7 +151,8 @@ def _check_tagging(
             if source.version_id is None
             else Action.GET_OBJECT_VERSION_TAGGING
         )
-        named_version(ctx, source.bucket, source.key, source.version_id, action)
+        asking = ctx.about(source.version_id)
+        named_version(asking, source.bucket, source.key, source.version_id, action)
     check_may_tag(ctx, target, metadata)
 
 

@@ -203,7 +203,7 @@ async def _alone(
     deleted = NOTHING_DELETED
     try:
         deleted = await delete_object(
-            ctx,
+            ctx.about(wanted.version_id),
             bucket,
             wanted.key,
             version_id=wanted.version_id,
@@ -232,7 +232,8 @@ class _Together:
         """Put one key in; False when there is no room. Raises what the key is refused with."""
         services, bucket_id = self._services, self._opened.bucket.bucket_id
         key = object_key(wanted.key.encode("utf-8", "surrogatepass"))
-        access.check(self._ctx, self._opened, action_of(wanted.version_id), key)
+        ctx = self._ctx.about(wanted.version_id)
+        access.check(ctx, self._opened, action_of(wanted.version_id), key)
         row_key = keyspace.current_row(bucket_id, key)
         value = services.log.read((row_key,))[0]
         current = None if value is None else open_version(services.records, row_key, value)

@@ -449,3 +449,34 @@ def test_aut_07_no_writer_of_another_account_keeps_an_object_from_being_replicat
         for key in ("theirs", "ours")
     }
     assert states == {"theirs": "PENDING", "ours": "REPLICA"}
+
+
+def test_aut_11_versions_are_asked_for_wherever_they_are_named(s3: Any, bucket: str) -> None:
+    """In the query, in a batch, as the source of a copy."""
+    s3.put_object(Bucket=bucket, Key="k", Body=b"null")
+    denied = {"Effect": "Deny", "Principal": "*", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    actions = ["s3:GetObjectVersion", "s3:DeleteObjectVersion"]
+
+    def deny(version_id: str) -> None:
+        condition = {"StringEquals": {"s3:VersionId": version_id}}
+        text = policy({**denied, "Action": actions, "Condition": condition})
+        s3.put_bucket_policy(Bucket=bucket, Policy=text)
+
+    def try_all(version_id: str) -> set[str]:
+        named = {"Bucket": bucket, "Key": "k", "VersionId": version_id}
+        one = {"Objects": [{"Key": "k", "VersionId": version_id}]}
+        answer = s3.delete_objects(Bucket=bucket, Delete=one)
+        return {
+            refusal(s3.get_object, **named),
+            refusal(s3.delete_object, **named),
+            refusal(s3.copy_object, Bucket=bucket, Key="copy", CopySource=named),
+            *(error["Code"] for error in answer.get("Errors", [{"Code": "none"}])),
+        }
+
+    deny("null")
+    assert try_all("null") == {"AccessDenied"}
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    kept = s3.put_object(Bucket=bucket, Key="k", Body=b"kept")["VersionId"]
+    deny(kept)
+    assert try_all(kept) == {"AccessDenied"}
+    assert s3.get_object(Bucket=bucket, Key="k", VersionId="null")["Body"].read() == b"null"
