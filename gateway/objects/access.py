@@ -270,6 +270,24 @@ class ObjectJudge:
         return _policy_effect(asked, self._rules, self._key)
 
 
+def check_own_upload(
+    ctx: Context, opened: OpenBucket, action: Action, key: ObjectKey, initiator_id: str
+) -> None:
+    """Go on if the caller, whom `check` lets do that to uploads, may do it to this one: whom only
+    an ACL lets write has to have begun it. Raises AccessDenied.
+
+    Args:
+        initiator_id: canonical id; "": the bucket's owner.
+    """
+    if _is_owner(ctx, opened):
+        return
+    rules = rules_of(opened)
+    if _policy_effect(Asked(ctx, opened, action), rules, key) is Effect.ALLOW:
+        return
+    if ctx.principal is None or ctx.principal.owner_id != initiator_id:
+        raise AccessDenied()
+
+
 def check_may_compare(
     ctx: Context,
     opened: OpenBucket,

@@ -27,6 +27,7 @@ from gateway.model.errors import (
 from gateway.model.names import ObjectUuid, UploadId, upload_id_text
 from gateway.model.names import upload_id as parse_upload_id
 from gateway.model.version import Part, Upload
+from gateway.objects import access
 from gateway.objects.acls import owned
 from gateway.objects.assembly import COMPOSITE, FULL_OBJECT
 from gateway.objects.body import Body, Buffer
@@ -59,6 +60,8 @@ from gateway.objects.values import (
     UploadHead,
 )
 from gateway.objects.views import part_head_of, upload_head_of
+
+_OF_INITIATOR = frozenset({Action.ABORT_MULTIPART_UPLOAD, Action.LIST_MULTIPART_UPLOAD_PARTS})
 
 
 async def create_upload(
@@ -148,6 +151,9 @@ def open_upload_of(
     target, stored = read_upload(ctx, bucket, key, upload_id, action)
     if stored is None:
         raise NoSuchUpload(upload_id=upload_id)
+    if action in _OF_INITIATOR:
+        initiator = stored.upload.attributes.owner_id
+        access.check_own_upload(ctx, target.opened, action, target.key, initiator)
     return target, stored
 
 
