@@ -8,10 +8,12 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.model.action import Action
 from gateway.model.errors import MalformedPolicy
-from gateway.model.policy import ANYBODY, Effect, Policy
+from gateway.model.policy import ANYBODY, Caller, Effect, Policy, root_name
 from gateway.model.policy_document import POLICY_BYTES_MAX, parse_policy
 
 BUCKET = "bucket"
@@ -85,3 +87,58 @@ def test_a_policy_of_many_statements_takes_little_more_memory_than_its_text() ->
     held, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert held / len(policies) < 25 * len(text)
+
+
+CALLERS = (
+    ANYBODY,
+    Caller(frozenset({root_name("a")}), frozenset({root_name("a")})),
+    Caller(frozenset({root_name("b")}), frozenset({"arn:aws:iam::b:user/u"})),
+)
+CONDITIONS: tuple[dict[str, dict[str, Any]], ...] = (
+    {},
+    {"StringEquals": {"aws:Referer": "here"}},
+    {"StringNotLikeIfExists": {"aws:Referer": "h*"}},
+    {"ForAllValues:StringLike": {"aws:Referer": ["x", "h?re"]}},
+    {"Null": {"aws:Referer": "true"}},
+)
+
+
+@st.composite
+def statements(draw: st.DrawFn) -> dict[str, Any]:
+    effect = draw(st.sampled_from(["Allow", "Deny"]))
+    whom = "NotPrincipal" if effect == "Deny" and draw(st.booleans()) else "Principal"
+    return {
+        "Effect": effect,
+        whom: draw(st.sampled_from(["*", {"AWS": "a"}, {"AWS": ["arn:aws:iam::b:user/u"]}])),
+        draw(st.sampled_from(["Action", "NotAction"])): draw(
+            st.sampled_from(["s3:GetObject", "s3:Get*", ["s3:PutObject", "s3:DeleteObject"]])
+        ),
+        draw(st.sampled_from(["Resource", "NotResource"])): draw(
+            st.sampled_from(["arn:aws:s3:::bucket/*", "arn:aws:s3:::bucket/a*", "*"])
+        ),
+        "Condition": draw(st.sampled_from(CONDITIONS)),
+    }
+
+
+@given(said=st.lists(statements(), min_size=2, max_size=6), data=st.data())
+@settings(deadline=None)
+def test_aut_09_less_allowed_or_more_denied_never_lets_in_more(
+    said: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    """Denials come and allowances go: nobody gets in who was not let in before."""
+    whole = parse_policy(json.dumps({"Version": "2012-10-17", "Statement": said}), BUCKET)
+    kept = [one for one in said if one["Effect"] == "Deny" or data.draw(st.booleans())]
+    more = [one for one in data.draw(st.lists(statements(), max_size=2)) if one["Effect"] == "Deny"]
+    if not kept + more:
+        return
+    text = json.dumps({"Version": "2012-10-17", "Statement": kept + more})
+    narrowed = parse_policy(text, BUCKET)
+    for caller in CALLERS:
+        for action in (Action.GET_OBJECT, Action.PUT_OBJECT, Action.LIST_BUCKET):
+            for resource in ("bucket", "bucket/a", "bucket/b"):
+                for referer in (None, ("here",), ("there",)):
+                    asked = (action, resource, caller, lambda _, values=referer: values)
+                    if narrowed.effect(*asked) is Effect.ALLOW:
+                        assert whole.effect(*asked) is Effect.ALLOW
+                    if whole.effect(*asked) is Effect.DENY:
+                        assert narrowed.effect(*asked) is Effect.DENY
