@@ -56,8 +56,8 @@ async def get_object(ctx: Context, bucket: str, key: str, options: GetOptions) -
         StripeUnreadable: too few good shards.
     """
     target, opened = read_version(ctx, bucket, key, options.version_id)
-    extent = judged_extent(opened, options)
     customer_key = admit_read(ctx, opened.stored.version, options.customer_key)
+    extent = judged_extent(opened, options)
     content = read_at_once(ctx.services, target, opened, extent.offset, extent.length, customer_key)
     if content is None:
         return await _get_waiting(ctx, bucket, key, options)
@@ -71,8 +71,8 @@ async def _get_waiting(ctx: Context, bucket: str, key: str, options: GetOptions)
     try:
         for tries_left in reversed(range(TRIES_MAX)):
             target, opened = read_version(ctx, bucket, key, options.version_id)
-            extent = judged_extent(opened, options)
             customer_key = admit_read(ctx, opened.stored.version, options.customer_key)
+            extent = judged_extent(opened, options)
             try:
                 first, rest = await open_body(
                     services, target, opened, extent.offset, extent.length, customer_key

@@ -102,7 +102,9 @@ async def _error(page: Call, website: Website, error: StorageError, method: str)
     if answer.status in (403, 404) and page.key and not page.key.endswith("/"):
         folder = f"{page.key}/"
         if await _exists(page, website.page_key(folder)):
-            return _location(FOUND, f"/{quote(folder)}")
+            # Two slashes at the start of an address would begin the name of another host.
+            origin = page.origin if folder.startswith("/") else ""
+            return _location(FOUND, f"{origin}/{quote(folder)}")
     rule = website.rule_for(page.key, answer.status)
     if rule is not None:
         return _redirect(page, rule.redirect, rule.new_key(page.key))

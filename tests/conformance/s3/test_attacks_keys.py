@@ -61,7 +61,11 @@ def test_nothing_of_the_content_is_told_without_the_key(
     asked: list[tuple[Any, dict[str, Any]]] = [
         (s3.get_object, sealed),
         (s3.get_object, {**sealed, "Range": "bytes=0-3"}),
+        (s3.get_object, {**sealed, "Range": "bytes=99999999-"}),
+        (s3.get_object, {**sealed, "IfNoneMatch": "*"}),
+        (s3.get_object, {**sealed, "IfMatch": '"0"'}),
         (s3.get_object, {**sealed, "PartNumber": 1}),
+        (s3.get_object, {**sealed, "PartNumber": 2}),
         (s3.get_object, {**sealed, "VersionId": "null"}),
         (s3.head_object, sealed),
         (s3.get_object_attributes, {**sealed, "ObjectAttributes": ["Checksum", "ObjectSize"]}),
@@ -140,3 +144,33 @@ def test_keys_do_not_print() -> None:
     assert "the-key" not in f"{sent!r}{sent}"
     choice = Choice(None, b"the-key-that-was-decoded-of-it..")
     assert "the-key" not in f"{choice!r}{choice}"
+
+
+def test_web_01_a_website_sends_nobody_to_another_host(
+    gateway: S3Gateway, s3: Any, bucket: str
+) -> None:
+    s3.delete_public_access_block(Bucket=bucket)
+    policy = (
+        '{"Statement":{"Effect":"Allow","Principal":"*","Action":"s3:GetObject",'
+        f'"Resource":"arn:aws:s3:::{bucket}/*"}}}}'
+    )
+    s3.put_bucket_policy(Bucket=bucket, Policy=policy)
+    rules = [
+        {
+            "Condition": {"KeyPrefixEquals": "old"},
+            "Redirect": {"ReplaceKeyPrefixWith": "/new\r\nX-Evil: a"},
+        }
+    ]
+    site = {"IndexDocument": {"Suffix": "i"}, "RoutingRules": rules}
+    s3.put_bucket_website(Bucket=bucket, WebsiteConfiguration=site)
+    for key in ("/evil.test/i", "//evil.test/i", "plain/i"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    host = f"{bucket}.{DOMAIN}"
+    for path in ("//evil.test", "///evil.test", "/plain", "/old", "/old//evil.test"):
+        with gateway.raw() as client:
+            client.send_head("GET", path, {"host": host})
+            answer = client.read_answer()
+            assert answer.status in (301, 302)
+            location = answer.headers["location"]
+            assert location.startswith(f"http://{host}/") or location == "/plain/"
+            assert "x-evil" not in answer.headers
