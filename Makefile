@@ -18,7 +18,7 @@ OTHER_SERVICES := --without "S3 Select" --without "SNS topics" --without "STS we
 # $(call need,FILE,WHAT): stop with status 2 when a part of the map has no file.
 need = @test -e $(1) || { echo "make $@: $(2) does not exist yet ($(1) is missing)" >&2; exit 2; }
 
-.PHONY: help up venv deb fmt check test sim faults mutations acceptance clients conformance \
+.PHONY: help up venv deb fmt check test sim faults mutations fuzz acceptance clients conformance \
         bench bench-check compare profile lock hook
 
 help: ## list the targets
@@ -69,6 +69,10 @@ faults: venv deb ## crash at every boundary, power cuts, I/O errors, bit flips: 
 mutations: venv deb ## plant bugs one at a time and see that tests fail (NAMES=…, else all)
 	$(call need,tests/mutations/__main__.py,the planted bugs)
 	$(PY) -m tests.mutations $(NAMES)
+
+fuzz: venv ## any bytes at what reads clients' bytes, guided by coverage (SECONDS=60 each, TARGETS=…)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r tests/fuzz/pins.txt
+	$(PY) -m tests.fuzz --seconds $(or $(SECONDS),60) $(TARGETS)
 
 acceptance: venv deb ## the real-clients drill
 	$(call need,tests/acceptance/run.py,the acceptance drill)
