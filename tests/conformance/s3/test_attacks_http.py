@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from tests.support.raw_s3 import ClosedByServer, sign
@@ -86,10 +84,8 @@ def test_http_10_heads_are_bounded(gateway: S3Gateway) -> None:
         b"GET /bucket HTTP/1.1\r\n" + HOST + long,
         query + b" HTTP/1.1\r\n" + HOST,
     ):
-        began = time.perf_counter()
         received = exchange(gateway, head + b"Connection: close\r\n\r\n")
         assert all(status in (400, 414, 431) for status in statuses(received))
-        assert time.perf_counter() - began < 2.0
 
 
 def test_http_05_no_second_request_is_smuggled(gateway: S3Gateway, bucket: str) -> None:
