@@ -271,7 +271,9 @@ class Client(Reader):
         head = await self._head(key)
         if head is None or head.version_id == version_id:
             return
-        del held[key, version_id]  # from here on it may be gone, whatever is answered
+        # From here on it may be gone, whatever is answered; None: another client is at it.
+        if held.pop((key, version_id), None) is None:
+            return
         try:
             await self.call(
                 f"prune {key}",
