@@ -37,7 +37,6 @@ from gateway.objects.access_rules import (
 )
 from gateway.objects.bucket_config import update_bucket
 from gateway.objects.context import Context, Principal, Services
-from gateway.objects.history import attributes_changed
 from gateway.objects.rewriting import named_version, rewrite_version
 from gateway.objects.target import OpenBucket, Target, current_bucket, open_bucket
 from gateway.objects.values import Metadata
@@ -257,6 +256,6 @@ async def put_object_acl(
         grants = _resolved(wanted.asked, owner_id, bucket_owner)
         if rules_of(opened).public_access.blocks_acls and acl.is_public(grants):
             raise AccessDenied()
-        return attributes_changed(version, replace(version.attributes, acl=grants))
+        return replace(version, attributes=replace(version.attributes, acl=grants))
 
     return await rewrite_version(ctx, bucket, key, version_id, action, change)

@@ -17,7 +17,6 @@ from typing import NamedTuple
 from gateway.meta import keyspace
 from gateway.meta.kv import Check, Write
 from gateway.meta.records import StoredVersion, open_version, seal_version
-from gateway.model.attributes import Attributes
 from gateway.model.bucket import Versioning
 from gateway.model.names import NULL_VERSION, ObjectUuid, VersionId
 from gateway.model.version import Version
@@ -225,16 +224,3 @@ def _dropped(services: Services, target: Target, found: Found) -> Parting:
 def _current(services: Services, target: Target, version: Version, held: StoredVersion) -> Parting:
     value = seal_version(services.records, services.nonces, target.row_key, version, held.layout)
     return Parting((Write(target.row_key, value),), (), ())
-
-
-def attributes_changed(version: Version, attributes: Attributes) -> Version:
-    """The version with other attributes, keeping what ties it to its neighbours."""
-    held = version.attributes
-    return replace(
-        version,
-        attributes=replace(
-            attributes,
-            null_sequence=held.null_sequence,
-            noncurrent_since_ms=held.noncurrent_since_ms,
-        ),
-    )

@@ -14,9 +14,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from gateway.commit.change import Change
-from gateway.meta.kv import Batch
-from gateway.meta.records import StoredVersion
 from gateway.model.action import Action
 from gateway.model.attributes import COMPLIANCE, Attributes
 from gateway.model.bucket import Bucket, Versioning
@@ -24,20 +21,15 @@ from gateway.model.errors import (
     AccessDenied,
     InvalidBucketState,
     InvalidRequest,
-    MethodNotAllowed,
-    NoSuchKey,
     NoSuchObjectLockConfiguration,
-    NoSuchVersion,
     ObjectLockConfigurationNotFoundError,
 )
-from gateway.model.names import VersionId, version_id
 from gateway.model.version import Version
 from gateway.objects import access
 from gateway.objects.bucket_config import update_bucket
 from gateway.objects.context import Context
-from gateway.objects.history import Found, attributes_changed, find_version, rewritten
-from gateway.objects.publish import checks_of, decide_and_commit
-from gateway.objects.target import Target, current_bucket, open_target, reread_current
+from gateway.objects.rewriting import named_version, rewrite_version
+from gateway.objects.target import Target, current_bucket, open_target
 
 DOCUMENT = "lock"
 DAY_MS = 86_400_000
@@ -203,45 +195,12 @@ async def put_legal_hold(
 async def _change_attributes(
     ctx: Context, opened: Target, wanted: str | None, change: Callable[[Attributes], Attributes]
 ) -> None:
-    checked = None if wanted is None else version_id(wanted)
+    def changed(version: Version) -> Version:
+        _check_lock_bucket(opened)
+        return replace(version, attributes=change(version.attributes))
 
-    def decide(target: Target, current: StoredVersion | None) -> Change:
-        found = named_version(ctx, target, current, checked)
-        _check_lock_bucket(target)
-        version = found.stored.version
-        changed = attributes_changed(version, change(version.attributes))
-        done = rewritten(ctx.services, found, changed)
-        batch = Batch(
-            partition=target.bucket_id,
-            request_id=ctx.services.env.random_bytes(16),
-            checks=(*checks_of(target, current), *done.checks),
-            writes=done.writes,
-        )
-        return Change(batch=batch)
-
-    await decide_and_commit(ctx, opened, decide)
-
-
-def named_version(
-    ctx: Context, target: Target, current: StoredVersion | None, wanted: VersionId | None
-) -> Found:
-    """A version that is an object, the current one if none is named.
-
-    Raises: NoSuchKey, NoSuchVersion, MethodNotAllowed (a delete marker).
-    """
-    key = target.key.decode()
-    if wanted is None:
-        if current is None or current.version.is_delete_marker:
-            target.admit(None)
-            raise NoSuchKey(key=key)
-        wanted = current.version.version_id
-    found = find_version(ctx.services, target, current, wanted)
-    target.admit(None if found is None else found.stored.version)
-    if found is None:
-        raise NoSuchVersion(key=key)
-    if found.stored.version.is_delete_marker:
-        raise MethodNotAllowed(key=key)
-    return found
+    bucket, key = opened.opened.bucket.name, opened.key.decode()
+    await rewrite_version(ctx, bucket, key, wanted, opened.action, changed)
 
 
 def get_retention(ctx: Context, bucket: str, key: str, wanted: str | None) -> Retention:
@@ -263,8 +222,6 @@ def get_legal_hold(ctx: Context, bucket: str, key: str, wanted: str | None) -> b
 def _attributes(
     ctx: Context, bucket: str, key: str, wanted: str | None, action: Action
 ) -> Attributes:
-    target, current = reread_current(ctx, open_target(ctx, bucket, key, action))
-    checked = None if wanted is None else version_id(wanted)
-    found = named_version(ctx, target, current, checked)
-    _check_lock_bucket(target)
-    return found.stored.version.attributes
+    version, _ = named_version(ctx, bucket, key, wanted, action)
+    _check_lock_bucket(open_target(ctx, bucket, key, action))
+    return version.attributes
