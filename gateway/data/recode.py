@@ -12,9 +12,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from gateway.data.geometry import cell_bytes, stripe_plan
-from gateway.data.stripe_errors import TierNotReached
 from gateway.data.stripes import StripeGone, StripeStore
-from gateway.limits import COMMIT_S, NODE_PUT_S
+from gateway.data.writer import put_stripe
 from gateway.model.layout import Geometry, Striped, StripeRow, Tier
 from storaged.base.ids import StripeId
 
@@ -73,7 +72,7 @@ async def recode(
             live_bytes=payload,
             retain_until_ms=retain_until_ms,
         )
-        found.append(await _stored(store, row, cells, tiers))
+        found.append(await put_stripe(store, row, cells, tiers))
     moved = Striped(
         first=first,
         stripe_count=count,
@@ -100,43 +99,3 @@ async def _fill(
             view[filled : filled + len(part)] = part
             filled += len(part)
     return retain_until_ms
-
-
-async def _stored(
-    store: StripeStore, row: StripeRow, cells: bytearray, tiers: tuple[Tier, Tier]
-) -> StripeRow:
-    """Put one stripe; at the lower tier when the nodes for more are away."""
-    tier, floor = tiers
-    if floor < tier:
-        try:
-            return await _put(store, row, cells, tier, NODE_PUT_S)
-        except TierNotReached:
-            pass
-    return await _put(store, row, cells, min(tier, floor), COMMIT_S)
-
-
-async def _put(
-    store: StripeStore, row: StripeRow, cells: bytearray, tier: Tier, deadline_s: float
-) -> StripeRow:
-    nodes, reached = await store.write(
-        row.stripe,
-        row.geometry,
-        cells,
-        cell_bytes=row.cell_bytes,
-        payload_bytes=row.payload_bytes,
-        common=b"",
-        tier=tier,
-        fence=None,
-        retain_until_ms=row.retain_until_ms,
-        deadline_s=deadline_s,
-    )
-    return StripeRow(
-        stripe=row.stripe,
-        geometry=row.geometry,
-        cell_bytes=row.cell_bytes,
-        payload_bytes=row.payload_bytes,
-        nodes=nodes,
-        tier=reached,
-        live_bytes=row.live_bytes,
-        retain_until_ms=row.retain_until_ms,
-    )

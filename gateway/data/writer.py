@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from gateway.data.buffers import BufferPool, Lease
@@ -34,8 +34,6 @@ from storaged.base.ids import StripeId
 from storaged.node import Buffer
 
 WRITES_IN_FLIGHT_MAX = 4  # stripes of one body under way while the next one is filled
-
-Written = tuple[tuple[int, ...], Tier]
 
 
 class Body(Protocol):
@@ -193,6 +191,42 @@ async def _seal_small(
     )
 
 
+async def put_stripe(
+    store: StripeStore, row: StripeRow, cells: Lease | bytearray, tiers: tuple[Tier, Tier]
+) -> StripeRow:
+    """Put the shards of a stripe; the row as it is then, with its nodes and tier.
+
+    At the lower of `tiers` (wanted, floor) when the nodes for more are away: a body that has been
+    streaming for an hour shall not fail with a datacenter. Same id and bytes, so what the first try
+    has stored counts.
+
+    Raises: TierNotReached.
+    """
+
+    async def attempt(wanted: Tier, deadline_s: float) -> StripeRow:
+        nodes, reached = await store.write(
+            row.stripe,
+            row.geometry,
+            cells,
+            cell_bytes=row.cell_bytes,
+            payload_bytes=row.payload_bytes,
+            common=b"",
+            tier=wanted,
+            fence=None,
+            retain_until_ms=row.retain_until_ms,
+            deadline_s=deadline_s,
+        )
+        return replace(row, nodes=nodes, tier=reached)
+
+    tier, floor = tiers
+    if floor < tier:
+        try:
+            return await attempt(tier, NODE_PUT_S)
+        except TierNotReached:
+            pass
+    return await attempt(min(tier, floor), COMMIT_S)
+
+
 class _StripedWriter:
     """Frames of one large body into leased buffers; full ones go to the store in background."""
 
@@ -210,7 +244,7 @@ class _StripedWriter:
         self._store = store
         self._pool = pool
         self._geometry = geometry
-        self._tier, self._floor = tiers
+        self._tiers = tiers
         self._keys = keys
         self._length = length
         self._retain_until_ms = retain_until_ms
@@ -225,7 +259,7 @@ class _StripedWriter:
         self._lease: Lease | None = None
         self._filled = 0  # sealed bytes in the leased buffer
         self._stripe = 0  # which stripe is being filled
-        self._writes: deque[tuple[StripeRow, asyncio.Task[Written]]] = deque()
+        self._writes: deque[asyncio.Task[StripeRow]] = deque()
         self._rows: list[StripeRow] = []
 
     def shorten(self, length: int) -> None:
@@ -283,7 +317,7 @@ class _StripedWriter:
         if self._lease is not None:
             self._lease.release()
             self._lease = None
-        tasks = [task for _, task in self._writes]
+        tasks = list(self._writes)
         self._writes.clear()
         for task in tasks:
             task.cancel()
@@ -334,52 +368,14 @@ class _StripedWriter:
             live_bytes=payload,
             retain_until_ms=self._retain_until_ms,
         )
-        task = asyncio.create_task(self._write(row, lease))
+        task = asyncio.create_task(put_stripe(self._store, row, lease, self._tiers))
         # A callback, as a task that is cancelled before it starts runs no `finally`.
         task.add_done_callback(lambda _: lease.release())
-        self._writes.append((row, task))
+        self._writes.append(task)
         self._stripe += 1
-
-    async def _write(self, row: StripeRow, lease: Lease) -> Written:
-        """Put one stripe, at the floor when the nodes for more are away: a body that has been
-        streaming for an hour shall not fail with a datacenter. Same id and bytes, so what the first
-        try has stored counts.
-        """
-        if self._floor < self._tier:
-            try:
-                return await self._put(row, lease, self._tier, NODE_PUT_S)
-            except TierNotReached:
-                pass
-        return await self._put(row, lease, self._floor, COMMIT_S)
-
-    async def _put(self, row: StripeRow, lease: Lease, tier: Tier, deadline_s: float) -> Written:
-        return await self._store.write(
-            row.stripe,
-            row.geometry,
-            lease,
-            cell_bytes=row.cell_bytes,
-            payload_bytes=row.payload_bytes,
-            common=b"",
-            tier=tier,
-            fence=None,
-            retain_until_ms=self._retain_until_ms,
-            deadline_s=deadline_s,
-        )
 
     async def _settle(self) -> None:
         """Wait for the oldest stripe under way."""
-        row, task = self._writes[0]
-        nodes, tier = await task
+        stored = await self._writes[0]
         self._writes.popleft()
-        self._rows.append(
-            StripeRow(
-                stripe=row.stripe,
-                geometry=row.geometry,
-                cell_bytes=row.cell_bytes,
-                payload_bytes=row.payload_bytes,
-                nodes=nodes,
-                tier=tier,
-                live_bytes=row.live_bytes,
-                retain_until_ms=row.retain_until_ms,
-            )
-        )
+        self._rows.append(stored)
