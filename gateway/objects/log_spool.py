@@ -49,10 +49,6 @@ class LogSpool:
         self._pending_bytes = 0
         self.dropped = 0
 
-    @property
-    def has_pending(self) -> bool:
-        return bool(self._pending)
-
     def add(self, route: LogRoute, line: str) -> None:
         """Take a line, which ends with a line feed."""
         if self._pending_bytes + len(line) > PENDING_BYTES_MAX:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
-import pytest
 from botocore import UNSIGNED
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from gateway.meta import accounts
 from gateway.meta.kv import Batch
 from gateway.model.names import TenantId
 from gateway.objects.context import Services
+from tests.support.gateway import ROOT
 from tests.support.raw_s3 import Credentials, RawClient
 from tests.support.s3_gateway import REGION, S3Gateway
 
@@ -42,6 +40,9 @@ class Account:
 
 ALT = Account("alt", "2" * 64, "HXTESTS0000000000002", "the-secret-of-alt-is-known-to-all")
 THIRD = Account("third", "3" * 64, "HXTESTS0000000000003", "the-secret-of-third-is-known-too")
+OWNER = ROOT.owner_id  # of the account that a gateway under test starts with
+ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
+ALT_ARN = {"AWS": f"arn:aws:iam::{ALT.owner_id}:root"}
 
 
 async def add_account(services: Services, account: Account) -> None:
@@ -90,18 +91,18 @@ def raw_of(gateway: S3Gateway, account: Account) -> RawClient:
     return RawClient("127.0.0.1", gateway.port, account.credentials)
 
 
-def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
-    with pytest.raises(ClientError) as caught:
-        call(**arguments)
-    response = caught.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
-
-
-DENIED = (403, "AccessDenied")
-
-
 def policy_text(bucket: str, *statements: dict[str, Any]) -> str:
+    """A policy; what a statement does not say is: everybody may, in the whole bucket."""
     whole = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
-    plain = {"Effect": "Allow", "Principal": "*", "Resource": whole}
-    listed = [{**plain, **statement} for statement in statements]
+    listed = []
+    for statement in statements:
+        plain: dict[str, Any] = {"Effect": "Allow", "Resource": whole}
+        if "NotPrincipal" not in statement:
+            plain["Principal"] = "*"
+        listed.append({**plain, **statement})
     return json.dumps({"Version": "2012-10-17", "Statement": listed})
+
+
+def allowing(bucket: str, *actions: str, who: Any = "*", **more: Any) -> str:
+    """A policy that lets `who` take these actions in a bucket."""
+    return policy_text(bucket, {"Principal": who, "Action": list(actions), **more})

@@ -8,9 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-from botocore.exceptions import ClientError
-
 from tests.support.s3_gateway import S3Gateway, running_gateway
 
 PREFIX = "x-amz-server-side-encryption"
@@ -48,11 +45,6 @@ def encrypting_gateway() -> Iterator[S3Gateway]:
         services.sse_over_http = True
         services.test_kms_keys = KEYS
         yield running
-
-
-def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    response = error.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 def with_headers(s3: Any, operation: str, headers: dict[str, str]) -> None:

@@ -71,7 +71,7 @@ def running_gateway(**options: Any) -> Iterator[S3Gateway]:
         env.close()
 
 
-class Counter:
+class _Names:
     """Bucket names that no other test uses."""
 
     def __init__(self) -> None:
@@ -82,3 +82,6 @@ class Counter:
         with self._lock:
             self._count += 1
             return f"bucket-{self._count:04d}"
+
+
+NAMES = _Names()

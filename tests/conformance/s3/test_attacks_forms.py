@@ -6,27 +6,19 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.accounts import ALT, add_account
+from tests.support.accounts import ALT
 from tests.support.raw_s3 import Answer, Credentials, signing_key
-from tests.support.s3_gateway import CREDENTIALS, Counter, S3Gateway, running_gateway
+from tests.support.s3_gateway import CREDENTIALS, NAMES, S3Gateway
 
-NAMES = Counter()
 Fields = list[tuple[str, str]]
 CONTENT = b"content"
-
-
-@pytest.fixture(scope="module")
-def gateway() -> Iterator[S3Gateway]:
-    with running_gateway() as running:
-        running.thread.run(add_account(running.gateway.services, ALT))
-        yield running
 
 
 def policy_text(conditions: Iterable[Any]) -> str:

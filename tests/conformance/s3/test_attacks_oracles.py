@@ -4,16 +4,15 @@ is set up. Names of buckets are global, so whether there is one can be told.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from gateway.s3.actions import Operation
 from gateway.s3.operations.table import OPERATIONS
-from tests.conformance.s3.test_access_matrix import MATRIX, Asked, send
-from tests.support.accounts import ALT, add_account, raw_of
-from tests.support.s3_gateway import S3Gateway, running_gateway
+from tests.support.accounts import ALT, raw_of
+from tests.support.route_matrix import MATRIX, Asked, send
+from tests.support.s3_gateway import S3Gateway
 
 FULL, BARE = "oracle-full", "oracle-bare"
 # What these tell of is what a caller who has not the key of an object may not know either.
@@ -24,13 +23,6 @@ CONDITIONS = (
     {"range": "bytes=1000000-"},
     {"x-amz-checksum-mode": "ENABLED"},
 )
-
-
-@pytest.fixture(scope="module")
-def gateway() -> Iterator[S3Gateway]:
-    with running_gateway() as running:
-        running.thread.run(add_account(running.gateway.services, ALT))
-        yield running
 
 
 def furnish(s3: Any, bucket: str) -> None:

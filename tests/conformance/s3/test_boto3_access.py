@@ -2,89 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.support.accounts import (
-    ALT,
-    DENIED,
-    THIRD,
-    add_account,
-    boto_of,
-    refusal,
-)
-from tests.support.accounts import policy_text as policy
-from tests.support.s3_gateway import Counter, S3Gateway, running_gateway
-
-NAMES = Counter()
-OWNER = "owner-of-tests"
-ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
+from tests.support.accounts import ALT, OWNER, policy_text
+from tests.support.refusals import DENIED, refusal
+from tests.support.s3_gateway import NAMES, S3Gateway
 
 
-@pytest.fixture(scope="module")
-def gateway() -> Iterator[S3Gateway]:
-    with running_gateway() as running:
-        for account in (ALT, THIRD):
-            running.thread.run(add_account(running.gateway.services, account))
-        yield running
-
-
-@pytest.fixture(scope="module")
-def alt(gateway: S3Gateway) -> Any:
-    return boto_of(gateway, ALT)
-
-
-@pytest.fixture(scope="module")
-def nobody(gateway: S3Gateway) -> Any:
-    return boto_of(gateway, None)
-
-
-@pytest.fixture
-def production(s3: Any) -> str:
-    """A bucket as AWS makes new ones."""
-    name = NAMES.next()
-    s3.create_bucket(Bucket=name)
-    return name
-
-
-@pytest.fixture
-def opened(gateway: S3Gateway, s3: Any) -> str:
-    """A bucket with ACLs in force and nothing blocked."""
-    name = NAMES.next()
-    s3.create_bucket(Bucket=name, ObjectOwnership="ObjectWriter")
-    s3.delete_public_access_block(Bucket=name)
-    return name
-
-
-def test_new_buckets_keep_the_public_out(s3: Any, production: str) -> None:
-    block = s3.get_public_access_block(Bucket=production)["PublicAccessBlockConfiguration"]
+def test_new_buckets_keep_the_public_out(s3: Any, bucket: str) -> None:
+    block = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     assert set(block.values()) == {True}
-    rules = s3.get_bucket_ownership_controls(Bucket=production)["OwnershipControls"]["Rules"]
+    rules = s3.get_bucket_ownership_controls(Bucket=bucket)["OwnershipControls"]["Rules"]
     assert rules == [{"ObjectOwnership": "BucketOwnerEnforced"}]
-    assert not s3.get_bucket_policy_status(Bucket=production)["PolicyStatus"]["IsPublic"]
-    assert refusal(s3.get_bucket_policy, Bucket=production) == (404, "NoSuchBucketPolicy")
+    assert not s3.get_bucket_policy_status(Bucket=bucket)["PolicyStatus"]["IsPublic"]
+    assert refusal(s3.get_bucket_policy, Bucket=bucket) == (404, "NoSuchBucketPolicy")
     unsupported = (400, "AccessControlListNotSupported")
-    assert refusal(s3.put_bucket_acl, Bucket=production, ACL="private") == unsupported
-    assert refusal(s3.put_object, Bucket=production, Key="k", ACL="public-read") == unsupported
-    s3.put_object(Bucket=production, Key="k", ACL="private")  # of the owner, as old clients do
-    s3.put_object(Bucket=production, Key="k", ACL="bucket-owner-full-control")
-    s3.put_object(Bucket=production, Key="k", GrantFullControl=f'id="{OWNER}"')
-    assert refusal(s3.put_object_acl, Bucket=production, Key="k", ACL="private") == unsupported
+    assert refusal(s3.put_bucket_acl, Bucket=bucket, ACL="private") == unsupported
+    assert refusal(s3.put_object, Bucket=bucket, Key="k", ACL="public-read") == unsupported
+    s3.put_object(Bucket=bucket, Key="k", ACL="private")  # of the owner, as old clients do
+    s3.put_object(Bucket=bucket, Key="k", ACL="bucket-owner-full-control")
+    s3.put_object(Bucket=bucket, Key="k", GrantFullControl=f'id="{OWNER}"')
+    assert refusal(s3.put_object_acl, Bucket=bucket, Key="k", ACL="private") == unsupported
     for held in (
-        s3.get_bucket_acl(Bucket=production),
-        s3.get_object_acl(Bucket=production, Key="k"),
+        s3.get_bucket_acl(Bucket=bucket),
+        s3.get_object_acl(Bucket=bucket, Key="k"),
     ):
         assert held["Owner"] == {"ID": OWNER, "DisplayName": "tests"}
         assert [grant["Permission"] for grant in held["Grants"]] == ["FULL_CONTROL"]
-    public = policy(production, {"Action": "s3:GetObject"})
-    assert refusal(s3.put_bucket_policy, Bucket=production, Policy=public) == DENIED
+    public = policy_text(bucket, {"Action": "s3:GetObject"})
+    assert refusal(s3.put_bucket_policy, Bucket=bucket, Policy=public) == DENIED
 
 
 def test_policies_are_kept_as_they_were_put(s3: Any, opened: str) -> None:
-    text = policy(opened, {"Action": "s3:ListBucket"}).replace(",", " ,\n")
+    text = policy_text(opened, {"Action": "s3:ListBucket"}).replace(",", " ,\n")
     s3.put_bucket_policy(Bucket=opened, Policy=text)
     assert s3.get_bucket_policy(Bucket=opened)["Policy"] == text
     assert s3.get_bucket_policy_status(Bucket=opened)["PolicyStatus"]["IsPublic"]
@@ -98,33 +51,33 @@ def test_policies_are_kept_as_they_were_put(s3: Any, opened: str) -> None:
     assert missing == (404, "NoSuchBucket")
 
 
-def test_a_policy_for_another_account(s3: Any, alt: Any, nobody: Any, production: str) -> None:
-    s3.put_object(Bucket=production, Key="in/k", Body=b"content")
+def test_a_policy_for_another_account(s3: Any, alt: Any, nobody: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="in/k", Body=b"content")
     s3.put_bucket_policy(
-        Bucket=production,
-        Policy=policy(
-            production,
+        Bucket=bucket,
+        Policy=policy_text(
+            bucket,
             {
                 "Principal": {"AWS": f"arn:aws:iam::{ALT.owner_id}:root"},
                 "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
-                "Resource": f"arn:aws:s3:::{production}/in/*",
+                "Resource": f"arn:aws:s3:::{bucket}/in/*",
             },
         ),
     )
-    assert alt.get_object(Bucket=production, Key="in/k")["Body"].read() == b"content"
-    private = {"Bucket": production, "Key": "in/new", "ACL": "private"}
+    assert alt.get_object(Bucket=bucket, Key="in/k")["Body"].read() == b"content"
+    private = {"Bucket": bucket, "Key": "in/new", "ACL": "private"}
     assert refusal(alt.put_object, **private) == (400, "AccessControlListNotSupported")
-    alt.put_object(Bucket=production, Key="in/new", Body=b"theirs")
-    held = s3.get_object_acl(Bucket=production, Key="in/new")
+    alt.put_object(Bucket=bucket, Key="in/new", Body=b"theirs")
+    held = s3.get_object_acl(Bucket=bucket, Key="in/new")
     assert held["Owner"]["ID"] == OWNER
-    assert s3.get_object(Bucket=production, Key="in/new")["Body"].read() == b"theirs"
-    assert refusal(alt.put_object, Bucket=production, Key="out") == DENIED
-    assert refusal(alt.list_objects_v2, Bucket=production) == DENIED
+    assert s3.get_object(Bucket=bucket, Key="in/new")["Body"].read() == b"theirs"
+    assert refusal(alt.put_object, Bucket=bucket, Key="out") == DENIED
+    assert refusal(alt.list_objects_v2, Bucket=bucket) == DENIED
     # Who may not list is not told what is missing.
-    assert refusal(alt.get_object, Bucket=production, Key="in/missing") == DENIED
-    assert refusal(nobody.get_object, Bucket=production, Key="in/k") == DENIED
+    assert refusal(alt.get_object, Bucket=bucket, Key="in/missing") == DENIED
+    assert refusal(nobody.get_object, Bucket=bucket, Key="in/k") == DENIED
     found = alt.delete_objects(
-        Bucket=production, Delete={"Objects": [{"Key": "in/new"}, {"Key": "out"}]}
+        Bucket=bucket, Delete={"Objects": [{"Key": "in/new"}, {"Key": "out"}]}
     )
     assert [one["Key"] for one in found["Deleted"]] == ["in/new"]
     assert [(one["Key"], one["Code"]) for one in found["Errors"]] == [("out", "AccessDenied")]
@@ -133,7 +86,7 @@ def test_a_policy_for_another_account(s3: Any, alt: Any, nobody: Any, production
 def test_who_may_list_is_told_what_is_missing(s3: Any, alt: Any, opened: str) -> None:
     s3.put_object(Bucket=opened, Key="public/k")
     listing = {"Action": "s3:ListBucket", "Condition": {"StringLike": {"s3:prefix": "public/*"}}}
-    s3.put_bucket_policy(Bucket=opened, Policy=policy(opened, listing))
+    s3.put_bucket_policy(Bucket=opened, Policy=policy_text(opened, listing))
     assert refusal(alt.head_object, Bucket=opened, Key="public/missing") == (404, "404")
     assert refusal(alt.head_object, Bucket=opened, Key="private/missing") == (403, "403")
     assert refusal(alt.head_object, Bucket=opened, Key="public/k") == (403, "403")
@@ -167,10 +120,10 @@ def test_conditions_are_asked_of_the_request(
     """Each condition fails as it is written; its opposite lets the same request in."""
     tagging = {"Action": ["s3:PutObjectTagging"]}
     allowed = {"Action": "s3:PutObject", "Condition": condition}
-    s3.put_bucket_policy(Bucket=opened, Policy=policy(opened, tagging, allowed))
+    s3.put_bucket_policy(Bucket=opened, Policy=policy_text(opened, tagging, allowed))
     assert refusal(alt.put_object, Bucket=opened, Key="k", **arguments) == DENIED
     denied = {**allowed, "Effect": "Deny"}
-    both = policy(opened, tagging, {"Action": "s3:PutObject"}, denied)
+    both = policy_text(opened, tagging, {"Action": "s3:PutObject"}, denied)
     s3.put_bucket_policy(Bucket=opened, Policy=both)
     alt.put_object(Bucket=opened, Key="k", **arguments)
 
@@ -180,7 +133,7 @@ def test_tags_that_an_object_has(s3: Any, nobody: Any, opened: str) -> None:
         s3.put_object(Bucket=opened, Key=key, Tagging=tag)
     wanted = {"StringEquals": {"s3:ExistingObjectTag/colour": "red"}}
     reading = {"Action": ["s3:GetObject", "s3:GetObjectTagging"], "Condition": wanted}
-    s3.put_bucket_policy(Bucket=opened, Policy=policy(opened, reading))
+    s3.put_bucket_policy(Bucket=opened, Policy=policy_text(opened, reading))
     nobody.get_object(Bucket=opened, Key="red")
     nobody.get_object_tagging(Bucket=opened, Key="red")
     for key in ("blue", "none", "missing"):
@@ -205,14 +158,14 @@ def test_the_owner_a_client_expects(s3: Any, alt: Any, opened: str) -> None:
     assert refused == DENIED
 
 
-def test_a_copy_needs_rights_at_both_ends(s3: Any, alt: Any, production: str, opened: str) -> None:
-    s3.put_object(Bucket=production, Key="k", Body=b"content")
+def test_a_copy_needs_rights_at_both_ends(s3: Any, alt: Any, bucket: str, opened: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"content")
     theirs = NAMES.next()
     alt.create_bucket(Bucket=theirs)
-    copy = {"Bucket": theirs, "Key": "copy", "CopySource": {"Bucket": production, "Key": "k"}}
+    copy = {"Bucket": theirs, "Key": "copy", "CopySource": {"Bucket": bucket, "Key": "k"}}
     assert refusal(alt.copy_object, **copy) == DENIED
     named = {"Action": "s3:GetObject", "Principal": {"CanonicalUser": ALT.owner_id}}
-    s3.put_bucket_policy(Bucket=production, Policy=policy(production, named))
+    s3.put_bucket_policy(Bucket=bucket, Policy=policy_text(bucket, named))
     alt.copy_object(**copy)
     assert alt.get_object(Bucket=theirs, Key="copy")["Body"].read() == b"content"
     assert refusal(alt.copy_object, **{**copy, "Bucket": opened}) == DENIED
@@ -237,7 +190,7 @@ def test_how_long_a_retention_may_be(gateway: S3Gateway, s3: Any) -> None:
     denied = {"Effect": "Deny", "Action": "s3:PutObjectRetention", "Condition": longest}
     held = {"StringEquals": {"s3:object-lock-legal-hold": "ON"}}
     hold = {"Effect": "Deny", "Action": "s3:PutObjectLegalHold", "Condition": held}
-    s3.put_bucket_policy(Bucket=bucket, Policy=policy(bucket, denied, hold))
+    s3.put_bucket_policy(Bucket=bucket, Policy=policy_text(bucket, denied, hold))
     now = datetime.now(UTC)
 
     def keep(days: int) -> dict[str, Any]:

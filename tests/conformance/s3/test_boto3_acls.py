@@ -2,60 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from tests.support.accounts import (
-    ALT,
-    DENIED,
-    THIRD,
-    add_account,
-    boto_of,
-    refusal,
-)
-from tests.support.accounts import policy_text as policy
-from tests.support.s3_gateway import Counter, S3Gateway, running_gateway
-
-NAMES = Counter()
-OWNER = "owner-of-tests"
-ALL_USERS = "http://acs.amazonaws.com/groups/global/AllUsers"
-
-
-@pytest.fixture(scope="module")
-def gateway() -> Iterator[S3Gateway]:
-    with running_gateway() as running:
-        for account in (ALT, THIRD):
-            running.thread.run(add_account(running.gateway.services, account))
-        yield running
-
-
-@pytest.fixture(scope="module")
-def alt(gateway: S3Gateway) -> Any:
-    return boto_of(gateway, ALT)
-
-
-@pytest.fixture(scope="module")
-def nobody(gateway: S3Gateway) -> Any:
-    return boto_of(gateway, None)
-
-
-@pytest.fixture
-def production(s3: Any) -> str:
-    """A bucket as AWS makes new ones."""
-    name = NAMES.next()
-    s3.create_bucket(Bucket=name)
-    return name
-
-
-@pytest.fixture
-def opened(gateway: S3Gateway, s3: Any) -> str:
-    """A bucket with ACLs in force and nothing blocked."""
-    name = NAMES.next()
-    s3.create_bucket(Bucket=name, ObjectOwnership="ObjectWriter")
-    s3.delete_public_access_block(Bucket=name)
-    return name
+from tests.support.accounts import ALL_USERS, ALT, OWNER, THIRD, boto_of, policy_text
+from tests.support.refusals import DENIED, refusal
+from tests.support.s3_gateway import NAMES, S3Gateway
 
 
 def test_buckets_that_are_made_with_acls(gateway: S3Gateway, s3: Any) -> None:
@@ -79,7 +30,7 @@ def test_objects_of_other_owners(s3: Any, alt: Any, opened: str) -> None:
     assert refusal(s3.get_object, Bucket=opened, Key="theirs") == DENIED
     assert refusal(s3.get_object_acl, Bucket=opened, Key="theirs") == DENIED
     # A policy of the bucket says nothing about what others own.
-    s3.put_bucket_policy(Bucket=opened, Policy=policy(opened, {"Action": "s3:*"}))
+    s3.put_bucket_policy(Bucket=opened, Policy=policy_text(opened, {"Action": "s3:*"}))
     assert refusal(s3.get_object, Bucket=opened, Key="theirs") == DENIED
     alt.put_object_acl(Bucket=opened, Key="theirs", ACL="bucket-owner-read")
     assert s3.get_object(Bucket=opened, Key="theirs")["Body"].read() == b"theirs"
@@ -130,7 +81,7 @@ def test_acls_of_the_public(s3: Any, alt: Any, nobody: Any, opened: str) -> None
 
 def test_switches_of_the_public_access_block(s3: Any, alt: Any, nobody: Any, opened: str) -> None:
     s3.put_object(Bucket=opened, Key="k", Body=b"content")
-    public = policy(opened, {"Action": "s3:GetObject"})
+    public = policy_text(opened, {"Action": "s3:GetObject"})
     s3.put_bucket_policy(Bucket=opened, Policy=public)
     nobody.get_object(Bucket=opened, Key="k")
 
@@ -154,7 +105,7 @@ def test_switches_of_the_public_access_block(s3: Any, alt: Any, nobody: Any, ope
     switch(BlockPublicPolicy=True)
     nobody.get_object(Bucket=opened, Key="k")
     assert refusal(s3.put_bucket_policy, Bucket=opened, Policy=public) == DENIED
-    named = policy(opened, {"Action": "s3:GetObject", "Principal": {"AWS": ALT.owner_id}})
+    named = policy_text(opened, {"Action": "s3:GetObject", "Principal": {"AWS": ALT.owner_id}})
     s3.put_bucket_policy(Bucket=opened, Policy=named)
     switch(BlockPublicAcls=True)
     assert refusal(s3.put_bucket_acl, Bucket=opened, ACL="public-read") == DENIED

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.refusals import refused
 from tests.support.s3_gateway import S3Gateway
 
 ALL = ["ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"]
@@ -17,11 +18,6 @@ SHA256_OF_X = "LXEWQrcmsEQBYnyp+6wy9chTD7GQPMTbAiWHF5IaSIE="
 def attributes_of(s3: Any, bucket: str, key: str = "k", **options: Any) -> Any:
     options.setdefault("ObjectAttributes", ALL)
     return s3.get_object_attributes(Bucket=bucket, Key=key, **options)
-
-
-def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    response = error.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 def multipart(s3: Any, bucket: str, numbers: list[int], algorithm: str | None = None) -> Any:

@@ -7,12 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.refusals import refused
 from tests.support.s3_gateway import S3Gateway
-
-
-def code_of(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    response = error.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 def test_a_bucket_lives_and_dies(s3: Any) -> None:
@@ -23,32 +19,32 @@ def test_a_bucket_lives_and_dies(s3: Any) -> None:
     s3.put_object(Bucket="life", Key="k", Body=b"")
     with pytest.raises(ClientError) as error:
         s3.delete_bucket(Bucket="life")
-    assert code_of(error) == (409, "BucketNotEmpty")
+    assert refused(error) == (409, "BucketNotEmpty")
     s3.delete_object(Bucket="life", Key="k")
     s3.delete_bucket(Bucket="life")
     with pytest.raises(ClientError) as error:
         s3.head_bucket(Bucket="life")
-    assert code_of(error) == (404, "404")
+    assert refused(error) == (404, "404")
 
 
 def test_refusals(s3: Any, bucket: str) -> None:
     with pytest.raises(ClientError) as error:
         s3.create_bucket(Bucket=bucket)
-    assert code_of(error) == (409, "BucketAlreadyOwnedByYou")
+    assert refused(error) == (409, "BucketAlreadyOwnedByYou")
     with pytest.raises(ClientError) as error:
         s3.create_bucket(
             Bucket="nowhere", CreateBucketConfiguration={"LocationConstraint": "moon-1"}
         )
-    assert code_of(error) == (400, "InvalidLocationConstraint")
+    assert refused(error) == (400, "InvalidLocationConstraint")
     with pytest.raises(ClientError) as error:
         s3.create_bucket(Bucket="Bad_Name")
-    assert code_of(error) == (400, "InvalidBucketName")
+    assert refused(error) == (400, "InvalidBucketName")
     with pytest.raises(ClientError) as error:
         s3.list_objects_v2(Bucket="absent-bucket")
-    assert code_of(error) == (404, "NoSuchBucket")
+    assert refused(error) == (404, "NoSuchBucket")
     with pytest.raises(ClientError) as error:
         s3.get_bucket_metadata_table_configuration(Bucket=bucket)
-    assert code_of(error) == (501, "NotImplemented")
+    assert refused(error) == (501, "NotImplemented")
 
 
 def test_ones_own_bucket_again_is_granted_in_us_east_1_only(
@@ -60,7 +56,7 @@ def test_ones_own_bucket_again_is_granted_in_us_east_1_only(
         first_region.create_bucket(
             Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu"}
         )
-    assert code_of(error) == (409, "BucketAlreadyOwnedByYou")
+    assert refused(error) == (409, "BucketAlreadyOwnedByYou")
 
 
 def test_objects_have_no_torrent(s3: Any, bucket: str) -> None:
@@ -68,7 +64,7 @@ def test_objects_have_no_torrent(s3: Any, bucket: str) -> None:
     for key in ("there", "absent"):
         with pytest.raises(ClientError) as error:
             s3.get_object_torrent(Bucket=bucket, Key=key)
-        assert code_of(error) == (404, "NoSuchKey")
+        assert refused(error) == (404, "NoSuchKey")
 
 
 def test_list_buckets_pages(s3: Any, bucket: str) -> None:

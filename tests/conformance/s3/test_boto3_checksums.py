@@ -19,6 +19,7 @@ from tests.support.raw_s3 import (
     encode_chunks,
     sign,
 )
+from tests.support.refusals import refused
 from tests.support.s3_gateway import CREDENTIALS, S3Gateway
 
 PART = 5 * 1024 * 1024
@@ -28,11 +29,6 @@ CRCS = ("CRC32", "CRC32C", "CRC64NVME")
 
 def text_of(algorithm: str, content: bytes = CONTENT) -> str:
     return b64encode(digest_of(algorithm, content)).decode()
-
-
-def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    response = error.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 def begin(s3: Any, bucket: str, **options: Any) -> dict[str, str]:

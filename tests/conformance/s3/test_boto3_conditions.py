@@ -12,15 +12,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.lock_race import COUNTER, LOCK
+from tests.support.refusals import refused
 from tests.support.s3_gateway import CREDENTIALS, S3Gateway
 
 CONTENDERS = 16
 TURNS = 1
-
-
-def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    response = error.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 @pytest.fixture(params=["", "Enabled", "Suspended"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.conformance.s3.test_boto3_buckets import code_of
+from tests.support.refusals import refused
 
 DESTINATION = {"S3BucketDestination": {"Bucket": "arn:aws:s3:::somewhere", "Format": "CSV"}}
 INVENTORY = {
@@ -60,9 +60,9 @@ def test_payer_and_acceleration(s3: Any, bucket: str) -> None:
     assert s3.get_bucket_accelerate_configuration(Bucket=bucket)["Status"] == "Suspended"
     s3.put_bucket_abac(Bucket=bucket, AbacStatus={"Status": "Enabled"})
     assert s3.get_bucket_abac(Bucket=bucket)["AbacStatus"]["Status"] == "Enabled"
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as caught:
         s3.put_bucket_request_payment(Bucket=bucket, RequestPaymentConfiguration={"Payer": "Me"})
-    assert code_of(refused)[1] == "MalformedXML"
+    assert refused(caught)[1] == "MalformedXML"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -76,12 +76,12 @@ def test_configurations_with_ids(s3: Any, bucket: str, kind: str) -> None:
     listed = getattr(s3, f"list_bucket_{kind}_configurations")(Bucket=bucket)
     assert [one["Id"] for one in listed[f"{name}List"]] == ["first", "second"]
     getattr(s3, f"delete_bucket_{kind}_configuration")(Bucket=bucket, Id="first")
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as caught:
         get(Bucket=bucket, Id="first")
-    assert code_of(refused)[1] == "NoSuchConfiguration"
-    with pytest.raises(ClientError) as refused:
+    assert refused(caught)[1] == "NoSuchConfiguration"
+    with pytest.raises(ClientError) as caught:
         put(Bucket=bucket, Id="other", **{name: {"Id": "third", **body}})
-    assert code_of(refused)[1] == "InvalidConfigurationId"
+    assert refused(caught)[1] == "InvalidConfigurationId"
 
 
 def test_pages_of_configurations(s3: Any, bucket: str) -> None:
@@ -98,6 +98,6 @@ def test_pages_of_configurations(s3: Any, bucket: str) -> None:
 
 def test_form_is_checked(s3: Any, bucket: str) -> None:
     wrong = {**INVENTORY, "Id": "x", "IncludedObjectVersions": "Some"}
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as caught:
         s3.put_bucket_inventory_configuration(Bucket=bucket, Id="x", InventoryConfiguration=wrong)
-    assert code_of(refused)[1] == "MalformedXML"
+    assert refused(caught)[1] == "MalformedXML"

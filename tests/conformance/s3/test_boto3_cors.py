@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.conformance.s3.test_boto3_buckets import code_of
 from tests.support.raw_s3 import Answer
+from tests.support.refusals import refused
 from tests.support.s3_gateway import S3Gateway
 
 RULES = [
@@ -52,14 +52,14 @@ def put_rules(s3: Any, bucket: str, rules: list[dict[str, Any]] = RULES) -> None
 def test_the_configuration_comes_back_as_it_was_set(s3: Any, bucket: str) -> None:
     with pytest.raises(ClientError) as error:
         s3.get_bucket_cors(Bucket=bucket)
-    assert code_of(error) == (404, "NoSuchCORSConfiguration")
+    assert refused(error) == (404, "NoSuchCORSConfiguration")
     put_rules(s3, bucket)
     assert s3.get_bucket_cors(Bucket=bucket)["CORSRules"] == RULES
     s3.delete_bucket_cors(Bucket=bucket)
     s3.delete_bucket_cors(Bucket=bucket)
     with pytest.raises(ClientError) as error:
         s3.get_bucket_cors(Bucket=bucket)
-    assert code_of(error) == (404, "NoSuchCORSConfiguration")
+    assert refused(error) == (404, "NoSuchCORSConfiguration")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_configuration_comes_back_as_it_was_set(s3: Any, bucket: str) -> Non
 def test_rules_that_are_refused(s3: Any, bucket: str, rule: dict[str, Any], code: str) -> None:
     with pytest.raises(ClientError) as error:
         put_rules(s3, bucket, [{"AllowedMethods": ["GET"], "AllowedOrigins": ["*"], **rule}])
-    assert code_of(error) == (400, code)
+    assert refused(error) == (400, code)
 
 
 def test_a_hundred_rules_and_no_more(s3: Any, bucket: str) -> None:
@@ -88,7 +88,7 @@ def test_a_hundred_rules_and_no_more(s3: Any, bucket: str) -> None:
     for rules, code in (([rule] * 101, "InvalidRequest"), ([], "MalformedXML")):
         with pytest.raises(ClientError) as error:
             put_rules(s3, bucket, rules)
-        assert code_of(error) == (400, code)
+        assert refused(error) == (400, code)
 
 
 def test_preflight(gateway: S3Gateway, s3: Any, bucket: str) -> None:

@@ -16,9 +16,9 @@ from tests.support.encryption_modes import (
     A,
     B,
     encrypting_gateway,
-    refused,
     with_headers,
 )
+from tests.support.refusals import refused
 from tests.support.s3_gateway import S3Gateway
 
 

@@ -19,8 +19,8 @@ from tests.support.encryption_modes import (
     B,
     check_told,
     encrypting_gateway,
-    refused,
 )
+from tests.support.refusals import refused
 from tests.support.s3_gateway import S3Gateway
 
 

@@ -12,9 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gateway.jobs.inventory import InventoryWriter
-from tests.conformance.s3.conftest import NAMES
-from tests.conformance.s3.test_boto3_buckets import code_of
-from tests.support.s3_gateway import S3Gateway
+from tests.support.refusals import refused
+from tests.support.s3_gateway import NAMES, S3Gateway
 
 
 def configure(s3: Any, bucket: str, target: str, **changed: Any) -> None:
@@ -105,6 +104,6 @@ def test_a_destination_must_take_it(gateway: S3Gateway, s3: Any, bucket: str) ->
 
 def test_other_formats_are_not_there(s3: Any, bucket: str) -> None:
     orc = {"S3BucketDestination": {"Bucket": "arn:aws:s3:::some", "Format": "ORC"}}
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as caught:
         configure(s3, bucket, "some", Destination=orc)
-    assert code_of(refused) == (501, "NotImplemented")
+    assert refused(caught) == (501, "NotImplemented")

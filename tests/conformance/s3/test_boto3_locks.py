@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.s3_gateway import Counter
+from tests.support.refusals import refusal
+from tests.support.s3_gateway import NAMES
 
-NAMES = Counter()
 FAR = datetime(2140, 1, 1, tzinfo=UTC)
 FARTHER = FAR + timedelta(days=2)
 
@@ -20,13 +20,6 @@ def locked(s3: Any) -> str:
     name = f"locked-{NAMES.next()}"
     s3.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
     return name
-
-
-def refused(call: Any, **named: Any) -> tuple[int, str]:
-    with pytest.raises(ClientError) as caught:
-        call(**named)
-    answer = caught.value.response
-    return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
 
 
 def put(s3: Any, bucket: str, **named: Any) -> str:
@@ -58,13 +51,13 @@ def test_the_configuration(s3: Any, locked: str, bucket: str) -> None:
     remaining = head["ObjectLockRetainUntilDate"] - datetime.now(UTC)
     assert timedelta(days=2.9) < remaining <= timedelta(days=3)
     suspended = {"Status": "Suspended"}
-    assert refused(s3.put_bucket_versioning, Bucket=locked, VersioningConfiguration=suspended) == (
+    assert refusal(s3.put_bucket_versioning, Bucket=locked, VersioningConfiguration=suspended) == (
         409,
         "InvalidBucketState",
     )
     named = {"Bucket": bucket}
     not_found = (404, "ObjectLockConfigurationNotFoundError")
-    assert refused(s3.get_object_lock_configuration, **named) == not_found
+    assert refusal(s3.get_object_lock_configuration, **named) == not_found
     for wrong, code in (
         ({"Mode": "GOVERNANCE", "Days": 1, "Years": 1}, "MalformedXML"),
         ({"Mode": "governance", "Days": 1}, "MalformedXML"),
@@ -80,7 +73,7 @@ def test_governance_protects_but_from_those_who_may_bypass(s3: Any, locked: str)
     version = put(s3, locked)
     retain(s3, locked, "GOVERNANCE", FARTHER)
     named = {"Bucket": locked, "Key": "key", "VersionId": version}
-    assert refused(s3.delete_object, **named) == (403, "AccessDenied")
+    assert refusal(s3.delete_object, **named) == (403, "AccessDenied")
     with pytest.raises(ClientError, match="AccessDenied"):
         retain(s3, locked, "GOVERNANCE", FAR)
     with pytest.raises(ClientError, match="AccessDenied"):
@@ -97,7 +90,7 @@ def test_governance_protects_but_from_those_who_may_bypass(s3: Any, locked: str)
 def test_compliance_protects_from_everybody(s3: Any, locked: str) -> None:
     version = put(s3, locked, ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=FAR)
     named = {"Bucket": locked, "Key": "key", "VersionId": version}
-    assert refused(s3.delete_object, **named, BypassGovernanceRetention=True) == (
+    assert refusal(s3.delete_object, **named, BypassGovernanceRetention=True) == (
         403,
         "AccessDenied",
     )
@@ -114,7 +107,7 @@ def test_a_legal_hold_protects_until_it_is_lifted(s3: Any, locked: str) -> None:
     version = put(s3, locked, ObjectLockLegalHoldStatus="ON")
     named = {"Bucket": locked, "Key": "key", "VersionId": version}
     assert s3.get_object_legal_hold(**named)["LegalHold"]["Status"] == "ON"
-    assert refused(s3.delete_object, **named, BypassGovernanceRetention=True) == (
+    assert refusal(s3.delete_object, **named, BypassGovernanceRetention=True) == (
         403,
         "AccessDenied",
     )
@@ -129,7 +122,7 @@ def test_locks_need_a_bucket_that_has_them(s3: Any, bucket: str) -> None:
         retain(s3, bucket, "GOVERNANCE", FAR)
     with pytest.raises(ClientError, match="InvalidRequest"):
         put(s3, bucket, ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=FAR)
-    assert refused(s3.get_object_legal_hold, Bucket=bucket, Key="key")[1] == "InvalidRequest"
+    assert refusal(s3.get_object_legal_hold, Bucket=bucket, Key="key")[1] == "InvalidRequest"
 
 
 def test_neither_lock_nor_hold_is_copied(s3: Any, locked: str) -> None:

@@ -10,10 +10,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gateway.jobs.logs import LogDelivery
-from tests.conformance.s3.conftest import NAMES
-from tests.conformance.s3.test_boto3_buckets import code_of
 from tests.support.gateway import ROOT
-from tests.support.s3_gateway import S3Gateway
+from tests.support.refusals import refused
+from tests.support.s3_gateway import NAMES, S3Gateway
 
 
 def target_for(s3: Any, source: str, prefix: str = "log/") -> str:
@@ -66,18 +65,18 @@ def test_configuration(s3: Any, bucket: str) -> None:
 
 
 def test_refused_configurations(s3: Any, bucket: str) -> None:
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as caught:
         log_to(s3, bucket, "no-such-bucket-anywhere")
-    assert code_of(refused) == (400, "InvalidTargetBucketForLogging")
+    assert refused(caught) == (400, "InvalidTargetBucketForLogging")
     closed = NAMES.next()
     s3.create_bucket(Bucket=closed)
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as caught:
         log_to(s3, bucket, closed)
-    assert code_of(refused) == (403, "AccessDenied")
+    assert refused(caught) == (403, "AccessDenied")
     wrong = {"PartitionedPrefix": {"PartitionDateSource": "Whenever"}}
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as caught:
         log_to(s3, bucket, target_for(s3, bucket), TargetObjectKeyFormat=wrong)
-    assert code_of(refused) == (400, "MalformedXML")
+    assert refused(caught) == (400, "MalformedXML")
 
 
 def test_records_are_delivered(gateway: S3Gateway, s3: Any, bucket: str) -> None:

@@ -10,17 +10,14 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
+from tests.support.refusals import refused
+
 PART = 5 * 1024 * 1024
 
 
 def content_of(length: int, seed: bytes = b"x") -> bytes:
     block = hashlib.sha512(seed).digest() * 64
     return (block * (length // len(block) + 1))[:length]
-
-
-def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    response = error.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 def upload(s3: Any, bucket: str, parts: list[bytes], **options: Any) -> tuple[str, list[Any]]:

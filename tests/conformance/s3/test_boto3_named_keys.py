@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.encryption_modes import KEYS, MODES, A, check_told, encrypting_gateway, refused
+from tests.support.encryption_modes import KEYS, MODES, A, check_told, encrypting_gateway
 from tests.support.gateway import TENANT
+from tests.support.refusals import refused
 from tests.support.s3_gateway import S3Gateway
 
 

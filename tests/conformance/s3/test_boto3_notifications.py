@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 from gateway.jobs.events import EventSender
 from gateway.meta import keyspace
 from storaged.base.errors import StorageError
-from tests.conformance.s3.test_boto3_buckets import code_of
 from tests.support.gateway import ROOT
+from tests.support.refusals import refused
 from tests.support.s3_gateway import S3Gateway
 
 HOOK = "arn:aws:sns:fr:000000000000:hook"
@@ -100,11 +100,11 @@ def test_configuration_is_kept(gateway: S3Gateway, s3: Any, bucket: str) -> None
     ],
 )
 def test_refused_configurations(s3: Any, bucket: str, topics: list[Any]) -> None:
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as caught:
         s3.put_bucket_notification_configuration(
             Bucket=bucket, NotificationConfiguration={"TopicConfigurations": topics}
         )
-    assert code_of(refused) == (400, "InvalidArgument")
+    assert refused(caught) == (400, "InvalidArgument")
 
 
 def test_what_is_told(gateway: S3Gateway, s3: Any, bucket: str) -> None:

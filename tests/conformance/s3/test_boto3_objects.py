@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.support.refusals import refused
 from tests.support.s3_gateway import S3Gateway
 
 LENGTHS = [0, 1, 4096, 128 * 1024, 128 * 1024 + 1, 5_000_000]
@@ -21,11 +22,6 @@ LENGTHS = [0, 1, 4096, 128 * 1024, 128 * 1024 + 1, 5_000_000]
 
 def content_of(length: int) -> bytes:
     return (b"0123456789abcdef" * (length // 16 + 1))[:length]
-
-
-def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    response = error.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 @pytest.mark.parametrize("length", LENGTHS)

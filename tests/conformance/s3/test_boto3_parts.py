@@ -10,13 +10,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gateway.model.checksums import digest_of
+from tests.support.refusals import refused
 
 PART = 5 * 1024 * 1024
-
-
-def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    response = error.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 def begin(s3: Any, bucket: str, key: str = "k", **options: Any) -> dict[str, str]:

@@ -14,10 +14,9 @@ from botocore.exceptions import ClientError
 from gateway.jobs.replication import Replicator
 from gateway.meta import keyspace
 from gateway.outside.remote_s3 import RemoteBucket, RemoteS3
-from tests.conformance.s3.conftest import NAMES
-from tests.conformance.s3.test_boto3_buckets import code_of
 from tests.support.gateway import ACCESS_KEY, SECRET
-from tests.support.s3_gateway import REGION, S3Gateway, running_gateway
+from tests.support.refusals import refused
+from tests.support.s3_gateway import NAMES, REGION, S3Gateway, running_gateway
 
 ROLE = "arn:aws:iam::000000000000:role/any"
 PART = 5 * 1024 * 1024
@@ -88,15 +87,15 @@ def replica(pair: Pair, key: str) -> Any:
 
 
 def test_configuration(pair: Pair) -> None:
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as caught:
         pair.here.get_bucket_replication(Bucket=pair.source)
-    assert code_of(refused) == (404, "ReplicationConfigurationNotFoundError")
+    assert refused(caught) == (404, "ReplicationConfigurationNotFoundError")
     replicate(pair)
     held = pair.here.get_bucket_replication(Bucket=pair.source)["ReplicationConfiguration"]
     assert held["Role"] == ROLE and held["Rules"][0]["ID"] == "all"
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as caught:
         replicate(pair, Destination={"Bucket": "arn:aws:s3:::nowhere"})
-    assert code_of(refused) == (400, "InvalidArgument")
+    assert refused(caught) == (400, "InvalidArgument")
     pair.here.delete_bucket_replication(Bucket=pair.source)
     with pytest.raises(ClientError):
         pair.here.get_bucket_replication(Bucket=pair.source)
@@ -106,9 +105,9 @@ def test_versioning_comes_first(pair: Pair) -> None:
     pair.here.put_bucket_versioning(
         Bucket=pair.source, VersioningConfiguration={"Status": "Suspended"}
     )
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as caught:
         replicate(pair)
-    assert code_of(refused) == (400, "InvalidRequest")
+    assert refused(caught) == (400, "InvalidRequest")
 
 
 def test_objects_arrive(pair: Pair) -> None:
@@ -161,9 +160,9 @@ def test_delete_markers(pair: Pair) -> None:
     pair.here.put_object(Bucket=pair.source, Key="k", Body=b"x")
     pair.here.delete_object(Bucket=pair.source, Key="k")
     pair.run()
-    with pytest.raises(ClientError) as refused:
+    with pytest.raises(ClientError) as caught:
         replica(pair, "k")
-    assert code_of(refused)[1] == "NoSuchKey"
+    assert refused(caught)[1] == "NoSuchKey"
     listed = pair.there.list_object_versions(Bucket=pair.target._remote.bucket)
     assert len(listed["Versions"]) == len(listed["DeleteMarkers"]) == 1
 

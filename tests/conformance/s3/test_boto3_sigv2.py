@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.conformance.s3.test_boto3_buckets import code_of
+from tests.support.refusals import refused
 from tests.support.s3_gateway import S3Gateway
 
 
@@ -35,7 +35,7 @@ def test_it_is_refused_by_default(gateway: S3Gateway, bucket: str) -> None:
     v2 = gateway.boto(signature_version="s3")
     with pytest.raises(ClientError) as error:
         v2.put_object(Bucket=bucket, Key="k", Body=b"x")
-    assert code_of(error) == (400, "InvalidRequest")
+    assert refused(error) == (400, "InvalidRequest")
     url = v2.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"})
     assert fetch(url)[0] == 400
 

@@ -9,18 +9,12 @@ import pytest
 from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 
-from tests.support.s3_gateway import Counter, S3Gateway
-
-NAMES = Counter()
+from tests.support.refusals import refused
+from tests.support.s3_gateway import NAMES, S3Gateway
 
 
 def tag_set(**tags: str) -> dict[str, list[dict[str, str]]]:
     return {"TagSet": [{"Key": key, "Value": value} for key, value in tags.items()]}
-
-
-def refused(error: pytest.ExceptionInfo[ClientError]) -> tuple[int, str]:
-    response = error.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 def tags_of(s3: Any, bucket: str, key: str = "k", **options: Any) -> dict[str, str]:

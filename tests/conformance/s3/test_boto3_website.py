@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.conformance.s3.test_boto3_buckets import code_of
 from tests.support.raw_s3 import Answer
-from tests.support.s3_gateway import Counter, S3Gateway, running_gateway
+from tests.support.refusals import refused
+from tests.support.s3_gateway import NAMES, S3Gateway, running_gateway
 
-NAMES = Counter()
 RULES = [
     {"Condition": {"KeyPrefixEquals": "old/"}, "Redirect": {"ReplaceKeyPrefixWith": "new/"}},
     {
@@ -68,7 +67,7 @@ def fetch(gateway: S3Gateway, site: str, target: str, method: str = "GET", **mor
 def test_the_configuration_comes_back_as_it_was_set(s3: Any, site: str) -> None:
     with pytest.raises(ClientError) as error:
         s3.get_bucket_website(Bucket=site)
-    assert code_of(error) == (404, "NoSuchWebsiteConfiguration")
+    assert refused(error) == (404, "NoSuchWebsiteConfiguration")
     every = {"RedirectAllRequestsTo": {"HostName": "example.fr", "Protocol": "https"}}
     for wanted in (CONFIGURATION, every):
         s3.put_bucket_website(Bucket=site, WebsiteConfiguration=wanted)
@@ -79,7 +78,7 @@ def test_the_configuration_comes_back_as_it_was_set(s3: Any, site: str) -> None:
     s3.delete_bucket_website(Bucket=site)
     with pytest.raises(ClientError) as error:
         s3.get_bucket_website(Bucket=site)
-    assert code_of(error) == (404, "NoSuchWebsiteConfiguration")
+    assert refused(error) == (404, "NoSuchWebsiteConfiguration")
 
 
 def rule(redirect: dict[str, str], **condition: str) -> dict[str, Any]:
@@ -111,7 +110,7 @@ def test_configurations_that_are_refused(
 ) -> None:
     with pytest.raises(ClientError) as error:
         s3.put_bucket_website(Bucket=site, WebsiteConfiguration=configuration)
-    assert code_of(error) == (400, code)
+    assert refused(error) == (400, code)
 
 
 def test_pages(gateway: S3Gateway, s3: Any, site: str) -> None:
@@ -172,7 +171,7 @@ def test_redirects(gateway: S3Gateway, s3: Any, site: str) -> None:
     assert read["WebsiteRedirectLocation"] == "/new/page"
     with pytest.raises(ClientError) as error:
         s3.put_object(Bucket=site, Key="moved", Body=b"x", WebsiteRedirectLocation="new/page")
-    assert code_of(error) == (400, "InvalidRedirectLocation")
+    assert refused(error) == (400, "InvalidRedirectLocation")
     every = {"RedirectAllRequestsTo": {"HostName": "example.fr"}}
     s3.put_bucket_website(Bucket=site, WebsiteConfiguration=every)
     answer = fetch(gateway, site, "/any/page")

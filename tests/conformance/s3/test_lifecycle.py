@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
+
+from tests.support.refusals import refusal
 
 MINIMUM = "x-amz-transition-default-minimum-object-size"
 
@@ -25,13 +26,6 @@ def put(s3: Any, bucket: str, *rules: dict[str, Any], **named: Any) -> dict[str,
 def held(s3: Any, bucket: str) -> list[dict[str, Any]]:
     rules: list[dict[str, Any]] = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     return rules
-
-
-def refused(call: Any, *args: Any, **named: Any) -> tuple[int, str]:
-    with pytest.raises(ClientError) as caught:
-        call(*args, **named)
-    answer = caught.value.response
-    return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"]
 
 
 EXPIRE = {"Expiration": {"Days": 3}}
@@ -87,11 +81,11 @@ def test_rules_without_an_id_get_one(s3: Any, bucket: str) -> None:
 
 def test_rules_can_be_dropped(s3: Any, bucket: str) -> None:
     missing = (404, "NoSuchLifecycleConfiguration")
-    assert refused(held, s3, bucket) == missing
+    assert refusal(held, s3, bucket) == missing
     s3.delete_bucket_lifecycle(Bucket=bucket)
     put(s3, bucket, rule(**EXPIRE))
     s3.delete_bucket_lifecycle(Bucket=bucket)
-    assert refused(held, s3, bucket) == missing
+    assert refusal(held, s3, bucket) == missing
 
 
 def test_the_smallest_size_that_moves(s3: Any, bucket: str) -> None:
@@ -108,7 +102,7 @@ def test_the_smallest_size_that_moves(s3: Any, bucket: str) -> None:
     assert told(answer) == "varies_by_storage_class"
     assert told(s3.get_bucket_lifecycle_configuration(Bucket=bucket)) == "varies_by_storage_class"
     wrong = {"TransitionDefaultMinimumObjectSize": "none"}
-    assert refused(put, s3, bucket, rule(**EXPIRE), **wrong) == (400, "InvalidRequest")
+    assert refusal(put, s3, bucket, rule(**EXPIRE), **wrong) == (400, "InvalidRequest")
 
 
 IA, GLACIER = "STANDARD_IA", "GLACIER"
@@ -185,17 +179,17 @@ ABORT = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
         ("InvalidTag", rule(**EXPIRE, Filter={"Tag": {"Key": "aws:a", "Value": "b"}})),
     ],
 )
-def test_what_is_refused(s3: Any, bucket: str, code: str, wrong: dict[str, Any]) -> None:
-    assert refused(put, s3, bucket, wrong) == (400, code)
-    assert refused(held, s3, bucket)[0] == 404
+def test_what_is_refusal(s3: Any, bucket: str, code: str, wrong: dict[str, Any]) -> None:
+    assert refusal(put, s3, bucket, wrong) == (400, code)
+    assert refusal(held, s3, bucket)[0] == 404
 
 
 def test_what_is_refused_of_several_rules(s3: Any, bucket: str) -> None:
-    assert refused(put, s3, bucket, rule(**EXPIRE), rule(**EXPIRE)) == (400, "InvalidArgument")
+    assert refusal(put, s3, bucket, rule(**EXPIRE), rule(**EXPIRE)) == (400, "InvalidArgument")
     old = {"ID": "old", "Status": "Enabled", "Prefix": "", **EXPIRE}
-    assert refused(put, s3, bucket, rule(**EXPIRE), old) == (400, "InvalidRequest")
+    assert refusal(put, s3, bucket, rule(**EXPIRE), old) == (400, "InvalidRequest")
     many = [rule(**EXPIRE, ID=f"rule-{number}") for number in range(1001)]
-    assert refused(put, s3, bucket, *many) == (400, "InvalidRequest")
+    assert refusal(put, s3, bucket, *many) == (400, "InvalidRequest")
     put(s3, bucket, *many[:1000])
     assert len(held(s3, bucket)) == 1000
 
@@ -238,7 +232,7 @@ def test_days_beyond_the_calendar(s3: Any, bucket: str) -> None:
     put(s3, bucket, rule(Expiration={"Days": 2**31 - 1}))
     assert "31 Dec 9999" in (expiry(s3.put_object(Bucket=bucket, Key="key", Body=b"x")) or "")
     too_many = rule(Expiration={"Days": 2**31})
-    assert refused(put, s3, bucket, too_many) == (400, "MalformedXML")
+    assert refusal(put, s3, bucket, too_many) == (400, "MalformedXML")
 
 
 def test_answers_say_when_an_upload_goes(s3: Any, bucket: str) -> None:
