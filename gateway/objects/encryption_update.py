@@ -14,7 +14,7 @@ from gateway.objects.context import Context
 from gateway.objects.encryption import Choice, check_confidential, checked_key_name
 from gateway.objects.locks import check_unlocked
 from gateway.objects.new_object import DekPlace, opened_dek, wrapped_dek
-from gateway.objects.rewriting import rewrite_version
+from gateway.objects.rewriting import named_version, rewrite_version
 from gateway.objects.target import open_target
 
 
@@ -29,7 +29,9 @@ async def update_encryption(
     Raises: AccessDenied (locked), InvalidRequest (SSE-C, DSSE), KmsKeyNotFound; as rewrite_version.
     """
     services = ctx.services
-    target = open_target(ctx, bucket, key, Action.UPDATE_OBJECT_ENCRYPTION)
+    action = Action.UPDATE_OBJECT_ENCRYPTION
+    target = open_target(ctx, bucket, key, action)
+    named_version(ctx, bucket, key, version_id, action)  # who may not is told nothing of keys
     check_confidential(ctx, KMS)
     await named_keys.ensure_usable(services, target.opened.bucket.tenant, checked_key_name(key_id))
     now_ms = services.env.now_ms()
@@ -53,6 +55,4 @@ async def update_encryption(
         attributes = replace(version.attributes, encryption=chosen)
         return replace(version, wrapped_dek=wrapped, attributes=attributes)
 
-    return await rewrite_version(
-        ctx, bucket, key, version_id, Action.UPDATE_OBJECT_ENCRYPTION, change
-    )
+    return await rewrite_version(ctx, bucket, key, version_id, action, change)

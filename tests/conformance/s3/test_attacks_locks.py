@@ -5,18 +5,19 @@ Everything that S3 lets the owner of a bucket ask for is asked for, in turn, abo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.s3_gateway import S3Gateway
+from tests.support.s3_gateway import S3Gateway, running_gateway
 
 UNTIL = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
 CONTENT = b"kept" * 1000
 KEY = "k"
+KEY_ARN = "arn:aws:kms:fr:123456789012:key/aws/s3"  # the one that every account has
 
 
 class Attack:
@@ -113,7 +114,7 @@ class Attack:
     def put_it_under_another_key(self) -> None:
         self.s3.update_object_encryption(
             **self.version,
-            ObjectEncryption={"SSEKMS": {"KMSKeyArn": "arn:aws:kms:fr:1:key/b"}},
+            ObjectEncryption={"SSEKMS": {"KMSKeyArn": KEY_ARN}},
         )
 
     def tag_it(self) -> None:
@@ -128,6 +129,13 @@ ATTACKS: dict[str, Callable[[Attack], None]] = {
     for name, method in vars(Attack).items()
     if callable(method) and not name.startswith("_")
 }
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[S3Gateway]:
+    with running_gateway() as running:
+        running.gateway.services.sse_over_http = True
+        yield running
 
 
 @pytest.fixture(params=["current", "noncurrent", "null"])
@@ -172,6 +180,7 @@ def test_lck_02_a_locked_version_stays(
     assert read["ObjectLockMode"] == "COMPLIANCE"
     assert read["ObjectLockRetainUntilDate"] == UNTIL
     assert read["ObjectLockLegalHoldStatus"] == "ON"
+    assert read["ServerSideEncryption"] == "AES256"
     state = s3.get_bucket_versioning(Bucket=attacked.bucket)["Status"]
     assert state == "Enabled"
     held = s3.get_object_lock_configuration(Bucket=attacked.bucket)["ObjectLockConfiguration"]
