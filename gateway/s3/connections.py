@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 from aiohttp.web_protocol import _ErrInfo
 
 from gateway.limits import HEADERS_BYTES_MAX
 from gateway.objects.context import Principal
 from gateway.s3.body import RequestBody
 from gateway.s3.responses import Reply
+from gateway.s3.write_batch import WriteBatch
+from storaged.base.errors import ConfigError
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractStreamWriter
@@ -60,6 +63,7 @@ class Exchange:
 
     __slots__ = (
         "access_key_id",
+        "batch",
         "began_s",
         "body",
         "bucket",
@@ -83,7 +87,9 @@ class Exchange:
         message: RawRequestMessage,
         content: StreamReader,
         protocol: web.RequestHandler,
+        batch: WriteBatch,
     ) -> None:
+        self.batch = batch
         self.message = message
         self.content = content
         self.protocol = protocol
@@ -135,14 +141,26 @@ class Exchange:
         if self.expects_continue:
             self.expects_continue = False
             if not self.content.total_bytes and self.protocol.transport is not None:
-                self.protocol.transport.write(CONTINUE)
+                self.write(CONTINUE)
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Hand bytes to the transport. Raises ConnectionResetError: the client has gone."""
+        transport = self._open_transport()
+        self.batch.flush()
+        transport.write(piece)
+
+    def write_soon(self, piece: bytes) -> None:
+        """Hand a whole answer to the transport together with those of other requests.
+
+        Raises ConnectionResetError: the client has gone.
+        """
+        self.batch.add(self._open_transport(), piece)
+
+    def _open_transport(self) -> asyncio.Transport:
         transport = self.protocol.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError
-        transport.write(piece)
+        return transport
 
     async def wait_for_client(self, stall_s: float) -> None:
         """Wait while too much is unsent; a client that takes nothing for `stall_s` is cut.
@@ -221,6 +239,7 @@ class _Connection(web.RequestHandler):
                         self._next_keepalive_close_time, self._process_keepalive
                     )
         finally:
+            server.batch.flush()
             self.force_close()
 
     async def _answer_next(self, server: S3Server) -> bool:
@@ -234,9 +253,10 @@ class _Connection(web.RequestHandler):
         if isinstance(message, _ErrInfo):
             if self.transport is not None:
                 too_long = isinstance(message.exc, LineTooLong)
+                server.batch.flush()
                 self.transport.write(server.answer_unparsed(too_long))
             return False
-        exchange = Exchange(message, content, self)
+        exchange = Exchange(message, content, self, server.batch)
         self._request_in_progress = True
         self._current_request = cast(web.BaseRequest, exchange)
         try:
@@ -292,7 +312,13 @@ class S3Server(web.Server):
             answer_unparsed: makes the whole answer to bytes that are not HTTP; True: a line of
                 the head was too long.
             on_refused: called for each connection beyond `connections_max`.
+
+        Raises:
+            ConfigError: requests would be read by the parser in Python, which has let pass what
+                others see as two requests (CVE-2025-53643).
         """
+        if HttpRequestParser is HttpRequestParserPy:
+            raise ConfigError(key="AIOHTTP_NO_EXTENSIONS", reason="only the parser in C is trusted")
         super().__init__(
             cast("_Answer", answer),
             access_log=None,
@@ -304,6 +330,7 @@ class S3Server(web.Server):
             max_field_size=HEADERS_BYTES_MAX // 2,
             max_headers=HEADER_COUNT_MAX,
         )
+        self.batch = WriteBatch(self._loop)
         self.answer = answer
         self.answer_unparsed = answer_unparsed
         self._connections_max = connections_max

@@ -229,6 +229,7 @@ class S3Frontend:
         )
         exchange.tell_signer(principal)
         query = calls.query_by_name(raw_query)
+        calls.check_no_session(headers, query)
         operation = self._operation(exchange, host, query, is_anonymous=principal is None)
         body = self._body(exchange, authorized)
         if body.length == UNMEASURED:
@@ -360,6 +361,7 @@ class S3Frontend:
             exchange.abort()
             return False
         if not keeps and exchange.has_nothing_to_come():
+            exchange.batch.flush()
             exchange.protocol.force_close()
         return keeps
 

@@ -29,17 +29,17 @@ async def send_answer(exchange: Exchange, reply: Reply, head: bytes, *, stall_s:
         ConnectionError: the client has gone.
     """
     if exchange.message.method == "HEAD" or reply.status in BODILESS:
-        exchange.write(head)
+        exchange.write_soon(head)
     elif reply.pieces is None:
         exchange.bytes_out = len(reply.body)
         if exchange.bytes_out <= JOIN_BYTES_MAX:
-            exchange.write(head + reply.body)
+            exchange.write_soon(head + reply.body)
         else:
             exchange.write(head)
             exchange.write(reply.body)
     elif len(reply.first) == reply.length and reply.length <= JOIN_BYTES_MAX:
         exchange.bytes_out = reply.length
-        exchange.write(b"".join((head, reply.first)))
+        exchange.write_soon(b"".join((head, reply.first)))
     else:
         await _send_pieces(exchange, reply, head, stall_s)
     if exchange.protocol.writing_paused:
