@@ -52,7 +52,12 @@ SCAN_ROWS = 1000
 IDLE_S = 60.0
 SHARD_OVERHEAD_BYTES = 512  # header, attributes and checksums of a shard, about
 _ENTRY = struct.Struct(">H")
-_ROW_FAMILIES = (b"O", b"N", b"P")
+_ROW_FAMILIES = (
+    keyspace.CURRENT,
+    keyspace.NONCURRENT,
+    keyspace.PART,
+    keyspace.ANNOTATION,
+)
 
 
 def disk_bytes(row: StripeRow) -> int:

@@ -10,7 +10,15 @@ Source: docs/data-layout.md, "Row keys".
 from __future__ import annotations
 
 from gateway.meta.kv import PARTITION_BYTES, RowCorrupt
-from gateway.model.names import BucketId, BucketName, ObjectKey, ObjectUuid, TenantId, UploadId
+from gateway.model.names import (
+    UUID_BYTES,
+    BucketId,
+    BucketName,
+    ObjectKey,
+    ObjectUuid,
+    TenantId,
+    UploadId,
+)
 from storaged.base.ids import STRIPE_ID_BYTES, InvalidId, StripeId
 
 ACCESS_KEY = b"A"
@@ -20,7 +28,7 @@ CLOSED_BUCKET = b"C"  # where the open row goes while a bucket is being deleted
 BUCKET_KEY = b"K"
 NONCURRENT = b"N"
 CURRENT = b"O"
-GARBAGE = b"G"  # part rows to be taken away in batches of their own
+GARBAGE = b"G"  # rows of parts and annotations, to be taken away in batches of their own
 PART = b"P"
 KEYRING = b"R"
 STRIPE = b"S"
@@ -30,6 +38,7 @@ CLUSTER = b"X"
 EVENT = b"E"  # queues: notifications to be sent, lines of access logs, versions to be replicated
 LOG_LINES = b"L"
 REPLICA = b"M"
+ANNOTATION = b"a"
 BUCKET_NAME = b"b"
 BUCKET_OF_TENANT = b"t"
 
@@ -187,11 +196,32 @@ def part_range(bucket: BucketId, uuid: ObjectUuid) -> Range:
     return head, head + b"\xff\xff\xff"
 
 
+# Annotations: a ‖ bucket ‖ object uuid ‖ name
+
+
+def annotation_row(bucket: BucketId, uuid: ObjectUuid, name: bytes) -> bytes:
+    """Row key of an annotation of a version; `name` 1–512 bytes."""
+    return ANNOTATION + bucket + uuid + name
+
+
+def parse_annotation(row_key: bytes) -> tuple[BucketId, ObjectUuid, bytes]:
+    """Bucket, object uuid and name of an annotation's row. Raises: RowCorrupt."""
+    bucket = _bucket_of(row_key, ANNOTATION, UUID_BYTES + 1)
+    end = HEAD_BYTES + UUID_BYTES
+    return bucket, ObjectUuid(row_key[HEAD_BYTES:end]), row_key[end:]
+
+
+def annotation_range(bucket: BucketId, uuid: ObjectUuid, prefix: bytes = b"") -> Range:
+    """Annotations of a version whose names start with `prefix`, by name."""
+    start = ANNOTATION + bucket + uuid + prefix
+    return start, successor(start)
+
+
 # Garbage: G ‖ bucket ‖ object uuid
 
 
 def garbage_row(bucket: BucketId, uuid: ObjectUuid) -> bytes:
-    """Row that says which part rows of an object nobody names any longer."""
+    """Row that says which rows under an object's uuid nobody names any longer."""
     return GARBAGE + bucket + uuid
 
 

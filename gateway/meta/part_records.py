@@ -1,4 +1,5 @@
 """Record codec of parts: those of uploads in progress and of multipart objects, in the same rows.
+Annotations have the same fields.
 
 Not for row keys, nor for what makes parts an object. Whatever a row fails by, its reader sees
 RowCorrupt.
@@ -61,6 +62,15 @@ def seal_part(
     retain_until_ms: int = 0,
 ) -> bytes:
     """Row value of a part at a fresh revision."""
+    _, uuid, number = keyspace.parse_part(row_key)
+    assert number == part.number
+    cluster = pack_bytes(layout, part.plain_bytes, retain_until_ms, uuid)
+    tenant = pack_part(part)
+    return seal_row(keys, nonces, row_key, cluster, tenant=tenant, key_epoch=key_epoch)
+
+
+def pack_part(part: Part) -> bytes:
+    """Tenant part of a row: what a part says beside its number and its place."""
     checksum, texts, flags = part.checksum, [], 0
     etag, etag_parts = pack_etag(part.etag)
     if etag_parts:
@@ -71,38 +81,42 @@ def seal_part(
         code = CHECKSUM_CODES[checksum.algorithm, checksum.type]
         texts.append(checksum.value)
     seal = part.seal
-    tenant = _PART.pack(
+    return _PART.pack(
         flags, part.created_at_ms, etag, code, seal.salt, seal.commitment, seal.plain_bytes
     ) + pack_texts(texts)
-    _, uuid, number = keyspace.parse_part(row_key)
-    assert number == part.number
-    cluster = pack_bytes(layout, seal.plain_bytes, retain_until_ms, uuid)
-    return seal_row(keys, nonces, row_key, cluster, tenant=tenant, key_epoch=key_epoch)
 
 
 def open_part(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredPart:
     """A whole part row. Raises: RowCorrupt."""
+    return open_numbered(keys, row_key, value, keyspace.parse_part(row_key)[2])
+
+
+def open_numbered(keys: RecordKeys, row_key: bytes, value: bytes, number: int) -> StoredPart:
+    """A whole row with the fields of a part. Raises: RowCorrupt."""
     cluster = open_cluster(keys, row_key, value)
     tenant = open_tenant(keys, row_key, value)
-    number = keyspace.parse_part(row_key)[2]
     try:
         layout = unpack_bytes(cluster).layout
         if layout is None:
             raise ValueError("a part has bytes")
-        flags, created_at_ms, etag, code, salt, commitment, plain_bytes = _PART.unpack_from(tenant)
-        opaque, has_checksum = bool(flags & _OPAQUE_ETAG), bool(code)
-        texts = unpack_texts(tenant[_PART.size :], opaque + has_checksum)
-        checksum = None
-        if has_checksum:
-            algorithm, kind = CHECKSUM_NAMES[code]
-            checksum = Checksum(algorithm=algorithm, type=kind, value=texts[opaque])
+        part = _unpack_part(tenant, number)
     except MALFORMED as error:
         raise RowCorrupt(row_key=row_key[:64].hex(), part="structure") from error
-    part = Part(
+    return StoredPart(part, layout, revision_of(value), key_epoch_of(value))
+
+
+def _unpack_part(tenant: bytes, number: int) -> Part:
+    flags, created_at_ms, etag, code, salt, commitment, plain_bytes = _PART.unpack_from(tenant)
+    opaque, has_checksum = bool(flags & _OPAQUE_ETAG), bool(code)
+    texts = unpack_texts(tenant[_PART.size :], opaque + has_checksum)
+    checksum = None
+    if has_checksum:
+        algorithm, kind = CHECKSUM_NAMES[code]
+        checksum = Checksum(algorithm=algorithm, type=kind, value=texts[opaque])
+    return Part(
         number=number,
         seal=PartSeal(plain_bytes=plain_bytes, salt=salt, commitment=commitment),
         etag=texts[0] if opaque else etag.hex(),
         checksum=checksum,
         created_at_ms=created_at_ms,
     )
-    return StoredPart(part, layout, revision_of(value), key_epoch_of(value))

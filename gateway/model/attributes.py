@@ -11,7 +11,10 @@ docs/data-layout.md, "Versions".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
+
+from gateway.model.encoding import enc
 
 AES256, KMS, KMS_DSSE, CUSTOMER = "AES256", "aws:kms", "aws:kms:dsse", "SSE-C"
 GOVERNANCE, COMPLIANCE = "GOVERNANCE", "COMPLIANCE"
@@ -64,6 +67,8 @@ class Attributes:
         retention_mode: GOVERNANCE, COMPLIANCE or "".
         retain_until_ms: end of the retention; copied to the cluster's part of the row.
         replication: status of its replication; "" where no rule applies.
+        annotations: how many the version has; their rows are under its uuid.
+        renamed: mark of the rename that gave it its key (`rename_mark`); "" = none that has one.
     """
 
     null_sequence: int = 0
@@ -75,6 +80,8 @@ class Attributes:
     legal_hold: bool = False
     encryption: Encryption | None = None
     replication: str = ""
+    annotations: int = 0
+    renamed: str = ""
 
 
 NO_ATTRIBUTES = Attributes()
@@ -87,7 +94,25 @@ _PLAIN = (
     "retain_until_ms",
     "legal_hold",
     "replication",
+    "annotations",
+    "renamed",
 )
+_MARK_BYTES = 16
+
+
+def rename_mark(token: str, *parameters: str) -> str:
+    """What tells a rename that is repeated from one that takes its client's token for another;
+    "" without a token.
+    """
+    if not token:
+        return ""
+    said = (enc("rename-token", token), enc("rename-parameters", *parameters))
+    return "".join(sha256(part).digest()[:_MARK_BYTES].hex() for part in said)
+
+
+def same_token(mark: str, other: str) -> bool:
+    """Whether two marks are of one token."""
+    return bool(mark) and mark[: 2 * _MARK_BYTES] == other[: 2 * _MARK_BYTES]
 
 
 def document_of(attributes: Attributes) -> dict[str, Any]:

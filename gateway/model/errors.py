@@ -51,6 +51,32 @@ class NoSuchTagSet(SemanticError):
     kind = Kind.NOT_FOUND
 
 
+class NoSuchAnnotation(SemanticError):
+    """The specified annotation does not exist on this object."""
+
+    kind = Kind.NOT_FOUND
+
+
+class InvalidAnnotationName(SemanticError):
+    """The annotation name you provided is invalid."""
+
+
+class AnnotationNameTooLong(SemanticError):
+    """The annotation name exceeds 512 bytes."""
+
+
+class AnnotationLimitExceeded(SemanticError):
+    """The request would exceed the maximum number of annotations allowed per object."""
+
+
+class InvalidPrefix(SemanticError):
+    """The annotation prefix you provided is invalid."""
+
+
+class UnsupportedMediaType(SemanticError):
+    """The annotation payload is not valid UTF-8 encoded text."""
+
+
 class InvalidTag(SemanticError):
     """The tag provided was not a valid tag."""
 
@@ -314,3 +340,12 @@ class ReplicationConfigurationNotFoundError(SemanticError):
 
 class InvalidTargetBucketForLogging(SemanticError):
     """The target bucket for logging does not exist"""
+
+
+class NotImplementedInBucket(SemanticError):
+    """A header or query you provided requested a function that is not implemented."""
+
+
+class IdempotencyParameterMismatch(SemanticError):
+    """Parameters on this idempotent request are inconsistent with parameters used in previous \
+request(s)."""

@@ -22,6 +22,7 @@ EXPIRED, EXPIRED_MARKER = (
     "s3:LifecycleExpiration:DeleteMarkerCreated",
 )
 TAGGED, UNTAGGED, ACL_PUT = "s3:ObjectTagging:Put", "s3:ObjectTagging:Delete", "s3:ObjectAcl:Put"
+ANNOTATED, UNANNOTATED = "s3:ObjectAnnotation:Put", "s3:ObjectAnnotation:Delete"
 REPLICATION_FAILED = "s3:Replication:OperationFailedReplication"
 
 ALL_EVENTS = frozenset(
@@ -52,6 +53,9 @@ ALL_EVENTS = frozenset(
         "s3:ObjectTagging:*",
         TAGGED,
         UNTAGGED,
+        "s3:ObjectAnnotation:*",
+        ANNOTATED,
+        UNANNOTATED,
         ACL_PUT,
     }
 )

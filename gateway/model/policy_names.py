@@ -19,15 +19,14 @@ NAMES_CACHED_MAX = 1024
 
 _OTHER_ACTIONS = """
     CreateBucketMetadataTableConfiguration CreateSession DeleteBucketMetadataTableConfiguration
-    DeleteBucketOwnershipControls DeleteObjectAnnotation DeleteObjectVersionAnnotation
-    GetAccountPublicAccessBlock GetBucketAbac GetBucketMetadataTableConfiguration
-    GetBucketVersioning GetObjectAnnotation GetObjectTorrent GetObjectVersionAnnotation
-    GetObjectVersionForReplication GetObjectVersionTorrent InitiateReplication
-    ListObjectAnnotations ListObjectVersionAnnotations ListTagsForResource
-    ObjectOwnerOverrideToBucketOwner PauseReplication PutAccountPublicAccessBlock PutBucketAbac
-    PutObjectAnnotation PutObjectVersionAnnotation RenameObject ReplicateDelete ReplicateObject
-    ReplicateTags TagResource UntagResource UpdateBucketMetadataAnnotationTableConfiguration
-    UpdateBucketMetadataInventoryTableConfiguration UpdateBucketMetadataJournalTableConfiguration
+    DeleteBucketOwnershipControls GetAccountPublicAccessBlock GetBucketAbac
+    GetBucketMetadataTableConfiguration GetBucketVersioning GetObjectTorrent
+    GetObjectVersionAnnotationForReplication GetObjectVersionForReplication GetObjectVersionTorrent
+    InitiateReplication ListTagsForResource ObjectOwnerOverrideToBucketOwner PauseReplication
+    PutAccountPublicAccessBlock PutBucketAbac ReplicateDelete ReplicateObject
+    ReplicateObjectAnnotation ReplicateTags TagResource UntagResource
+    UpdateBucketMetadataAnnotationTableConfiguration UpdateBucketMetadataInventoryTableConfiguration
+    UpdateBucketMetadataJournalTableConfiguration
 """
 KNOWN_ACTIONS = frozenset(
     [action.value.lower() for action in Action]

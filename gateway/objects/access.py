@@ -35,23 +35,31 @@ if TYPE_CHECKING:
 # What depends on the object that is there.
 OBJECT_ACTIONS = frozenset(
     {
+        Action.DELETE_OBJECT_ANNOTATION,
         Action.DELETE_OBJECT_TAGGING,
+        Action.DELETE_OBJECT_VERSION_ANNOTATION,
         Action.DELETE_OBJECT_VERSION_TAGGING,
         Action.GET_OBJECT,
         Action.GET_OBJECT_ACL,
+        Action.GET_OBJECT_ANNOTATION,
         Action.GET_OBJECT_ATTRIBUTES,
         Action.GET_OBJECT_LEGAL_HOLD,
         Action.GET_OBJECT_RETENTION,
         Action.GET_OBJECT_TAGGING,
         Action.GET_OBJECT_VERSION,
         Action.GET_OBJECT_VERSION_ACL,
+        Action.GET_OBJECT_VERSION_ANNOTATION,
         Action.GET_OBJECT_VERSION_ATTRIBUTES,
         Action.GET_OBJECT_VERSION_TAGGING,
+        Action.LIST_OBJECT_ANNOTATIONS,
+        Action.LIST_OBJECT_VERSION_ANNOTATIONS,
         Action.PUT_OBJECT_ACL,
+        Action.PUT_OBJECT_ANNOTATION,
         Action.PUT_OBJECT_LEGAL_HOLD,
         Action.PUT_OBJECT_RETENTION,
         Action.PUT_OBJECT_TAGGING,
         Action.PUT_OBJECT_VERSION_ACL,
+        Action.PUT_OBJECT_VERSION_ANNOTATION,
         Action.PUT_OBJECT_VERSION_TAGGING,
         Action.RESTORE_OBJECT,
         Action.UPDATE_OBJECT_ENCRYPTION,
@@ -75,6 +83,17 @@ _OF_OBJECT_OWNER = frozenset(
 _OF_BUCKET_OWNER = frozenset({Action.PUT_OBJECT_LEGAL_HOLD, Action.PUT_OBJECT_RETENTION})
 _POLICY_ACTIONS = frozenset(
     {Action.GET_BUCKET_POLICY, Action.PUT_BUCKET_POLICY, Action.DELETE_BUCKET_POLICY}
+)
+# What a copy does to its source.
+_OF_SOURCE = frozenset(
+    {
+        Action.GET_OBJECT,
+        Action.GET_OBJECT_ANNOTATION,
+        Action.GET_OBJECT_TAGGING,
+        Action.GET_OBJECT_VERSION,
+        Action.GET_OBJECT_VERSION_ANNOTATION,
+        Action.GET_OBJECT_VERSION_TAGGING,
+    }
 )
 ANY_ETAG = "*"
 _EXPECTED_OWNER = "x-amz-expected-bucket-owner"
@@ -114,6 +133,16 @@ def check(ctx: Context, opened: OpenBucket, action: Action, key: ObjectKey | Non
     judge = judge_of(ctx, opened, action, key)
     if judge is not None:
         judge.admit_new()
+
+
+def check_not_denied(ctx: Context, opened: OpenBucket, action: Action, key: ObjectKey) -> None:
+    """Go on unless the policy forbids it: for what needs other actions' rights and has a name of
+    its own besides. Raises AccessDenied.
+    """
+    if RULING.isdisjoint(opened.bucket.documents):
+        return
+    if _policy_effect(Asked(ctx, opened, action), rules_of(opened), key) is Effect.DENY:
+        raise AccessDenied()
 
 
 def check_any(ctx: Context, opened: OpenBucket) -> None:
@@ -351,10 +380,7 @@ def admits_service(
 def _check_expected_owner(ctx: Context, opened: OpenBucket, action: Action) -> None:
     """Raises AccessDenied when the bucket is another's than the client expects."""
     headers = ctx.facts.headers
-    is_source = "x-amz-copy-source" in headers and action in (
-        Action.GET_OBJECT,
-        Action.GET_OBJECT_VERSION,
-    )
+    is_source = "x-amz-copy-source" in headers and action in _OF_SOURCE
     expected = headers.get(_EXPECTED_SOURCE_OWNER if is_source else _EXPECTED_OWNER)
     if expected is None:
         return

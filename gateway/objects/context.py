@@ -14,7 +14,7 @@ from gateway.commit.reservations import Reservations
 from gateway.meta.kv import MetaStore
 from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.model.layout import Geometry, StripeRow, Tier
-from gateway.model.names import TenantId
+from gateway.model.names import ObjectUuid, TenantId
 from gateway.objects.contention import RowQueues
 from gateway.objects.identities import Identities
 from gateway.objects.log_spool import LogSpool
@@ -101,6 +101,7 @@ class Services:
         queues: writers that have collided.
         reads: reads under way, for the free job.
         damage: shards that reads have found broken, for the repair job.
+        in_the_making: uuids whose rows a garbage row names until a copy gives them a version.
         opened: version rows that reads have opened.
         identities: accounts by canonical id.
         log_spool: lines of access logs that are in no row yet.
@@ -135,6 +136,7 @@ class Services:
     class_geometries: Mapping[str, Geometry] = field(default_factory=dict)
     queues: RowQueues = field(default_factory=RowQueues)
     reads: OpenReads = field(default_factory=OpenReads)
+    in_the_making: set[ObjectUuid] = field(default_factory=set)
     opened: OpenedRows = field(init=False)
     identities: Identities = field(init=False)
     log_spool: LogSpool = field(init=False)

@@ -1,4 +1,6 @@
-"""CopyObject: read, open, seal again; the copy shares no key and no stripe with its source."""
+"""CopyObject: read, open, seal again; the copy shares no key and no stripe with its source.
+Annotations go along.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +15,18 @@ from gateway.model.errors import (
     PreconditionFailed,
 )
 from gateway.objects.acls import owned
+from gateway.objects.annotation_copy import (
+    AnnotationsInTheMaking,
+    SourceAnnotations,
+    open_annotations,
+)
 from gateway.objects.body import Buffer, ExpectedDigest
 from gateway.objects.context import Context
 from gateway.objects.encryption import choose
 from gateway.objects.get import get_object
 from gateway.objects.locks import check_lockable
-from gateway.objects.new_object import check_metadata, new_object
+from gateway.objects.new_object import NewObject, check_metadata, new_object
+from gateway.objects.parting import Parting
 from gateway.objects.put import check_condition, check_may_tag, publish_object
 from gateway.objects.rewriting import named_version
 from gateway.objects.store import store_part
@@ -74,6 +82,7 @@ async def copy_object(
     services = ctx.services
     target = open_target(ctx, bucket, key, Action.PUT_OBJECT)
     reading = await open_source(ctx, source, None)
+    annotations: SourceAnnotations | None = None
     try:
         metadata = owned(ctx, target, _metadata_of(reading.head, options))
         _check_copy(source, bucket, key, reading.head, options)
@@ -85,14 +94,36 @@ async def copy_object(
             check_condition(ctx, reread, options.conditions, current)
         choice = await choose(ctx, target.opened, options.encryption)
         new = new_object(services, target, choice)
-        algorithm = options.checksum_algorithm or _algorithm_of(reading.head)
-        body, storage_class = SourceBody(reading), metadata.storage_class
-        part = await store_part(services, new.name, body, algorithm, storage_class)
-        # Before the source is closed: who is cancelled there would leave the part's ids reserved.
-        head = await publish_object(ctx, target, new, part, metadata, options.conditions)
+        if options.with_annotations:
+            annotations = open_annotations(ctx, source, reading.head, target, new.encryption)
+        with AnnotationsInTheMaking(services, target, new) as making:
+            also = await making.write(
+                annotations, options.checksum_algorithm, metadata.storage_class
+            )
+            head = await _copy_body(
+                ctx, reading, target, new, making.counted(metadata), options, also
+            )
         return Copied(head, reading.head.version_id)
     finally:
+        if annotations is not None:
+            annotations.close()
         await close_source(reading)
+
+
+async def _copy_body(
+    ctx: Context,
+    reading: ObjectRead,
+    target: Target,
+    new: NewObject,
+    metadata: Metadata,
+    options: CopyOptions,
+    also: Parting,
+) -> ObjectHead:
+    algorithm = options.checksum_algorithm or _algorithm_of(reading.head)
+    body, storage_class = SourceBody(reading), metadata.storage_class
+    part = await store_part(ctx.services, new.name, body, algorithm, storage_class)
+    # Before the source is closed: who is cancelled there would leave the part's ids reserved.
+    return await publish_object(ctx, target, new, part, metadata, options.conditions, also)
 
 
 async def open_source(ctx: Context, source: CopySource, range_header: str | None) -> ObjectRead:

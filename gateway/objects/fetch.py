@@ -24,7 +24,7 @@ from gateway.meta.part_records import open_part
 from gateway.model.attributes import CUSTOMER
 from gateway.model.layout import Layout, Packed
 from gateway.model.names import BucketId, ObjectKey
-from gateway.model.version import PartSeal, Version, parts_for_range
+from gateway.model.version import Part, PartSeal, Version, parts_for_range
 from gateway.objects.bindings import WHOLE_OBJECT, body_context
 from gateway.objects.context import Services
 from gateway.objects.new_object import DekPlace, opened_dek
@@ -178,7 +178,23 @@ async def _parts(
         part, layout, _, _ = open_part(services.records, row_key, value)
         if inside + taken > part.plain_bytes:
             raise RowCorrupt(row_key=row_key.hex(), part="length")
-        keys = _material(services, version, dek, number, part.seal).keys()
-        check_commitment(keys, part.seal.commitment)
-        async for piece in _striped(services, layout, keys, part.plain_bytes, inside, taken):
+        async for piece in part_pieces(services, version, dek, part, layout, inside, taken):
             yield piece
+
+
+def part_pieces(
+    services: Services,
+    version: Version,
+    dek: bytes,
+    part: Part,
+    layout: Layout,
+    offset: int,
+    length: int,
+) -> AsyncIterator[Piece]:
+    """`length` bytes of a part or an annotation from `offset`.
+
+    Raises: as open_body.
+    """
+    keys = _material(services, version, dek, part.number, part.seal).keys()
+    check_commitment(keys, part.seal.commitment)
+    return _striped(services, layout, keys, part.plain_bytes, offset, length)

@@ -1,9 +1,9 @@
 """Bytes of a version, into stripes of the geometry that its storage class has.
 
 Not for the name of the class in the version's row (`gateway.objects.lifecycle_acts`): the bytes go
-first, part by part, and each part's row is changed by a batch that checks it. Whatever a crash or a
-newer write leaves undone is found by the next pass. What lies in commit and pack stripes stays
-there, whatever its class: those are the cluster's.
+first, part by part, those of annotations too, and each row is changed by a batch that checks it.
+Whatever a crash or a newer write leaves undone is found by the next pass. What lies in commit and
+pack stripes stays there, whatever its class: those are the cluster's.
 
 Invariants: D2, D3.
 """
@@ -20,7 +20,6 @@ from gateway.meta.kv import Batch, Check, Write, revision_of
 from gateway.meta.records import move_layout, open_stored_bytes, open_version
 from gateway.model.layout import Geometry, Striped
 from gateway.model.names import BucketId
-from gateway.model.version import Version
 from gateway.objects.context import Services
 from gateway.objects.publish import IdsGivenBack
 from gateway.objects.releases import releases_of
@@ -43,15 +42,19 @@ async def move_bytes(
     if value is None:
         return
     version = open_version(services.records, row_key, value).version
+    uuid = version.object_uuid
+    if version.attributes.annotations:
+        for held_key in _row_keys(services, keyspace.annotation_range(bucket, uuid)):
+            await _move_row(services, bucket, held_key, geometry)
     if version.is_multipart:
-        for part_key in _part_keys(services, bucket, version):
+        for part_key in _row_keys(services, keyspace.part_range(bucket, uuid)):
             await _move_row(services, bucket, part_key, geometry)
         return
     await _move_row(services, bucket, row_key, geometry)
 
 
-def _part_keys(services: Services, bucket: BucketId, version: Version) -> Iterator[bytes]:
-    start, end = keyspace.part_range(bucket, version.object_uuid)
+def _row_keys(services: Services, within: keyspace.Range) -> Iterator[bytes]:
+    start, end = within
     while rows := services.log.scan(start, end, limit=PAGE_PARTS):
         for row in rows:
             yield row.key

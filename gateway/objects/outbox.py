@@ -32,16 +32,23 @@ _REWRITES: dict[Action, str] = {
     Action.PUT_OBJECT_VERSION_TAGGING: events.TAGGED,
     Action.DELETE_OBJECT_TAGGING: events.UNTAGGED,
     Action.DELETE_OBJECT_VERSION_TAGGING: events.UNTAGGED,
+    Action.PUT_OBJECT_ANNOTATION: events.ANNOTATED,
+    Action.PUT_OBJECT_VERSION_ANNOTATION: events.ANNOTATED,
+    Action.DELETE_OBJECT_ANNOTATION: events.UNANNOTATED,
+    Action.DELETE_OBJECT_VERSION_ANNOTATION: events.UNANNOTATED,
     Action.PUT_OBJECT_ACL: events.ACL_PUT,
     Action.PUT_OBJECT_VERSION_ACL: events.ACL_PUT,
 }
 
 
 def created(
-    services: Services, target: Target, version: Version
+    services: Services, target: Target, version: Version, event: str | None = None
 ) -> tuple[Version, tuple[Write, ...]]:
     """A version that is about to be the current one (a delete marker is one) as it is to be
     stored, and the rows that go with it. Raises: RowCorrupt.
+
+    Args:
+        event: what it is told as; None: as what the request and the version show.
     """
     opened = target.opened
     if WATCHED.isdisjoint(opened.bucket.cold):
@@ -64,7 +71,8 @@ def created(
             "storage_class": rule.storage_class,
         }
         writes = (_entry(services, opened, keyspace.REPLICA, document),)
-    happened = _happened(target.ctx, _creation(target.ctx, version), opened, key, version)
+    name = event or _creation(target.ctx, version)
+    happened = _happened(target.ctx, name, opened, key, version)
     return version, (*writes, *_told(services, opened, happened))
 
 
@@ -81,7 +89,9 @@ def removed(
 def rewritten(
     services: Services, ctx: Context, target: Target, version: Version
 ) -> tuple[Write, ...]:
-    """Rows that go with a version that gets other tags or another ACL. Raises: RowCorrupt."""
+    """Rows that go with a version that gets other tags, annotations or another ACL. Raises:
+    RowCorrupt.
+    """
     if notices.DOCUMENT not in target.opened.bucket.cold:
         return NOTHING
     name = _REWRITES.get(target.action)

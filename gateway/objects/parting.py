@@ -2,7 +2,8 @@
 
 A version of thousands of parts cannot go in one batch. Then the batch leaves a garbage row that
 names its part rows, and `collect_garbage` takes them away in bounded batches, so that every stripe
-is counted down exactly once, whatever crashes in between.
+is counted down exactly once, whatever crashes in between. The same goes for annotations; a copy
+that brings some writes such a row before them and drops it in the batch that makes its version.
 
 Invariants: D2, D3.
 """
@@ -48,29 +49,39 @@ NOTHING = Parting((), (), ())
 
 def part_from_version(services: Services, bucket: BucketId, stored: StoredVersion) -> Parting:
     """Take away the bytes of a version; its own row, and the check on it, are the caller's."""
-    if stored.layout is not None:
-        return Parting((), tuple(releases_of(stored.layout)), ())
-    if stored.version.is_multipart:
-        return part_from_parts(services, bucket, stored.version.object_uuid, ())
-    return NOTHING
+    version, whole = stored.version, stored.layout
+    has_annotations = version.attributes.annotations > 0
+    stripes = () if whole is None else tuple(releases_of(whole))
+    if not version.is_multipart and not has_annotations:
+        return Parting((), stripes, ()) if stripes else NOTHING
+    gone = part_from_parts(
+        services, bucket, version.object_uuid, (), with_annotations=has_annotations
+    )
+    return Parting(gone.writes, stripes + gone.stripes, gone.checks)
 
 
 def part_from_parts(
-    services: Services, bucket: BucketId, uuid: ObjectUuid, keep: Sequence[PartRun]
+    services: Services,
+    bucket: BucketId,
+    uuid: ObjectUuid,
+    keep: Sequence[PartRun],
+    *,
+    with_annotations: bool = False,
 ) -> Parting:
-    """Take away the parts of an object or upload, but those in `keep`. Raises RowCorrupt."""
-    kept = _numbers(keep)
+    """Take away the parts of an object or upload, but those in `keep`. Raises RowCorrupt.
+
+    Args:
+        with_annotations: and all annotations.
+    """
     writes: list[Write] = []
     stripes: list[StripeChange] = []
     checks: list[Check] = []
-    for row in _part_rows(services, bucket, uuid):
-        if keyspace.parse_part(row.key)[2] in kept:
-            continue
+    for row in _rows_under(services, bucket, uuid, _numbers(keep), with_annotations):
         layout = open_stored_bytes(services.records, row.key, row.value).layout
         if layout is None:
             continue
         if len(stripes) + len(writes) + stripe_count(layout) > INLINE_STRIPES_MAX:
-            return part_later(services, bucket, uuid, keep)
+            return part_later(services, bucket, uuid, keep, with_annotations=with_annotations)
         writes.append(Write(row.key, None))
         stripes.extend(releases_of(layout))
         checks.append(Check(row.key, revision_of(row.value)))
@@ -81,8 +92,23 @@ def _numbers(keep: Sequence[PartRun]) -> set[int]:
     return {run.first + offset for run in keep for offset in range(run.count)}
 
 
-def _part_rows(services: Services, bucket: BucketId, uuid: ObjectUuid) -> Iterator[Row]:
-    start, end = keyspace.part_range(bucket, uuid)
+def _rows_under(
+    services: Services,
+    bucket: BucketId,
+    uuid: ObjectUuid,
+    kept: set[int],
+    with_annotations: bool,
+) -> Iterator[Row]:
+    """Rows under an object's uuid, but those of the parts in `kept`."""
+    for row in _rows(services, keyspace.part_range(bucket, uuid)):
+        if keyspace.parse_part(row.key)[2] not in kept:
+            yield row
+    if with_annotations:
+        yield from _rows(services, keyspace.annotation_range(bucket, uuid))
+
+
+def _rows(services: Services, within: keyspace.Range) -> Iterator[Row]:
+    start, end = within
     while True:
         rows = services.log.scan(start, end, limit=PAGE_ROWS)
         yield from rows
@@ -92,11 +118,18 @@ def _part_rows(services: Services, bucket: BucketId, uuid: ObjectUuid) -> Iterat
 
 
 def part_later(
-    services: Services, bucket: BucketId, uuid: ObjectUuid, keep: Sequence[PartRun]
+    services: Services,
+    bucket: BucketId,
+    uuid: ObjectUuid,
+    keep: Sequence[PartRun],
+    *,
+    with_annotations: bool = False,
 ) -> Parting:
-    """Take away the parts of an object or upload, but those in `keep`, by a garbage row."""
+    """As part_from_parts, by a garbage row."""
     row_key = keyspace.garbage_row(bucket, uuid)
-    document = {"keep": [[run.first, run.count] for run in keep]}
+    document: dict[str, object] = {"keep": [[run.first, run.count] for run in keep]}
+    if with_annotations:
+        document["annotations"] = True
     value = seal_document(services.records, services.nonces, row_key, document)
     return Parting((Write(row_key, value),), (), ())
 
@@ -115,7 +148,8 @@ async def collect_object(services: Services, bucket: BucketId, uuid: ObjectUuid)
 
 
 async def collect_garbage(services: Services, *, rows_max: int) -> int:
-    """Take away part rows that garbage rows name, at most `rows_max` in this call.
+    """Take away rows that garbage rows name, at most `rows_max` in this call. What a copy is still
+    writing is left alone.
 
     Returns:
         Rows taken away; 0 when no garbage is left.
@@ -128,6 +162,9 @@ async def collect_garbage(services: Services, *, rows_max: int) -> int:
         rows = services.log.scan(start, end, limit=1)
         if not rows:
             break
+        if keyspace.parse_garbage(rows[0].key)[1] in services.in_the_making:
+            start = keyspace.after(rows[0].key)
+            continue
         try:
             taken += await _collect(services, rows[0])
         except BatchConflict:
@@ -145,9 +182,8 @@ async def _collect(services: Services, garbage: Row) -> int:
     writes: list[Write] = []
     stripes: list[StripeChange] = []
     finished = True
-    for row in _part_rows(services, bucket, uuid):
-        if keyspace.parse_part(row.key)[2] in kept:
-            continue
+    with_annotations = bool(document.get("annotations"))
+    for row in _rows_under(services, bucket, uuid, kept, with_annotations):
         layout = open_stored_bytes(services.records, row.key, row.value).layout
         if layout is not None:
             if writes and len(stripes) + stripe_count(layout) > INLINE_STRIPES_MAX:

@@ -18,6 +18,7 @@ from gateway.objects.encryption import choose
 from gateway.objects.history import succession, written_head
 from gateway.objects.locks import check_has_digest, check_lockable, locked_by_default
 from gateway.objects.new_object import Content, NewObject, check_metadata, new_object, new_version
+from gateway.objects.parting import NOTHING, Parting
 from gateway.objects.publish import IdsGivenBack, decide_and_commit, replacing, same_bucket
 from gateway.objects.store import SealedPart, store_part
 from gateway.objects.target import Target, current_etag, open_target, reread_current
@@ -93,8 +94,13 @@ async def publish_object(
     part: SealedPart,
     metadata: Metadata,
     conditions: WriteConditions,
+    also: Parting = NOTHING,
 ) -> ObjectHead:
-    """Make a sealed body the current version of a key, if the conditions hold at that instant."""
+    """Make a sealed body the current version of a key, if the conditions hold at that instant.
+
+    Args:
+        also: what else happens then.
+    """
     services = ctx.services
     content = Content(part.seal.plain_bytes, part.etag, part.checksum, part.seal)
     now_ms = services.env.now_ms()
@@ -109,7 +115,7 @@ async def publish_object(
             version = locked_by_default(target.opened.bucket, version)
         version, gone = succession(services, target, current, version)
         decided[:] = [version]
-        return replacing(services, target, current, version, part, gone)
+        return replacing(services, target, current, version, part, gone, also)
 
     with IdsGivenBack(services, part.reserved):
         target = await decide_and_commit(ctx, opened, decide)

@@ -32,8 +32,8 @@ def named_version(
         MethodNotAllowed (a delete marker).
     """
     target, current = reread_current(ctx, open_target(ctx, bucket, key, action))
-    found = _found(ctx.services, target, current, version_id, "GET")
-    return found.stored.version, _shown_id(target, found.stored.version)
+    found = found_version(ctx.services, target, current, version_id, "GET")
+    return found.stored.version, shown_id(target, found.stored.version)
 
 
 async def rewrite_version(
@@ -55,8 +55,8 @@ async def rewrite_version(
 
     def decide(target: Target, current: StoredVersion | None) -> Change | None:
         services = ctx.services
-        found = _found(services, target, current, version_id, "PUT")
-        shown[:] = [_shown_id(target, found.stored.version)]
+        found = found_version(services, target, current, version_id, "PUT")
+        shown[:] = [shown_id(target, found.stored.version)]
         changed = change(found.stored.version)
         if changed == found.stored.version:
             return None
@@ -76,13 +76,14 @@ async def rewrite_version(
     return shown[0]
 
 
-def _found(
+def found_version(
     services: Services,
     target: Target,
     current: StoredVersion | None,
     version_id: str | None,
     method: str,
 ) -> Found:
+    """A version and its row; `version_id` None: the current one. Raises: as named_version."""
     key = target.key.decode()
     if version_id is None:
         target.admit(None if current is None else current.version)
@@ -110,5 +111,6 @@ def _refuse_marker(key: str, version: Version, method: str) -> NoReturn:
     )
 
 
-def _shown_id(target: Target, version: Version) -> str | None:
+def shown_id(target: Target, version: Version) -> str | None:
+    """The id of a version as clients are told it."""
     return version_id_text(version.version_id) if is_versioned(target) else None

@@ -98,7 +98,7 @@ class ObjectHead:
     Args:
         version_id: None in buckets without versioning.
         length: plaintext bytes.
-        modified_at_ms: never smaller than that of the version it replaced.
+        modified_at_ms: never smaller than that of the version it replaced, unless it was renamed.
         part_count: 0 for an object that was not a multipart upload.
     """
 
@@ -200,6 +200,7 @@ class CopyOptions:
 
     `storage_class` goes with COPY (None: STANDARD) — under REPLACE it is in `metadata`.
     `attributes` are the copy's own under either: neither ACL nor lock is copied.
+    `with_annotations`: those of the source are copied.
     """
 
     metadata: Metadata | None = None
@@ -209,6 +210,21 @@ class CopyOptions:
     conditions: WriteConditions = UNCONDITIONAL_WRITE
     checksum_algorithm: str | None = None
     encryption: EncryptionAsked | None = None
+    with_annotations: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenameOptions:
+    """Conditions of the object that is renamed, and of what has the new key.
+
+    `client_token`: a repeated request with it does nothing again; "" = none. `customer_key`: of
+    the object, if it has one.
+    """
+
+    source: ReadConditions = UNCONDITIONAL_READ
+    destination: ReadConditions = UNCONDITIONAL_READ
+    client_token: str = ""
+    customer_key: CustomerKey | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,8 @@ STATUS: dict[str, int] = {
     "AccessControlListNotSupported": 400,
     "AccessDenied": 403,
     "AccessForbidden": 403,
+    "AnnotationLimitExceeded": 400,
+    "AnnotationNameTooLong": 400,
     "AuthorizationHeaderMalformed": 400,
     "AuthorizationQueryParametersError": 400,
     "BadDigest": 400,
@@ -82,12 +84,14 @@ STATUS: dict[str, int] = {
     "EntityTooLarge": 400,
     "EntityTooSmall": 400,
     "ExpiredToken": 400,
+    "IdempotencyParameterMismatch": 400,
     "IllegalLocationConstraintException": 400,
     "IllegalVersioningConfigurationException": 400,
     "IncompleteBody": 400,
     "InsufficientStorage": 507,
     "InternalError": 500,
     "InvalidAccessKeyId": 403,
+    "InvalidAnnotationName": 400,
     "InvalidArgument": 400,
     "InvalidBucketAclWithBlockPublicAccessError": 400,
     "InvalidBucketAclWithObjectOwnership": 400,
@@ -103,6 +107,7 @@ STATUS: dict[str, int] = {
     "InvalidPartNumber": 416,
     "InvalidPartOrder": 400,
     "InvalidPolicyDocument": 400,
+    "InvalidPrefix": 400,
     "InvalidRedirectLocation": 400,
     "InvalidRange": 416,
     "InvalidRequest": 400,
@@ -126,6 +131,7 @@ STATUS: dict[str, int] = {
     "MissingContentLength": 411,
     "MissingRequestBodyError": 400,
     "MissingSecurityHeader": 400,
+    "NoSuchAnnotation": 404,
     "NoSuchBucket": 404,
     "NoSuchBucketPolicy": 404,
     "NoSuchCORSConfiguration": 404,
@@ -157,6 +163,7 @@ STATUS: dict[str, int] = {
     "TooManyConfigurations": 400,
     "UnexpectedContent": 400,
     "UnsupportedArgument": 400,
+    "UnsupportedMediaType": 415,
     "XAmzContentSHA256Mismatch": 400,
 }
 
@@ -227,6 +234,7 @@ _CODE_OF_CLASS: dict[str, str] = {
     "InvalidEncryptionAlgorithm": "InvalidEncryptionAlgorithmError",
     "KeyTooLong": "KeyTooLongError",
     "KmsKeyNotFound": "KMS.NotFoundException",
+    "NotImplementedInBucket": "NotImplemented",
     "DeadlineExceeded": "SlowDown",
     "DriveFull": "InsufficientStorage",  # clients do not retry it, which is right when all is full
     "IndexFull": "InsufficientStorage",
@@ -240,19 +248,25 @@ def _semantic_classes() -> dict[str, type[StorageError]]:
 # S3 prints these texts with a full stop, the other ones of the use cases without.
 _FULL_STOP = frozenset(
     {
+        "AnnotationLimitExceeded",
+        "AnnotationNameTooLong",
         "BucketAlreadyExists",
         "BucketAlreadyOwnedByYou",
+        "InvalidAnnotationName",
         "InvalidBucketName",
         "InvalidDigest",
         "InvalidPart",
         "InvalidPartOrder",
+        "InvalidPrefix",
         "MethodNotAllowed",
+        "NoSuchAnnotation",
         "NoSuchKey",
         "NoSuchUpload",
         "NoSuchVersion",
         "OperationAborted",
         "RequestTimeout",
         "SlowDown",
+        "UnsupportedMediaType",
     }
 )
 for _name, _class in _semantic_classes().items():

@@ -204,9 +204,12 @@ class Gateway:
         return {str(row.row.stripe): row.row.live_bytes for row in rows if row.row.live_bytes}
 
     def named_bytes(self) -> dict[str, int]:
-        """Bytes of each stripe that version and part rows name: what live bytes must be."""
+        """Bytes of each stripe that rows of versions, parts and annotations name: what live bytes
+        must be.
+        """
         named: dict[str, int] = {}
-        for family in (keyspace.CURRENT, keyspace.NONCURRENT, keyspace.PART):
+        families = (keyspace.CURRENT, keyspace.NONCURRENT, keyspace.PART, keyspace.ANNOTATION)
+        for family in families:
             for row in self.log.scan(family, keyspace.successor(family), limit=10_000):
                 layout = open_stored_bytes(self.services.records, row.key, row.value).layout
                 if layout is None:

@@ -200,6 +200,10 @@ async def copy_object(call: Call) -> Reply:
     tagging = call.headers.get("x-amz-tagging-directive", "COPY")
     if tagging not in ("COPY", "REPLACE"):
         raise S3Error("InvalidArgument", "Unknown tagging directive.")
+    name = "x-amz-object-annotation-directive"  # a presigned URL may have it in the query
+    annotations = call.headers.get(name) or call.query.get(name, "COPY")
+    if annotations not in ("COPY", "EXCLUDE"):
+        raise S3Error("InvalidArgument", "Unknown annotation directive.")
     head, source_version_id = await copies.copy_object(
         call.context,
         copy_source(call),
@@ -213,6 +217,7 @@ async def copy_object(call: Call) -> Reply:
             conditions=fields.write_conditions(call),
             checksum_algorithm=fields.checksum_algorithm(call),
             encryption=sse.asked_of(call.headers),
+            with_annotations=annotations == "COPY",
         ),
     )
     children = [

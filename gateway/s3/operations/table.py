@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from gateway.s3.call import OperationFunction
 from gateway.s3.operations import (
     acls,
+    annotating,
     attributes,
     buckets,
     configs,
@@ -34,6 +35,7 @@ from gateway.s3.operations import (
 OPERATIONS: Mapping[str, OperationFunction] = {
     **acls.OPERATIONS,
     **attributes.OPERATIONS,
+    **annotating.OPERATIONS,
     **buckets.OPERATIONS,
     **configs.OPERATIONS,
     **cors.OPERATIONS,
