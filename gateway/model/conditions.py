@@ -85,6 +85,26 @@ def check_copy_source(conditions: Conditions, *, etag: str, modified_at_ms: int)
         raise PreconditionFailed(condition=name) from refused
 
 
+def check_rename(
+    conditions: Conditions, *, etag: str | None, modified_at_ms: int, prefix: str = ""
+) -> None:
+    """Conditions of either name of a rename: as a read, but every refusal is a 412. `etag` None:
+    nothing has that name, so it is neither this nor that, and was not modified.
+
+    Raises: PreconditionFailed.
+    """
+    if etag is None:
+        if conditions.if_match is not None:
+            raise PreconditionFailed(condition=f"{prefix}If-Match")
+        if conditions.if_none_match is None and conditions.if_modified_since_ms is not None:
+            raise PreconditionFailed(condition=f"{prefix}If-Modified-Since")
+        return
+    try:
+        check_read(conditions, etag=etag, modified_at_ms=modified_at_ms)
+    except (NotModified, PreconditionFailed) as refused:
+        raise PreconditionFailed(condition=f"{prefix}{refused.fields['condition']}") from refused
+
+
 def check_write(conditions: Conditions, *, etag: str | None) -> None:
     """Conditions of PUT, copy, complete and DELETE over the current version; `etag` None: none or a
     delete marker.

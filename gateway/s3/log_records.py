@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-COPIES = frozenset({"CopyObject", "UploadPartCopy"})
+RENAME = "RenameObject"
+WITH_SOURCE = frozenset({"CopyObject", "UploadPartCopy", RENAME})
 # Names in a query, in lower case; a client may take any header for one of the query's.
 _SECRETS = frozenset(
     {
@@ -49,13 +50,15 @@ _READS = frozenset({"GetObject", "HeadObject"})
 def log_request(
     services: Services, exchange: Exchange, reply: Reply, *, host_id: str, latency_s: float
 ) -> None:
-    """Add records to the log of the bucket, and to that of a copy's source, if they have one."""
+    """Add records to the log of the bucket, and to that of the source of a copy or a rename, if
+    they have one.
+    """
     try:
         route = _route(services, exchange.bucket)
         if route is not None:
             record = _record(services, route, exchange, reply, host_id, latency_s)
             _log_target(services, route, exchange, reply, record)
-        if exchange.operation in COPIES:
+        if exchange.operation in WITH_SOURCE:
             _log_source(services, exchange, reply, host_id, latency_s)
     except StorageError:
         logger.warning("request %s is not in its bucket's log", exchange.request_id)
@@ -78,8 +81,7 @@ def _log_source(
     services: Services, exchange: Exchange, reply: Reply, host_id: str, latency_s: float
 ) -> None:
     try:
-        source = exchange.headers.get("x-amz-copy-source", "")
-        bucket, key, version_id = routes.split_copy_source(source)
+        bucket, key, version_id = _source(exchange)
     except StorageError:
         return  # nothing that can be named was copied
     route = _route(services, bucket)
@@ -91,6 +93,14 @@ def _log_source(
         operation=name, key=key, version_id=version_id or "", bytes_sent=0, object_bytes=None
     )
     services.log_spool.add(route, record_line(record))
+
+
+def _source(exchange: Exchange) -> tuple[str, str, str | None]:
+    """(bucket, key, version id) of what was copied or renamed. Raises S3Error."""
+    if exchange.operation == RENAME:
+        named = exchange.headers.get("x-amz-rename-source", "")
+        return exchange.bucket, routes.split_rename_source(named, exchange.bucket), None
+    return routes.split_copy_source(exchange.headers.get("x-amz-copy-source", ""))
 
 
 def _route(services: Services, bucket: str) -> LogRoute | None:

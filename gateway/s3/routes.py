@@ -37,6 +37,8 @@ _SUBRESOURCES = {
 }
 _KNOWN = frozenset(BUCKET_SUBRESOURCES) | frozenset(OBJECT_SUBRESOURCES)
 _COPY_SOURCE = "x-amz-copy-source"
+_RENAME_SOURCE = "x-amz-rename-source"
+_BAD_RENAME_SOURCE = "Rename Source must mention the bucket and the source key: bucket/sourcekey"
 _WRITE_OFFSET = "x-amz-write-offset-bytes"
 _DECISIVE_HEADERS = frozenset({_COPY_SOURCE, _WRITE_OFFSET})
 HOSTS_CACHED_MAX = 256
@@ -144,6 +146,32 @@ def split_copy_source(value: str) -> tuple[str, str, str | None]:
     if not bucket or not key or "\x00" in path or (mark and not version):
         raise _bad_copy_source(value)
     return bucket, key, version if mark else None
+
+
+def split_rename_source(value: str, bucket: str) -> str:
+    """The key in an x-amz-rename-source value of a request to `bucket`: `/bucket/key`, `bucket/key`
+    or the key alone, which is what AWS's own client for file systems sends.
+
+    Decoded once; `+` is itself. Keys that begin with a slash or with the bucket's name need the
+    bucket before them.
+
+    Raises:
+        S3Error: InvalidArgument (no key; malformed), InvalidRequest (another bucket).
+    """
+    extra = {"ArgumentName": _RENAME_SOURCE, "ArgumentValue": value}
+    try:
+        path = decode_escapes(value).decode()
+    except (S3Error, UnicodeDecodeError):
+        path = ""
+    named, slash, key = path.removeprefix("/").partition("/")
+    if not named or "\x00" in path or (not key and (slash or path.startswith("/"))):
+        raise S3Error("InvalidArgument", _BAD_RENAME_SOURCE, extra=extra)
+    if slash and named == bucket:
+        return key
+    if path.startswith("/"):
+        text = "The source and the destination of a rename must be in the same bucket."
+        raise S3Error("InvalidRequest", text, extra=extra)
+    return path
 
 
 def _bad_copy_source(value: str) -> S3Error:

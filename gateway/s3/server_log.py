@@ -52,9 +52,14 @@ _RESOURCES: dict[str, str] = {
     "UploadPart": "PART",
 }
 # Those whose verb is not the method of the request.
-_VERBS: dict[str, str] = {"CopyObject": "COPY.OBJECT", "UploadPartCopy": "COPY.PART"}
+_VERBS: dict[str, str] = {
+    "CopyObject": "COPY.OBJECT",
+    "RenameObject": "RENAME.OBJECT",
+    "UploadPartCopy": "COPY.PART",
+}
 _SOURCES: dict[str, str] = {
     "CopyObject": "REST.COPY.OBJECT_GET",
+    "RenameObject": "REST.RENAME.OBJECT_DELETE",
     "UploadPartCopy": "REST.COPY.PART_GET",
 }
 _OF_OBJECT = frozenset({"Acl", "LegalHold", "Retention", "Torrent", "Attributes", "Restore"})
@@ -106,7 +111,7 @@ def operation_names(operation: str, method: str) -> tuple[str, ...]:
 
 
 def source_operation(operation: str) -> str:
-    """What a copy is called in the log of its source."""
+    """What a copy or a rename is called in the log of its source."""
     return _SOURCES[operation]
 
 

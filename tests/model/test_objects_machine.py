@@ -8,12 +8,19 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from gateway.model.errors import InvalidRange, NoSuchKey, NoSuchUpload, PreconditionFailed
+from gateway.model.errors import (
+    InvalidRange,
+    InvalidRequest,
+    NoSuchKey,
+    NoSuchUpload,
+    PreconditionFailed,
+)
 from gateway.objects.complete import complete_upload
 from gateway.objects.copy import copy_object
 from gateway.objects.delete import delete_object, delete_objects
 from gateway.objects.list import list_objects
 from gateway.objects.multipart import abort_upload, create_upload, upload_part
+from gateway.objects.rename import rename_object
 from gateway.objects.values import (
     CompleteOptions,
     CompletePart,
@@ -25,6 +32,8 @@ from gateway.objects.values import (
     ListOptions,
     Metadata,
     PutOptions,
+    ReadConditions,
+    RenameOptions,
     WriteConditions,
 )
 from tests.model.machine import LENGTHS, GatewayMachine, content_of
@@ -116,6 +125,22 @@ class ObjectsMachine(GatewayMachine):
             assert source not in self.model
         else:
             self.model[onto] = (self.model[source][0], head.etag)
+
+    @rule(source=KEYS, onto=KEYS, fresh=st.booleans())
+    def rename(self, source: str, onto: str, fresh: bool) -> None:
+        wanted = ReadConditions(if_none_match="*") if fresh else ReadConditions()
+        options = RenameOptions(destination=wanted)
+        try:
+            self.run(rename_object(self.gateway.ctx(), BUCKET, source, onto, options))
+        except NoSuchKey:
+            assert source not in self.model
+        except InvalidRequest:
+            assert source == onto
+        except PreconditionFailed:
+            assert fresh and onto in self.model
+        else:
+            assert source != onto and not (fresh and onto in self.model)
+            self.model[onto] = self.model.pop(source)
 
     # Uploads
 

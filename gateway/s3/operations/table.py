@@ -25,6 +25,7 @@ from gateway.s3.operations import (
     objects,
     policies,
     post_object,
+    renames,
     replication,
     tagging,
     torrents,
@@ -34,8 +35,8 @@ from gateway.s3.operations import (
 
 OPERATIONS: Mapping[str, OperationFunction] = {
     **acls.OPERATIONS,
-    **attributes.OPERATIONS,
     **annotating.OPERATIONS,
+    **attributes.OPERATIONS,
     **buckets.OPERATIONS,
     **configs.OPERATIONS,
     **cors.OPERATIONS,
@@ -49,6 +50,7 @@ OPERATIONS: Mapping[str, OperationFunction] = {
     **objects.OPERATIONS,
     **policies.OPERATIONS,
     **post_object.OPERATIONS,
+    **renames.OPERATIONS,
     **replication.OPERATIONS,
     **tagging.OPERATIONS,
     **torrents.OPERATIONS,

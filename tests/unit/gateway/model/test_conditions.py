@@ -9,6 +9,7 @@ from gateway.model.conditions import (
     byte_range,
     check_copy_source,
     check_read,
+    check_rename,
     check_write,
     copy_range,
     etags_of,
@@ -81,6 +82,31 @@ def test_reads_and_copy_sources(fields: dict[str, object], refusal: type[Excepti
         check_read(conditions, etag=ETAG, modified_at_ms=AT_MS)
     with pytest.raises(PreconditionFailed):
         check_copy_source(conditions, etag=ETAG, modified_at_ms=AT_MS)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "over_nothing", "over_it"),
+    [
+        (Conditions(), "", ""),
+        (Conditions(if_match="*"), "If-Match", ""),
+        (Conditions(if_match='"x"'), "If-Match", "If-Match"),
+        (Conditions(if_none_match="*"), "", "If-None-Match"),
+        (Conditions(if_none_match='"x"'), "", ""),
+        (Conditions(if_modified_since_ms=4000), "If-Modified-Since", ""),
+        (Conditions(if_modified_since_ms=5000), "If-Modified-Since", "If-Modified-Since"),
+        (Conditions(if_unmodified_since_ms=4000), "", "If-Unmodified-Since"),
+        (Conditions(if_unmodified_since_ms=5000), "", ""),
+        (Conditions(if_none_match='"x"', if_modified_since_ms=5000), "", ""),
+    ],
+)
+def test_renames(conditions: Conditions, over_nothing: str, over_it: str) -> None:
+    for etag, refused in ((None, over_nothing), (ETAG, over_it)):
+        if not refused:
+            check_rename(conditions, etag=etag, modified_at_ms=5999)
+            continue
+        with pytest.raises(PreconditionFailed) as caught:
+            check_rename(conditions, etag=etag, modified_at_ms=5999, prefix="of-")
+        assert caught.value.fields["condition"] == f"of-{refused}"
 
 
 def test_writes() -> None:

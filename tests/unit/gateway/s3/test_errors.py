@@ -28,6 +28,7 @@ OTHER_CODES = {
     "InvalidEncryptionAlgorithm": "InvalidEncryptionAlgorithmError",
     "KeyTooLong": "KeyTooLongError",
     "KmsKeyNotFound": "KMS.NotFoundException",
+    "NotImplementedInBucket": "NotImplemented",
 }
 
 

@@ -15,6 +15,7 @@ from gateway.s3.routes import (
     level_of,
     route,
     split_copy_source,
+    split_rename_source,
     split_target,
 )
 
@@ -232,3 +233,46 @@ def test_refused_copy_sources(value: str) -> None:
     with pytest.raises(S3Error) as caught:
         split_copy_source(value)
     assert caught.value.code == "InvalidArgument"
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [
+        ("/bucket/k", "k"),
+        ("bucket/k", "k"),
+        ("bucket/bucket/k", "bucket/k"),
+        ("/bucket//k", "/k"),
+        ("k", "k"),
+        ("a/b/", "a/b/"),
+        ("a%2Fb+c", "a/b+c"),
+        ("bucket%2Fk", "k"),
+        ("%C3%BC", "\u00fc"),
+        ("bucket", "bucket"),
+    ],
+)
+def test_rename_sources(value: str, key: str) -> None:
+    assert split_rename_source(value, "bucket") == key
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        *((value, "InvalidArgument") for value in ("", "/", "//k", "bucket/", "/bucket", "%zz")),
+        *((value, "InvalidArgument") for value in ("%FF", "a%00b", "/other/")),
+        ("/other/k", "InvalidRequest"),
+    ],
+)
+def test_refused_rename_sources(value: str, code: str) -> None:
+    with pytest.raises(S3Error) as caught:
+        split_rename_source(value, "bucket")
+    assert caught.value.code == code
+
+
+@given(st.text(max_size=30))
+def test_any_rename_source_names_a_key_or_is_refused(value: str) -> None:
+    try:
+        key = split_rename_source(value, "bucket")
+    except S3Error as error:
+        assert error.code in ("InvalidArgument", "InvalidRequest", "InvalidURI")
+    else:
+        assert key and "\x00" not in key
