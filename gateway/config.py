@@ -7,8 +7,10 @@ check` prints the effective values; `hexagone up` writes such a file for a clust
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from gateway.data.placement import reachable_tier
 from gateway.data.topology import NodeState, Topology, TopologyNode
@@ -256,6 +258,23 @@ def given_accounts(config: GatewayConfig) -> tuple[GivenAccount, ...]:
     return read_config(GivenAccounts, profile.accounts).accounts
 
 
+def _check_address(key: str, url: str) -> None:
+    """An address of the link, where machines in clouds find their own credentials, is no target.
+    A name is not looked up. Raises ConfigError.
+    """
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError as error:
+        raise ConfigError(key=key, reason="not a URL") from error
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    if (mapped or address).is_link_local:
+        raise ConfigError(key=key, reason="a link-local address")
+
+
 def check_config(config: GatewayConfig) -> None:
     """Rules that no single field can state. Raises ConfigError."""
     s3 = config.s3
@@ -274,15 +293,15 @@ def check_config(config: GatewayConfig) -> None:
         if node.address is not None and config.node_tls is None:
             raise ConfigError(key="node_tls", reason="nodes with an address need it")
     for target in config.event_targets:
+        key = f"event_targets {target.name}"
         if not target.url.startswith(("http://", "https://", "nats://", "tls://")):
-            raise ConfigError(
-                key=f"event_targets {target.name}", reason="url is http, https, nats or tls"
-            )
+            raise ConfigError(key=key, reason="url is http, https, nats or tls")
+        _check_address(key, target.url)
     for replica in config.replication_targets:
+        key = f"replication_targets {replica.name}"
         if not replica.endpoint.startswith(("http://", "https://")):
-            raise ConfigError(
-                key=f"replication_targets {replica.name}", reason="endpoint is http or https"
-            )
+            raise ConfigError(key=key, reason="endpoint is http or https")
+        _check_address(key, replica.endpoint)
     if len(config.cluster.nodes) * 2 < config.cluster.geometry.n:
         raise ConfigError(
             key="cluster.nodes",

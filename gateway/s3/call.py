@@ -51,6 +51,9 @@ _HOST = re.compile(
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?"
 )
 
+_SESSION_TOKEN = "x-amz-security-token"
+_SESSION_TOKENS = frozenset({_SESSION_TOKEN, "X-Amz-Security-Token"})  # in a query
+
 # Operations whose checksum headers speak of an object, not of the body of the request.
 _OBJECT_CHECKSUMS = frozenset(
     {"CompleteMultipartUpload", "CopyObject", "CreateMultipartUpload", "UploadPartCopy"}
@@ -116,6 +119,14 @@ def check_host(headers: dict[str, str]) -> str:
     if not _is_host(host):
         raise S3Error("InvalidRequest", "The Host header is missing or not valid.")
     return host
+
+
+def check_no_session(headers: Mapping[str, str], query: Mapping[str, str]) -> None:
+    """No key of ours is that of a session: whoever shows a session's token means fewer rights than
+    the key has, so it is not overlooked. Raises S3Error: InvalidToken.
+    """
+    if _SESSION_TOKEN in headers or not _SESSION_TOKENS.isdisjoint(query):
+        raise S3Error("InvalidToken")
 
 
 def query_by_name(raw_query: str) -> dict[str, str]:

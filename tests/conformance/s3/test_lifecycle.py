@@ -179,7 +179,7 @@ ABORT = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}
         ("InvalidTag", rule(**EXPIRE, Filter={"Tag": {"Key": "aws:a", "Value": "b"}})),
     ],
 )
-def test_what_is_refusal(s3: Any, bucket: str, code: str, wrong: dict[str, Any]) -> None:
+def test_what_is_refused(s3: Any, bucket: str, code: str, wrong: dict[str, Any]) -> None:
     assert refusal(put, s3, bucket, wrong) == (400, code)
     assert refusal(held, s3, bucket)[0] == 404
 
