@@ -10,41 +10,9 @@ from typing import Any
 import pytest
 
 from gateway.jobs.events import EventSender
-from tests.support.accounts import ALT, ALT_ARN, allowing, policy_text, raw_of
+from tests.support.boto3_annotations import MIB, NO_ANNOTATION, content_of, drop, get, names_of, put
 from tests.support.refusals import DENIED, refusal
 from tests.support.s3_gateway import S3Gateway
-
-MIB = 1 << 20
-NO_ANNOTATION = (404, "NoSuchAnnotation")
-
-
-def put(s3: Any, bucket: str, name: str, content: bytes = b"a text", **more: Any) -> Any:
-    return s3.put_object_annotation(
-        **{"Bucket": bucket, "Key": "k", "AnnotationName": name, "AnnotationPayload": content}
-        | more
-    )
-
-
-def get(s3: Any, bucket: str, name: str, **more: Any) -> Any:
-    return s3.get_object_annotation(**{"Bucket": bucket, "Key": "k", "AnnotationName": name} | more)
-
-
-def content_of(s3: Any, bucket: str, name: str, **more: Any) -> bytes:
-    content: bytes = get(s3, bucket, name, **more)["AnnotationPayload"].read()
-    return content
-
-
-def drop(s3: Any, bucket: str, name: str, **more: Any) -> Any:
-    return s3.delete_object_annotation(
-        **{"Bucket": bucket, "Key": "k", "AnnotationName": name} | more
-    )
-
-
-def names_of(s3: Any, bucket: str, key: str = "k", **more: Any) -> list[str]:
-    held = s3.list_object_annotations(Bucket=bucket, Key=key, **more)
-    found = [entry["AnnotationName"] for entry in held.get("Annotations", [])]
-    assert held["AnnotationCount"] == len(found)
-    return found
 
 
 @pytest.fixture
@@ -338,91 +306,6 @@ def test_a_presigned_copy_says_in_its_query_that_it_brings_none(
         target = f"/{annotated}/c?x-amz-object-annotation-directive=EXCLUDE"
         assert raw.request("PUT", target, headers=headers).status == 200
     assert names_of(s3, annotated, "c") == []
-
-
-RIGHTS = {
-    "PutObjectAnnotation": lambda s3, bucket: put(s3, bucket, "name"),
-    "GetObjectAnnotation": lambda s3, bucket: get(s3, bucket, "name"),
-    "ListObjectAnnotations": lambda s3, bucket: names_of(s3, bucket),
-    "DeleteObjectAnnotation": lambda s3, bucket: drop(s3, bucket, "other"),
-}
-
-
-@pytest.mark.parametrize("action", RIGHTS)
-def test_rights(s3: Any, alt: Any, nobody: Any, annotated: str, action: str) -> None:
-    put(s3, annotated, "name")
-    for other in (alt, nobody):
-        for call in RIGHTS.values():
-            assert refusal(call, other, annotated) == DENIED
-    policy = allowing(annotated, f"s3:{action}", who=ALT_ARN)
-    s3.put_bucket_policy(Bucket=annotated, Policy=policy)
-    for name, call in RIGHTS.items():
-        if name == action:
-            call(alt, annotated)
-        else:
-            assert refusal(call, alt, annotated) == DENIED
-        assert refusal(call, nobody, annotated) == DENIED
-    denial = {"Effect": "Deny", "Action": f"s3:{action}"}
-    s3.put_bucket_policy(Bucket=annotated, Policy=policy_text(annotated, denial))
-    for name, call in RIGHTS.items():
-        if name == action:
-            assert refusal(call, s3, annotated) == DENIED
-        else:
-            call(s3, annotated)
-
-
-def test_versions_have_actions_of_their_own(s3: Any, alt: Any, annotated: str) -> None:
-    put(s3, annotated, "name")
-    plain = allowing(annotated, "s3:*ObjectAnnotation*", who=ALT_ARN)
-    s3.put_bucket_policy(Bucket=annotated, Policy=plain)
-    put(alt, annotated, "name")
-    for call in (put, get, drop):
-        assert refusal(call, alt, annotated, "name", VersionId="null") == DENIED
-    versions = allowing(annotated, "s3:*ObjectVersionAnnotation*", who=ALT_ARN)
-    s3.put_bucket_policy(Bucket=annotated, Policy=versions)
-    assert refusal(get, alt, annotated, "name") == DENIED
-    for call in (put, get, drop):
-        call(alt, annotated, "name", VersionId="null")
-
-
-def test_a_condition_tells_the_etag_to_none_who_may_not_read(
-    s3: Any, alt: Any, annotated: str
-) -> None:
-    etag = s3.head_object(Bucket=annotated, Key="k")["ETag"]
-    policy = allowing(annotated, "s3:PutObjectAnnotation", who=ALT_ARN)
-    s3.put_bucket_policy(Bucket=annotated, Policy=policy)
-    put(alt, annotated, "name")
-    for guess in (etag, '"other"'):
-        assert refusal(put, alt, annotated, "name", ObjectIfMatch=guess) == DENIED
-
-
-def test_a_copy_takes_the_rights_of_its_annotations(s3: Any, alt: Any, annotated: str) -> None:
-    put(s3, annotated, "name")
-    target = annotated + "-alt"
-    alt.create_bucket(Bucket=target)
-    s3.put_bucket_policy(Bucket=annotated, Policy=allowing(annotated, "s3:GetObject", who=ALT_ARN))
-    source = {"Bucket": target, "Key": "c", "CopySource": f"{annotated}/k"}
-    assert refusal(alt.copy_object, **source) == DENIED
-    alt.copy_object(**source, AnnotationDirective="EXCLUDE")
-    actions = ("s3:GetObject", "s3:GetObjectAnnotation")
-    s3.put_bucket_policy(Bucket=annotated, Policy=allowing(annotated, *actions, who=ALT_ARN))
-    alt.copy_object(**source)
-    assert names_of(alt, target, "c") == ["name"]
-    denial = {"Effect": "Deny", "Action": "s3:PutObjectAnnotation"}
-    alt.put_bucket_policy(Bucket=target, Policy=policy_text(target, denial))
-    assert refusal(alt.copy_object, **source) == DENIED
-
-
-def test_requests_of_others_with_wrong_names_are_told_nothing(
-    gateway: S3Gateway, s3: Any, annotated: str
-) -> None:
-    put(s3, annotated, "name")
-    with raw_of(gateway, ALT) as raw:
-        for query in ("annotationName=a%20b", "annotationName=", "annotationName=name"):
-            for method in ("PUT", "GET", "DELETE"):
-                target = f"/{annotated}/k?annotation=&{query}"
-                answer = raw.request(method, target, body=b"x" if method == "PUT" else b"")
-                assert (answer.status, answer.code) == (403, "AccessDenied")
 
 
 def test_what_is_told(gateway: S3Gateway, s3: Any, annotated: str) -> None:
