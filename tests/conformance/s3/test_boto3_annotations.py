@@ -174,7 +174,8 @@ def test_pages(s3: Any, annotated: str) -> None:
     names = sorted(f"p{at % 3}-{at:02}" for at in range(25))
     for name in names:
         put(s3, annotated, name)
-    found, token = [], {}
+    found: list[str] = []
+    token: dict[str, str] = {}
     while True:
         page = s3.list_object_annotations(
             Bucket=annotated, Key="k", MaxAnnotationResults=10, **token

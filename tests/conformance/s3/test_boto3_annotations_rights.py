@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ def annotated(s3: Any, bucket: str) -> str:
     return bucket
 
 
-RIGHTS = {
+RIGHTS: dict[str, Callable[[Any, str], Any]] = {
     "PutObjectAnnotation": lambda s3, bucket: put(s3, bucket, "name"),
     "GetObjectAnnotation": lambda s3, bucket: get(s3, bucket, "name"),
     "ListObjectAnnotations": lambda s3, bucket: names_of(s3, bucket),
