@@ -1,4 +1,4 @@
-"""AUT-12: what is asked of the outside goes to the address that the operator wrote, and no other."""
+"""AUT-12: what is asked of the outside goes where the operator wrote, and to no other address."""
 
 from __future__ import annotations
 
