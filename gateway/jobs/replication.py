@@ -19,13 +19,16 @@ from typing import NamedTuple, Protocol
 from urllib.parse import quote_plus
 
 from gateway.commit.change import Change
+from gateway.limits import ANNOTATIONS_MAX
 from gateway.meta import buckets as bucket_rows
 from gateway.meta import keyspace
 from gateway.meta.queues import Queued
 from gateway.model.action import Action
+from gateway.model.errors import NoSuchAnnotation
 from gateway.model.names import BucketId
 from gateway.model.version import Version
 from gateway.objects.access_request import ROOT_USER
+from gateway.objects.annotation_reads import get_annotation, list_annotations
 from gateway.objects.context import Context, Principal, Services
 from gateway.objects.get import get_object, head_object
 from gateway.objects.log_delivery import queues_of
@@ -106,6 +109,10 @@ class ReplicaTarget(Protocol):
         """Delete an object; succeeds when there is none."""
         ...
 
+    async def put_annotation(self, key: str, etag: str, name: str, content: bytes) -> None:
+        """Attach a text to the current object, if that has this ETag."""
+        ...
+
     async def close(self) -> None:
         """Release connections. Idempotent."""
         ...
@@ -170,7 +177,8 @@ class Replicator:
         until_s, pause_s = self._held.get(name, (0.0, HOLD_FIRST_S))
         if until_s > env.monotonic_s():
             return False
-        status: str | None = FAILED
+        # The status of a version says nothing of what was attached to it later.
+        status: str | None = None if "annotation" in row.document else FAILED
         target = self._targets.get(name)
         try:
             if target is not None:
@@ -208,13 +216,54 @@ class Replicator:
             if error.kind is Kind.NOT_FOUND:
                 return None
             raise
+        if "annotation" in row.document:
+            await self._put_annotations(
+                ctx, bucket, head, row, [row.document["annotation"]], target
+            )
+            return None
         if not await _is_there(head, target):
             headers = headers_of(head, row.document["storage_class"])
             if head.part_count:
                 await self._put_parts(ctx, bucket, head, options, headers, target)
             else:
                 await self._put_whole(ctx, bucket, head, options, headers, target)
+        if "annotations" in row.document:
+            page = await list_annotations(
+                ctx,
+                bucket,
+                key,
+                row.document["version_id"],
+                prefix="",
+                token=None,
+                entries_max=ANNOTATIONS_MAX,
+            )
+            names = [name for name, _ in page.entries]
+            await self._put_annotations(ctx, bucket, head, row, names, target)
         return COMPLETED
+
+    async def _put_annotations(
+        self,
+        ctx: Context,
+        bucket: str,
+        head: ObjectHead,
+        row: Queued,
+        names: Sequence[str],
+        target: ReplicaTarget,
+    ) -> None:
+        """Annotations of a version, to its replica. A target that takes none has the object all the
+        same.
+        """
+        for name in names:
+            try:
+                found = await get_annotation(
+                    ctx, bucket, head.key, name, row.document["version_id"]
+                )
+            except NoSuchAnnotation:
+                continue  # taken away meanwhile
+            try:
+                await target.put_annotation(head.key, head.etag, name, found.content)
+            except TargetRefused as error:
+                logger.warning("annotation %s of %s is not replicated: %s", name, head.key, error)
 
     async def _put_whole(
         self,

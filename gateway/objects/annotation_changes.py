@@ -103,7 +103,8 @@ class AnnotationChange(NamedTuple):
         services, target, found = self.ctx.services, self.target, self.found
         version = found.stored.version
         row_key = keyspace.annotation_row(target.bucket_id, version.object_uuid, self.name)
-        writes = outbox.rewritten(services, self.ctx, target, version)
+        told_name = None if held is None else self.name.decode("utf-8")
+        writes = outbox.annotated(services, self.ctx, target, version, told_name)
         count = version.attributes.annotations
         count += (held is not None) - (self.before is not None)
         if count > ANNOTATIONS_MAX:

@@ -63,13 +63,9 @@ def created(
         if not version.is_delete_marker:
             attributes = replace(version.attributes, replication=replicas.PENDING)
             version = replace(version, attributes=attributes)
-        document = {
-            "key": key,
-            "version_id": version_id_text(version.version_id),
-            "is_marker": version.is_delete_marker,
-            "destination": rule.destination,
-            "storage_class": rule.storage_class,
-        }
+        document = _replica_document(rule, key, version)
+        if version.attributes.annotations:
+            document["annotations"] = True
         writes = (_entry(services, opened, keyspace.REPLICA, document),)
     name = event or _creation(target.ctx, version)
     happened = _happened(target.ctx, name, opened, key, version)
@@ -99,6 +95,35 @@ def rewritten(
         return NOTHING
     key = target.key.decode("utf-8")
     return _told(services, target.opened, _happened(ctx, name, target.opened, key, version))
+
+
+def annotated(
+    services: Services, ctx: Context, target: Target, version: Version, name: str | None
+) -> tuple[Write, ...]:
+    """Rows that go with a version that gets an annotation; `name` None: one is taken away, which
+    replicas are not told. Raises: RowCorrupt.
+    """
+    opened, key = target.opened, target.key.decode("utf-8")
+    writes = rewritten(services, ctx, target, version)
+    if name is None or _is_replica(ctx, opened):
+        return writes
+    rule = replicas.rule_for(services, opened, key, version)
+    if rule is None:
+        return writes
+    document = {**_replica_document(rule, key, version), "annotation": name}
+    return (*writes, _entry(services, opened, keyspace.REPLICA, document))
+
+
+def _replica_document(
+    rule: replicas.ReplicationRule, key: str, version: Version
+) -> dict[str, object]:
+    return {
+        "key": key,
+        "version_id": version_id_text(version.version_id),
+        "is_marker": version.is_delete_marker,
+        "destination": rule.destination,
+        "storage_class": rule.storage_class,
+    }
 
 
 def _is_replica(ctx: Context | None, opened: OpenBucket) -> bool:

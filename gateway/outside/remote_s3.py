@@ -9,7 +9,10 @@ Source: Amazon S3 API Reference.
 from __future__ import annotations
 
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
+from hashlib import md5
+from http import HTTPStatus
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -135,6 +138,16 @@ class RemoteS3:
         """See `ReplicaTarget`."""
         await self._send("DELETE", key, "", {}, None, passes=(404,))
 
+    async def put_annotation(self, key: str, etag: str, name: str, content: bytes) -> None:
+        """See `ReplicaTarget`."""
+        headers = {
+            "content-length": str(len(content)),
+            "content-md5": b64encode(md5(content, usedforsecurity=False).digest()).decode(),
+            "x-amz-object-if-match": f'"{etag}"',
+        }
+        query = f"annotation=&annotationName={quote(name, safe='')}"
+        await self._send("PUT", key, query, headers, content)
+
     async def close(self) -> None:
         """See `ReplicaTarget`."""
         if self._session is not None:
@@ -173,7 +186,8 @@ class RemoteS3:
                 method, url, headers=dict(signed), data=body, allow_redirects=False
             ) as answer:
                 content = await answer.content.read(ANSWER_BYTES_MAX)
-                if answer.status >= 500 or answer.status in (408, 409, 429):
+                is_refused = answer.status == HTTPStatus.NOT_IMPLEMENTED  # and always will be
+                if (answer.status >= 500 and not is_refused) or answer.status in (408, 409, 429):
                     raise TargetUnavailable(status=answer.status)
                 if not 200 <= answer.status < 300 and answer.status not in passes:
                     raise TargetRefused(status=answer.status)

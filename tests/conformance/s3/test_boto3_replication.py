@@ -232,6 +232,50 @@ def test_what_a_target_refuses_has_failed(pair: Pair) -> None:
     assert not pair.gateway.gateway.rows_of(keyspace.REPLICA)
 
 
+def annotate(pair: Pair, name: str, content: bytes = b"a text", **version: str) -> None:
+    pair.here.put_object_annotation(
+        Bucket=pair.source, Key="k", AnnotationName=name, AnnotationPayload=content, **version
+    )
+
+
+def held_there(pair: Pair, key: str = "k") -> dict[str, bytes]:
+    where = {"Bucket": pair.target._remote.bucket, "Key": key}
+    held = pair.there.list_object_annotations(**where).get("Annotations", [])
+    names = [entry["AnnotationName"] for entry in held]
+    return {
+        name: pair.there.get_object_annotation(**where, AnnotationName=name)[
+            "AnnotationPayload"
+        ].read()
+        for name in names
+    }
+
+
+def test_annotations_follow_their_version(pair: Pair) -> None:
+    replicate(pair)
+    pair.here.put_object(Bucket=pair.source, Key="k", Body=b"x")
+    annotate(pair, "early")
+    pair.run()
+    annotate(pair, "late", b"y" * 500_000)
+    annotate(pair, "late", b"z" * 500_000)
+    annotate(pair, "gone")
+    pair.here.delete_object_annotation(Bucket=pair.source, Key="k", AnnotationName="gone")
+    pair.run()
+    assert held_there(pair) == {"early": b"a text", "late": b"z" * 500_000}
+    pair.here.copy_object(Bucket=pair.source, Key="c", CopySource=f"{pair.source}/k")
+    pair.run()
+    assert held_there(pair, "c") == held_there(pair)
+    # What is taken away here stays there, as at AWS.
+    pair.here.delete_object_annotation(Bucket=pair.source, Key="k", AnnotationName="early")
+    older = pair.here.head_object(Bucket=pair.source, Key="k")["VersionId"]
+    pair.here.put_object(Bucket=pair.source, Key="k", Body=b"next")
+    annotate(pair, "of-next")
+    annotate(pair, "too-late", VersionId=older)
+    pair.run()
+    assert held_there(pair) == {"of-next": b"a text"}
+    assert pair.status("k") == "COMPLETED"
+    assert not pair.gateway.gateway.rows_of(keyspace.REPLICA)
+
+
 def test_two_that_replicate_to_each_other_come_to_rest(pair: Pair) -> None:
     back = RemoteS3(
         RemoteBucket(pair.gateway.url, REGION, pair.source, ACCESS_KEY, SECRET),
@@ -243,6 +287,7 @@ def test_two_that_replicate_to_each_other_come_to_rest(pair: Pair) -> None:
     replicate(pair)
     replicate(other_way)
     pair.here.put_object(Bucket=pair.source, Key="k", Body=b"x", Tagging="a=b")
+    annotate(pair, "name")
     pair.here.put_object(Bucket=pair.source, Key="gone", Body=b"x")
     pair.here.delete_object(Bucket=pair.source, Key="gone")
     for _ in range(3):
