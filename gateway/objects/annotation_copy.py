@@ -3,7 +3,8 @@
 They are written before the copy has a version, a change for each, for a thousand of them are more
 than one change may hold. A garbage row says meanwhile that nobody names them; the batch that makes
 the version drops it. So after a crash, or when the copy comes to nothing, the job `garbage` takes
-them away, and a copy is never seen with some of its annotations.
+them away, and a copy is never seen with some of its annotations. Every one of them checks that row,
+which that job changes first: none comes late.
 """
 
 from __future__ import annotations
@@ -142,14 +143,16 @@ class AnnotationsInTheMaking:
         """
         if source is None or not source.held:
             return NOTHING
+        uuid = self._new.name.uuid
         later = part_later(
-            self._services, self._bucket, self._new.name.uuid, (), with_annotations=True
+            self._services, self._bucket, uuid, (), with_annotations=True, is_open=True
         )
         (garbage,) = later.writes
         assert garbage.value is not None, "a garbage row is set"
         is_open = Exists(self._target.opened.row_key)
         await self._commit(Change(batch=self._batch((is_open,), (garbage,))))
-        checks = (is_open, Exists(garbage.key))
+        unchanged = Check(garbage.key, revision_of(garbage.value))
+        checks = (is_open, unchanged)
         for at in range(0, len(source.held), COPIED_AT_ONCE):
             outcomes = await asyncio.gather(
                 *(
@@ -162,7 +165,6 @@ class AnnotationsInTheMaking:
                 if outcome is not None:
                     raise outcome
         self._count = len(source.held)
-        unchanged = Check(garbage.key, revision_of(garbage.value))
         return Parting((Write(garbage.key, None),), (), (unchanged,))
 
     async def _write_one(
@@ -171,7 +173,7 @@ class AnnotationsInTheMaking:
         one: StoredAnnotation,
         algorithm: str | None,
         storage_class: str,
-        checks: tuple[Exists, ...],
+        checks: tuple[Exists | Check, ...],
     ) -> None:
         services, sealing, kept = self._services, self._new.name, one.held.part.checksum
         content = await source.content(one)

@@ -124,12 +124,19 @@ def part_later(
     keep: Sequence[PartRun],
     *,
     with_annotations: bool = False,
+    is_open: bool = False,
 ) -> Parting:
-    """As part_from_parts, by a garbage row."""
+    """As part_from_parts, by a garbage row.
+
+    Args:
+        is_open: more rows may come until the garbage row changes, which whoever writes one checks.
+    """
     row_key = keyspace.garbage_row(bucket, uuid)
     document: dict[str, object] = {"keep": [[run.first, run.count] for run in keep]}
     if with_annotations:
         document["annotations"] = True
+    if is_open:
+        document["open"] = True
     value = seal_document(services.records, services.nonces, row_key, document)
     return Parting((Write(row_key, value),), (), ())
 
@@ -179,6 +186,12 @@ async def _collect(services: Services, garbage: Row) -> int:
         [PartRun(first=first, count=count, plain_bytes=0) for first, count in document["keep"]]
     )
     checks = [Check(garbage.key, revision_of(garbage.value))]
+    if document.pop("open", False):
+        # What a copy that has ended may still commit is refused from here on, so it is all there
+        # to be seen the next time.
+        value = seal_document(services.records, services.nonces, garbage.key, document)
+        await _commit(services, bucket, checks, [Write(garbage.key, value)], ())
+        return 1
     writes: list[Write] = []
     stripes: list[StripeChange] = []
     finished = True
@@ -194,6 +207,17 @@ async def _collect(services: Services, garbage: Row) -> int:
         writes.append(Write(row.key, None))
     if finished:
         writes.append(Write(garbage.key, None))
+    await _commit(services, bucket, checks, writes, stripes)
+    return len(writes)
+
+
+async def _commit(
+    services: Services,
+    bucket: BucketId,
+    checks: Sequence[Check],
+    writes: Sequence[Write],
+    stripes: Sequence[StripeChange],
+) -> None:
     batch = Batch(
         partition=bucket,
         request_id=services.env.random_bytes(16),
@@ -201,4 +225,3 @@ async def _collect(services: Services, garbage: Row) -> int:
         writes=tuple(writes),
     )
     await services.log.commit_change(Change(batch=batch, stripes=tuple(stripes)))
-    return len(writes)
