@@ -77,6 +77,11 @@ _SIGNED_NAMES = frozenset(
 )
 
 
+# What says in a query who asks, in this version and in the other.
+_NAMES = frozenset({"AWSAccessKeyId", "Signature"})
+_NAMES_V4 = frozenset({"X-Amz-Credential", "X-Amz-Signature"})
+
+
 class _Claim(NamedTuple):
     """What a request says about its signature; `date_line` is what is signed as its date."""
 
@@ -107,7 +112,10 @@ def identify(
     """
     fields = {name: value.strip() for name, value in head.headers}  # each that counts is there once
     query = _query_of(head.raw_query)
-    if "authorization" in fields:
+    in_header, in_query = "authorization" in fields, not _NAMES.isdisjoint(query)
+    if in_header + in_query + (not _NAMES_V4.isdisjoint(query)) > 1:
+        raise S3Error("InvalidArgument", sigv4.ONLY_ONE)
+    if in_header:
         claim = _header_claim(fields, now_ms)
     else:
         claim = _query_claim(query, now_ms)

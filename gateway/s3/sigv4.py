@@ -97,7 +97,7 @@ class Authorized:
     presigned: bool
 
 
-_ONLY_ONE = (
+ONLY_ONE = (
     "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query "
     "string parameter or the Authorization header should be specified"
 )
@@ -145,7 +145,7 @@ def authorize(
         in_query_v2 = not _QUERY_V2.isdisjoint(names)
     authorization = fields.get("authorization")
     if (authorization is not None) + in_query + in_query_v2 > 1:
-        raise S3Error("InvalidArgument", _ONLY_ONE)
+        raise S3Error("InvalidArgument", ONLY_ONE)
     if in_query_v2:
         raise S3Error("InvalidRequest", SIGV2_REFUSED)
     if in_query:
@@ -232,7 +232,7 @@ def join_headers(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
             value = value.strip(" ")
         if name in joined:
             if name == "authorization":
-                raise S3Error("InvalidArgument", _ONLY_ONE)
+                raise S3Error("InvalidArgument", ONLY_ONE)
             if name in _ONCE:
                 raise S3Error("InvalidRequest", f"The header {name} may be sent only once.")
             value = f"{joined[name]},{value}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import hmac
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
@@ -72,6 +73,11 @@ class OneKey:
             key = raw_s3._hmac(key, text)
         self._known[date, region, service] = PRINCIPAL, key
         return PRINCIPAL, key
+
+    def sign_v2(self, access_key_id: str, text: bytes) -> tuple[Principal, bytes] | None:
+        if access_key_id != CREDENTIALS.access_key_id:
+            return None
+        return PRINCIPAL, hmac.digest(CREDENTIALS.secret.encode(), text, "sha1")
 
 
 @dataclass
