@@ -346,6 +346,21 @@ class NotImplementedInBucket(SemanticError):
     """A header or query you provided requested a function that is not implemented."""
 
 
+class InvalidWriteOffset(SemanticError):
+    """The write offset value that you specified does not match the current object size."""
+
+
+class TooManyParts(SemanticError):
+    """You have attempted to add more parts than the maximum of 10000 that are allowed for this \
+object. You can use the CopyObject operation to copy this object to another and then add more data \
+to the newly copied object."""
+
+
+class EncryptionTypeMismatch(SemanticError):
+    """The existing object was created with a different encryption type. Subsequent write requests \
+must include the appropriate encryption parameters in the request or while creating the session."""
+
+
 class IdempotencyParameterMismatch(SemanticError):
     """Parameters on this idempotent request are inconsistent with parameters used in previous \
 request(s)."""

@@ -39,8 +39,6 @@ _KNOWN = frozenset(BUCKET_SUBRESOURCES) | frozenset(OBJECT_SUBRESOURCES)
 _COPY_SOURCE = "x-amz-copy-source"
 _RENAME_SOURCE = "x-amz-rename-source"
 _BAD_RENAME_SOURCE = "Rename Source must mention the bucket and the source key: bucket/sourcekey"
-_WRITE_OFFSET = "x-amz-write-offset-bytes"
-_DECISIVE_HEADERS = frozenset({_COPY_SOURCE, _WRITE_OFFSET})
 HOSTS_CACHED_MAX = 256
 _BAD_COPY_SOURCE = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey"
 
@@ -190,13 +188,13 @@ def route(
 
     Raises:
         S3Error: MethodNotAllowed, InvalidArgument (sub-resources that contradict each other, a part
-            number without an upload), NotImplemented (append), AccessDenied (internal header).
+            number without an upload), AccessDenied (internal header).
     """
     if INTERNAL_PREFIX in " ".join(header_names):
         for name in header_names:
             if name.startswith(INTERNAL_PREFIX):
                 raise S3Error("AccessDenied")
-    if not query_names and _DECISIVE_HEADERS.isdisjoint(header_names):
+    if not query_names and _COPY_SOURCE not in header_names:
         plain = PLAIN[level].get(method)
         if plain is not None:
             return _ROUTES[plain]  # nothing refines it
@@ -227,8 +225,6 @@ def _refine(
             _refuse("This operation needs an uploadId.", "partNumber")
         case Operation.PUT_OBJECT | Operation.UPLOAD_PART if "versionId" in query_names:
             _refuse("This operation does not accept a version-id.", "versionId")
-        case Operation.PUT_OBJECT if _WRITE_OFFSET in header_names:
-            raise S3Error("NotImplemented", extra={"Header": _WRITE_OFFSET})
         case Operation.PUT_OBJECT if _COPY_SOURCE in header_names:
             return Operation.COPY_OBJECT
         case Operation.UPLOAD_PART if "partNumber" not in query_names:

@@ -11,10 +11,12 @@ from hypothesis.stateful import invariant, precondition, rule
 from gateway.model.errors import (
     InvalidRange,
     InvalidRequest,
+    InvalidWriteOffset,
     NoSuchKey,
     NoSuchUpload,
     PreconditionFailed,
 )
+from gateway.objects.append import append_object
 from gateway.objects.complete import complete_upload
 from gateway.objects.copy import copy_object
 from gateway.objects.delete import delete_object, delete_objects
@@ -141,6 +143,23 @@ class ObjectsMachine(GatewayMachine):
         else:
             assert source != onto and not (fresh and onto in self.model)
             self.model[onto] = self.model.pop(source)
+
+    @rule(key=KEYS, length=LENGTHS, seed=st.integers(0, 999), off_by=st.sampled_from([0, 0, 1]))
+    def append(self, key: str, length: int, seed: int, off_by: int) -> None:
+        before = self.model.get(key, (b"", ""))[0]
+        content, body = content_of(length, seed), BytesBody(content_of(length, seed))
+        offset = len(before) + off_by
+        try:
+            head = self.run(
+                append_object(self.gateway.ctx(), BUCKET, key, body, PutOptions(), offset)
+            )
+        except InvalidRequest:
+            assert not content
+        except InvalidWriteOffset:
+            assert off_by
+        else:
+            assert content and not off_by
+            self.model[key] = (before + content, head.etag)
 
     # Uploads
 

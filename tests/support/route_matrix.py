@@ -112,12 +112,14 @@ class Asked:
 
     Args:
         source: header that names the object to copy or to rename; "" for neither.
+        offset: where the body goes to in an object that is there; "" = it is the object.
     """
 
     operation: Operation
     method: str
     target: str
     source: str = ""
+    offset: str = ""
 
     @property
     def is_answered(self) -> bool:
@@ -133,6 +135,7 @@ def _plain() -> Iterator[Asked]:
             yield Asked(operation, method, path)
     yield Asked(Operation.LIST_OBJECTS_V2, "GET", "/{bucket}?list-type=2")
     yield Asked(Operation.COPY_OBJECT, "PUT", "/{bucket}/copy", COPY_SOURCE)
+    yield Asked(Operation.PUT_OBJECT, "PUT", "/{bucket}/k", offset="7")
     part = "/{bucket}/up?partNumber=2&uploadId={id}"
     yield Asked(Operation.UPLOAD_PART_COPY, "PUT", part, COPY_SOURCE)
     for method in ("GET", "HEAD", "DELETE"):
@@ -180,6 +183,8 @@ def send(client: RawClient, one: Asked, bucket: str, upload: str, *, signed: boo
     target = one.target.replace("{bucket}", bucket).replace("{id}", upload)
     body = BODIES[one.operation] if one.method in ("PUT", "POST") else b""
     headers = {one.source: f"/{bucket}/k"} if one.source else {}
+    if one.offset:
+        headers["x-amz-write-offset-bytes"] = one.offset
     if one.operation is Operation.GET_OBJECT_ATTRIBUTES:
         headers["x-amz-object-attributes"] = "ETag"
     digest = base64.b64encode(hashlib.md5(body).digest()).decode()

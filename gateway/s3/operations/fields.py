@@ -53,12 +53,13 @@ _OVERRIDES = {
 # What a 304 repeats, RFC 9110 §15.4.5.
 _NOT_MODIFIED_HEADERS = frozenset({"ETag", "Last-Modified", "Cache-Control", "Expires", "Date"})
 
+WRITE_OFFSET = "x-amz-write-offset-bytes"  # PutObject only
 # Headers that change what an operation means; ignoring them would answer 200 to something else.
 _UNSUPPORTED = frozenset(
     {
         "x-amz-if-match-last-modified-time",
         "x-amz-if-match-size",
-        "x-amz-write-offset-bytes",
+        WRITE_OFFSET,
     }
 )
 READ_CONDITIONS = frozenset(
@@ -72,8 +73,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _INTEGER = re.compile(r"-?[0-9]{1,10}")
 
 
-def check_supported(call: Call) -> None:
+def check_supported(call: Call, understood: str = "") -> None:
     """Refuse what would be done wrongly if it were ignored.
+
+    Args:
+        understood: the one header of these that the operation does understand.
 
     Raises:
         S3Error: NotImplemented.
@@ -82,7 +86,7 @@ def check_supported(call: Call) -> None:
     if _UNSUPPORTED.isdisjoint(headers):
         return
     for name in _UNSUPPORTED & headers.keys():
-        if headers[name].lower() not in _NEUTRAL_VALUES:
+        if name != understood and headers[name].lower() not in _NEUTRAL_VALUES:
             raise S3Error(
                 "NotImplemented",
                 "A header you provided implies functionality that is not implemented",

@@ -5,10 +5,12 @@ Source: Amazon S3 API Reference, these operations.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from gateway.limits import DELETE_OBJECTS_MAX
 from gateway.model.errors import NotModified
+from gateway.objects import append as appends
 from gateway.objects import copy as copies
 from gateway.objects import delete as deletes
 from gateway.objects import get as reads
@@ -31,25 +33,41 @@ from gateway.s3.responses import Reply, xml_reply
 from storaged.base.errors import StorageError
 
 _PLAIN_READ = GetOptions()
+_OFFSET = re.compile(r"[0-9]{1,18}")
 _SELECTIVE = fields.READ_CONDITIONS | {"range"} | sse.NAMES
 
 
 async def put_object(call: Call) -> Reply:
+    if fields.WRITE_OFFSET in call.headers:
+        return await _append(call)
     fields.check_supported(call)
-    head = await puts.put_object(
-        call.context,
-        call.bucket,
-        call.key,
-        call.body,
-        PutOptions(
-            metadata=fields.metadata_of(call),
-            conditions=fields.write_conditions(call),
-            checksum_algorithm=call.body.checksum_algorithm,
-            encryption=sse.asked_of(call.headers),
-            has_digest=call.body.has_digest,
-        ),
+    head = await puts.put_object(call.context, call.bucket, call.key, call.body, _put_options(call))
+    headers = fields.written_headers(head, call.headers)
+    return Reply(headers=headers + expiration_headers(call, head))
+
+
+def _put_options(call: Call) -> PutOptions:
+    return PutOptions(
+        metadata=fields.metadata_of(call),
+        conditions=fields.write_conditions(call),
+        checksum_algorithm=call.body.checksum_algorithm,
+        encryption=sse.asked_of(call.headers),
+        has_digest=call.body.has_digest,
+    )
+
+
+async def _append(call: Call) -> Reply:
+    """PutObject with x-amz-write-offset-bytes."""
+    fields.check_supported(call, fields.WRITE_OFFSET)
+    text = call.headers[fields.WRITE_OFFSET]
+    if _OFFSET.fullmatch(text) is None:
+        extra = {"ArgumentName": fields.WRITE_OFFSET, "ArgumentValue": text[:64]}
+        raise S3Error("InvalidArgument", "A write offset is a number of bytes.", extra=extra)
+    head = await appends.append_object(
+        call.context, call.bucket, call.key, call.body, _put_options(call), int(text)
     )
     headers = fields.written_headers(head, call.headers)
+    headers.append(("x-amz-object-size", str(head.length)))
     return Reply(headers=headers + expiration_headers(call, head))
 
 
