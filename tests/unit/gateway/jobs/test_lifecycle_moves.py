@@ -18,6 +18,7 @@ from gateway.objects.values import (
     PutOptions,
 )
 from storaged.base.ids import StripeFamily
+from tests.support.annotations import LARGE, SMALL, annotate, content_of, is_clean
 from tests.support.gateway import BUCKET, BytesBody, Gateway
 from tests.support.lifecycle_rig import Clock, one_pass, rule, ruled, run
 
@@ -72,6 +73,27 @@ def test_a_class_is_a_geometry() -> None:
         found = await gateway.open("large")
         assert found.head.metadata.storage_class == "GLACIER"
         assert await one_pass(gateway) == ""
+
+    archiving(scene)
+
+
+def test_annotations_move_along_and_expire_along() -> None:
+    async def scene(gateway: Gateway, clock: Clock) -> None:
+        await gateway.put("k", b"x" * 300_000)
+        await annotate(gateway, "small")
+        await annotate(gateway, "large", LARGE)
+        clock.days = 3
+        assert await one_pass(gateway) == "1 moved"
+        assert geometries(gateway) == {(8, 4)}
+        await annotate(gateway, "later", LARGE)
+        assert geometries(gateway) == {(8, 4)}
+        assert gateway.live_bytes() == gateway.named_bytes()
+        assert await content_of(gateway, "large") == LARGE
+        assert await content_of(gateway, "small") == SMALL
+        await ruled(gateway, rule(expire_days=1))
+        clock.days = 6
+        assert await one_pass(gateway) == "1 expired"
+        assert is_clean(gateway)
 
     archiving(scene)
 

@@ -43,6 +43,19 @@ def test_prefix_ranges_hold_exactly_the_keys_with_the_prefix(key: ObjectKey, pre
     assert (start <= ks.noncurrent_row(BUCKET, key, 1) < end) == inside
 
 
+@given(UUIDS, UUIDS, st.binary(min_size=1, max_size=512), st.binary(max_size=4))
+def test_annotations_of_a_version_are_a_range(
+    uuid: bytes, other: bytes, name: bytes, prefix: bytes
+) -> None:
+    row = ks.annotation_row(BUCKET, ObjectUuid(uuid), name)
+    assert ks.parse_annotation(row) == (BUCKET, uuid, name)
+    assert len(row) <= ROW_KEY_BYTES_MAX
+    start, end = ks.annotation_range(BUCKET, ObjectUuid(other), prefix)
+    assert (start <= row < end) == (uuid == other and name.startswith(prefix))
+    with pytest.raises(RowCorrupt):
+        ks.parse_annotation(row[:33])
+
+
 @given(KEYS, KEYS, UUIDS)
 def test_seeking_lands_on_the_next_key(key: ObjectKey, mark: ObjectKey, uuid: bytes) -> None:
     row = ks.current_row(BUCKET, key)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.meta import keyspace as ks
 from gateway.meta import part_records, records, sealing, stripes, uploads
+from gateway.meta.annotations import open_annotation, seal_annotation
 from gateway.meta.kv import RowCorrupt, revision_of
 from gateway.model.attributes import NO_ATTRIBUTES, Attributes, Encryption, Grant
 from gateway.model.layout import Geometry, Layout, Packed, Striped, StripeRow, Tier
@@ -83,6 +84,7 @@ PART = Part(
     created_at_ms=9,
 )
 PART_ROW = ks.part_row(BUCKET, ObjectUuid(b"\x22" * 16), 17)
+ANNOTATION_ROW = ks.annotation_row(BUCKET, ObjectUuid(b"\x22" * 16), b"name")
 UPLOAD = Upload(
     upload_id=UploadId(b"\x31" * 16),
     key=KEY,
@@ -218,6 +220,17 @@ def test_any_part_comes_back(etag: str, checksum: Checksum | None, number: int) 
     assert part_records.open_part(KEYS, row_key, value) == (part, STRIPED, revision_of(value), 3)
 
 
+@given(ETAGS, CHECKSUMS, st.binary(min_size=1, max_size=512))
+def test_any_annotation_comes_back(etag: str, checksum: Checksum | None, name: bytes) -> None:
+    held = replace(PART, etag=etag, checksum=checksum, number=0)
+    row_key = ks.annotation_row(BUCKET, ObjectUuid(b"\x22" * 16), name)
+    value = seal_annotation(KEYS, NONCES, row_key, held, STRIPED, key_epoch=3)
+    found = open_annotation(KEYS, row_key, value)
+    assert found == (name, (held, STRIPED, revision_of(value), 3))
+    stored = records.open_stored_bytes(KEYS, row_key, value)
+    assert (stored.layout, stored.object_uuid) == (STRIPED, b"\x22" * 16)
+
+
 def test_uploads_stripes_and_documents_come_back() -> None:
     value = uploads.seal_upload(KEYS, NONCES, UPLOAD_ROW, UPLOAD)
     assert uploads.open_upload(KEYS, UPLOAD_ROW, value) == (UPLOAD, revision_of(value))
@@ -246,6 +259,11 @@ CASES: dict[str, tuple[bytes, Callable[[], bytes], Reader]] = {
         PART_ROW,
         lambda: part_records.seal_part(KEYS, NONCES, PART_ROW, PART, PACKED, key_epoch=3),
         lambda k, v: part_records.open_part(KEYS, k, v),
+    ),
+    "annotation": (
+        ANNOTATION_ROW,
+        lambda: seal_annotation(KEYS, NONCES, ANNOTATION_ROW, PART, PACKED, key_epoch=3),
+        lambda k, v: open_annotation(KEYS, k, v),
     ),
     "upload": (
         UPLOAD_ROW,
