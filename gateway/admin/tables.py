@@ -189,7 +189,8 @@ def where_view(answer: Answer) -> Group:
         text(f"s3://{answer['bucket']}/{answer['key']}"),
         text(
             f"{answer['kind']}, {bytes_text(answer['content_bytes'])}, {answer['part_count']} "
-            f"part(s), {answer['stripe_count']} stripe(s), lowest margin {answer['lowest_margin']}"
+            f"part(s), {answer['annotation_count']} annotation(s), {answer['stripe_count']} "
+            f"stripe(s), lowest margin {answer['lowest_margin']}"
         ),
         _table("recorded in", ("datacenter", "country", "shards", "bytes of cells"), places),
         _table(

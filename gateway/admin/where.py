@@ -24,6 +24,7 @@ from gateway.meta.record_fields import StoredBytes
 from gateway.meta.records import open_document, open_stored_bytes
 from gateway.meta.sealing import RecordKeys
 from gateway.meta.stripes import open_stripe
+from gateway.model.annotations import PART_NUMBER
 from gateway.model.errors import NoSuchBucket, NoSuchKey
 from gateway.model.layout import Layout, Packed, StripeRow
 from gateway.model.names import BucketId, ObjectUuid, bucket_name, object_key
@@ -78,7 +79,8 @@ class Locator:
         self._env = env
 
     async def where(self, bucket: str, key: str) -> Document:
-        """Where the current version of an object is recorded to be.
+        """Where the current version of an object is recorded to be, annotations included: their
+        stripes follow those of the content, as part 0.
 
         Args:
             key: as text; bytes that are no UTF-8 as surrogates.
@@ -87,15 +89,16 @@ class Locator:
         """
         row_key, held = self._current(bucket, key)
         parts = list(self._parts(row_key, held))
+        attached = list(self._annotations(row_key, held))
         totals = _Totals()
         listed: list[Document] = []
-        async for part, row, stripe in self._stripes(parts):
+        async for part, row, stripe in self._stripes(parts + attached):
             if totals.stripes >= STRIPES_COUNTED_MAX:
                 break
             self._count(totals, row)
             if len(listed) < STRIPES_LISTED_MAX:
                 listed.append(self._stripe_report(part, stripe, row))
-        stripe_count = sum(_stripe_count(part.held.layout) for part in parts)
+        stripe_count = sum(_stripe_count(part.held.layout) for part in parts + attached)
         return {
             "bucket": bucket,
             "key": key,
@@ -103,6 +106,7 @@ class Locator:
             "kind": _kind(held, parts),
             "recorded": RECORDED,
             "part_count": len(parts),
+            "annotation_count": len(attached),
             "parts": [_part_report(part) for part in parts[:PARTS_LISTED_MAX]],
             "stripe_count": stripe_count,
             "stripes_counted": totals.stripes,
@@ -145,6 +149,13 @@ class Locator:
             number = keyspace.parse_part(row.key)[2]
             if kept is None or number in kept:
                 yield _PartPlace(number, open_stored_bytes(self._records, row.key, row.value))
+
+    def _annotations(self, row_key: bytes, held: StoredBytes) -> Iterator[_PartPlace]:
+        """Annotations of the version, by their names; their number is that of no part."""
+        bucket = BucketId(keyspace.partition_of(row_key))
+        for row in self._rows(*keyspace.annotation_range(bucket, held.object_uuid)):
+            stored = open_stored_bytes(self._records, row.key, row.value)
+            yield _PartPlace(PART_NUMBER, stored)
 
     def _kept(self, bucket: BucketId, uuid: ObjectUuid) -> set[int] | None:
         """Part numbers the version names while others wait to be taken away; None: all rows."""

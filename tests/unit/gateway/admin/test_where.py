@@ -19,6 +19,8 @@ from gateway.objects.complete import complete_upload
 from gateway.objects.multipart import create_upload, upload_part
 from gateway.objects.values import CompleteOptions, CompletePart, CreateUploadOptions
 from tests.support.admin_rig import AdminRig, admin_rig
+from tests.support.annotations import LARGE as TEXT
+from tests.support.annotations import annotate
 from tests.support.gateway import BUCKET, BytesBody
 
 LARGE = Random(5).randbytes(5 * 1024 * 1024)
@@ -50,6 +52,22 @@ def test_a_small_body_is_in_one_commit_stripe() -> None:
         }
         assert found["countries"] == ["fr"] and found["recorded"].startswith("Recorded, not proved")
         assert head.etag not in json.dumps(found)
+
+    run(check)
+
+
+def test_annotations_are_of_the_object_too() -> None:
+    async def check(rig: AdminRig) -> None:
+        await rig.gateway.put("k", b"body")
+        before = await rig.view.where(BUCKET, "k")
+        await annotate(rig.gateway, "small")
+        await annotate(rig.gateway, "large", TEXT)
+        found = await rig.view.where(BUCKET, "k")
+        assert (before["annotation_count"], found["annotation_count"]) == (0, 2)
+        assert (found["part_count"], found["stripe_count"]) == (1, 3)
+        assert [stripe["part"] for stripe in found["stripes"]] == [1, 0, 0]
+        shards = sum(place["shards"] for place in found["datacenters"])
+        assert shards == 3 * sum(place["shards"] for place in before["datacenters"])
 
     run(check)
 
