@@ -13,6 +13,7 @@ from gateway.model.errors import (
     OperationAborted,
 )
 from gateway.objects import copy, parting
+from gateway.objects.append import append_object
 from gateway.objects.buckets import create_bucket, delete_bucket
 from gateway.objects.complete import complete_upload
 from gateway.objects.copy import copy_object
@@ -28,6 +29,7 @@ from gateway.objects.values import (
     CreateUploadOptions,
     DeleteKey,
     Metadata,
+    PutOptions,
     RenameOptions,
 )
 from storaged.base.errors import StorageError
@@ -273,6 +275,26 @@ def test_a_rename_keeps_them() -> None:
         await annotate(gateway, "more", LARGE, key="other")
         assert gateway.live_bytes() == gateway.named_bytes()
         await delete_object(gateway.ctx(), BUCKET, "other")
+        assert is_clean(gateway)
+        assert gateway.live_bytes() == {}
+
+    run(test)
+
+
+def test_appending_keeps_them() -> None:
+    async def test(gateway: Gateway) -> None:
+        await gateway.put("k", b"object")
+        await annotate(gateway, "name")
+        for _ in range(3):
+            offset = (await gateway.open("k")).head.length
+            body, options = BytesBody(b" and more"), PutOptions()
+            await append_object(gateway.ctx(), BUCKET, "k", body, options, offset)
+        assert await gateway.get("k") == b"object" + b" and more" * 3
+        assert await content_of(gateway, "name") == SMALL
+        await annotate(gateway, "later")
+        assert await names_of(gateway) == ["later", "name"]
+        assert gateway.live_bytes() == gateway.named_bytes()
+        await delete_object(gateway.ctx(), BUCKET, "k")
         assert is_clean(gateway)
         assert gateway.live_bytes() == {}
 
