@@ -115,10 +115,7 @@ def identify(
     in_header, in_query = "authorization" in fields, not _NAMES.isdisjoint(query)
     if in_header + in_query + (not _NAMES_V4.isdisjoint(query)) > 1:
         raise S3Error("InvalidArgument", sigv4.ONLY_ONE)
-    if in_header:
-        claim = _header_claim(fields, now_ms)
-    else:
-        claim = _query_claim(query, now_ms)
+    claim = _header_claim(fields, now_ms) if in_header else _query_claim(query, now_ms)
     path = head.raw_path if host_bucket is None else f"/{host_bucket}{head.raw_path}"
     # Some signers (botocore among them) sign a bucket's path as one that ends with a slash.
     for signed_path in (path, path + "/") if path.count("/") == 1 else (path,):

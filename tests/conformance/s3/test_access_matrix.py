@@ -72,6 +72,7 @@ def test_every_operation_has_its_rows() -> None:
 
 @pytest.mark.parametrize("kind", ["production", "open", "locking", "other-action", "denying"])
 def test_nobody_else_gets_in(gateway: S3Gateway, kind: str) -> None:
+    """AUT-10: the matrix of two tenants."""
     bucket, upload = made(gateway, kind)
     let_in: list[str] = []
     for one in MATRIX:

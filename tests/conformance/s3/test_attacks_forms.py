@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from botocore.exceptions import ClientError
@@ -176,6 +177,46 @@ def test_sig_15_bounds_hold_for_the_file_whatever_the_form_says(
     answer = post(gateway, bucket, body_of([("key", "k"), *signed(both)], b"x" * 1001))
     assert answer.code == "EntityTooLarge"
     assert not is_there(s3, bucket, "k")
+
+
+@pytest.mark.parametrize("ending", ["\r\n", "\n", "\r", "\r\n\r\n"])
+@pytest.mark.parametrize(
+    "name", ["content-type", "cache-control", "x-amz-meta-a", "success_action_redirect", "key"]
+)
+def test_http_09_line_ends_in_fields_begin_no_header(
+    gateway: S3Gateway, bucket: str, name: str, ending: str
+) -> None:
+    evil = f"http://a.test/b{ending}x-evil: c"
+    given = {"key": "k", name: evil}
+    fields = [*given.items(), *signed(anything(bucket, name))]
+    answer = post(gateway, bucket, body_of(fields))
+    assert answer.status in (204, 303, 400)
+    assert "x-evil" not in answer.headers
+    with gateway.raw() as client:
+        for key in ("k", quote(evil, safe="")):
+            answer = client.request("GET", f"/{bucket}/{key}")
+            assert answer.status in (200, 404)
+            assert "x-evil" not in answer.headers
+        assert client.request("GET", f"/{bucket}").status == 200
+
+
+@pytest.mark.parametrize("ending", ["\r\nx-evil: b", "\n", "\r", "\x00"])
+def test_http_09_line_ends_in_heads_of_parts_are_no_fields(
+    gateway: S3Gateway, s3: Any, bucket: str, ending: str
+) -> None:
+    """In the name of a field, of the file, and in the boundary."""
+    proof = signed(anything(bucket, "content-type"))
+    for body in (
+        body_of([("key", "k"), (f'content-type"{ending}; a="', "text/html"), *proof]),
+        body_of([("key", "k"), *proof], file_name=f"a{ending}"),
+        body_of([(f"key{ending}", "k"), *proof]),
+    ):
+        posted = post(gateway, bucket, body)
+        assert posted.status in (204, 400, 403)
+        assert "x-evil" not in posted.headers
+    if is_there(s3, bucket, "k"):
+        answer = s3.head_object(Bucket=bucket, Key="k")["ResponseMetadata"]
+        assert "x-evil" not in answer["HTTPHeaders"]
 
 
 def test_sig_15_the_signer_needs_the_right(gateway: S3Gateway, s3: Any, bucket: str) -> None:

@@ -56,9 +56,13 @@ def statuses(received: bytes) -> list[int]:
         b"GET /bucket/k HTTP/1.1\r\n" + HOST + b"Authorization: a\r\nAuthorization: b\r\n",
         b"GET /bucket/k HTTP/9.9\r\n" + HOST,
         b"G@T /bucket/k HTTP/1.1\r\n" + HOST,
+        b"get /bucket/k HTTP/1.1\r\n" + HOST,
+        b"GET /bucket/k HTTP/1.1\n" + HOST,
+        b"GET /bucket/k HTTP/1.1\r\nHost: 127.0.0.1\n",
     ],
 )
 def test_http_03_to_06_what_is_ambiguous_is_refused(gateway: S3Gateway, head: bytes) -> None:
+    """HTTP-03, HTTP-04, HTTP-05, HTTP-06."""
     received = exchange(gateway, head + b"Connection: close\r\n\r\n")
     assert statuses(received)
     assert all(status in (400, 403, 405, 505) for status in statuses(received)), received[:200]

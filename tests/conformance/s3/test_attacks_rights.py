@@ -12,6 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.accounts import ALT, ALT_ARN, THIRD, allowing, boto_of, policy_text, raw_of
+from tests.support.raw_s3 import UNSIGNED_CHUNKS_TRAILER
 from tests.support.refusals import DENIED, refusal, refusal_code
 from tests.support.s3_gateway import NAMES, S3Gateway
 
@@ -75,6 +76,25 @@ def test_no_condition_lets_the_public_in_where_public_policies_are_blocked(
         return
     assert refusal(boto_of(gateway, None).get_object, Bucket=bucket, Key="k") == DENIED
     assert refusal(boto_of(gateway, THIRD).get_object, Bucket=bucket, Key="k") == DENIED
+
+
+def test_sig_12_a_bucket_can_keep_out_what_nobody_signed(
+    gateway: S3Gateway, s3: Any, bucket: str
+) -> None:
+    """UNSIGNED-PAYLOAD over plain HTTP is taken, as S3 does, unless the owner says otherwise."""
+    unsigned = {"StringLike": {"s3:x-amz-content-sha256": ["UNSIGNED-*", "STREAMING-UNSIGNED-*"]}}
+    plain = {"Bool": {"aws:SecureTransport": "false"}}
+    modes = ("UNSIGNED-PAYLOAD", None)
+    for condition, let_in in ((None, modes), (unsigned, (None,)), (plain, ())):
+        if condition is not None:
+            said = {"Effect": "Deny", "Action": "s3:PutObject", "Condition": condition}
+            s3.put_bucket_policy(Bucket=bucket, Policy=policy_text(bucket, said))
+        for mode in modes:
+            with gateway.raw() as client:
+                answer = client.request("PUT", f"/{bucket}/k", b"x", payload=mode)
+                told = client.put_chunked(f"/{bucket}/k", b"x", UNSIGNED_CHUNKS_TRAILER)
+            assert answer.status == (200 if mode in let_in else 403)
+            assert told.status == (200 if condition is None else 403)
 
 
 def test_lck_02_a_writer_of_another_account_lifts_no_hold(

@@ -218,6 +218,7 @@ def test_any_flipped_bit_of_a_signed_body_is_refused(at: int, bit: int, index: i
 def test_every_truncation_is_refused(
     body: bytes, mode: PayloadMode, trailers: dict[str, str] | None
 ) -> None:
+    """SIG-10."""
     for end in range(len(body)):
         outcome = decode_case(body[:end], mode)
         assert outcome.code and not outcome.ended
@@ -256,28 +257,33 @@ def test_signed_chunks_that_are_not_in_the_chain() -> None:
     ],
 )
 def test_malformed_chunk_headers(header: bytes) -> None:
+    """SIG-10."""
     outcome = decode(header + b"\r\nhello\r\n0\r\n\r\n", UNSIGNED_TRAILER, decoded_bytes=5)
     assert outcome.code == "InvalidRequest"
 
 
 @pytest.mark.parametrize("header", [b"5", b"5;chunk-signature=", b"5;chunk-signature=" + b"A" * 64])
 def test_malformed_signed_chunk_headers(header: bytes) -> None:
+    """SIG-10."""
     outcome = decode(header + b"\r\nhello\r\n", SIGNED, decoded_bytes=5, seed=SEED)
     assert outcome.code == "InvalidRequest"
 
 
 @pytest.mark.parametrize("header", [b"6", b"FFFFFFFFFFFFFFFF"])
 def test_more_data_than_announced(header: bytes) -> None:
+    """SIG-10."""
     outcome = decode(header + b"\r\nhello", UNSIGNED_TRAILER, decoded_bytes=5)
     assert outcome.code == "IncompleteBody" and outcome.content == b""
 
 
 def test_less_data_than_announced() -> None:
+    """SIG-10."""
     body = unsigned_body([b"hell"], [])
     assert decode(body, UNSIGNED_TRAILER, decoded_bytes=5).code == "IncompleteBody"
 
 
 def test_bytes_after_the_end() -> None:
+    """SIG-10."""
     for body, mode, _ in GOOD:
         outcome = decode_case(body + b"x", mode)
         assert outcome.code == "InvalidRequest"

@@ -65,6 +65,7 @@ def test_no_header_can_hold_a_line_end() -> None:
 
 @pytest.mark.parametrize("cut_after", [1 << 20, 4 << 20])
 def test_a_late_failure_breaks_the_connection(endpoint: Endpoint, cut_after: int) -> None:
+    """HTTP-11."""
     with endpoint.client() as client:
         assert client.request("PUT", "/bucket/large", bytes(8 << 20)).status == 200
         endpoint.store.cut_after = cut_after

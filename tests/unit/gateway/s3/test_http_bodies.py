@@ -31,6 +31,7 @@ def wait_until(condition: object, timeout_s: float = 5.0) -> None:
 
 
 def test_gzip_bodies_are_never_inflated(endpoint: Endpoint) -> None:
+    """HTTP-01."""
     bomb = gzip.compress(bytes(10_000_000))
     with endpoint.client() as client:
         answer = client.request("PUT", "/bucket/gz", bomb, {"content-encoding": "gzip"})
@@ -115,6 +116,7 @@ def send_trailer(endpoint: Endpoint, announced: str, trailer: str) -> raw_s3.Ans
 
 
 def test_trailers_must_be_what_was_announced(endpoint: Endpoint) -> None:
+    """SIG-11."""
     right = f"x-amz-checksum-crc32:{raw_s3.crc32_text(b'content')}"
     wrong = f"x-amz-checksum-crc32:{raw_s3.crc32_text(b'other')}"
     assert send_trailer(endpoint, "x-amz-checksum-crc32", wrong).code == "BadDigest"
@@ -127,6 +129,7 @@ def test_trailers_must_be_what_was_announced(endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize("mode", [raw_s3.SIGNED_CHUNKS, raw_s3.SIGNED_CHUNKS_TRAILER])
 def test_a_wrong_chunk_signature_stores_nothing(endpoint: Endpoint, mode: str) -> None:
+    """SIG-10."""
     with endpoint.client() as client:
         headers = {"host": client.authority, "x-amz-decoded-content-length": "100000"}
         trailer = ""
@@ -154,6 +157,7 @@ def test_a_streaming_body_needs_its_decoded_length(endpoint: Endpoint) -> None:
 
 
 def test_a_stalled_body_is_cut(endpoint: Endpoint) -> None:
+    """HTTP-10."""
     with endpoint.client() as client:
         given = {"host": client.authority, "content-length": "200000"}
         signed = raw_s3.sign(CREDENTIALS, "PUT", "/bucket/stall", given, payload=raw_s3.UNSIGNED)
@@ -168,6 +172,7 @@ def test_a_stalled_body_is_cut(endpoint: Endpoint) -> None:
 
 
 def test_a_trickling_body_is_cut() -> None:
+    """HTTP-10."""
     pace = BodyPace(idle_s=5, floor_bytes_per_s=10_000, window_s=0.4)
     with running_endpoint(pace=pace) as running, running.client() as client:
         given = {"host": client.authority, "content-length": "200000"}
@@ -205,6 +210,7 @@ def test_a_client_that_goes_away_leaves_nothing(endpoint: Endpoint) -> None:
 
 
 def test_continue_is_answered_only_after_authentication(endpoint: Endpoint) -> None:
+    """HTTP-08."""
     with endpoint.client() as client:
         given = {"host": client.authority, "content-length": "4", "expect": "100-continue"}
         signed = raw_s3.sign(CREDENTIALS, "PUT", "/bucket/expect", given, payload=raw_s3.UNSIGNED)

@@ -67,6 +67,7 @@ def test_a_client_that_reads_no_small_answers_is_cut(endpoint: Endpoint) -> None
 def test_an_answer_that_ends_early_breaks_the_connection_and_closes_its_source(
     endpoint: Endpoint,
 ) -> None:
+    """HTTP-11."""
     closed: list[str] = []
 
     class Short:

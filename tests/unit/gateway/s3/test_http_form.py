@@ -18,6 +18,7 @@ def endpoint() -> Iterator[Endpoint]:
 
 
 def test_keys_are_decoded_once_and_never_normalised(endpoint: Endpoint) -> None:
+    """HTTP-02, HTTP-04."""
     keys = {
         "/bucket/a%2Fb": "a/b",
         "/bucket/a/../b": "a/../b",
@@ -37,6 +38,7 @@ def test_keys_are_decoded_once_and_never_normalised(endpoint: Endpoint) -> None:
 
 @pytest.mark.parametrize("target", ["/bucket/%zz", "/bucket/%0", "/bucket/a%00b", "/bucket/%ff"])
 def test_bad_escapes_are_refused(endpoint: Endpoint, target: str) -> None:
+    """HTTP-04."""
     with endpoint.client() as client:
         answer = client.request("GET", target)
         assert answer.status == 400
@@ -45,6 +47,7 @@ def test_bad_escapes_are_refused(endpoint: Endpoint, target: str) -> None:
 
 @pytest.mark.parametrize("target", ["http://evil/bucket/key", "https://127.0.0.1/bucket/key", "*"])
 def test_only_origin_form_targets_are_accepted(endpoint: Endpoint, target: str) -> None:
+    """HTTP-03."""
     with endpoint.client() as client:
         signed = raw_s3.sign(CREDENTIALS, "GET", target, {"host": client.authority})
         client.send_head("GET", target, signed.headers)
@@ -73,6 +76,7 @@ def test_virtual_host_style(endpoint: Endpoint) -> None:
     ["content-type", "range", "if-match", "x-amz-meta-a", "content-md5", "x-amz-date", "expect"],
 )
 def test_doubled_headers_that_we_interpret_are_refused(endpoint: Endpoint, name: str) -> None:
+    """HTTP-06."""
     with endpoint.client() as client:
         given = {"host": client.authority, name: "a"}
         if name == "x-amz-date":
@@ -85,6 +89,7 @@ def test_doubled_headers_that_we_interpret_are_refused(endpoint: Endpoint, name:
 
 
 def test_doubled_query_parameters_are_refused(endpoint: Endpoint) -> None:
+    """SIG-13."""
     with endpoint.client() as client:
         answer = client.request("GET", "/bucket?prefix=a&prefix=b")
         assert (answer.status, answer.code) == (400, "InvalidArgument")
@@ -105,6 +110,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("case", MALFORMED)
 def test_malformed_http_is_answered_with_s3_xml_and_no_echo(endpoint: Endpoint, case: str) -> None:
+    """HTTP-05, HTTP-07."""
     with endpoint.client() as client:
         host = client.authority.encode()
         client.send(
@@ -122,6 +128,7 @@ def test_malformed_http_is_answered_with_s3_xml_and_no_echo(endpoint: Endpoint, 
     "raw", [b"\x16\x03\x01\x02\x00\x01\x00", b"NONSENSE\r\n\r\n", b"GET\r\n\r\n"]
 )
 def test_bytes_that_are_not_http_are_answered_and_cut(endpoint: Endpoint, raw: bytes) -> None:
+    """HTTP-07."""
     with endpoint.client() as client:
         client.send(raw + b"\r\n\r\n")
         assert client.read_answer().status == 400
@@ -208,6 +215,7 @@ def test_pipelined_requests_are_answered_in_order(endpoint: Endpoint) -> None:
 
 
 def test_too_many_connections_and_requests_are_refused_early() -> None:
+    """HTTP-10."""
     with running_endpoint(connections_max=1) as busy, busy.client() as first:
         assert first.request("GET", "/").status == 200
         with busy.client() as second, pytest.raises((raw_s3.ClosedByServer, ConnectionError)):
@@ -224,6 +232,7 @@ def test_too_many_connections_and_requests_are_refused_early() -> None:
 
 
 def test_a_head_that_never_ends_is_cut() -> None:
+    """HTTP-10."""
     with running_endpoint(keep_alive_s=0.3) as running, running.client() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ")
         with pytest.raises(raw_s3.ClosedByServer):

@@ -63,6 +63,7 @@ def test_own_signer_and_verifier_agree(key: str) -> None:
 
 
 def test_equivalent_spellings_have_one_signature() -> None:
+    """SIG-13."""
     head = signed(head_of(path="/b/%C3%A9~%20+", query="p=a%20b&q"))
     for path, query in [
         ("/b/%c3%a9%7E%20%2B", "p=a+b&q="),
@@ -130,9 +131,10 @@ def test_any_change_of_a_signed_field_is_refused(data: st.DataObject, in_query: 
 
 
 def test_another_secret_or_an_empty_one_is_refused() -> None:
+    """SIG-14: nor is a digest that needs no key."""
     for secret in ("", "other", SECRET[:-1]):
         assert refused(signed(BASE, secret=secret)).code == "SignatureDoesNotMatch"
-    # SIG-14: a "signature" that needs no key.
+    # A "signature" that needs no key.
     head = with_header(
         SIGNED_HEADER,
         "authorization",
@@ -226,6 +228,7 @@ def test_two_places_at_once_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["host", "x-amz-date", "x-amz-content-sha256", "date"])
 def test_deciding_headers_come_once(name: str) -> None:
+    """SIG-06, SIG-13."""
     head = signed(with_header(BASE, "date", "x"))
     value = header(head, name)
     error = refused(dataclasses.replace(head, headers=[*head.headers, (name, value)]))
@@ -271,6 +274,7 @@ def test_repeated_headers_are_joined_by_commas() -> None:
     ],
 )
 def test_malformed_authorization(value: str, code: str) -> None:
+    """SIG-07."""
     assert refused(with_header(SIGNED_HEADER, "authorization", value)).code == code
 
 
@@ -281,6 +285,7 @@ def test_spacing_is_tolerated_as_aws_does() -> None:
 
 
 def test_sigv2_in_the_query() -> None:
+    """SIG-07."""
     error = refused(head_of("GET", query="AWSAccessKeyId=a&Expires=1&Signature=b"))
     assert error.code == "InvalidRequest" and "AWS4-HMAC-SHA256" in error.text
 

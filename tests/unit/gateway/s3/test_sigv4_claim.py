@@ -35,6 +35,7 @@ from tests.support.sigv4_requests import (
 
 @pytest.mark.parametrize("off_ms", [-900_000, 900_000])
 def test_skew_of_fifteen_minutes(off_ms: int) -> None:
+    """SIG-08."""
     assert check(SIGNED_HEADER, NOW_MS + off_ms) is not None
     further = off_ms + (1_000 if off_ms > 0 else -1_000)
     error = refused(SIGNED_HEADER, NOW_MS + further)
@@ -43,6 +44,7 @@ def test_skew_of_fifteen_minutes(off_ms: int) -> None:
 
 
 def test_presigned_lifetime() -> None:
+    """SIG-08."""
     head = presigned(BASE, 60)
     assert check(head, NOW_MS + 60_000) is not None
     assert refused(head, NOW_MS + 60_001).text == "Request has expired"
@@ -66,11 +68,13 @@ def test_presigned_lifetime() -> None:
     ],
 )
 def test_bad_expires(expires: str, code: str) -> None:
+    """SIG-08."""
     query = SIGNED_QUERY.raw_query.replace("X-Amz-Expires=600", f"X-Amz-Expires={expires}")
     assert refused(dataclasses.replace(SIGNED_QUERY, raw_query=query)).code == code
 
 
 def test_wrong_region_names_the_right_one() -> None:
+    """SIG-08."""
     error = refused(signed(BASE, region="eu-west-3"))
     assert error.code == "AuthorizationHeaderMalformed"
     assert error.extra == {"Region": "us-east-1"}
@@ -83,6 +87,7 @@ def test_wrong_region_names_the_right_one() -> None:
     ("old", "new"), [("/s3/", "/ec2/"), ("/20260921/", "/20260920/"), ("/20260921/", "/x/")]
 )
 def test_wrong_service_or_date_in_the_scope(old: str, new: str) -> None:
+    """SIG-08."""
     value = header(SIGNED_HEADER, "authorization").replace(old, new)
     error = refused(with_header(SIGNED_HEADER, "authorization", value))
     assert error.code == "AuthorizationHeaderMalformed"

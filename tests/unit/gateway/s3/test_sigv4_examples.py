@@ -189,6 +189,7 @@ def real_now_ms() -> int:
 @pytest.mark.parametrize("query_auth", [False, True])
 @pytest.mark.parametrize("key", ODD_KEYS)
 def test_botocore_signs_what_we_verify(key: str, query_auth: bool) -> None:
+    """SIG-13."""
     url = "https://s3.test/bucket/" + quote(key, safe="/~") + "?partNumber=1&uploadId=a%2Bb%20c"
     head = botocore_head("PUT", url, {"X-Amz-Meta-A": " two  words "}, query_auth=query_auth)
     result = check(head, real_now_ms())
@@ -205,6 +206,7 @@ field_names = texts.filter(lambda name: name and not name.startswith("X-Amz-"))
 @settings(max_examples=60, deadline=None)
 @given(key=texts, fields=st.dictionaries(field_names, texts, max_size=4), auth=st.booleans())
 def test_botocore_oracle_on_random_requests(key: str, fields: dict[str, str], auth: bool) -> None:
+    """SIG-13."""
     query = "&".join(f"{quote(n, safe='~')}={quote(v, safe='~')}" for n, v in fields.items())
     url = f"https://s3.test/b/{quote(key, safe='/~')}" + (f"?{query}" if query else "")
     assert check(botocore_head("GET", url, {}, query_auth=auth), real_now_ms()) is not None
