@@ -1,4 +1,4 @@
-"""Job `garbage`: take away part rows of objects and uploads that went in one step, and finish
+"""Job `garbage`: take away rows of parts and annotations that went in one step, and finish
 bucket deletions that nobody finished: a crash came, or the caller went.
 
 Not for stripes: taking a row away counts its stripes down, and the job `free` does the rest.

@@ -158,6 +158,21 @@ def test_without_a_digest_it_gets_the_checksum_of_aws(gateway: S3Gateway, annota
         assert raw.request("PUT", f"/{annotated}/k?annotation=", body=b"x").status == 400
 
 
+@pytest.mark.parametrize("query", ["%FF", "%00", "%ED%A0%80", "a%0Ab", "%E2%80%AE", "n" * 9000])
+def test_names_of_any_bytes(gateway: S3Gateway, annotated: str, query: str) -> None:
+    for method, bodies in (("PUT", b"x"), ("GET", b""), ("DELETE", b"")):
+        with gateway.raw() as raw:
+            target = f"/{annotated}/k?annotation=&annotationName={query}"
+            answer = raw.request(method, target, body=bodies)
+            assert answer.status < 500
+            assert method == "DELETE" or answer.status >= 400
+        with gateway.raw() as raw:
+            target = (
+                f"/{annotated}/k?annotation=&annotation-prefix={query}&continuation-token={query}"
+            )
+            assert 400 <= raw.request("GET", target).status < 500
+
+
 def test_a_condition_is_about_the_object(s3: Any, annotated: str) -> None:
     etag = s3.head_object(Bucket=annotated, Key="k")["ETag"]
     failed = (412, "PreconditionFailed")
