@@ -17,6 +17,7 @@ import pytest
 from gateway.compose import Gateway
 from tests.support.histories import Model, check, write
 from tests.support.processes import Cluster, running, settle, tasks_of
+from tests.support.raw_s3 import RawClient
 from tests.support.strace import QUIET, Strace
 
 OPERATIONS: dict[str, Callable[[Random], bytes | None]] = {
@@ -70,6 +71,9 @@ class Campaign:
                 write(self.model, client, key, self.rng.randbytes(9000))
             return write(self.model, client, key, OPERATIONS[name](self.rng))
 
+    def _check(self, client: RawClient) -> None:
+        check(self.model, client)
+
     def kill_at(self, name: str, thread: int, call: int) -> None:
         """Kill at a call of a thread; when it makes fewer this time, at one of half that number,
         and at last at the first call of another thread: which one of a pool gets the work differs.
@@ -91,14 +95,14 @@ class Campaign:
         self.cluster.kill()
         self.cluster.start()
         with self.cluster.client() as client:
-            check(self.model, client)
+            self._check(client)
 
 
 def _slug(name: str) -> str:
     return name.replace(" ", "-").lower()
 
 
-def _no_leak(cluster: Cluster) -> None:
+def no_leak(cluster: Cluster) -> None:
     async def look(gateway: Gateway) -> None:
         detail = await settle(gateway)
         assert detail.startswith("0 missing, 0 unnamed"), detail
@@ -120,7 +124,7 @@ def _campaign(tmp_path: Path, sample: int | None, names: tuple[str, ...]) -> Non
         print(f"{campaign.model.acknowledged} acknowledged, {campaign.model.unknown} unknown")
         assert campaign.kills > 5 * campaign.missed
         assert cluster.stop_gateway() == 0
-        _no_leak(cluster)
+        no_leak(cluster)
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

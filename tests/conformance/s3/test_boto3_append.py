@@ -91,7 +91,8 @@ def test_offsets(gateway: S3Gateway, s3: Any, bucket: str) -> None:
 
 
 def test_what_is_said_of_the_object_was_said_at_first(s3: Any, bucket: str) -> None:
-    given = {"Metadata": {"m": "1"}, "Tagging": "t=1", "StorageClass": "STANDARD_IA"}
+    given: dict[str, Any] = {"Metadata": {"m": "1"}, "Tagging": "t=1"}
+    given["StorageClass"] = "STANDARD_IA"
     add(s3, bucket, 0, b"first", ContentType="a/b", **given)
     sayings: list[dict[str, Any]] = [
         {"Metadata": {"m": "2"}},
