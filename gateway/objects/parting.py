@@ -29,6 +29,7 @@ from gateway.objects.context import Services
 from gateway.objects.releases import releases_of, stripe_count
 
 INLINE_STRIPES_MAX = 2048  # rows of one batch: about 600 KiB of records
+INLINE_ANNOTATIONS_MAX = 32  # of one version: 10 µs each, and a request may delete 1,000 versions
 PAGE_ROWS = 500
 
 
@@ -54,6 +55,9 @@ def part_from_version(services: Services, bucket: BucketId, stored: StoredVersio
     stripes = () if whole is None else tuple(releases_of(whole))
     if not version.is_multipart and not has_annotations:
         return Parting((), stripes, ()) if stripes else NOTHING
+    if version.attributes.annotations > INLINE_ANNOTATIONS_MAX:
+        later = part_later(services, bucket, version.object_uuid, (), with_annotations=True)
+        return Parting(later.writes, stripes, ())
     gone = part_from_parts(
         services, bucket, version.object_uuid, (), with_annotations=has_annotations
     )

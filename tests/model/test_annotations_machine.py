@@ -25,6 +25,7 @@ from tests.support.gateway import BUCKET, BytesBody
 KEYS = st.sampled_from(["a", "b"])
 NAMES = st.sampled_from(["m", "n", "n-1", "é"])
 INLINE_MAX = 3  # rows of one batch: with more, they go by a garbage row
+ANNOTATIONS_INLINE_MAX = 2  # likewise
 NULL = "null"
 
 
@@ -37,11 +38,12 @@ class AnnotationsMachine(GatewayMachine):
         super().__init__()
         self.model: dict[str, list[tuple[str, dict[str, bytes] | None]]] = {}
         self.is_versioned = False
-        self.inline_max = parting.INLINE_STRIPES_MAX
+        self.inline_max = parting.INLINE_STRIPES_MAX, parting.INLINE_ANNOTATIONS_MAX
         parting.INLINE_STRIPES_MAX = INLINE_MAX
+        parting.INLINE_ANNOTATIONS_MAX = ANNOTATIONS_INLINE_MAX
 
     def teardown(self) -> None:
-        parting.INLINE_STRIPES_MAX = self.inline_max
+        parting.INLINE_STRIPES_MAX, parting.INLINE_ANNOTATIONS_MAX = self.inline_max
         super().teardown()
 
     def _came(self, key: str, version_id: str | None, held: dict[str, bytes] | None) -> None:
