@@ -6,6 +6,7 @@ Source: MinIO CVE-2023-28432; RustFS GHSA-jqmc-mg33-v45g, GHSA-h956-rh7x-ppgj, G
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -41,12 +42,14 @@ SHUT = (
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster that holds an object."""
-    with running(tmp_path_factory.mktemp("gateway") / "cluster") as started:
+    folder = tmp_path_factory.mktemp("gateway") / "cluster"
+    with running(folder) as started:
         with started.client() as client:
             assert client.request("PUT", f"/{BUCKET}").status == 200
             assert client.request("PUT", f"/{BUCKET}/{KEY}", b"x").status == 200
             assert client.request("GET", f"/{BUCKET}/missing").status == 404
         yield started
+    shutil.rmtree(folder)
 
 
 def listening(pid: int) -> set[tuple[str, int]]:
@@ -117,6 +120,7 @@ def test_sig_18_every_cluster_has_secrets_of_its_own(cluster: Cluster, tmp_path:
             assert client.request("GET", "/").code == "InvalidAccessKeyId"
             client.credentials.access_key_id = mine.access_key_id
             assert client.request("GET", "/").code == "SignatureDoesNotMatch"
+    shutil.rmtree(other.folder)
 
 
 def refused(cluster: Cluster) -> str:

@@ -13,7 +13,11 @@ JOBS = "tests/unit/gateway/jobs"
 NODE = "tests/conformance/test_node"
 DRIVE = "tests/unit/storaged"
 ACCESS = "tests/conformance/s3/test_boto3_access.py"
+OBJECTS = "tests/unit/gateway/objects"
 ACLS = "tests/conformance/s3/test_boto3_acls.py"
+ATTACKS = "tests/conformance/s3/test_attacks"
+LIMITS = "tests/unit/gateway/s3/test_http_limits.py"
+OUTSIDE = "tests/unit/gateway/outside/test_elsewhere.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,6 +417,59 @@ MUTATIONS: tuple[Mutation, ...] = (
         new="stripes=creates",
         seen_by=(f"{JOBS}/test_lifecycle_moves.py",),
     ),
+    # Other names and other ends
+    Mutation(
+        name="rename-source",
+        file="gateway/objects/rename.py",
+        old="checks=(*checks_of(source, held), *checks_of(target, current), *gone.checks),",
+        new="checks=(*checks_of(target, current), *gone.checks),",
+        seen_by=(f"{OBJECTS}/test_rename_races.py",),
+    ),
+    Mutation(
+        name="rename-target",
+        file="gateway/objects/rename.py",
+        old="checks=(*checks_of(source, held), *checks_of(target, current), *gone.checks),",
+        new="checks=(*checks_of(source, held), *gone.checks),",
+        seen_by=(f"{OBJECTS}/test_rename_races.py",),
+    ),
+    Mutation(
+        name="rename-carries",
+        file="gateway/objects/rename.py",
+        old="bodies, stripes = self._carried.bodies_of(held.layout), gone.stripes",
+        new="bodies, stripes = self._carried.bodies_of(None), gone.stripes",
+        seen_by=(f"{OBJECTS}/test_rename_races.py",),
+    ),
+    Mutation(
+        name="rename-delete-right",
+        file="gateway/objects/rename.py",
+        old="access.check(ctx, source.opened, Action.DELETE_OBJECT, source.key)",
+        new="access.check(ctx, source.opened, Action.PUT_OBJECT, source.key)",
+        seen_by=(
+            "tests/conformance/s3/test_boto3_rename.py",
+            "tests/conformance/s3/test_access_actions.py",
+        ),
+    ),
+    Mutation(
+        name="append-check",
+        file="gateway/objects/append.py",
+        old="*checks_of(target, held),",
+        new="",
+        seen_by=(f"{OBJECTS}/test_append_races.py",),
+    ),
+    Mutation(
+        name="append-same-object",
+        file="gateway/objects/append.py",
+        old="if version.object_uuid != self._name.uuid:",
+        new="if not version.object_uuid:",
+        seen_by=(f"{OBJECTS}/test_append_races.py",),
+    ),
+    Mutation(
+        name="append-left-out-parts",
+        file="gateway/objects/append.py",
+        old="await self._tidied()",
+        new="pass",
+        seen_by=(f"{OBJECTS}/test_append.py",),
+    ),
     # Rights
     Mutation(
         name="rights-denial",
@@ -448,5 +505,90 @@ MUTATIONS: tuple[Mutation, ...] = (
         old="if effect is Effect.ALLOW and not owner_id and not rules",
         new="if effect is Effect.ALLOW and not rules",
         seen_by=(ACLS,),
+    ),
+    # Attacks
+    Mutation(
+        name="attack-session",
+        file="gateway/s3/call.py",
+        old="if _SESSION_TOKEN in headers or not",
+        new="if _SESSION_TOKEN in headers and not",
+        seen_by=(f"{ATTACKS}_absent.py",),
+    ),
+    Mutation(
+        name="attack-two-signatures",
+        file="gateway/s3/sigv2.py",
+        old="if in_header + in_query + (",
+        new="if in_header * in_query * (",
+        seen_by=("tests/unit/gateway/s3/test_http_auth.py",),
+    ),
+    Mutation(
+        name="attack-another-action",
+        file="gateway/objects/bucket_logging.py",
+        old="DOCUMENT, Action.GET_BUCKET_LOGGING",
+        new="DOCUMENT, Action.PUT_BUCKET_LOGGING",
+        seen_by=("tests/conformance/s3/test_access_actions.py",),
+    ),
+    Mutation(
+        name="attack-names-of-keys",
+        file="gateway/objects/encryption_update.py",
+        old="    named_version(ctx, bucket, key, version_id, action)",
+        new="    # ",
+        seen_by=(f"{ATTACKS}_oracles.py",),
+    ),
+    Mutation(
+        name="attack-locked-rekeyed",
+        file="gateway/objects/encryption_update.py",
+        old="check_unlocked(version,",
+        new="(lambda *_, **__: None)(version,",
+        seen_by=(f"{ATTACKS}_locks.py",),
+    ),
+    Mutation(
+        name="attack-redirect",
+        file="gateway/outside/webhook.py",
+        old="allow_redirects=False",
+        new="allow_redirects=True",
+        seen_by=(OUTSIDE,),
+    ),
+    Mutation(
+        name="attack-redirected-replica",
+        file="gateway/outside/remote_s3.py",
+        old="allow_redirects=False",
+        new="allow_redirects=True",
+        seen_by=(OUTSIDE,),
+    ),
+    Mutation(
+        name="attack-link-local",
+        file="gateway/config.py",
+        old="if (mapped or address).is_link_local:",
+        new="if address.is_link_local:",
+        seen_by=(OUTSIDE,),
+    ),
+    Mutation(
+        name="attack-anybodys-target",
+        file="gateway/objects/outbox.py",
+        old="if not services.may_use(services.event_targets,",
+        new="if False and (services.event_targets,",
+        seen_by=(f"{ATTACKS}_outside.py",),
+    ),
+    Mutation(
+        name="attack-parser",
+        file="gateway/s3/connections.py",
+        old="if HttpRequestParser is HttpRequestParserPy:",
+        new="if False:",
+        seen_by=(LIMITS,),
+    ),
+    Mutation(
+        name="attack-trailers",
+        file="gateway/s3/connections.py",
+        old="max_headers=HEADER_COUNT_MAX",
+        new="max_headers=10**9",
+        seen_by=(LIMITS,),
+    ),
+    Mutation(
+        name="attack-root-key",
+        file="gateway/objects/bootstrap.py",
+        old="secret=base64.b64encode(env.random_bytes(SECRET_BYTES)).decode()",
+        new='secret="rustfsadmin" * 3 + "1234567"',
+        seen_by=("tests/conformance/test_gateway_process.py",),
     ),
 )
