@@ -13,6 +13,7 @@ from gateway.objects.copy import copy_object
 from gateway.objects.delete import delete_object
 from gateway.objects.multipart import abort_upload, create_upload, upload_part
 from gateway.objects.put import put_object
+from gateway.objects.rename import rename_object
 from gateway.objects.values import (
     CompleteOptions,
     CompletePart,
@@ -22,6 +23,8 @@ from gateway.objects.values import (
     Metadata,
     ObjectHead,
     PutOptions,
+    ReadConditions,
+    RenameOptions,
     WriteConditions,
 )
 from storaged.base.errors import StorageError
@@ -53,6 +56,7 @@ class Client(Reader):
             (self.put_if, 12),
             (self.delete, 10),
             (self.copy, 6),
+            (self.rename, 0 if self.world.shape.versioned else 6),
             (self.list_all, 8),
             (self.multipart, 6),
             (self.get_range, 5),
@@ -202,6 +206,40 @@ class Client(Reader):
             value = self._value_of(copied.head)
             history.end(seen, sees(value), f" {value}")
             history.end(onto, writes(value), f" {value}")
+
+    async def rename(self) -> None:
+        """A rename of a known object. That the source goes and the target comes are two calls of
+        the history; what links them is that nothing but this body may come.
+        """
+        source, key = self._key(), self._key()
+        seen = None if source == key else await self._head(source)
+        if seen is None:
+            return
+        history, known = self.world.history, self.bodies.by_etag[seen.etag]
+        sure = {v for v in known if self.bodies.etags[v] == {seen.etag}}
+        away = history.begin(
+            source, f"{self.name} renamed", swaps(lambda state: state in known, None)
+        )
+        onto = history.begin(key, f"{self.name} rename of {source}", writes(*known))
+        options = RenameOptions(source=ReadConditions(if_match=f'"{seen.etag}"'))
+        refused: dict[type[StorageError], Steps] = {
+            NoSuchKey: sees(None),
+            PreconditionFailed: sees_other_than(*sure),
+        }
+        try:
+            await self.call(
+                f"rename {source} {key}",
+                lambda g: rename_object(g.ctx(), BUCKET, source, key, options),
+                *refused,
+            )
+        except Unanswered:
+            return
+        except (NoSuchKey, PreconditionFailed) as error:
+            history.end(away, refused[type(error)], " refused")
+            history.void(key, onto)
+        else:
+            history.end(away)
+            history.end(onto)
 
     async def multipart(self) -> None:
         """A multipart upload, completed mostly."""

@@ -60,6 +60,45 @@ def test_of_many_at_one_offset_one_wins(base: bytes | None, added: bytes) -> Non
     run(test)
 
 
+@pytest.mark.parametrize("base", [SMALL, LARGE], ids=["packed", "striped"])
+@pytest.mark.parametrize("other", [SMALL, LARGE], ids=["a small put", "a large put"])
+@pytest.mark.parametrize("turn", [1, -1], ids=["put first", "piece first"])
+def test_a_put_and_a_piece_at_once(base: bytes, other: bytes, turn: int) -> None:
+    async def test(gateway: Gateway) -> None:
+        await gateway.put("key", base)
+        calls = [gateway.put("key", other), add(gateway, len(base), b"+")]
+        await asyncio.gather(*calls[::turn], return_exceptions=True)
+        assert await gateway.get("key") in (other, other + b"+")
+        assert gateway.live_bytes() == gateway.named_bytes()
+
+    run(test)
+
+
+def test_writers_of_one_key_race_without_a_trace() -> None:
+    async def test(gateway: Gateway) -> None:
+        for turn in range(12):
+            base = LARGE if turn % 2 else SMALL
+            await gateway.put("key", base)
+            await asyncio.gather(
+                gateway.put("key", base[::-1]),
+                add(gateway, len(base), b"+"),
+                rename_object(gateway.ctx(), BUCKET, "key", f"else-{turn}", RenameOptions()),
+                add(gateway, len(base), LARGE),
+                delete_object(gateway.ctx(), BUCKET, "key"),
+                return_exceptions=True,
+            )
+            for key in await keys(gateway):
+                found = await gateway.get(key)
+                ends = (b"", b"+", LARGE)
+                assert found in [whole + end for whole in (base, base[::-1]) for end in ends] or (
+                    key != f"else-{turn}"
+                )
+            assert gateway.live_bytes() == gateway.named_bytes()
+            assert gateway.log.reservations.open_count == 0
+
+    run(test)
+
+
 def test_what_happens_while_the_body_comes() -> None:
     """Another object of the same length takes the place, or the object changes its tags or name."""
 
