@@ -89,12 +89,14 @@ _SEAL = Struct(">24s32s")
 _RUN = Struct(">HHQ")
 _DELETE_MARKER, _HAS_SEAL, _OPAQUE_ETAG, _HAS_ATTRIBUTES = 1, 2, 4, 8
 
+_OWNER = b'"owner_id":"'  # in the attributes, the last text of a record
+_decode_json = json.JSONDecoder().raw_decode
 _STORAGE_CLASS_CODES = {name: code for code, name in enumerate(STORAGE_CLASSES)}
 
 
 class ListingEntry(NamedTuple):
     """What LIST prints of a version. `checksum_algorithm` and `checksum_type` are "" when it has
-    none.
+    none, and so is `owner_id` for the bucket's owner.
     """
 
     content_bytes: int
@@ -104,6 +106,7 @@ class ListingEntry(NamedTuple):
     is_delete_marker: bool
     checksum_algorithm: str
     checksum_type: str
+    owner_id: str
 
 
 _listing_entry = partial(tuple.__new__, ListingEntry)  # without a Python call per row
@@ -295,6 +298,7 @@ def open_listing_page(keys: RecordKeys, rows: Sequence[Row]) -> list[ListingEntr
             else:
                 text = f"{etag.hex()}-{etag_parts}" if etag_parts else etag.hex()
             (algorithm, kind), is_marker = CHECKSUM_NAMES[code], flags & _DELETE_MARKER != 0
+            owner_id = _owner_in(tenant) if flags & _HAS_ATTRIBUTES else ""
             found = (
                 content_bytes,
                 created_at_ms,
@@ -303,11 +307,23 @@ def open_listing_page(keys: RecordKeys, rows: Sequence[Row]) -> list[ListingEntr
                 is_marker,
                 algorithm,
                 kind,
+                owner_id,
             )
             append(entry_of(found))
     except (InvalidTag, *MALFORMED) as error:
         raise RowCorrupt(row_key=row_key[:64].hex(), part="tenant") from error
     return entries
+
+
+def _owner_in(tenant: bytes) -> str:
+    """Canonical id of a version's owner, without reading the rest of its attributes: as JSON they
+    hold no NUL, and a quote inside a value is escaped.
+    """
+    at = tenant.rfind(_OWNER)
+    if at < 0 or at < tenant.rfind(b"\0"):
+        return ""
+    owner_id: str = _decode_json(tenant[at + len(_OWNER) - 1 :].decode("ascii"))[0]
+    return owner_id
 
 
 def open_stored_bytes(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredBytes:

@@ -9,11 +9,12 @@ from itertools import islice
 from gateway.meta import keyspace
 from gateway.meta.keyspace import HEAD_BYTES
 from gateway.meta.kv import Row
-from gateway.meta.records import open_listing, open_listing_page
+from gateway.meta.records import ListingEntry, open_listing, open_listing_page
 from gateway.model.action import Action
 from gateway.model.bucket import Versioning
 from gateway.model.errors import InvalidArgument
 from gateway.model.names import BucketId
+from gateway.objects.access_rules import rules_of
 from gateway.objects.assembly import COMPOSITE
 from gateway.objects.context import Context, Services
 from gateway.objects.target import current_bucket
@@ -36,7 +37,8 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
         0).
     """
     services = ctx.services
-    held = current_bucket(ctx, bucket, Action.LIST_BUCKET).bucket
+    opened = current_bucket(ctx, bucket, Action.LIST_BUCKET)
+    held = opened.bucket
     bucket_id = held.bucket_id
     if options.keys_max < 0:
         raise InvalidArgument(message="max-keys cannot be negative")
@@ -63,11 +65,15 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
     is_truncated = len(found) > options.keys_max
     del found[options.keys_max :]
     entries: list[ListEntry] = []
+    owners: list[str] = []
     rows = [item for item in found if isinstance(item, Row)]
     for start_at in range(0, len(rows), OPENED_AT_ONCE):
         if start_at:
             await asyncio.sleep(0)  # other requests need not wait for the whole page
-        entries += _entries(services, rows[start_at : start_at + OPENED_AT_ONCE])
+        page = rows[start_at : start_at + OPENED_AT_ONCE]
+        listed = open_listing_page(services.records, page)
+        entries += _entries(page, listed)
+        owners += [entry.owner_id for entry in listed]
     next_after, next_token = _following(bucket_id, found[-1]) if is_truncated else (None, None)
     return ListPage(
         entries=tuple(entries),
@@ -77,6 +83,7 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
         is_truncated=is_truncated,
         next_after=next_after,
         next_token=next_token,
+        owners=tuple(owners) if any(owners) and rules_of(opened).has_acls else (),
     )
 
 
@@ -117,7 +124,7 @@ def _start_after(bucket: BucketId, options: ListOptions) -> bytes:
     return keyspace.after_object(bucket, after)
 
 
-def _entries(services: Services, rows: list[Row]) -> list[ListEntry]:
+def _entries(rows: list[Row], listed: list[ListingEntry]) -> list[ListEntry]:
     return [
         _entry(
             (
@@ -138,7 +145,8 @@ def _entries(services: Services, rows: list[Row]) -> list[ListEntry]:
             _,
             algorithm,
             kind,
-        ) in zip(rows, open_listing_page(services.records, rows), strict=True)
+            _,
+        ) in zip(rows, listed, strict=True)
     ]
 
 

@@ -264,6 +264,7 @@ class ListPage:
         next_after: last key or common prefix of this page (NextMarker of V1); None when not
             truncated.
         next_token: opaque continuation token (V2); None when not truncated.
+        owners: canonical id of the owner of each entry, "" = the bucket's; () = all are.
     """
 
     entries: tuple[ListEntry, ...]
@@ -271,6 +272,7 @@ class ListPage:
     is_truncated: bool
     next_after: str | None
     next_token: str | None
+    owners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

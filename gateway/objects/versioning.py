@@ -19,6 +19,7 @@ from gateway.model.bucket import Bucket, Versioning
 from gateway.model.errors import InvalidArgument, InvalidBucketState
 from gateway.model.names import NULL_VERSION, BucketId, ObjectKey, version_id, version_id_text
 from gateway.model.version import Version
+from gateway.objects.access_rules import rules_of
 from gateway.objects.bucket_config import update_bucket
 from gateway.objects.context import Context, Services
 from gateway.objects.history import SEQUENCE_BYTES
@@ -52,12 +53,17 @@ class ListedVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionsPage:
-    """`next_key` and `next_version_id` None: not truncated; an id of "" follows a common prefix."""
+    """`next_key` and `next_version_id` None: not truncated; an id of "" follows a common prefix.
+
+    Args:
+        has_owners: versions have owners of their own; else all are the bucket owner's.
+    """
 
     versions: tuple[ListedVersion, ...]
     common_prefixes: tuple[str, ...]
     next_key: str | None
     next_version_id: str | None
+    has_owners: bool
 
     @property
     def is_truncated(self) -> bool:
@@ -117,6 +123,7 @@ async def list_versions(ctx: Context, bucket: str, options: VersionsOptions) -> 
         ),
         next_key=next_key,
         next_version_id=next_id,
+        has_owners=rules_of(opened).has_acls,
     )
 
 

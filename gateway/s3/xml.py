@@ -142,13 +142,14 @@ def timestamp(at_ms: int) -> str:
     return f"{_minute(index)}:{within_ms // 1000:02d}.{within_ms % 1000:03d}Z"
 
 
-def contents(rows: Sequence[ListedRow], *, owner: str = "") -> str:
+def contents(rows: Sequence[ListedRow], *, owner: str = "", owners: Sequence[str] = ()) -> str:
     """The Contents elements of a list answer.
 
     Args:
         owner: an Owner element for each row.
+        owners: one of its own for each row, in place of `owner`.
     """
-    tail = f"{owner}</Contents>"
+    tail = "</Contents>" if owners else f"{owner}</Contents>"
     if not _is_plain("".join([row[0] for row in rows])):
         rows = [(escape(row[0]), *row[1:]) for row in rows]
     written, second, until_second = [], -1, ""
@@ -170,6 +171,9 @@ def contents(rows: Sequence[ListedRow], *, owner: str = "") -> str:
             f"<ETag>&quot;{etag}&quot;</ETag>{checksum}<Size>{length_bytes}</Size>"
             f"<StorageClass>{storage_class}</StorageClass>{tail}"
         )
+    if owners:
+        end = len(tail)
+        written = [f"{row[:-end]}{own}{tail}" for row, own in zip(written, owners, strict=True)]
     return "".join(written)
 
 

@@ -54,13 +54,19 @@ def _head_elements(call: Call, page: ListPage, keys_max: int, is_url: bool) -> l
     return children
 
 
-def _rows(page: ListPage, is_url: bool, owner: str) -> list[str]:
+def _rows(call: Call, page: ListPage, *, is_url: bool, has_owners: bool) -> list[str]:
     rows: Sequence[xml.ListedRow] = page.entries
     prefixes = page.common_prefixes
     if is_url:
         rows = [(xml.encode_url(row[0]), *row[1:]) for row in rows]
         prefixes = tuple(map(xml.encode_url, prefixes))
-    return [xml.contents(rows, owner=owner), xml.common_prefixes(prefixes)]
+    owner, owners = "", []
+    if has_owners and page.owners:
+        written = {one: fields.owner_of(call, "Owner", one) for one in set(page.owners)}
+        owners = [written[one] for one in page.owners]
+    elif has_owners:
+        owner = fields.owner_of(call, "Owner", "")
+    return [xml.contents(rows, owner=owner, owners=owners), xml.common_prefixes(prefixes)]
 
 
 async def list_objects(call: Call) -> Reply:
@@ -74,7 +80,7 @@ async def list_objects(call: Call) -> Reply:
     children.append(xml.element("Marker", encoded(marker)))
     if page.is_truncated and call.query.get("delimiter") and page.next_after is not None:
         children.append(xml.element("NextMarker", encoded(page.next_after)))
-    children += _rows(page, is_url, fields.owner_of(call, "Owner", ""))
+    children += _rows(call, page, is_url=is_url, has_owners=True)
     return xml_reply(xml.document("ListBucketResult", *children))
 
 
@@ -94,8 +100,8 @@ async def list_objects_v2(call: Call) -> Reply:
         children.append(xml.element("StartAfter", encoded(start_after)))
     if page.next_token is not None:
         children.append(xml.element("NextContinuationToken", page.next_token))
-    owner = fields.owner_of(call, "Owner", "") if call.query.get("fetch-owner") == "true" else ""
-    children += _rows(page, is_url, owner)
+    has_owners = call.query.get("fetch-owner") == "true"
+    children += _rows(call, page, is_url=is_url, has_owners=has_owners)
     return xml_reply(xml.document("ListBucketResult", *children))
 
 

@@ -80,10 +80,13 @@ async def list_versions(call: Call) -> Reply:
         children.append(xml.element("NextKeyMarker", encoded(page.next_key)))
     if page.next_version_id:
         children.append(xml.element("NextVersionIdMarker", page.next_version_id))
-    owners = {item.version.attributes.owner_id for item in page.versions}
-    written = {owner: fields.owner_of(call, "Owner", owner) for owner in owners}
+    owners = [item.version.attributes.owner_id for item in page.versions]
+    if not page.has_owners:
+        owners = [""] * len(owners)
+    written = {owner: fields.owner_of(call, "Owner", owner) for owner in set(owners)}
     children += [
-        _row(item, encoded, written[item.version.attributes.owner_id]) for item in page.versions
+        _row(item, encoded, written[owner])
+        for item, owner in zip(page.versions, owners, strict=True)
     ]
     children.append(xml.common_prefixes(map(encoded, page.common_prefixes)))
     return xml_reply(xml.document("ListVersionsResult", *children))

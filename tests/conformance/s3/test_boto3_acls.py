@@ -24,6 +24,18 @@ def test_buckets_that_are_made_with_acls(gateway: S3Gateway, s3: Any) -> None:
     assert refusal(boto_of(gateway, THIRD).list_objects_v2, Bucket=name) == DENIED
 
 
+def listed_owners(s3: Any, bucket: str) -> dict[str, str]:
+    """Canonical id of the owner of each key, as every listing names it."""
+    told = [
+        s3.list_objects(Bucket=bucket)["Contents"],
+        s3.list_objects_v2(Bucket=bucket, FetchOwner=True)["Contents"],
+        s3.list_object_versions(Bucket=bucket)["Versions"],
+    ]
+    first, *others = [{one["Key"]: one["Owner"]["ID"] for one in entries} for entries in told]
+    assert all(other == first for other in others)
+    return first
+
+
 def test_objects_of_other_owners(s3: Any, alt: Any, opened: str) -> None:
     s3.put_bucket_acl(Bucket=opened, ACL="public-read-write")
     alt.put_object(Bucket=opened, Key="theirs", Body=b"theirs")
@@ -38,6 +50,11 @@ def test_objects_of_other_owners(s3: Any, alt: Any, opened: str) -> None:
     assert held["Owner"] == {"ID": ALT.owner_id, "DisplayName": "alt"}
     granted = [(one["Grantee"]["ID"], one["Permission"]) for one in held["Grants"]]
     assert granted == [(ALT.owner_id, "FULL_CONTROL"), (OWNER, "READ")]
+    s3.put_object(Bucket=opened, Key="ours", Body=b"ours")
+    theirs = {"ID": ALT.owner_id, "DisplayName": "alt"}
+    assert listed_owners(s3, opened) == {"ours": OWNER, "theirs": ALT.owner_id}
+    assert s3.list_objects(Bucket=opened, Prefix="theirs")["Contents"][0]["Owner"] == theirs
+    assert "Owner" not in s3.list_objects_v2(Bucket=opened)["Contents"][1]
     s3.put_bucket_ownership_controls(
         Bucket=opened, OwnershipControls={"Rules": [{"ObjectOwnership": "BucketOwnerPreferred"}]}
     )
@@ -50,6 +67,7 @@ def test_objects_of_other_owners(s3: Any, alt: Any, opened: str) -> None:
     )
     # Without ACLs everything is the bucket owner's.
     assert s3.get_object_acl(Bucket=opened, Key="theirs")["Owner"]["ID"] == OWNER
+    assert set(listed_owners(s3, opened).values()) == {OWNER}
     assert refusal(alt.get_object, Bucket=opened, Key="theirs") == DENIED
     s3.delete_object(Bucket=opened, Key="theirs")
 

@@ -207,9 +207,21 @@ def test_any_version_comes_back(
         version.is_delete_marker,
         checksum.algorithm if checksum else "",
         checksum.type if checksum else "",
+        version.attributes.owner_id,
     )
     stored = records.open_stored_bytes(KEYS, ROW, value)
     assert stored == (layout, content_bytes, retained_ms, version.object_uuid)
+
+
+def test_a_listing_takes_no_owner_from_what_clients_say() -> None:
+    claimed = (("owner_id", '{"owner_id":"eve"}'), ("acl", '"owner_id":"eve"'))
+    for attributes, owner in (
+        (NO_ATTRIBUTES, ""),
+        (Attributes(legal_hold=True), ""),
+        (Attributes(owner_id='a"}é\\', legal_hold=True, replication="x"), 'a"}é\\'),
+    ):
+        version = replace(VERSION, user_metadata=claimed, tags=claimed, attributes=attributes)
+        assert records.open_listing(KEYS, ROW, seal(version)).owner_id == owner
 
 
 @given(ETAGS, CHECKSUMS, st.integers(1, 10_000))
