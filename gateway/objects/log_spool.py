@@ -1,11 +1,13 @@
 """Lines of access logs in memory, and from there in rows of the bucket they go to.
 
 Not for what a line says (`gateway.s3.server_log`), nor for delivering (`objects.log_delivery`). A
-crash loses what has not reached a row: a second's worth.
+crash loses what has not reached a row: a second's worth. No bucket and no account may take more
+than its share of the memory, so one that is busy pushes out its own lines only.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,8 +19,11 @@ from gateway.model.names import BucketId
 if TYPE_CHECKING:
     from gateway.objects.context import Services
 
-PENDING_BYTES_MAX = 8 << 20  # in memory; what comes beyond is not logged
+PENDING_BYTES_MAX = 16 << 20  # in memory; what comes beyond is not logged
+OWNER_BYTES_MAX = PENDING_BYTES_MAX // 4  # of one account's buckets, wherever their logs go
+TARGET_BYTES_MAX = PENDING_BYTES_MAX // 8  # to one bucket
 ROW_BYTES_MAX = 512 * 1024
+ROWS_AT_ONCE = TARGET_BYTES_MAX // ROW_BYTES_MAX  # of one log, before the next has its turn
 
 
 class LogRoute(NamedTuple):
@@ -47,18 +52,24 @@ class LogSpool:
         self._services = services
         self._pending: dict[LogRoute, _Pending] = {}
         self._pending_bytes = 0
+        self._bytes_of: Counter[BucketId | str] = Counter()  # by target, and by owner
         self.dropped = 0
 
     def add(self, route: LogRoute, line: str) -> None:
         """Take a line, which ends with a line feed."""
-        if self._pending_bytes + len(line) > PENDING_BYTES_MAX:
+        size, held_bytes = len(line), self._bytes_of
+        if (
+            self._pending_bytes + size > PENDING_BYTES_MAX
+            or held_bytes[route.target] + size > TARGET_BYTES_MAX
+            or held_bytes[route.owner] + size > OWNER_BYTES_MAX
+        ):
             self.dropped += 1
             return
         held = self._pending.get(route)
         if held is None:
             held = self._pending[route] = _Pending(self._services.env.now_ms(), [])
         held.lines.append(line)
-        self._pending_bytes += len(line)
+        self._count(route, size)
 
     async def flush(self) -> set[BucketId]:
         """Write what waits in memory into rows; the buckets that have got some.
@@ -69,19 +80,28 @@ class LogSpool:
         services = self._services
         queues = Queues(services.log, services.records, services.nonces, services.env)
         for route, (since_ms, lines) in list(self._pending.items()):
-            taken = _fitting(lines)
-            document = {**route._asdict(), "text": "".join(lines[:taken])}
-            del document["target"]
-            entry = queues.entry(keyspace.LOG_LINES, route.target, document, since_ms)
-            await services.log.commit_change(
-                Change(batch=queues.changed(route.target, (), (entry,)))
-            )
-            self._pending_bytes -= sum(map(len, lines[:taken]))
-            del lines[:taken]
-            if not lines:
-                del self._pending[route]
+            for _ in range(ROWS_AT_ONCE):
+                taken = _fitting(lines)
+                document = {**route._asdict(), "text": "".join(lines[:taken])}
+                del document["target"]
+                entry = queues.entry(keyspace.LOG_LINES, route.target, document, since_ms)
+                await services.log.commit_change(
+                    Change(batch=queues.changed(route.target, (), (entry,)))
+                )
+                self._count(route, -sum(map(len, lines[:taken])))
+                del lines[:taken]
+                if not lines:
+                    del self._pending[route]
+                    break
             written.add(route.target)
         return written
+
+    def _count(self, route: LogRoute, size: int) -> None:
+        self._pending_bytes += size
+        for share in (route.target, route.owner):
+            self._bytes_of[share] += size
+            if not self._bytes_of[share]:
+                del self._bytes_of[share]
 
 
 def _fitting(lines: Sequence[str]) -> int:

@@ -11,7 +11,13 @@ from gateway.model.names import BucketId
 from gateway.objects import buckets
 from gateway.objects.bucket_logging import DELIVERER
 from gateway.objects.list import list_objects
-from gateway.objects.log_spool import PENDING_BYTES_MAX, ROW_BYTES_MAX, LogRoute
+from gateway.objects.log_spool import (
+    OWNER_BYTES_MAX,
+    PENDING_BYTES_MAX,
+    ROW_BYTES_MAX,
+    TARGET_BYTES_MAX,
+    LogRoute,
+)
 from gateway.objects.policies import put_policy
 from gateway.objects.values import ListOptions
 from tests.support.gateway import Gateway, memory_gateway
@@ -60,14 +66,58 @@ def test_long_logs_are_cut_into_rows_and_memory_is_bounded() -> None:
             route = await route_to(gateway, "logs")
             spool = gateway.services.log_spool
             line = "x" * (ROW_BYTES_MAX // 4) + "\n"
-            offered = 2 * PENDING_BYTES_MAX // len(line)
+            offered = 2 * TARGET_BYTES_MAX // len(line)
             for _ in range(offered):
                 spool.add(route, line)
             assert spool.dropped > 0
             while await spool.flush():
                 pass
-            assert len(gateway.rows_of(keyspace.LOG_LINES)) >= PENDING_BYTES_MAX // ROW_BYTES_MAX
+            assert len(gateway.rows_of(keyspace.LOG_LINES)) >= TARGET_BYTES_MAX // ROW_BYTES_MAX
             assert await delivered_lines(gateway, "logs") == offered - spool.dropped
+
+    asyncio.run(scenario())
+
+
+def test_a_busy_account_pushes_out_its_own_lines_only() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            spool = gateway.services.log_spool
+            line = "x" * (TARGET_BYTES_MAX // 8 - 1) + "\n"
+            busy = [
+                (await route_to(gateway, f"busy-{number}"))._replace(owner="busy")
+                for number in range(2 * OWNER_BYTES_MAX // TARGET_BYTES_MAX)
+            ]
+            for route in busy:
+                for _ in range(16):
+                    spool.add(route, line)
+            assert spool.dropped == 16 * len(busy) - 8 * OWNER_BYTES_MAX // TARGET_BYTES_MAX
+            # Another account has room: in a bucket of its own, and in one of those.
+            mine = await route_to(gateway, "mine")
+            dropped = spool.dropped
+            spool.add(mine, "one\n")
+            spool.add(busy[-1]._replace(owner="else"), "two\n")
+            assert spool.dropped == dropped
+            spool.add(busy[-1], line)
+            assert spool.dropped == dropped + 1
+            while await spool.flush():
+                pass
+            assert await delivered_lines(gateway, "mine") == 1
+            spool.add(busy[0], line)  # what is written is room again
+            assert spool.dropped == dropped + 1
+
+    asyncio.run(scenario())
+
+
+def test_the_memory_of_all_lines_is_bounded() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            spool, route = gateway.services.log_spool, await route_to(gateway, "logs")
+            line = "x" * (TARGET_BYTES_MAX - 1) + "\n"
+            shares = PENDING_BYTES_MAX // TARGET_BYTES_MAX
+            for number in range(shares + 3):
+                target = BucketId(number.to_bytes(16, "big"))
+                spool.add(route._replace(target=target, owner=str(number)), line)
+            assert spool.dropped == 3
 
     asyncio.run(scenario())
 
