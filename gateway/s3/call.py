@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from gateway.objects.context import Context
@@ -53,6 +53,11 @@ _HOST = re.compile(
 
 _SESSION_TOKEN = "x-amz-security-token"
 _SESSION_TOKENS = frozenset({_SESSION_TOKEN, "X-Amz-Security-Token"})  # in a query
+
+AWS_CHUNKED = "aws-chunked"
+_TRAILER = "x-amz-trailer"
+_OF_CHUNKS = frozenset({_TRAILER, "x-amz-decoded-content-length"})
+_NOT_IN_CHUNKS = "A trailer and a decoded length need an x-amz-content-sha256 of a body in chunks."
 
 # Operations whose checksum headers speak of an object, not of the body of the request.
 _OBJECT_CHECKSUMS = frozenset(
@@ -167,12 +172,34 @@ def content_bytes(headers: dict[str, str], mode: PayloadMode, operation: str) ->
 
 def trailer_names(headers: dict[str, str]) -> tuple[str, ...]:
     """Lower-case names announced in x-amz-trailer."""
-    stated = headers.get("x-amz-trailer", "")
+    stated = headers.get(_TRAILER, "")
     return tuple(name.strip().lower() for name in stated.split(",") if name.strip())
 
 
 def _speaks_of_checksums(headers: dict[str, str]) -> bool:
-    return "x-amz-trailer" in headers or "checksum" in " ".join(headers)
+    return _TRAILER in headers or "checksum" in " ".join(headers)
+
+
+def framed(headers: Mapping[str, str], authorized: Authorized) -> Authorized:
+    """The authorization with the payload mode that the head means.
+
+    Who signs in another way than by headers of Version 4 has no x-amz-content-sha256 to say that
+    the body comes in chunks: there it is said by what newer SDKs send beside them. To store the
+    chunks as they come would be to store something else than the client has.
+
+    Raises:
+        S3Error: InvalidRequest (a trailer is announced, and the body is not in chunks).
+    """
+    mode = authorized.payload_mode
+    if mode.is_streaming or _OF_CHUNKS.isdisjoint(headers):
+        return authorized
+    codings = headers.get("content-encoding", "").lower().split(",")
+    in_chunks = AWS_CHUNKED in [coding.strip() for coding in codings]
+    if in_chunks and mode is PayloadMode.UNSIGNED:
+        return replace(authorized, payload_mode=PayloadMode.STREAMING_UNSIGNED_TRAILER)
+    if in_chunks or _TRAILER in headers:
+        raise S3Error("InvalidRequest", _NOT_IN_CHUNKS)
+    return authorized
 
 
 def has_no_body(method: str, headers: dict[str, str], mode: PayloadMode) -> bool:

@@ -308,6 +308,8 @@ class S3Frontend:
         mode = authorized.payload_mode
         if calls.has_no_body(exchange.message.method, exchange.headers, mode):
             return _NO_BODY
+        authorized = calls.framed(exchange.headers, authorized)
+        mode = authorized.payload_mode
         promise = calls.promise_of(exchange.headers, authorized, exchange.operation)
         if promise.length > SMALL_BODY_BYTES_MAX:
             if self._large_bodies >= self.config.large_bodies_max:

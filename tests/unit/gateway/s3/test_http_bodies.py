@@ -58,6 +58,48 @@ def test_streaming_modes_store_the_decoded_content(
         assert client.request("HEAD", "/bucket/chunked").status == 200  # same connection
 
 
+FRAMED = b"7\r\ncontent\r\n0\r\nx-amz-checksum-crc32:" + raw_s3.crc32_text(b"content").encode()
+FRAMED += b"\r\n\r\n"
+IN_CHUNKS = {
+    "content-encoding": "aws-chunked",
+    "x-amz-decoded-content-length": "7",
+    "x-amz-trailer": "x-amz-checksum-crc32",
+}
+
+
+def test_chunks_of_who_signs_no_digest_are_decoded(endpoint: Endpoint) -> None:
+    """Presigned requests, and those of Version 2, have no header to say that in."""
+    with endpoint.client() as client:
+        given = {"host": client.authority, **IN_CHUNKS}
+        signed = raw_s3.presign(CREDENTIALS, "PUT", "/bucket/framed", given)
+        length = {"content-length": str(len(FRAMED))}
+        client.send_head("PUT", signed.target, {**signed.headers, **length})
+        client.send(FRAMED)
+        assert client.read_answer().status == 200
+        assert endpoint.store.objects["bucket"].pop("framed").content == b"content"
+        answer = client.request("PUT", "/bucket/framed", FRAMED, IN_CHUNKS, payload=raw_s3.UNSIGNED)
+        assert answer.status == 200
+        assert endpoint.store.objects["bucket"].pop("framed").content == b"content"
+        wrong = {**IN_CHUNKS, "x-amz-decoded-content-length": "6"}
+        answer = client.request("PUT", "/bucket/framed", FRAMED, wrong, payload=raw_s3.UNSIGNED)
+        assert answer.status == 400
+    assert "framed" not in endpoint.store.objects["bucket"]
+
+
+def test_chunks_are_not_announced_beside_a_digest_of_the_body(endpoint: Endpoint) -> None:
+    trailer = {"x-amz-trailer": "x-amz-checksum-crc32"}
+    with endpoint.client() as client:
+        for headers in (IN_CHUNKS, trailer, {**trailer, "content-encoding": "gzip"}):
+            for body in (FRAMED, b""):
+                answer = client.request("PUT", "/bucket/announced", body, headers)
+                assert (answer.status, answer.code) == (400, "InvalidRequest")
+        answer = client.request("PUT", "/bucket/announced", b"x", trailer, payload=raw_s3.UNSIGNED)
+        assert (answer.status, answer.code) == (400, "InvalidRequest")
+        assert "announced" not in endpoint.store.objects["bucket"]
+        stated = {"x-amz-decoded-content-length": "1"}  # of a body that is as it is
+        assert client.request("PUT", "/bucket/announced", b"x", stated).status == 200
+
+
 def test_aws_chunked_is_taken_off_the_content_encoding(endpoint: Endpoint) -> None:
     with endpoint.client() as client:
         for encoding, kept in (
