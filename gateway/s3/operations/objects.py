@@ -38,7 +38,7 @@ _SELECTIVE = fields.READ_CONDITIONS | {"range"} | sse.NAMES
 
 
 async def put_object(call: Call) -> Reply:
-    if fields.WRITE_OFFSET in call.headers:
+    if fields.WRITE_OFFSET in call.headers and not call.context.facts.is_form:
         return await _append(call)
     fields.check_supported(call)
     head = await puts.put_object(call.context, call.bucket, call.key, call.body, _put_options(call))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.conformance.s3.test_boto3_forms import form, post, signed
 from tests.conformance.s3.test_boto3_notifications import tell, told
 from tests.support.accounts import ALT, ALT_ARN, add_account, allowing, policy_text
 from tests.support.encryption_modes import LARGE, MODES, PART, A, B, check_told, encrypting_gateway
@@ -207,6 +208,14 @@ def test_of_many_one_wins(gateway: S3Gateway, bucket: str) -> None:
             won = [piece for piece in pool.map(attempt, range(8)) if piece]
         assert len(won) == 1
         assert read(clients[0], bucket) == base + won[0]
+
+
+def test_a_form_puts_whole_objects_only(gateway: S3Gateway, s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    fields = signed(s3, bucket, "k", {"x-amz-write-offset-bytes": "1"})
+    answer = post(gateway, f"/{bucket}", form(fields))
+    assert (answer.status, answer.code) == (501, "NotImplemented")
+    assert read(s3, bucket) == b"x"
 
 
 @pytest.mark.parametrize("status", ["Enabled", "Suspended"])
