@@ -15,6 +15,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from cryptography import x509
@@ -24,6 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from gateway.metrics import S3Metrics
 from gateway.s3.http import FrontendConfig, S3Frontend
+from tests.support.accounts import allowing
 from tests.support.encryption_modes import own_key
 from tests.support.gateway import ACCESS_KEY, SECRET
 from tests.support.s3_gateway import REGION, S3Gateway
@@ -59,8 +61,8 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 @contextmanager
-def tls_client(gateway: S3Gateway, tmp_path: Path) -> Iterator[Any]:
-    """A client of the gateway over TLS."""
+def tls_client(gateway: S3Gateway, tmp_path: Path, **options: Any) -> Iterator[Any]:
+    """A client of the gateway over TLS; options are those of its configuration."""
     certificate, key = make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -73,7 +75,9 @@ def tls_client(gateway: S3Gateway, tmp_path: Path) -> Iterator[Any]:
         aws_secret_access_key=SECRET,
         region_name=REGION,
         verify=str(certificate),
-        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+        config=Config(
+            s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}, **options
+        ),
     )
     try:
         yield client
@@ -105,6 +109,30 @@ def test_streams_over_tls(gateway: S3Gateway, tmp_path: Path, length: int) -> No
         assert modes == [b"STREAMING-UNSIGNED-PAYLOAD-TRAILER"]
         assert put["ChecksumCRC32"]
         assert client.get_object(Bucket="bucket", Key="tls")["Body"].read() == content
+
+
+@pytest.mark.parametrize("way", [UNSIGNED, "s3", "s3v4"])
+def test_what_is_stored_is_what_was_sent_in_every_way_of_signing(
+    gateway: S3Gateway, s3: Any, opened: str, tmp_path: Path, way: Any
+) -> None:
+    """Only Version 4 has a header for the mode of a body; all SDKs send streams in chunks."""
+    s3.put_bucket_policy(Bucket=opened, Policy=allowing(opened, "s3:PutObject", "s3:GetObject"))
+    gateway.gateway.services.sigv2 = True
+    framed: list[bool] = []
+    content = os.urandom(100_000)
+    try:
+        with tls_client(gateway, tmp_path, signature_version=way) as client:
+            client.meta.events.register(
+                "before-send.s3.PutObject",
+                lambda request, **_: framed.append("X-Amz-Trailer" in request.headers),
+            )
+            client.put_object(Bucket=opened, Key="k", Body=io.BytesIO(content))
+            assert framed == [True]
+            read = client.get_object(Bucket=opened, Key="k")
+            assert read["Body"].read() == content
+            assert "ContentEncoding" not in read
+    finally:
+        gateway.gateway.services.sigv2 = False
 
 
 def test_policies_may_ask_for_tls(gateway: S3Gateway, s3: Any, tmp_path: Path) -> None:
