@@ -115,7 +115,7 @@ def test_streams_over_tls(gateway: S3Gateway, tmp_path: Path, length: int) -> No
 def test_what_is_stored_is_what_was_sent_in_every_way_of_signing(
     gateway: S3Gateway, s3: Any, bucket: str, tmp_path: Path, way: Any
 ) -> None:
-    """Only Version 4 has a header for the mode of a body, but who signs nothing sends chunks too."""
+    """Only Version 4 has a header for the mode of a body; who signs nothing sends chunks too."""
     s3.delete_public_access_block(Bucket=bucket)
     s3.put_bucket_policy(Bucket=bucket, Policy=allowing(bucket, "s3:PutObject", "s3:GetObject"))
     gateway.gateway.services.sigv2 = True
