@@ -142,6 +142,13 @@ def timestamp(at_ms: int) -> str:
     return f"{_minute(index)}:{within_ms // 1000:02d}.{within_ms % 1000:03d}Z"
 
 
+def told_time(at_ms: int) -> str:
+    """When something was made or changed: in whole seconds, as headers have it, so that clients who
+    compare the two, or send one back as a condition, find them equal.
+    """
+    return timestamp(at_ms - at_ms % 1000)
+
+
 def contents(rows: Sequence[ListedRow], *, owner: str = "", owners: Sequence[str] = ()) -> str:
     """The Contents elements of a list answer.
 
@@ -152,7 +159,7 @@ def contents(rows: Sequence[ListedRow], *, owner: str = "", owners: Sequence[str
     tail = "</Contents>" if owners else f"{owner}</Contents>"
     if not _is_plain("".join([row[0] for row in rows])):
         rows = [(escape(row[0]), *row[1:]) for row in rows]
-    written, second, until_second = [], -1, ""
+    written, second, told = [], -1, ""
     for key, etag, length_bytes, modified_ms, storage_class, algorithm, is_composite in rows:
         # ETags, algorithms and classes are our own words: only the key needs escaping.
         checksum = ""
@@ -164,10 +171,10 @@ def contents(rows: Sequence[ListedRow], *, owner: str = "", owners: Sequence[str
             )
         if modified_ms // 1000 != second:
             second = modified_ms // 1000
-            until_second = timestamp(modified_ms)[:-4]
+            told = told_time(modified_ms)
         written.append(
             f"<Contents><Key>{key}</Key>"
-            f"<LastModified>{until_second}{modified_ms % 1000:03d}Z</LastModified>"
+            f"<LastModified>{told}</LastModified>"
             f"<ETag>&quot;{etag}&quot;</ETag>{checksum}<Size>{length_bytes}</Size>"
             f"<StorageClass>{storage_class}</StorageClass>{tail}"
         )

@@ -79,7 +79,7 @@ async def get_object_annotation(call: Call) -> Reply:
 def _entry(name: str, held: Part) -> str:
     children = [
         xml.element("AnnotationName", name),
-        xml.element("LastModified", xml.timestamp(held.created_at_ms)),
+        xml.element("LastModified", xml.told_time(held.created_at_ms)),
         xml.element("ETag", f'"{held.etag}"'),
         xml.element("Size", held.plain_bytes),
     ]

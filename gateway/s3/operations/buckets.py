@@ -32,7 +32,7 @@ async def list_buckets(call: Call) -> Reply:
         xml.group(
             "Bucket",
             xml.element("Name", bucket.name),
-            xml.element("CreationDate", xml.timestamp(bucket.created_at_ms)),
+            xml.element("CreationDate", xml.told_time(bucket.created_at_ms)),
             xml.element("BucketRegion", bucket.location or region),
         )
         for bucket in page.buckets

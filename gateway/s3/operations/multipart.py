@@ -114,7 +114,7 @@ async def upload_part_copy(call: Call) -> Reply:
     )
     document = xml.document(
         "CopyPartResult",
-        xml.element("LastModified", xml.timestamp(part.modified_at_ms)),
+        xml.element("LastModified", xml.told_time(part.modified_at_ms)),
         xml.element("ETag", f'"{part.etag}"'),
         *fields.checksum_elements(part.checksum, with_type=False),
     )
@@ -224,7 +224,7 @@ async def list_parts(call: Call) -> Reply:
         xml.group(
             "Part",
             xml.element("PartNumber", part.part_number),
-            xml.element("LastModified", xml.timestamp(part.modified_at_ms)),
+            xml.element("LastModified", xml.told_time(part.modified_at_ms)),
             xml.element("ETag", f'"{part.etag}"'),
             xml.element("Size", part.length),
             *fields.checksum_elements(part.checksum, with_type=False),
@@ -293,7 +293,7 @@ def _upload_row(call: Call, upload: UploadHead, encoded_key: str) -> str:
         fields.owner_of(call, "Initiator", upload.owner_id),
         fields.owner_of(call, "Owner", upload.owner_id),
         xml.element("StorageClass", upload.storage_class),
-        xml.element("Initiated", xml.timestamp(upload.created_at_ms)),
+        xml.element("Initiated", xml.told_time(upload.created_at_ms)),
         *_upload_checksum(upload),
     )
 

@@ -239,7 +239,7 @@ async def copy_object(call: Call) -> Reply:
         ),
     )
     children = [
-        xml.element("LastModified", xml.timestamp(head.modified_at_ms)),
+        xml.element("LastModified", xml.told_time(head.modified_at_ms)),
         xml.element("ETag", f'"{head.etag}"'),
         *fields.checksum_elements(head.checksum, with_type=True),
     ]

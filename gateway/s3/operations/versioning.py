@@ -98,7 +98,7 @@ def _row(item: ListedVersion, encoded: Callable[[str], str], owner: str) -> str:
         xml.element("Key", encoded(item.key)),
         xml.element("VersionId", item.version_id),
         xml.element("IsLatest", item.is_latest),
-        xml.element("LastModified", xml.timestamp(version.created_at_ms)),
+        xml.element("LastModified", xml.told_time(version.created_at_ms)),
     ]
     if version.is_delete_marker:
         return xml.group("DeleteMarker", *children, owner)

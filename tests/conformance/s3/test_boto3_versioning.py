@@ -33,7 +33,8 @@ def listed(s3: Any, bucket: str) -> list[tuple[str, str, bool, str]]:
         answer = s3.list_object_versions(Bucket=bucket, MaxKeys=2, **page)
         rows = [(item, "version") for item in answer.get("Versions", ())]
         rows += [(item, "marker") for item in answer.get("DeleteMarkers", ())]
-        rows.sort(key=lambda row: (row[0]["Key"], -row[0]["LastModified"].timestamp()))
+        # boto3 puts markers apart, and times of one second do not say where they belong.
+        rows.sort(key=lambda row: (row[0]["Key"], not row[0]["IsLatest"]))
         found += [(r["Key"], r["VersionId"], r["IsLatest"], kind) for r, kind in rows]
         if not answer["IsTruncated"]:
             return found
