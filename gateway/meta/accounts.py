@@ -20,12 +20,17 @@ from gateway.model.names import TenantId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:
-    """Who owns buckets and pays; `owner_id` is what S3 prints as Owner/ID."""
+    """Who owns buckets and pays; `owner_id` is what S3 prints as Owner/ID.
+
+    Args:
+        enabled: its access keys are taken.
+    """
 
     tenant_id: TenantId
     name: str
     owner_id: str
     created_at_ms: int
+    enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +80,13 @@ def scan_tenants(
 def set_tenant(keys: RecordKeys, nonces: NonceSource, tenant: Tenant) -> Write:
     """Write that sets a tenant's row."""
     row_key = keyspace.tenant_row(tenant.tenant_id)
-    document = {
+    document: dict[str, object] = {
         "name": tenant.name,
         "owner_id": tenant.owner_id,
         "created_at_ms": tenant.created_at_ms,
     }
+    if not tenant.enabled:
+        document["enabled"] = False
     return Write(row_key, seal_document(keys, nonces, row_key, document))
 
 
@@ -89,12 +96,25 @@ def read_access_key(
     """An access key by id, disabled ones too. Raises: RowCorrupt."""
     row_key = keyspace.access_key_row(access_key_id)
     value = store.read((row_key,))[0]
-    if value is None:
-        return None
+    return None if value is None else _open_access_key(keys, row_key, value)
+
+
+def scan_access_keys(
+    store: MetaStore, keys: RecordKeys, after: str | None, *, limit: int
+) -> list[StoredAccessKey]:
+    """Access keys of all tenants above an id, by id. Raises: RowCorrupt."""
+    start, end = keyspace.access_key_range()
+    if after is not None:
+        start = keyspace.after(keyspace.access_key_row(after))
+    rows = store.scan(start, end, limit=limit)
+    return [_open_access_key(keys, row.key, row.value) for row in rows]
+
+
+def _open_access_key(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredAccessKey:
     held = open_document(keys, row_key, value)
     try:
         access_key = AccessKey(
-            access_key_id=access_key_id,
+            access_key_id=row_key[keyspace.HEAD_BYTES :].decode(),
             secret=held["secret"],
             tenant=TenantId(bytes.fromhex(held["tenant"])),
             user=held["user"],
@@ -132,6 +152,7 @@ def _open_tenant(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredTenant
             name=held["name"],
             owner_id=held["owner_id"],
             created_at_ms=held["created_at_ms"],
+            enabled=held.get("enabled", True),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise RowCorrupt(row_key=row_key.hex(), part="structure") from error

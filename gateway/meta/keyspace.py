@@ -32,6 +32,8 @@ GARBAGE = b"G"  # rows of parts and annotations, to be taken away in batches of 
 PART = b"P"
 KEYRING = b"R"
 STRIPE = b"S"
+IDENTITY = b"I"  # users, groups, roles and policies of a tenant
+SESSION = b"Y"  # names of tokens of sessions, which are sealed as rows are and never stored
 TENANT = b"T"
 UPLOAD = b"U"
 CLUSTER = b"X"
@@ -314,6 +316,11 @@ def bucket_key_range(bucket: BucketId) -> Range:
     return BUCKET_KEY + bucket, BUCKET_KEY + bucket + b"\xff\xff\xff\xff\xff"
 
 
+def parse_bucket_key(row_key: bytes) -> tuple[BucketId, int]:
+    """Bucket and epoch of the row of a bucket key. Raises: RowCorrupt."""
+    return _bucket_of(row_key, BUCKET_KEY, 4), int.from_bytes(row_key[HEAD_BYTES:], "big")
+
+
 def bucket_document_row(bucket: BucketId, name: str) -> bytes:
     """Row of one document of a bucket."""
     return BUCKET_DOCUMENT + bucket + name.encode()
@@ -330,6 +337,27 @@ def tenant_row(tenant: TenantId) -> bytes:
 def access_key_row(access_key: str) -> bytes:
     """Row of an access key."""
     return ACCESS_KEY + CLUSTER_PARTITION + access_key.encode()
+
+
+def access_key_range() -> Range:
+    """Access keys of all tenants, by id."""
+    return family_range(ACCESS_KEY, CLUSTER_PARTITION)
+
+
+def identity_row(tenant: TenantId, kind: bytes, name: str) -> bytes:
+    """Row of a user, a group, a role or a policy; `kind` 1 byte."""
+    return IDENTITY + CLUSTER_PARTITION + tenant + kind + name.encode()
+
+
+def identity_range(tenant: TenantId, kind: bytes) -> Range:
+    """Users, groups, roles or policies of a tenant, by name."""
+    start = IDENTITY + CLUSTER_PARTITION + tenant + kind
+    return start, successor(start)
+
+
+def session_row(access_key: str) -> bytes:
+    """What the token of a session is sealed as."""
+    return SESSION + CLUSTER_PARTITION + access_key.encode()
 
 
 def cluster_row(name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Policies of buckets that have been read: who is meant, what is said of a request.
+"""Policies that have been read: who is meant, what is said of a request.
 
 Not for reading them (`policy_document`), nor for where the values of a request come from, nor for
 what else decides (`objects.access`). An explicit denial goes before everything, then comes what is
@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from gateway.model.action import Action
 from gateway.model.policy_conditions import Test
+from gateway.model.policy_names import TokenAction
 from gateway.model.policy_patterns import Lookup, Pattern, Template
 
 
@@ -61,6 +62,21 @@ def root_name(account: str) -> str:
 def user_name(account: str, user: str) -> str:
     """How one user is named."""
     return f"arn:aws:iam::{account}:user/{user}"
+
+
+def role_name(account: str, role: str) -> str:
+    """How whoever has become a role is named."""
+    return f"arn:aws:iam::{account}:role/{role}"
+
+
+def session_name(account: str, role: str, session: str) -> str:
+    """How one session of a role is named, where `arn:aws:sts::` is written as `arn:aws:iam::`."""
+    return f"arn:aws:iam::{account}:assumed-role/{role}/{session}"
+
+
+def federated_name(issuer: str) -> str:
+    """How whoever a token's issuer vouches for is named."""
+    return f"federated:{issuer}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +239,13 @@ class Policy:
     """A policy that has been checked."""
 
     statements: tuple[Statement, ...]
-    _said: dict[Action, _Said] = field(default_factory=dict, compare=False, repr=False)
+    _said: dict[Action | TokenAction, _Said] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
-    def effect(self, action: Action, resource: str, caller: Caller, lookup: Lookup) -> Effect:
+    def effect(
+        self, action: Action | TokenAction, resource: str, caller: Caller, lookup: Lookup
+    ) -> Effect:
         """What it says of an action on `bucket` or `bucket/key`."""
         said = self._said.get(action) or self._about(action)
         if said.denials.say(resource, caller, lookup):
@@ -234,11 +254,16 @@ class Policy:
             return Effect.ALLOW
         return Effect.NOTHING
 
+    def permits(self, action: Action, resource: str, caller: Caller, lookup: Lookup) -> bool:
+        """Whether it allows that, leaving aside what it denies."""
+        said = self._said.get(action) or self._about(action)
+        return said.permissions.say(resource, caller, lookup)
+
     def asks_for_tags(self, action: Action) -> bool:
         """Whether the answer may depend on the tags that an object has."""
         return (self._said.get(action) or self._about(action)).asks_for_tags
 
-    def _about(self, action: Action) -> _Said:
+    def _about(self, action: Action | TokenAction) -> _Said:
         name = action.value.lower()
         about = [statement for statement in self.statements if statement.is_about(name)]
         said = _Said(

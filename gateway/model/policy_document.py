@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, NoReturn
 
@@ -38,52 +38,68 @@ _SERVICE = re.compile(r"[a-z0-9.-]{1,128}\Z")
 
 def parse_policy(text: str, bucket: str) -> Policy:
     """A policy of a bucket. Raises: MalformedPolicy."""
+    listed, with_variables = listed_statements(text)
+    return Policy(tuple(_statement(one, bucket, with_variables) for one in listed))
+
+
+def listed_statements(text: str) -> tuple[list[dict[str, Any]], bool]:
+    """The statements of a policy, still to be read, and whether variables mean something in them.
+
+    Raises: MalformedPolicy.
+    """
     document = _object_of(text)
     if document.keys() - {"Version", "Id", "Statement"}:
-        _refuse(f"Unknown field {min(document.keys() - {'Version', 'Id', 'Statement'})}")
+        refuse(f"Unknown field {min(document.keys() - {'Version', 'Id', 'Statement'})}")
     version = document.get("Version", VERSIONS[0])
     if version not in VERSIONS:
-        _refuse("The policy must contain a valid version string")
+        refuse("The policy must contain a valid version string")
     if not isinstance(document.get("Id", ""), str):
-        _refuse("The Id must be a string")
+        refuse("The Id must be a string")
     raw = document.get("Statement")
     if raw is None:
-        _refuse("Missing required field Statement")
+        refuse("Missing required field Statement")
     listed = raw if isinstance(raw, list) else [raw]
     if not listed:
-        _refuse("Could not parse the policy: Statement is empty!")
-    with_variables = version == VERSIONS[1]
-    statements = tuple(_statement(one, bucket, with_variables) for one in listed)
+        refuse("Could not parse the policy: Statement is empty!")
+    if not all(isinstance(one, dict) for one in listed):
+        refuse("Could not parse the policy: a statement is no object")
     if sum(map(_search_cost, listed)) > SEARCH_COST_MAX:
-        _refuse("Policy has too many wildcards")
-    return Policy(statements)
+        refuse("Policy has too many wildcards")
+    return listed, version == VERSIONS[1]
 
 
 def _search_cost(raw: dict[str, Any]) -> int:
-    """As `search_cost`, of a statement that has been read."""
-    texts = _texts(raw.get("Resource", raw.get("NotResource")), "resource")
-    for operator, block in raw.get("Condition", {}).items():
-        if "like" in operator.lower() or "arn" in operator.lower():
+    """As `search_cost`, of a statement; what is no text in it is refused when it is read."""
+    texts = _all_texts(raw.get("Resource", raw.get("NotResource")))
+    condition = raw.get("Condition")
+    for operator, block in condition.items() if isinstance(condition, dict) else ():
+        asks = "like" in operator.lower() or "arn" in operator.lower()
+        if asks and isinstance(block, dict):
             for listed in block.values():
-                texts = [*texts, *map(_value, listed if isinstance(listed, list) else [listed])]
+                texts += _all_texts(listed)
     return sum(map(search_cost, texts))
 
 
-def _refuse(message: str) -> NoReturn:
+def _all_texts(raw: Any) -> list[str]:
+    return [one for one in (raw if isinstance(raw, list) else [raw]) if isinstance(one, str)]
+
+
+def refuse(message: str) -> NoReturn:
+    """Raises: MalformedPolicy."""
     raise MalformedPolicy(message=message)
 
 
 def _object_of(text: str) -> dict[str, Any]:
     if len(text.encode("utf-8", "surrogatepass")) > POLICY_BYTES_MAX:
-        _refuse("Policy exceeds the maximum allowed document size.")
+        refuse("Policy exceeds the maximum allowed document size.")
     if not text.lstrip().startswith("{"):
-        _refuse("Policies must be valid JSON and the first byte must be '{'")
+        refuse("Policies must be valid JSON and the first byte must be '{'")
     try:
         document = json.loads(
             text, parse_constant=_no_constant, object_pairs_hook=_without_repetition
         )
     except (ValueError, RecursionError):
-        _refuse("This policy contains invalid Json")
+        refuse("This policy contains invalid Json")
     return dict(document)
 
 
@@ -104,24 +120,27 @@ _FIELDS = frozenset(
 )
 
 
-def _statement(raw: Any, bucket: str, with_variables: bool) -> Statement:
-    if not isinstance(raw, dict):
-        _refuse("Could not parse the policy: a statement is no object")
-    unknown = raw.keys() - _FIELDS
+def effect_of(raw: dict[str, Any], fields: frozenset[str]) -> Effect:
+    """The effect of a statement whose fields are known ones. Raises: MalformedPolicy."""
+    unknown = raw.keys() - fields
     if unknown:
-        _refuse(f"Unknown field {min(unknown)}")
+        refuse(f"Unknown field {min(unknown)}")
     if not isinstance(raw.get("Sid", ""), str):
-        _refuse("The Sid must be a string")
+        refuse("The Sid must be a string")
     if raw.get("Effect") not in ("Allow", "Deny"):
-        _refuse(f"Invalid effect: {str(raw.get('Effect'))[:64]}")
-    effect = Effect(raw["Effect"])
-    who, negates_principals = _one_of(raw, "Principal", "NotPrincipal")
+        refuse(f"Invalid effect: {str(raw.get('Effect'))[:64]}")
+    return Effect(raw["Effect"])
+
+
+def _statement(raw: dict[str, Any], bucket: str, with_variables: bool) -> Statement:
+    effect = effect_of(raw, _FIELDS)
+    who, negates_principals = one_of(raw, "Principal", "NotPrincipal")
     if negates_principals and effect is Effect.ALLOW:
-        _refuse("Allow with NotPrincipal is not allowed.")
-    what, negates_actions = _one_of(raw, "Action", "NotAction")
-    where, negates_resources = _one_of(raw, "Resource", "NotResource")
+        refuse("Allow with NotPrincipal is not allowed.")
+    what, negates_actions = one_of(raw, "Action", "NotAction")
+    where, negates_resources = one_of(raw, "Resource", "NotResource")
     resources = _resources(where, bucket, with_variables, must_fit=not negates_resources)
-    tests, raw_tests = _conditions(raw.get("Condition", {}), with_variables)
+    tests, raw_tests = conditions_of(raw.get("Condition", {}), with_variables, is_key)
     heads = [one.head if isinstance(one, Pattern) else "" for one in resources]
     return Statement(
         effect=effect,
@@ -136,17 +155,18 @@ def _statement(raw: Any, bucket: str, with_variables: bool) -> Statement:
     )
 
 
-def _one_of(raw: dict[str, Any], name: str, negated: str) -> tuple[Any, bool]:
+def one_of(raw: dict[str, Any], name: str, negated: str) -> tuple[Any, bool]:
+    """A field, and whether it is the negated one of two. Raises: MalformedPolicy."""
     if (name in raw) is (negated in raw):
-        _refuse(f"Missing required field {name}" if name not in raw else f"Both {name} forms")
+        refuse(f"Missing required field {name}" if name not in raw else f"Both {name} forms")
     return (raw[negated], True) if negated in raw else (raw[name], False)
 
 
-def _texts(raw: Any, what: str) -> list[str]:
-    """One text or a list of them, not empty."""
+def texts_of(raw: Any, what: str) -> list[str]:
+    """One text or a list of them, not empty. Raises: MalformedPolicy."""
     listed = raw if isinstance(raw, list) else [raw]
     if not listed or not all(isinstance(one, str) and one for one in listed):
-        _refuse(f"Policy has invalid {what}")
+        refuse(f"Policy has invalid {what}")
     return listed
 
 
@@ -154,42 +174,42 @@ def _principals(raw: Any, is_negated: bool) -> Principals:
     if raw == EVERYBODY:
         return Principals(True, frozenset(), frozenset(), is_negated)
     if not isinstance(raw, dict) or not raw:
-        _refuse("Invalid principal in policy")
+        refuse("Invalid principal in policy")
     everybody = False
     names: set[str] = set()
     services: set[str] = set()
     for kind, listed in raw.items():
-        for text in _texts(listed, "principal"):
+        for text in texts_of(listed, "principal"):
             if kind == "AWS":
                 everybody = everybody or text == EVERYBODY
-                names.update(_names_of(text))
+                names.update(names_of_principal(text))
             elif kind == "CanonicalUser" and _ACCOUNT.match(text):
                 names.add(root_name(text))
             elif kind == "Service" and _SERVICE.match(text):
                 services.add(text)
             elif kind != "Federated":
-                _refuse("Invalid principal in policy")
+                refuse("Invalid principal in policy")
     return Principals(everybody, frozenset(names), frozenset(services), is_negated, True)
 
 
-def _names_of(text: str) -> Iterable[str]:
-    """The names of a principal, in the form that `Caller` has them."""
+def names_of_principal(text: str) -> Iterable[str]:
+    """The names of a principal, in the form that `Caller` has them. Raises: MalformedPolicy."""
     if text == EVERYBODY:
         return ()
     if not text.startswith("arn:"):
         if _ACCOUNT.match(text) is None:
-            _refuse("Invalid principal in policy")
+            refuse("Invalid principal in policy")
         return (root_name(text),)
     found = _PRINCIPAL_ARN.match(text)
     if found is None or (not found[1] and not found[2].startswith("user/")):
-        _refuse("Invalid principal in policy")
+        refuse("Invalid principal in policy")
     if not found[1]:
         return (root_name(found[2].removeprefix("user/")),)
     return (f"arn:aws:iam::{found[1]}:{found[2]}",)
 
 
 def _actions(raw: Any) -> frozenset[str]:
-    return _actions_of(tuple(_texts(raw, "action")))
+    return _actions_of(tuple(texts_of(raw, "action")))
 
 
 @lru_cache(maxsize=ACTIONS_CACHED_MAX)
@@ -202,7 +222,7 @@ def _actions_of(patterns: tuple[str, ...]) -> frozenset[str]:
     for text in patterns:
         matched = matched_actions(text) if len(text) <= ACTION_CHARACTERS_MAX else None
         if not matched:
-            _refuse("Policy has invalid action")
+            refuse("Policy has invalid action")
         found |= matched
     return frozenset(found)
 
@@ -211,44 +231,45 @@ def _resources(
     raw: Any, bucket: str, with_variables: bool, *, must_fit: bool
 ) -> tuple[Pattern | Template, ...]:
     patterns: list[Pattern | Template] = []
-    for text in _texts(raw, "resource"):
+    for text in texts_of(raw, "resource"):
         if text == EVERYBODY:
             patterns.append(Pattern(EVERYBODY))
             continue
         found = _ARN.match(text)
         if found is None:
-            _refuse("Policy has invalid resource")
+            refuse("Policy has invalid resource")
         named = compiled(found[1].partition("/")[0], with_variables=with_variables)
         if must_fit and isinstance(named, Pattern) and not named.matches(bucket):
-            _refuse("Policy has invalid resource")
+            refuse("Policy has invalid resource")
         patterns.append(compiled(found[1], with_variables=with_variables))
     return tuple(patterns)
 
 
-def _conditions(
-    raw: Any, with_variables: bool
+def conditions_of(
+    raw: Any, with_variables: bool, knows_key: Callable[[str], bool]
 ) -> tuple[tuple[Test, ...], tuple[tuple[str, str, tuple[str, ...]], ...]]:
+    """Conditions of a statement, to be asked and as written. Raises: MalformedPolicy."""
     if not isinstance(raw, dict):
-        _refuse("Could not parse the policy: Condition is no object")
+        refuse("Could not parse the policy: Condition is no object")
     tests: list[Test] = []
     written: list[tuple[str, str, tuple[str, ...]]] = []
     for operator, block in raw.items():
         if not isinstance(block, dict):
-            _refuse("Could not parse the policy: a condition is no object")
+            refuse("Could not parse the policy: a condition is no object")
         for key, listed in block.items():
-            if not is_key(key):
-                _refuse("Policy has an invalid condition key")
+            if not knows_key(key):
+                refuse("Policy has an invalid condition key")
             values = tuple(
                 _value(one) for one in (listed if isinstance(listed, list) else [listed])
             )
             if not values:
-                _refuse("Policy has a condition without values")
+                refuse("Policy has a condition without values")
             try:
                 test = compiled_test(operator, key, values, with_variables=with_variables)
             except UnknownOperator:
-                _refuse(f"Invalid Condition type : {operator[:64]}")
+                refuse(f"Invalid Condition type : {operator[:64]}")
             except BadValue:
-                _refuse(f"Invalid value for condition key {key[:64]}")
+                refuse(f"Invalid value for condition key {key[:64]}")
             tests.append(test)
             written.append((operator, key, values))
     return tuple(tests), tuple(written)
@@ -259,4 +280,4 @@ def _value(raw: Any) -> str:
         return "true" if raw else "false"
     if isinstance(raw, (str, int, float)):
         return str(raw)
-    _refuse("Policy has a condition value that is no text")
+    refuse("Policy has a condition value that is no text")

@@ -1,4 +1,4 @@
-"""Names that policies of buckets may use: actions, and condition keys.
+"""Names that policies may use: actions, and condition keys.
 
 Not for what an operation asks for (`gateway.model.action`): a policy may also name actions that no
 operation here has.
@@ -9,6 +9,8 @@ Source: AWS Service Authorization Reference, "Actions, resources, and condition 
 
 from __future__ import annotations
 
+import re
+from enum import StrEnum
 from functools import lru_cache
 
 from gateway.model.action import Action
@@ -49,6 +51,39 @@ _S3_KEYS = """
     x-amz-storage-class x-amz-website-redirect-location
 """
 _KEYS = frozenset(f"{PREFIX}{name}" for name in _S3_KEYS.split())
+
+
+class TokenAction(StrEnum):
+    """Actions of the token service, as policies of roles and users name them."""
+
+    __hash__ = str.__hash__
+
+    ASSUME_ROLE = "sts:AssumeRole"
+    ASSUME_ROLE_WITH_WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
+
+
+_TOKEN_ACTIONS = frozenset(action.value.lower() for action in TokenAction)
+_OF_SERVICE = re.compile(r"[A-Za-z0-9*?-]{1,64}:[A-Za-z0-9*?]{1,128}\Z")
+_OF_TOKEN = re.compile(r"[A-Za-z0-9:/._-]{1,192}:[A-Za-z0-9/_-]{1,64}\Z")
+
+
+@lru_cache(maxsize=NAMES_CACHED_MAX)
+def actions_of_identity(pattern: str) -> frozenset[str] | None:
+    """Actions (lower case) that a pattern in a policy of a user means; none for what other services
+    do; None for what is no action.
+    """
+    if pattern != "*" and _OF_SERVICE.match(pattern) is None:
+        return None
+    matcher = Pattern(pattern.lower())
+    found = frozenset(name for name in KNOWN_ACTIONS | _TOKEN_ACTIONS if matcher.matches(name))
+    if not found and pattern.lower().startswith(PREFIX):
+        return None
+    return found
+
+
+def is_token_key(name: str) -> bool:
+    """Whether a policy of trust may ask for this key: sts:ExternalId, or <issuer>:sub."""
+    return _OF_TOKEN.match(name) is not None
 
 
 @lru_cache(maxsize=NAMES_CACHED_MAX)

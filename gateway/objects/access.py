@@ -9,13 +9,19 @@ The order: an explicit denial of the bucket's policy; what its owner, or that of
 right; what the policy allows; what ACLs grant, where they have a meaning. The owner's root always
 reaches the policy itself. A policy allows nothing about objects of other owners than the bucket's.
 
-Source: Amazon S3 User Guide, "How Amazon S3 authorizes a request", "Blocking public access".
+An account's rights are those of its root. A user, or who has become a role, has of them what the
+policies of its own account allow (`Principal.rights`), and never what those deny. Beside that, the
+policy of a bucket of the same account lets in whom it names, or everybody, not whom it means by the
+account's name alone.
+
+Source: Amazon S3 User Guide, "How Amazon S3 authorizes a request", "Blocking public access"; AWS
+IAM User Guide, "Policy evaluation logic".
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.model import acl
 from gateway.model.action import Action
@@ -107,6 +113,23 @@ def authenticated(ctx: Context) -> Principal:
     return ctx.principal
 
 
+def check_account(ctx: Context, action: Action, resource: str) -> Principal:
+    """The caller, who may do something of its account that is about no bucket that is there.
+
+    Args:
+        resource: `*`, or the name of a bucket that is to be made.
+
+    Raises: AccessDenied.
+    """
+    principal = authenticated(ctx)
+    rights = principal.rights
+    if rights is not None:
+        asked = Asked(ctx, None, action)
+        if rights.effect(action, resource, asked) is not Effect.ALLOW:
+            raise AccessDenied()
+    return principal
+
+
 def admit_anonymous(services: Services, bucket: str) -> None:
     """Go on if something of a bucket may be open to anonymous callers.
 
@@ -139,9 +162,10 @@ def check_not_denied(ctx: Context, opened: OpenBucket, action: Action, key: Obje
     """Go on unless the policy forbids it: for what needs other actions' rights and has a name of
     its own besides. Raises AccessDenied.
     """
-    if RULING.isdisjoint(opened.bucket.documents):
+    has_rights = ctx.principal is not None and ctx.principal.rights is not None
+    if RULING.isdisjoint(opened.bucket.documents) and not has_rights:
         return
-    if _policy_effect(Asked(ctx, opened, action), rules_of(opened), key) is Effect.DENY:
+    if _said(Asked(ctx, opened, action), rules_of(opened), key).effect is Effect.DENY:
         raise AccessDenied()
 
 
@@ -165,14 +189,17 @@ def judge_of(
     headers = ctx.facts.headers
     if _EXPECTED_OWNER in headers or _EXPECTED_SOURCE_OWNER in headers:
         _check_expected_owner(ctx, opened, action)
-    is_owner = _is_owner(ctx, opened)
+    principal = ctx.principal
+    is_owner = principal is not None and principal.tenant == opened.bucket.tenant
+    has_rights = principal is not None and principal.rights is not None
     if RULING.isdisjoint(opened.bucket.documents):
-        if is_owner:
+        if not is_owner:
+            raise AccessDenied()
+        if not has_rights:
             return None
-        raise AccessDenied()
     rules = rules_of(opened)
     if action in OBJECT_ACTIONS:
-        if is_owner and rules.policy is None and not rules.has_acls:
+        if is_owner and rules.policy is None and not rules.has_acls and not has_rights:
             return None
         assert key is not None, "what is about an object names it"
         return ObjectJudge(ctx, opened, rules, action, key)
@@ -188,27 +215,72 @@ def _is_owner(ctx: Context, opened: OpenBucket) -> bool:
 
 def _may_in_bucket(asked: Asked, rules: BucketRules, key: ObjectKey | None) -> bool:
     """Whether the caller may, where the object does not matter."""
-    ctx, opened, action = asked.ctx, asked.opened, asked.action
-    is_owner = _is_owner(ctx, opened)
-    effect = _policy_effect(asked, rules, key)
+    ctx, action = asked.ctx, asked.action
+    is_owner = asked.opened is not None and _is_owner(ctx, asked.opened)
+    effect, is_account = _said(asked, rules, key)
     if effect is Effect.DENY:
         principal = ctx.principal
         is_root = principal is not None and principal.user == ROOT_USER
         return is_owner and is_root and action in _POLICY_ACTIONS
     if not is_owner and action in _POLICY_ACTIONS:
         return False  # whom a policy lets in does not become its master
-    if is_owner or (effect is Effect.ALLOW and not rules.only_owner_by_policy):
+    if (is_owner and is_account) or _lets_in(rules, effect, is_owner):
         return True
-    return rules.has_acls and _grants(
-        rules, rules.grants, acl.bucket_permission(action), ctx.principal
+    return (
+        is_account
+        and rules.has_acls
+        and _grants(rules, rules.grants, acl.bucket_permission(action), ctx.principal)
     )
+
+
+def _lets_in(rules: BucketRules, effect: Effect, is_owner: bool) -> bool:
+    """Whether a policy that says this counts: where it is public, perhaps for the owner only."""
+    return effect is Effect.ALLOW and (is_owner or not rules.only_owner_by_policy)
+
+
+class _Said(NamedTuple):
+    """What policies say of a request.
+
+    Args:
+        effect: that of the bucket's, or a denial of the caller's own.
+        is_account: the caller has what its account has: as the owner, and by ACLs.
+    """
+
+    effect: Effect
+    is_account: bool
+
+
+def _said(asked: Asked, rules: BucketRules, key: ObjectKey | None) -> _Said:
+    effect = _policy_effect(asked, rules, key)
+    principal = asked.ctx.principal
+    rights = None if principal is None else principal.rights
+    if rights is None or effect is Effect.DENY:
+        return _Said(effect, True)
+    action, resource = asked.action, _resource(asked, key)
+    said = rights.effect(action, resource, asked)
+    if said is not Effect.NOTHING:
+        return _Said(effect if said is Effect.ALLOW else said, said is Effect.ALLOW)
+    assert asked.opened is not None, "what is about no bucket asks no rules of one"
+    if effect is not Effect.ALLOW or not _is_owner(asked.ctx, asked.opened):
+        return _Said(Effect.NOTHING, False)
+    # What the account is given, the account gives on; only who is named needs nothing of its own.
+    assert rules.policy is not None, "something has allowed it"
+    named = caller_of(principal)._replace(accounts=frozenset())
+    is_let_in = rules.policy.permits(action, resource, named, asked)
+    is_let_in = is_let_in and rights.admits(action, resource, asked)
+    return _Said(Effect.ALLOW if is_let_in else Effect.NOTHING, False)
+
+
+def _resource(asked: Asked, key: ObjectKey | None) -> str:
+    assert asked.opened is not None, "what is about no bucket asks no rules of one"
+    name = asked.opened.bucket.name
+    return name if key is None else f"{name}/{key.decode('utf-8')}"
 
 
 def _policy_effect(asked: Asked, rules: BucketRules, key: ObjectKey | None) -> Effect:
     if rules.policy is None:
         return Effect.NOTHING
-    name = asked.opened.bucket.name
-    resource = name if key is None else f"{name}/{key.decode('utf-8')}"
+    resource = _resource(asked, key)
     return rules.policy.effect(asked.action, resource, caller_of(asked.ctx.principal), asked)
 
 
@@ -255,10 +327,10 @@ class ObjectJudge:
 
     def admit_new(self) -> None:
         """Go on if the caller may do that to an object that is not there. Raises: AccessDenied."""
-        effect = self._said(())
+        effect, is_account = self._said(())
         is_owner = _is_owner(self._ctx, self._opened)
-        is_allowed = effect is Effect.ALLOW and not self._rules.only_owner_by_policy
-        if effect is Effect.DENY or not (is_owner or is_allowed or self._may_tag_what_is_made()):
+        may = is_account and (is_owner or self._may_tag_what_is_made())
+        if effect is Effect.DENY or not (may or _lets_in(self._rules, effect, is_owner)):
             raise AccessDenied()
 
     def _may_tag_what_is_made(self) -> bool:
@@ -279,24 +351,27 @@ class ObjectJudge:
         attributes = version.attributes
         is_bucket_owner = _is_owner(ctx, self._opened)
         owner_id = attributes.owner_id if rules.has_acls else ""
-        effect = self._said(version.tags)
+        effect, is_account = self._said(version.tags)
         if effect is Effect.DENY:
             return False
         principal = ctx.principal
         is_owner = is_bucket_owner
         if owner_id and action not in _OF_BUCKET_OWNER:
             is_owner = principal is not None and principal.owner_id == owner_id
-        if is_owner or (is_bucket_owner and action not in _OF_OBJECT_OWNER):
+        is_owner = is_owner or (is_bucket_owner and action not in _OF_OBJECT_OWNER)
+        if is_owner and is_account:
             return True
-        if effect is Effect.ALLOW and not owner_id and not rules.only_owner_by_policy:
+        if not owner_id and _lets_in(rules, effect, is_bucket_owner):
             return True
-        return rules.has_acls and _grants(
-            rules, attributes.acl, acl.object_permission(action), principal
+        return (
+            is_account
+            and rules.has_acls
+            and _grants(rules, attributes.acl, acl.object_permission(action), principal)
         )
 
-    def _said(self, tags: Pairs) -> Effect:
+    def _said(self, tags: Pairs) -> _Said:
         asked = Asked(self._ctx, self._opened, self._action, tags=tags)
-        return _policy_effect(asked, self._rules, self._key)
+        return _said(asked, self._rules, self._key)
 
 
 def check_own_upload(

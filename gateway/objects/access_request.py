@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 
 from gateway.model.action import Action
-from gateway.model.policy import ANYBODY, Caller, root_name, user_name
+from gateway.model.identity_names import ROOT_USER as ROOT_USER
+from gateway.model.policy import (
+    ANYBODY,
+    Caller,
+    role_name,
+    root_name,
+    session_name,
+    user_name,
+)
 from gateway.model.version import Pairs
 from gateway.objects.context import Context, Principal
 
@@ -24,7 +32,7 @@ if TYPE_CHECKING:
 
 CALLERS_CACHED_MAX = 1024
 DAY_MS = 86_400_000
-ROOT_USER = "root"
+PRINCIPAL_TAG = "aws:principaltag/"
 
 Values = tuple[str, ...] | None
 
@@ -38,14 +46,23 @@ def caller_of(principal: Principal | None) -> Caller:
     accounts = frozenset({root_name(owner), root_name(tenant)})
     if principal.user == ROOT_USER:
         return Caller(accounts, accounts)
-    user = principal.user
-    return Caller(accounts, frozenset({user_name(owner, user), user_name(tenant, user)}))
+    user, role = principal.user, principal.role
+    if not role:
+        return Caller(accounts, frozenset({user_name(owner, user), user_name(tenant, user)}))
+    session = user.removeprefix(f"{role}/")
+    names = [
+        name
+        for account in (owner, tenant)
+        for name in (role_name(account, role), session_name(account, role, session))
+    ]
+    return Caller(accounts, frozenset(names))
 
 
 class Asked:
     """The values of one request, looked up as they are asked for.
 
     Args:
+        opened: the bucket; None where the request is about none that is there.
         prefix: what listing is asked for where the request itself lists nothing.
         tags: of the object; None where they are not known (yet).
         given: keys whose values the asker brings, by their names in lower case.
@@ -56,7 +73,7 @@ class Asked:
     def __init__(
         self,
         ctx: Context,
-        opened: OpenBucket,
+        opened: OpenBucket | None,
         action: Action,
         *,
         prefix: str | None = None,
@@ -88,6 +105,13 @@ class Asked:
             return _one(dict(self.tags or ()).get(key.partition("/")[2]))
         if key.startswith("s3:requestobjecttag/"):
             return _one(_request_tags(self).get(key.partition("/")[2]))
+        if key.startswith(PRINCIPAL_TAG):
+            principal = self.ctx.principal
+            return (
+                None
+                if principal is None
+                else _one(dict(principal.tags).get(key[len(PRINCIPAL_TAG) :]))
+            )
         return None
 
 
@@ -113,6 +137,8 @@ def _arn(asked: Asked) -> Values:
         return None
     if principal.user == ROOT_USER:
         return (root_name(principal.owner_id),)
+    if principal.role:
+        return (role_name(principal.owner_id, principal.role),)
     return (user_name(principal.owner_id, principal.user),)
 
 
@@ -120,23 +146,37 @@ def _principal_type(asked: Asked) -> Values:
     principal = asked.ctx.principal
     if principal is None:
         return ("Anonymous",)
+    if principal.role:
+        return ("AssumedRole",)
     return ("Account",) if principal.user == ROOT_USER else ("User",)
 
 
 def _user_id(asked: Asked) -> Values:
     # Nobody has an id: a policy that asks for a certain one is none for everybody.
     principal = asked.ctx.principal
-    return None if principal is None else (principal.owner_id,)
+    return None if principal is None else (principal.user_id or principal.owner_id,)
 
 
 def _user_name(asked: Asked) -> Values:
     principal = asked.ctx.principal
-    return None if principal is None or principal.user == ROOT_USER else (principal.user,)
+    if principal is None or principal.user == ROOT_USER or principal.role:
+        return None
+    return (principal.user,)
+
+
+def _token_issued(asked: Asked) -> Values:
+    principal = asked.ctx.principal
+    if principal is None or principal.issued_at_ms is None:
+        return None
+    return (_iso(principal.issued_at_ms),)
 
 
 def _now(asked: Asked) -> Values:
-    now_ms = asked.ctx.services.env.now_ms()
-    return (f"{datetime.fromtimestamp(now_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}",)
+    return (_iso(asked.ctx.services.env.now_ms()),)
+
+
+def _iso(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _prefix(asked: Asked) -> Values:
@@ -206,6 +246,8 @@ def _remaining_days(asked: Asked) -> Values:
 
 
 def _bucket_account(asked: Asked) -> Values:
+    if asked.opened is None:
+        return _account(asked)  # what is made, or listed, is the caller's
     services = asked.ctx.services
     return (services.identities.of_tenant(asked.opened.bucket.tenant).owner_id,)
 
@@ -231,6 +273,7 @@ _SOURCES: dict[str, Callable[[Asked], Values]] = {
     "aws:resourceaccount": _bucket_account,
     "aws:securetransport": lambda asked: ("true" if asked.ctx.facts.is_secure else "false",),
     "aws:sourceip": lambda asked: _one(asked.ctx.facts.source_ip or None),
+    "aws:tokenissuetime": _token_issued,
     "aws:userid": _user_id,
     "aws:username": _user_name,
     "aws:viaawsservice": lambda _: ("false",),

@@ -23,7 +23,8 @@ from gateway.model.errors import (
 from gateway.model.names import UUID_BYTES, BucketId, BucketName, bucket_name
 from gateway.model.tags import bucket_tags
 from gateway.model.version import Pairs
-from gateway.objects.access import authenticated
+from gateway.objects.access import check_account
+from gateway.objects.access_rules import ACL, OWNERSHIP
 from gateway.objects.acls import documents_of_new
 from gateway.objects.bucket_config import Document
 from gateway.objects.context import Context, Principal, Services
@@ -47,7 +48,7 @@ async def list_buckets(
     ours).
     """
     services = ctx.services
-    tenant = authenticated(ctx).tenant
+    tenant = check_account(ctx, Action.LIST_ALL_MY_BUCKETS, "*").tenant
     after = "" if token is None else decode_token(tenant, token)[1].decode("ascii")
     found = bucket_rows.list_buckets(
         services.log, services.records, tenant, prefix=prefix, after=after, limit=buckets_max + 1
@@ -86,10 +87,12 @@ async def create_bucket(
         what `acls.documents_of_new` raises about the ACL that is asked for.
     """
     services = ctx.services
-    principal = authenticated(ctx)
+    principal = check_account(ctx, Action.CREATE_BUCKET, name)
     checked = bucket_name(name)
     tagging = bucket_document(bucket_tags(tags))
     documents = documents_of_new(ctx, principal)
+    if principal.rights is not None:
+        _check_also(ctx, name, documents, tagging, object_lock)
     place = location or DEFAULT_LOCATION
     if place not in services.locations and place not in (DEFAULT_LOCATION, services.region):
         raise InvalidLocationConstraint(location_constraint=place)
@@ -104,6 +107,24 @@ async def create_bucket(
         except BatchConflict:
             continue
     raise OperationAborted(bucket=name)
+
+
+def _check_also(
+    ctx: Context, name: str, documents: Document, tagging: Document | None, object_lock: bool
+) -> None:
+    """What is said of a new bucket needs the right to say it of one that is there.
+
+    Raises: AccessDenied.
+    """
+    wanted = [Action.PUT_BUCKET_ACL] if ACL in documents else []
+    if documents.get(OWNERSHIP, {}).get("rule"):
+        wanted.append(Action.PUT_BUCKET_OWNERSHIP_CONTROLS)
+    if tagging is not None:
+        wanted.append(Action.PUT_BUCKET_TAGGING)
+    if object_lock:
+        wanted += [Action.PUT_BUCKET_OBJECT_LOCK_CONFIGURATION, Action.PUT_BUCKET_VERSIONING]
+    for action in wanted:
+        check_account(ctx, action, name)
 
 
 def _refuse_taken(services: Services, principal: Principal, name: BucketName) -> None:
@@ -144,15 +165,16 @@ async def _create(
         documents=documents,
         cold=frozenset() if tagging is None else frozenset({BUCKET_DOCUMENT}),
     )
-    wrapped = services.bucket_keys.wrap(bucket, entropy[UUID_BYTES:])
+    wrapped, tenant_epoch = services.bucket_keys.wrap(bucket, entropy[UUID_BYTES:])
     records, nonces = services.records, services.nonces
     also: tuple[Write, ...] = ()
     if tagging is not None:
         also = (
             bucket_rows.set_document(records, nonces, bucket.bucket_id, BUCKET_DOCUMENT, tagging),
         )
+    request_id = services.env.random_bytes(16)
     batch = bucket_rows.create_batch(
-        records, nonces, bucket, wrapped, services.env.random_bytes(16), *also
+        records, nonces, bucket, wrapped, request_id, *also, tenant_epoch=tenant_epoch
     )
     await services.log.commit_change(Change(batch=batch))
     return _entry_of(bucket)

@@ -15,6 +15,8 @@ from gateway.meta.kv import MetaStore
 from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.model.layout import Geometry, StripeRow, Tier
 from gateway.model.names import ObjectUuid, TenantId
+from gateway.model.policy_identity import Rights
+from gateway.model.version import Pairs
 from gateway.objects.contention import RowQueues
 from gateway.objects.identities import Identities
 from gateway.objects.log_spool import LogSpool
@@ -69,8 +71,13 @@ class Principal:
     Args:
         tenant: the tenant the caller belongs to.
         owner_id: what S3 answers as Owner/ID.
-        user: "root" for the account itself.
+        user: "root" for the account itself; role/session for who has become a role.
         display_name: what S3 answers as DisplayName.
+        user_id: "" for the account itself.
+        role: what the caller has become; "" = is itself.
+        tags: of the user.
+        issued_at_ms: when the session began; None: there is none, the access key is a lasting one.
+        rights: None = whatever the account may, which is so for its root.
     """
 
     tenant: TenantId
@@ -78,6 +85,11 @@ class Principal:
     owner_id: str
     user: str = "root"
     display_name: str = ""
+    user_id: str = ""
+    role: str = ""
+    tags: Pairs = ()
+    issued_at_ms: int | None = None
+    rights: Rights | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(slots=True)

@@ -1,7 +1,8 @@
 """Access keys: who an access key id is, and the signing keys of its days.
 
-Secrets stay sealed in the access-key rows; what is cached are signing keys good for one day, region
-and service, for as long as a change of the row may take to be seen.
+Secrets stay sealed in the access-key rows, those of sessions in their tokens; what is cached are
+signing keys good for one day, region and service, for as long as a change of the row may take to be
+seen.
 
 Source: AWS, "Signature Version 4 signing process", "Derive a signing key".
 """
@@ -12,16 +13,25 @@ import hmac
 from collections import OrderedDict
 
 from gateway.meta import accounts
+from gateway.meta.accounts import Tenant
 from gateway.meta.kv import MetaStore
 from gateway.meta.sealing import RecordKeys
+from gateway.model.errors import MalformedPolicy
+from gateway.model.identity_names import ROOT_USER
+from gateway.model.names import TenantId
+from gateway.model.policy_identity import Rights
 from gateway.objects.context import Principal
+from gateway.objects.rights import RightsSource, session_policy
+from gateway.objects.sessions import Session, SessionTokenInvalid, open_session
 from storaged.base.env import Env
 
 SIGNING_KEYS_MAX = 4096
+SESSIONS_MAX = 1024  # their tokens may be of 8 KiB each
 SIGNING_KEY_TTL_S = 5.0  # a disabled access key is refused after that
 ACCESS_KEY_TEXT_MAX = 128
 
 _Found = tuple[Principal, bytes]
+_Scope = tuple[str, str, str, str]
 
 
 class Credentials:
@@ -31,7 +41,9 @@ class Credentials:
         self._store = store
         self._records = records
         self._env = env
-        self._held: OrderedDict[tuple[str, str, str, str], tuple[float, _Found]] = OrderedDict()
+        self._held: OrderedDict[_Scope, tuple[float, _Found]] = OrderedDict()
+        self._sessions: OrderedDict[tuple[_Scope, str], tuple[float, _Found]] = OrderedDict()
+        self.rights = RightsSource(store, records)
 
     def signing_key(
         self, access_key_id: str, date: str, region: str, service: str = "s3"
@@ -39,7 +51,8 @@ class Credentials:
         """The caller and the 32-byte key of one day (YYYYMMDD), region and service; None for an
         unknown or disabled id.
 
-        A cached answer costs one dictionary look-up, else two index reads and five HMACs.
+        A cached answer costs one dictionary look-up, else two index reads and five HMACs, and those
+        of a user's policies.
         """
         scope = (access_key_id, date, region, service)
         now_s = self._env.monotonic_s()
@@ -56,6 +69,31 @@ class Credentials:
             self._held.popitem(last=False)
         return found
 
+    def session_key(
+        self, access_key_id: str, token: str, date: str, region: str, service: str = "s3"
+    ) -> tuple[Principal, bytes] | None:
+        """As `signing_key`, of a session; None when whose it is has gone or is disabled.
+
+        Raises: SessionTokenInvalid, SessionExpired.
+        """
+        scope = (access_key_id, date, region, service)
+        now_s = self._env.monotonic_s()
+        held = self._sessions.get((scope, token))
+        if held is not None and held[0] > now_s:
+            return held[1]
+        self._sessions.pop((scope, token), None)
+        now_ms = self._env.now_ms()
+        session = open_session(self._records, access_key_id, token, now_ms)
+        principal = self._holder(session)
+        if principal is None:
+            return None
+        found = (principal, _derived(session.secret, scope))
+        left_s = (session.expires_at_ms - now_ms) / 1000
+        self._sessions[scope, token] = (now_s + min(SIGNING_KEY_TTL_S, left_s), found)
+        if len(self._sessions) > SESSIONS_MAX:
+            self._sessions.popitem(last=False)
+        return found
+
     def sign_v2(self, access_key_id: str, text: bytes) -> tuple[Principal, bytes] | None:
         """The caller and the 20-byte HMAC-SHA1 of a text under the caller's secret, as Signature
         Version 2 has it; None for an unknown or disabled id.
@@ -68,28 +106,98 @@ class Credentials:
             return None
         return known[0], hmac.digest(stored.access_key.secret.encode(), text, "sha1")
 
-    def _look_up(self, scope: tuple[str, str, str, str]) -> _Found | None:
-        access_key_id, date, region, service = scope
+    def _look_up(self, scope: _Scope) -> _Found | None:
+        access_key_id = scope[0]
         if not 1 <= len(access_key_id) <= ACCESS_KEY_TEXT_MAX or not access_key_id.isascii():
             return None
         stored = accounts.read_access_key(self._store, self._records, access_key_id)
         if stored is None or not stored.access_key.enabled:
             return None
         access_key = stored.access_key
-        tenant = accounts.read_tenant(self._store, self._records, access_key.tenant)
+        tenant = self._tenant(access_key.tenant)
         if tenant is None:
             return None
-        key = b"AWS4" + access_key.secret.encode()
-        for step in (date, region, service, "aws4_request"):
-            key = hmac.digest(key, step.encode(), "sha256")
-        principal = Principal(
-            tenant=access_key.tenant,
-            access_key_id=access_key_id,
-            owner_id=tenant.tenant.owner_id,
-            user=access_key.user,
-            display_name=tenant.tenant.name,
+        principal = self._principal(tenant, access_key_id, access_key.user, None)
+        return None if principal is None else (principal, _derived(access_key.secret, scope))
+
+    def _tenant(self, tenant: TenantId) -> Tenant | None:
+        """A tenant that is there and enabled."""
+        stored = accounts.read_tenant(self._store, self._records, tenant)
+        return stored.tenant if stored is not None and stored.tenant.enabled else None
+
+    def _holder(self, session: Session) -> Principal | None:
+        """Who a session is; None when that has gone or is disabled."""
+        tenant = self._tenant(session.tenant)
+        if tenant is None:
+            return None
+        if not session.role:
+            parent = accounts.read_access_key(self._store, self._records, session.parent)
+            if parent is None or not parent.access_key.enabled:
+                return None
+            key = parent.access_key
+            if (key.tenant, key.user) != (session.tenant, session.user):
+                return None
+            return self._principal(tenant, session.access_key_id, session.user, session)
+        found = self.rights.of_role(session.tenant, session.role)
+        if found is None or found[0].role_id != session.role_id:
+            return None
+        return Principal(
+            tenant=tenant.tenant_id,
+            access_key_id=session.access_key_id,
+            owner_id=tenant.owner_id,
+            user=f"{session.role}/{session.name}",
+            display_name=tenant.name,
+            user_id=f"{session.role_id}:{session.name}",
+            role=session.role,
+            issued_at_ms=session.issued_at_ms,
+            rights=_narrowed(found[1], session.policy),
         )
-        return principal, key
+
+    def _principal(
+        self, tenant: Tenant, access_key_id: str, user: str, session: Session | None
+    ) -> Principal | None:
+        issued_at_ms = None if session is None else session.issued_at_ms
+        if user == ROOT_USER:
+            return Principal(
+                tenant=tenant.tenant_id,
+                access_key_id=access_key_id,
+                owner_id=tenant.owner_id,
+                user=ROOT_USER,
+                display_name=tenant.name,
+                issued_at_ms=issued_at_ms,
+            )
+        found = self.rights.of_user(tenant.tenant_id, user)
+        if found is None:
+            return None
+        held, rights = found
+        return Principal(
+            tenant=tenant.tenant_id,
+            access_key_id=access_key_id,
+            owner_id=tenant.owner_id,
+            user=user,
+            display_name=tenant.name,
+            user_id=held.user_id,
+            tags=held.tags,
+            issued_at_ms=issued_at_ms,
+            rights=rights if session is None else _narrowed(rights, session.policy),
+        )
 
     def __repr__(self) -> str:
         return f"Credentials({len(self._held)} held)"
+
+
+def _narrowed(rights: Rights, policy: str) -> Rights:
+    """Raises: SessionTokenInvalid."""
+    if not policy:
+        return rights
+    try:
+        return Rights(rights.identity, session_policy(policy))
+    except MalformedPolicy as error:
+        raise SessionTokenInvalid() from error
+
+
+def _derived(secret: str, scope: _Scope) -> bytes:
+    key = b"AWS4" + secret.encode()
+    for step in (*scope[1:], "aws4_request"):
+        key = hmac.digest(key, step.encode(), "sha256")
+    return key
