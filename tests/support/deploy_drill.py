@@ -8,6 +8,7 @@ Run by `python -m tests.support.deploy_drill FOLDER datacenter|runbook` inside
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import random
 import shutil
@@ -86,6 +87,11 @@ class Store:
             body = self._rng.randbytes(length)
             self._s3.put_object(Bucket=BUCKET, Key=f"{prefix}/{length}", Body=body)
             self._promised[f"{prefix}/{length}"] = hashlib.sha256(body).hexdigest()
+
+    def put(self, key: str, body: io.BytesIO) -> None:
+        """One object from a file; it must be accepted."""
+        self._s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+        self._promised[key] = hashlib.sha256(body.getvalue()).hexdigest()
 
     def delete(self, key: str) -> None:
         self._s3.delete_object(Bucket=BUCKET, Key=key)
