@@ -21,6 +21,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from gateway.meta import keyspace
 from gateway.objects import assembly
@@ -172,16 +173,10 @@ def test_a_lock_that_cannot_be_read_is_a_lock(
     try:
         for key, value in damaged.items():
             values[key] = value[:-1] + bytes((value[-1] ^ 1,))
-        status, _ = refusal(s3.delete_object, **version)
-        assert status >= 400
-        (gone,) = (
-            s3.delete_objects(
-                Bucket=name, Delete={"Objects": [{"Key": "k", "VersionId": version["VersionId"]}]}
-            ).get("Errors", [{}])
-            if family != keyspace.BUCKET_NAME
-            else [{"Code": "any"}]
-        )
-        assert gone.get("Code")
+        assert refusal(s3.delete_object, **version)[0] >= 400
+        one = {"Key": "k", "VersionId": version["VersionId"]}
+        with suppress(ClientError):
+            assert "Deleted" not in s3.delete_objects(Bucket=name, Delete={"Objects": [one]})
     finally:
         values.update(damaged)
     gateway.gateway.services.opened._held.clear()
