@@ -31,6 +31,9 @@ from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.jobs.replication import Replicator
 from gateway.jobs.tier import TierKeeper
 from gateway.limits import FULL_CELL_BYTES
+from gateway.journal.events import CLUSTER
+from gateway.journal.journal import Journal
+from gateway.journal.opening import open_journal, start_event
 from gateway.objects.bootstrap import ensure_account, ensure_root, restore_keyring
 from gateway.objects.context import Services
 from gateway.objects.credentials import Credentials
@@ -41,6 +44,7 @@ from gateway.outside.nats_stream import NatsStream
 from gateway.outside.remote_s3 import RemoteBucket, RemoteS3
 from gateway.outside.webhook import Webhook
 from storaged.base.env import Env, RealEnv
+from storaged.base.config import render_effective
 from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId, StripeId
 from storaged.base.jobs import Scheduler
@@ -64,7 +68,10 @@ class Gateway:
         self.log = log
         config, env = core.config, core.env
         self.services = Services(
+        root = core.root
+        self.journal = open_journal(config.journal, root.cluster_id, root.derive, env)
             env=env,
+            journal=self.journal,
             log=log,
             stripes=core.store,
             pool=_pool(config),
@@ -245,6 +252,8 @@ class Gateway:
         await self.core.close()
 
 
+        if self.journal is not None:
+            await self.journal.close()
 def _pool(config: GatewayConfig) -> BufferPool:
     """Buffers for stripes of any class, in the memory that was given for those of the cluster's."""
     own = config.cluster.geometry.n
@@ -302,6 +311,15 @@ async def open_gateway(
     config: GatewayConfig,
     env: RealEnv,
     *,
+def _start_journal(journal: Journal | None, config: GatewayConfig, env: Env) -> None:
+    """Begin to record. A journal that takes nothing refuses acts; objects are served."""
+    if journal is None:
+        return
+    journal.start()
+    event = start_event(render_effective(config), len(config.cluster.nodes), env)
+    journal.note(CLUSTER, event)
+
+
     takeover: bool = False,
     progress: ReplayProgress = lambda phase, done, total: None,
 ) -> Gateway:
@@ -322,3 +340,4 @@ async def open_gateway(
         await core.close()
         raise
     return gateway
+        _start_journal(gateway.journal, config, env)

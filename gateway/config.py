@@ -13,7 +13,15 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from gateway.data.placement import reachable_tier
-from gateway.data.topology import NodeState, Topology, TopologyNode
+from gateway.data.topology import (
+    OWN_REGION,
+    REGION_NUMBER_MAX,
+    NodeState,
+    Region,
+    Topology,
+    TopologyNode,
+)
+from gateway.journal.journal import JournalConfig
 from gateway.limits import STRIPE_BUFFERS_MAX
 from gateway.model.layout import Geometry
 from gateway.model.version import STORAGE_CLASSES
@@ -277,6 +285,7 @@ def _check_address(key: str, url: str) -> None:
 
 def check_config(config: GatewayConfig) -> None:
     """Rules that no single field can state. Raises ConfigError."""
+    journal: JournalConfig | None = None
     s3 = config.s3
     if (s3.certificate is None) != (s3.key is None):
         raise ConfigError(key="s3.key", reason="certificate and key go together")

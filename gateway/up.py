@@ -213,6 +213,7 @@ def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
         "cluster": cluster,
         "storage": {"index": str(laid.folder / "index"), "keys": str(laid.keys)},
         "admin": {"socket": str(laid.socket)},
+        "journal": {"folder": str(laid.folder / "journal")},
         "s3": s3,
         "metrics": {"host": "127.0.0.1", "port": options.port + 1},
     }

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.data.buffers import BufferPool
     from gateway.data.stripes import StripeStore
     from gateway.objects.bucket_keys import BucketKeys
+    from gateway.journal.journal import Journal
     from gateway.objects.credentials import Credentials
     from gateway.objects.damage import DamageQueue
     from gateway.objects.target import BucketCache
@@ -131,6 +132,7 @@ class Services:
     """
 
     env: Env
+        journal: the tamper-evident journal; None: nothing is recorded.
     log: CommitLog
     stripes: StripeStore
     pool: BufferPool
@@ -166,6 +168,7 @@ class Services:
         """Whether buckets of a tenant may name one of these targets. Raises: RowCorrupt."""
         accounts = targets.get(name)
         if accounts is None:
+    journal: Journal | None = None
             return False
         return not accounts or self.identities.of_tenant(tenant).owner_id in accounts
 

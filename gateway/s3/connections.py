@@ -80,6 +80,7 @@ class Exchange:
         "protocol",
         "raw_path",
         "request_id",
+        "tenant",
     )
 
     def __init__(
@@ -103,6 +104,7 @@ class Exchange:
         self.key = ""
         self.access_key_id = ""
         self.owner_id = ""
+        self.tenant = b""
         self.body: RequestBody | None = None
         self.expects_continue = False
         self.is_large = False
@@ -132,6 +134,7 @@ class Exchange:
         if principal is not None:
             self.access_key_id = principal.access_key_id
             self.owner_id = principal.owner_id
+            self.tenant = principal.tenant
 
     def answer_continue(self) -> None:
         """Let the client send its body: it has been authenticated and its head is in order.

@@ -21,7 +21,7 @@ from gateway.limits import SMALL_BODY_BYTES_MAX
 from gateway.metrics import S3Metrics
 from gateway.objects import access
 from gateway.objects.context import Context, Principal, RequestFacts, Services
-from gateway.s3 import authentication, cors, routes, sigv4, website
+from gateway.s3 import authentication, cors, journaling, routes, sigv4, website
 from gateway.s3 import call as calls
 from gateway.s3.access_log import AccessLog, AccessRecord
 from gateway.s3.aws_chunked import ChunkDecoder
@@ -234,6 +234,8 @@ class S3Frontend:
         body = self._body(exchange, authorized)
         if body.length == UNMEASURED:
             await body.measure(SMALL_BODY_BYTES_MAX)
+        if (journal := self._services.journal) is not None:
+            await journaling.before(journal, self._services, exchange)
         return await operation(
             self._call(exchange, host, query, principal, body, is_presigned=authorized.presigned)
         )
@@ -374,6 +376,8 @@ class S3Frontend:
             latency_s=latency_s, bytes_in=bytes_in, bytes_out=exchange.bytes_out, code=reply.code
         )
         if exchange.bucket and reply.code != "NoSuchBucket":
+        if (journal := self._services.journal) is not None:
+            journaling.after(journal, self._services, exchange, reply, bytes_in)
             log_request(self._services, exchange, reply, host_id=self._host_id, latency_s=latency_s)
         if self._access_log is None:
             return

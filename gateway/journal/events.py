@@ -1,0 +1,171 @@
+"""Events of the journal and the one line that each is kept as.
+
+Not for which acts make an event. A line is
+
+    16 hex digits of the leaf's hash, space, header, tab, body, line feed
+
+Header and body are JSON in ASCII. The leaf is the header, and the header holds the SHA-256 of the
+body, which begins with a random salt: who sees a leaf's hash, or a header alone, learns nothing of
+the body. Names of buckets and objects are never written, only keyed hashes of them.
+
+Source: docs/journal.md.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import NamedTuple
+
+from storaged.base.errors import Kind, StorageError
+
+TEXT_CHARACTERS_MAX = 256  # of one value: a client chooses some of them
+FIELDS_MAX = 32
+LINE_BYTES_MAX = 128 * 1024
+SALT_BYTES = 16
+NAME_HASH_BYTES = 16
+CHECK_DIGITS = 16  # hex digits of the leaf's hash in front of a line
+CLUSTER = "cluster"  # the log that the others are anchored in; they are named by their tenant's id
+
+LOG_NAME = re.compile(r"cluster|[0-9a-f]{32}")
+_HEADER = re.compile(
+    rb'\{"seq":(0|[1-9][0-9]{0,18}),"at_ms":(0|[1-9][0-9]{0,15}),"type":"([A-Za-z0-9._-]{1,80})",'
+    rb'"phase":"([a-z]{1,16})","body":"([0-9a-f]{64})"\}'
+)
+_TYPE = re.compile(r"[A-Za-z0-9._-]{1,80}")
+
+
+class EntryInvalid(StorageError):
+    """A line of the journal is not what was written."""
+
+    kind = Kind.CORRUPT
+
+
+class Phase(StrEnum):
+    """When an event was recorded: an act before and after it, an access after it."""
+
+    INTENT = "intent"
+    OUTCOME = "outcome"
+    ACCESS = "access"
+    NOTE = "note"
+
+
+Value = str | int
+
+
+class Event(NamedTuple):
+    """Something that happened.
+
+    Args:
+        type: such as "s3.PutBucketPolicy" or "admin.jobs.run".
+        body: what else is known; never a secret, never a name of a bucket or an object.
+        bucket, key: names, "" for none; they are hashed before they are written.
+    """
+
+    at_ms: int
+    type: str
+    phase: Phase
+    body: Mapping[str, Value]
+    bucket: str = ""
+    key: str = ""
+
+
+class NameHasher:
+    """Hashes of names under the key of a log: whoever has the key and knows a name finds it."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __repr__(self) -> str:
+        return "NameHasher(…)"
+
+    def bucket(self, name: str) -> str:
+        return self._hash(b"bucket\x00" + name.encode("utf-8", "surrogateescape"))
+
+    def key(self, bucket: str, key: str) -> str:
+        named = bucket.encode("utf-8", "surrogateescape") + b"\x00"
+        return self._hash(b"key\x00" + named + key.encode("utf-8", "surrogateescape"))
+
+    def _hash(self, text: bytes) -> str:
+        return hmac.digest(self._key, text, "sha256")[:NAME_HASH_BYTES].hex()
+
+
+def _capped(value: Value) -> Value:
+    return value[:TEXT_CHARACTERS_MAX] if isinstance(value, str) else value
+
+
+_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+
+
+def encode_line(seq: int, event: Event, salt: bytes, names: NameHasher) -> tuple[bytes, bytes]:
+    """(line, hash of the leaf) of an event at a place in its log."""
+    fields: dict[str, Value] = {"salt": salt.hex()}
+    for name, value in event.body.items():
+        fields[name] = _capped(value)
+    if event.bucket:
+        fields["bucket"] = names.bucket(event.bucket)
+        if event.key:
+            fields["key"] = names.key(event.bucket, event.key)
+    assert len(fields) <= FIELDS_MAX and _TYPE.fullmatch(event.type)
+    body = _encode(fields).encode()
+    header = (
+        f'{{"seq":{seq},"at_ms":{event.at_ms},"type":"{event.type}","phase":"{event.phase.value}",'
+        f'"body":"{sha256(body).hexdigest()}"}}'
+    ).encode()
+    leaf = sha256(b"\x00" + header).digest()
+    return b"%b %b\t%b\n" % (leaf.hex()[:CHECK_DIGITS].encode(), header, body), leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A line as it was read; `leaf` is the hash of its leaf."""
+
+    seq: int
+    at_ms: int
+    type: str
+    phase: str
+    body: Mapping[str, object]
+    leaf: bytes
+
+
+def check_line(line: bytes, seq: int) -> bytes:
+    """The leaf's hash of a line with its line feed that is whole and stands at its place.
+
+    Raises: EntryInvalid.
+    """
+    check, _, rest = line.partition(b" ")
+    header, tab, tail = rest.partition(b"\t")
+    if not tab or tail[-1:] != b"\n" or len(line) > LINE_BYTES_MAX:
+        raise EntryInvalid(seq=seq, reason="the line is not whole")
+    leaf = sha256(b"\x00" + header).digest()
+    if check != leaf.hex()[:CHECK_DIGITS].encode():
+        raise EntryInvalid(seq=seq, reason="the header was changed")
+    found = _HEADER.fullmatch(header)
+    if found is None:
+        raise EntryInvalid(seq=seq, reason="the header has another form")
+    if int(found[1]) != seq:
+        raise EntryInvalid(seq=seq, reason=f"event {int(found[1])} stands here")
+    if sha256(tail[:-1]).hexdigest().encode() != found[5]:
+        raise EntryInvalid(seq=seq, reason="the body was changed")
+    return leaf
+
+
+def read_line(line: bytes, seq: int) -> Entry:
+    """A line, checked and parsed. Raises: EntryInvalid."""
+    leaf = check_line(line, seq)
+    header, _, body = line.partition(b" ")[2].partition(b"\t")
+    found = _HEADER.fullmatch(header)
+    try:
+        fields = json.loads(body)
+    except ValueError as error:
+        raise EntryInvalid(seq=seq, reason="the body is no JSON") from error
+    if found is None or not isinstance(fields, dict):
+        raise EntryInvalid(seq=seq, reason="the body is no JSON object")
+    return Entry(seq, int(found[2]), found[3].decode(), found[4].decode(), fields, leaf)

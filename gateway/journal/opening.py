@@ -1,0 +1,48 @@
+"""The journal of a cluster from its configuration and its root key.
+
+The keys that sign and the keys that hash names are derived from the root key: they are never
+stored, and a cluster that is rebuilt elsewhere goes on under the same public keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+
+from gateway.journal.events import Event, Phase
+from gateway.journal.journal import Journal, JournalConfig
+from gateway.journal.notes import ED25519, MLDSA65, SignerKey
+from gateway.journal.shelf import JournalKeys
+from storaged.base.env import Env
+
+PREFIX = "hexagone"
+DeriveKey = Callable[[str, str], bytes]
+"""(label, context) → 32 bytes from the root key."""
+
+
+def journal_keys(cluster_id: bytes, derive: DeriveKey) -> JournalKeys:
+    """The keys of a cluster's journal."""
+    return JournalKeys(
+        prefix=f"{PREFIX}/{cluster_id.hex()}",
+        signers=(
+            SignerKey(ED25519, derive("journal-ed25519", "")),
+            SignerKey(MLDSA65, derive("journal-ml-dsa-65", "")),
+        ),
+        names_key=lambda log: derive("journal-names", log),
+    )
+
+
+def open_journal(
+    config: JournalConfig | None, cluster_id: bytes, derive: DeriveKey, env: Env
+) -> Journal | None:
+    """The journal, if there is to be one; `Journal.start` comes later."""
+    if config is None:
+        return None
+    return Journal(config, journal_keys(cluster_id, derive), env)
+
+
+def start_event(effective: str, node_count: int, env: Env) -> Event:
+    """That the gateway started, and with which configuration: its digest, not its text."""
+    digest = sha256(effective.encode()).hexdigest()
+    body: dict[str, str | int] = {"config_sha256": digest, "nodes": node_count}
+    return Event(env.now_ms(), "gateway.start", Phase.NOTE, body)

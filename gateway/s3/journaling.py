@@ -1,0 +1,172 @@
+"""Which requests are in the journal, before they act or after they were answered.
+
+Not for how events are kept (`gateway.journal`). An act changes rights, retention, configuration or
+encryption: its event is durable before the operation begins, else the request is refused; its
+outcome follows. Objects written, deleted and read are accesses, recorded after the answer as far as
+the configuration says, and no request waits for them.
+
+An event goes to the log of the tenant whose bucket it is about; without a bucket, to the caller's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.journal.events import CLUSTER, Event, Phase, Value
+from gateway.journal.journal import Accesses, Journal
+from gateway.journal.store import JournalUnavailable
+from gateway.objects.context import Services
+from gateway.s3 import routes
+from gateway.s3.actions import Operation
+from gateway.s3.errors import S3Error
+from gateway.s3.responses import Reply
+from storaged.base.errors import StorageError
+
+if TYPE_CHECKING:
+    from gateway.s3.connections import Exchange
+
+BYPASS = "x-amz-bypass-governance-retention"
+DECLARED_SHA256 = "x-amz-content-sha256"
+COPY_SOURCE = "x-amz-copy-source"
+REFUSED = (
+    "The journal cannot be written, and this request has to be recorded before it takes effect."
+)
+ACCESS_REFUSED = "The journal has not been writable for a while, and accesses have to be recorded."
+
+_ACT_NAMES = ("CREATE_BUCKET", "DELETE_BUCKET", "PUT_BUCKET", "UPDATE_BUCKET")
+ACTS: frozenset[str] = frozenset(
+    operation.value for operation in Operation if operation.name.startswith(_ACT_NAMES)
+) | {
+    Operation.CREATE_SESSION.value,
+    Operation.DELETE_PUBLIC_ACCESS_BLOCK.value,
+    Operation.PUT_OBJECT_ACL.value,
+    Operation.PUT_OBJECT_LEGAL_HOLD.value,
+    Operation.PUT_OBJECT_LOCK_CONFIGURATION.value,
+    Operation.PUT_OBJECT_RETENTION.value,
+    Operation.PUT_PUBLIC_ACCESS_BLOCK.value,
+    Operation.UPDATE_OBJECT_ENCRYPTION.value,
+}
+WRITES: frozenset[str] = frozenset(
+    {
+        Operation.ABORT_MULTIPART_UPLOAD.value,
+        Operation.COMPLETE_MULTIPART_UPLOAD.value,
+        Operation.COPY_OBJECT.value,
+        Operation.CREATE_MULTIPART_UPLOAD.value,
+        Operation.DELETE_OBJECT.value,
+        Operation.DELETE_OBJECT_ANNOTATION.value,
+        Operation.DELETE_OBJECT_TAGGING.value,
+        Operation.DELETE_OBJECTS.value,
+        Operation.POST_OBJECT.value,
+        Operation.PUT_OBJECT.value,
+        Operation.PUT_OBJECT_ANNOTATION.value,
+        Operation.PUT_OBJECT_TAGGING.value,
+        Operation.RENAME_OBJECT.value,
+        Operation.RESTORE_OBJECT.value,
+        Operation.UPLOAD_PART.value,
+        Operation.UPLOAD_PART_COPY.value,
+    }
+)
+_REMOVALS = frozenset({Operation.DELETE_OBJECT.value, Operation.DELETE_OBJECTS.value})
+_COPIES = frozenset({Operation.COPY_OBJECT.value, Operation.UPLOAD_PART_COPY.value})
+_NOTHING_DONE = "Unknown"  # the request was refused before anybody knew what it was
+
+
+def is_act(exchange: Exchange) -> bool:
+    """Whether a request changes rights, retention, configuration or encryption; a deletion that
+    passes over a retention is one.
+    """
+    operation = exchange.operation
+    return operation in ACTS or (operation in _REMOVALS and BYPASS in exchange.headers)
+
+
+def log_of(services: Services, exchange: Exchange, bucket: str) -> str:
+    """The log that an event about a bucket, or about none, belongs to."""
+    try:
+        opened = services.buckets.find(bucket) if bucket else None
+    except StorageError:
+        opened = None
+    if opened is not None:
+        return opened.bucket.tenant.hex()
+    return exchange.tenant.hex() if exchange.tenant else CLUSTER
+
+
+async def before(journal: Journal, services: Services, exchange: Exchange) -> None:
+    """Record an act. Raises: S3Error, ServiceUnavailable, when it cannot be recorded."""
+    if not is_act(exchange):
+        if journal.failure and journal.accesses is not Accesses.OFF:
+            try:
+                journal.check_accesses()
+            except JournalUnavailable as error:
+                raise S3Error("ServiceUnavailable", ACCESS_REFUSED) from error
+        return
+    body = _body(exchange)
+    declared = exchange.headers.get(DECLARED_SHA256, "")
+    if len(declared) == 64:
+        body["sha256"] = declared  # the policy, the rules …: what was set can be shown later
+    log = log_of(services, exchange, exchange.bucket)
+    try:
+        await journal.record(log, _event(services, exchange, Phase.INTENT, body))
+    except JournalUnavailable as error:
+        raise S3Error("ServiceUnavailable", REFUSED) from error
+
+
+def after(
+    journal: Journal, services: Services, exchange: Exchange, reply: Reply, bytes_in: int
+) -> None:
+    """Take note of what was answered; costs no wait."""
+    operation = exchange.operation
+    if operation == _NOTHING_DONE:
+        return
+    phase = Phase.ACCESS
+    if is_act(exchange):
+        phase = Phase.OUTCOME
+    elif journal.accesses is Accesses.OFF or (
+        journal.accesses is Accesses.WRITES and operation not in WRITES
+    ):
+        return
+    body = _body(exchange)
+    body["status"] = reply.status
+    if reply.code:
+        body["code"] = reply.code
+    body["in"] = bytes_in
+    body["out"] = exchange.bytes_out
+    log = log_of(services, exchange, exchange.bucket)
+    journal.note(log, _event(services, exchange, phase, body))
+    for key, version_id, code in reply.deleted:
+        gone = {**_body(exchange), "version": version_id, "code": code}
+        event = _event(services, exchange, phase, gone)
+        journal.note(log, event._replace(type="s3.DeleteObjects.one", key=key))
+    if operation in _COPIES:
+        _note_source(journal, services, exchange, body)
+
+
+def _note_source(
+    journal: Journal, services: Services, exchange: Exchange, body: dict[str, Value]
+) -> None:
+    """A copy is a read of its source, for whoever owns that."""
+    try:
+        bucket, key, version = routes.split_copy_source(exchange.headers.get(COPY_SOURCE, ""))
+    except StorageError:
+        return  # nothing that can be named was copied
+    event = _event(services, exchange, Phase.ACCESS, {**body, "version": version or ""})
+    named = event._replace(type=f"s3.{exchange.operation}.source", bucket=bucket, key=key)
+    journal.note(log_of(services, exchange, bucket), named)
+
+
+def _body(exchange: Exchange) -> dict[str, Value]:
+    return {
+        "request": exchange.request_id,
+        "who": exchange.access_key_id or "anonymous",
+        "from": exchange.peer,
+    }
+
+
+def _event(services: Services, exchange: Exchange, phase: Phase, body: dict[str, Value]) -> Event:
+    return Event(
+        services.env.now_ms(),
+        f"s3.{exchange.operation}",
+        phase,
+        body,
+        exchange.bucket,
+        exchange.key,
+    )
