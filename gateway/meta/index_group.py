@@ -14,6 +14,7 @@ from typing import Any
 from gateway.meta.batches import REQUEST_ID_BYTES, REQUEST_IDS_MAX
 from gateway.meta.kv import Batch
 from gateway.meta.sums import SumDelta
+from gateway.meta.usage import Moves, UsageDelta
 from storaged.base.errors import StorageError
 
 
@@ -33,7 +34,7 @@ class Verification:
     count.
     """
 
-    found: SumDelta
+    found: SumDelta | UsageDelta
     position: bytes = b""
 
     def move(self, changes: Sequence[tuple[bytes, bytes | None, bytes | None]]) -> None:
@@ -50,13 +51,14 @@ class Group:
     """What one transaction sets: last value per row, request ids, applied mark.
 
     `watched` are its changes (row key, before, after) behind the position of a running
-    verification.
+    verification. `counts`: what it moves, by bucket.
     """
 
     rows: dict[bytes, bytes | None] = field(default_factory=dict)
     request_ids: dict[bytes, None] = field(default_factory=dict)
     applied: bytes | None = None
     watched: list[tuple[bytes, bytes | None, bytes | None]] = field(default_factory=list)
+    counts: dict[bytes, tuple[Moves, bytes | None]] = field(default_factory=dict)
 
     def add(self, batch: Batch) -> None:
         """Take over the writes and the request id of a batch."""

@@ -29,7 +29,7 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
@@ -50,7 +50,10 @@ from gateway.meta.index_files import (
 from gateway.meta.index_group import Group, Pending, RequestWindow, Verification, answer
 from gateway.meta.keyspace import after, partition_of
 from gateway.meta.kv import Batch, BatchConflict, IndexFull, MetaUnavailable, OutcomeUnknown, Row
+from gateway.meta.sealing import RecordKeys
 from gateway.meta.sums import SumDelta, differing, moved_sum, unpack_sum
+from gateway.meta.usage import METERED, Moves
+from gateway.meta.usage_rows import UsageRows
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
 
@@ -59,6 +62,7 @@ __all__ = ["IndexForeign", "IndexLocked", "LmdbIndex"]
 FORMAT = b"hexagone index 1"
 # Batches in one LMDB transaction: keeps the event loop from standing still
 GROUP_BATCHES_MAX = 4096
+RECOUNT_ROWS = 200  # likewise, while counts are; each row is opened
 VERIFY_ROWS = 1000  # rows read per hold of the gate while sums are verified: under a millisecond
 _FORMAT_KEY, _APPLIED_KEY, _SUMS_KEY_CHECK = b"format", b"applied", b"sums-key-check"
 _END = b"\xff" * 64  # above every row key: families are letters
@@ -91,6 +95,7 @@ class LmdbIndex:
         self._flushing: asyncio.Task[None] | None = None
         self._failure: StorageError | None = None
         self._verification: Verification | None = None
+        self._usage: UsageRows | None = None
         self._verifying = threading.Lock()  # commits move one count at a time
         self._lock_file = lock_folder(directory / "lock")
         opened = False
@@ -117,6 +122,7 @@ class LmdbIndex:
         self._sums = self._lmdb.open_db(b"sums")
         self._requests = self._lmdb.open_db(b"requests")
         self._meta = self._lmdb.open_db(b"meta")
+        self._counts = self._lmdb.open_db(b"counts")
         check = blake2b(b"sums key check", key=self._sums_key, digest_size=16).digest()
         with self._lmdb.begin(write=True) as txn:
             for name, expected in ((_FORMAT_KEY, FORMAT), (_SUMS_KEY_CHECK, check)):
@@ -183,6 +189,64 @@ class LmdbIndex:
         sums: dict[bytes, tuple[int, bytes]] = self._gated(self._kept_sums)
         return sums
 
+    # Counts
+
+    def keep_usage(self, keys: RecordKeys) -> UsageRows:
+        """Count what buckets hold from here on, and now all there is, if nobody has kept count. For
+        start-up: blocking, some µs a row where it has to count.
+        """
+        usage = UsageRows(self._counts, self._meta, keys)
+        with translated(), self._lmdb.begin(write=True) as txn:
+            applied = txn.get(_APPLIED_KEY, db=self._meta)
+            if not usage.is_current(txn, applied):
+                usage.fill(txn, self._all_rows(txn), applied or b"")
+        self._usage = usage
+        return usage
+
+    def _all_rows(self, txn: Any) -> Iterator[tuple[bytes, bytes]]:
+        start = b""
+        while rows := long_keys.collect(
+            txn, self._databases, start, _END, limit=VERIFY_ROWS, reverse=False
+        ):
+            yield from rows
+            start = after(rows[-1][0])
+
+    def usage_entry(self, bucket: bytes) -> bytes | None:
+        """What a bucket holds, as `gateway.meta.usage.open_usage` reads it; None: nothing."""
+        usage = self._usage
+        assert usage is not None
+        entry: bytes | None = self._gated(lambda txn: usage.kept(txn, bucket))
+        return entry
+
+    def usage_entries(self) -> dict[bytes, bytes]:
+        """What all buckets hold that hold something, at one instant."""
+        assert self._usage is not None
+        entries: dict[bytes, bytes] = self._gated(self._usage.all_kept)
+        return entries
+
+    def recount_usage(self) -> list[bytes]:
+        """Buckets whose counts are not what a scan of their rows finds; the next commit sets them
+        right. Blocking and long, as `verify_sums`: offload it.
+        """
+        usage = self._usage
+        assert usage is not None
+        found = usage.delta()
+        with self._verifying:
+            watching = Verification(found)
+            with self._gate.reading():
+                self._verification = watching
+            try:
+                while True:
+                    with self._gate.reading():
+                        rows = self._scan(watching.position, _END, RECOUNT_ROWS, False)
+                        if not rows:
+                            with translated(), self._lmdb.begin() as txn:
+                                return usage.correct(txn, found)
+                        found.count_in(rows)
+                        watching.position = after(rows[-1].key)
+            finally:
+                self._verification = None
+
     def _kept_sums(self, txn: Any) -> dict[bytes, tuple[int, bytes]]:
         entries = txn.cursor(db=self._sums).iternext()
         return {partition: unpack_sum(kept) for partition, kept in entries}
@@ -234,9 +298,12 @@ class LmdbIndex:
             # What callers learn when this task is cancelled: the commit still runs to its end.
             outcome: StorageError | None = OutcomeUnknown()
             try:
-                commit = self._stage(group)
+                commit, counts = self._stage(group)
                 if commit is not None:
                     await self._env.offload(commit)
+                    if counts and self._usage is not None:
+                        for listener in self._usage.listeners:
+                            listener(counts)
                 outcome = None
             except IndexFull as error:
                 outcome = error
@@ -255,9 +322,11 @@ class LmdbIndex:
             batch_count += len(group[-1].batches)
         return group
 
-    def _stage(self, pending: Sequence[Pending]) -> Callable[[], None] | None:
+    def _stage(
+        self, pending: Sequence[Pending]
+    ) -> tuple[Callable[[], None] | None, dict[bytes, tuple[Moves, bytes | None]]]:
         """Decide and set a group in a transaction of its own; returns its commit, None when nothing
-        changes.
+        changes, and the counts that it moves.
 
         Holds the gate on return, if there is a commit; the commit gives it back.
         """
@@ -276,7 +345,7 @@ class LmdbIndex:
                 if txn is not None:
                     txn.abort()
                 self._gate.leave()
-        return partial(self._finish, txn, group) if staged else None
+        return (partial(self._finish, txn, group) if staged else None), group.counts
 
     def _decide(self, txn: Any, pending: Sequence[Pending]) -> Group:
         """Check the batches in order, each over what the ones before it set."""
@@ -305,6 +374,7 @@ class LmdbIndex:
 
     def _set(self, txn: Any, group: Group) -> None:
         delta = SumDelta(self._sums_key)
+        counts = None if self._usage is None else self._usage.delta()
         watching = self._verification
         for row_key in sorted(group.rows):
             value = group.rows[row_key]
@@ -316,6 +386,11 @@ class LmdbIndex:
                 delta.remove(row_key, before)
             if value is not None:
                 delta.add(row_key, value)
+            if counts is not None and row_key[0] in METERED:
+                if before is not None:
+                    counts.remove(row_key, before)
+                if value is not None:
+                    counts.add(row_key, value)
             if watching is not None and row_key < watching.position:
                 group.watched.append((row_key, before, value))
         for partition, (count, total) in delta.moved.items():
@@ -324,6 +399,8 @@ class LmdbIndex:
                 txn.delete(partition, db=self._sums)
             else:
                 txn.put(partition, kept, db=self._sums)
+        if self._usage is not None and counts is not None:
+            group.counts = self._usage.stage(txn, counts, group.applied)
         self._window.stage(txn, group.request_ids)
         if group.applied is not None:
             txn.put(_APPLIED_KEY, group.applied, db=self._meta)
@@ -334,6 +411,8 @@ class LmdbIndex:
             with translated():
                 txn.commit()
             self._window.keep(group.request_ids)
+            if self._usage is not None:
+                self._usage.committed()
             if self._verification is not None:
                 self._verification.move(group.watched)
         finally:
@@ -346,13 +425,14 @@ class LmdbIndex:
         its count.
         """
         with self._verifying:
-            return self._verify_sums(Verification(SumDelta(self._sums_key)))
+            return self._verify_sums(SumDelta(self._sums_key))
 
-    def _verify_sums(self, watching: Verification) -> list[bytes]:
+    def _verify_sums(self, found: SumDelta) -> list[bytes]:
         """Rows are counted as a scan finds them, and looked up by their keys as well: rot in the
         inner pages of a tree can hide a row from a look-up that a scan still passes.
         """
         hidden: set[bytes] = set()
+        watching = Verification(found)
         with self._gate.reading():
             self._verification = watching
         try:
@@ -361,12 +441,12 @@ class LmdbIndex:
                     rows = self._scan(watching.position, _END, VERIFY_ROWS, False)
                     if not rows:
                         with translated(), self._lmdb.begin() as txn:
-                            bad = differing(self._kept_sums(txn), watching.found.sums())
+                            bad = differing(self._kept_sums(txn), found.sums())
                             return sorted({*bad, *hidden})
                     for row, value in zip(rows, self._read([r.key for r in rows]), strict=True):
                         if value != row.value:
                             hidden.add(partition_of(row.key))
-                    watching.found.count_in(rows)
+                    found.count_in(rows)
                     watching.position = after(rows[-1].key)
         finally:
             self._verification = None

@@ -26,6 +26,14 @@ _BYTES = Struct(">BQQ16s")
 _STRIPED = Struct(">16sQQQ")  # first stripe, count, stripe bytes, sealed bytes
 _PACKED = Struct(">16sQQ")  # stripe, offset, sealed bytes
 _NO_LAYOUT, _IS_STRIPED, _IS_PACKED = 0, 1, 2
+# One byte after the layout of a version, its mark: code of the storage class, IS_MARKER added for a
+# delete marker. It is left out where it is 0, as in every row written before there were marks.
+IS_MARKER = 0x80
+_MARK_AT = {
+    _NO_LAYOUT: _BYTES.size,
+    _IS_STRIPED: _BYTES.size + _STRIPED.size,
+    _IS_PACKED: _BYTES.size + _PACKED.size,
+}
 
 CHECKSUM_CODES = {
     (algorithm, kind): 1 + 2 * number + offset
@@ -42,13 +50,14 @@ stripe_id = lru_cache(maxsize=4096)(StripeId.decode)
 
 class StoredBytes(NamedTuple):
     """The cluster part of a version or part row: what reclaim, repair and compaction need, without
-    a tenant key.
+    a tenant key. `mark`: of a version, see `measured`.
     """
 
     layout: Layout | None
     plain_bytes: int
     retain_until_ms: int
     object_uuid: ObjectUuid
+    mark: int = 0
 
 
 def canonical_json(document: Mapping[str, object]) -> bytes:
@@ -92,16 +101,31 @@ def unpack_texts(packed: bytes, expected: int) -> list[str]:
 
 
 def pack_bytes(
-    layout: Layout | None, plain_bytes: int, retain_until_ms: int, object_uuid: bytes
+    layout: Layout | None,
+    plain_bytes: int,
+    retain_until_ms: int,
+    object_uuid: bytes,
+    mark: int = 0,
 ) -> bytes:
+    packed_mark = bytes((mark,)) if mark else b""
     if isinstance(layout, Packed):
         head = _BYTES.pack(_IS_PACKED, plain_bytes, retain_until_ms, object_uuid)
-        return head + _PACKED.pack(layout.stripe.encode(), layout.offset, layout.sealed_bytes)
+        place = _PACKED.pack(layout.stripe.encode(), layout.offset, layout.sealed_bytes)
+        return head + place + packed_mark
     if layout is None:
-        return _BYTES.pack(_NO_LAYOUT, plain_bytes, retain_until_ms, object_uuid)
-    return _BYTES.pack(_IS_STRIPED, plain_bytes, retain_until_ms, object_uuid) + _STRIPED.pack(
+        return _BYTES.pack(_NO_LAYOUT, plain_bytes, retain_until_ms, object_uuid) + packed_mark
+    head = _BYTES.pack(_IS_STRIPED, plain_bytes, retain_until_ms, object_uuid)
+    place = _STRIPED.pack(
         layout.first.encode(), layout.stripe_count, layout.stripe_bytes, layout.sealed_bytes
     )
+    return head + place + packed_mark
+
+
+def measured(cluster: bytes) -> tuple[bool, int, int]:
+    """Whether a cluster part has a layout, its plain bytes, and its mark."""
+    kind, plain_bytes = cluster[0], int.from_bytes(cluster[1:9], "big")
+    at = _MARK_AT[kind]
+    return kind != _NO_LAYOUT, plain_bytes, cluster[at] if len(cluster) > at else 0
 
 
 def unpack_bytes(cluster: bytes) -> StoredBytes:
@@ -120,4 +144,6 @@ def unpack_bytes(cluster: bytes) -> StoredBytes:
         )
     elif kind != _NO_LAYOUT:
         raise ValueError("no such kind of layout")
-    return StoredBytes(layout, plain_bytes, retain_until_ms, object_uuid)
+    at = _MARK_AT[kind]
+    mark = cluster[at] if len(cluster) > at else 0
+    return StoredBytes(layout, plain_bytes, retain_until_ms, object_uuid, mark)

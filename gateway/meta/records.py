@@ -31,6 +31,7 @@ from gateway.meta.kv import Row, RowCorrupt
 from gateway.meta.record_fields import (
     CHECKSUM_CODES,
     CHECKSUM_NAMES,
+    IS_MARKER,
     MALFORMED,
     StoredBytes,
     canonical_json,
@@ -178,8 +179,11 @@ def seal_version(
     )
     packed_runs = b"".join([_RUN.pack(r.first, r.count, r.plain_bytes) for r in runs])
     tenant = b"".join((fixed, version.wrapped_dek, sealed, packed_runs, pack_texts(texts)))
+    mark = _STORAGE_CLASS_CODES[version.storage_class]
+    if version.is_delete_marker:
+        mark |= IS_MARKER
     cluster = pack_bytes(
-        layout, version.content_bytes, attributes.retain_until_ms, version.object_uuid
+        layout, version.content_bytes, attributes.retain_until_ms, version.object_uuid, mark
     )
     return seal_row(keys, nonces, row_key, cluster, tenant=tenant, key_epoch=version.key_epoch)
 
@@ -189,7 +193,7 @@ def open_version(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredVersio
     cluster = open_cluster(keys, row_key, value)
     tenant = open_tenant(keys, row_key, value)
     try:
-        layout, _, retain_until_ms, object_uuid = unpack_bytes(cluster)
+        layout, _, retain_until_ms, object_uuid, _ = unpack_bytes(cluster)
         version = _unpack_version(tenant, object_uuid, key_epoch_of(value))
     except MALFORMED as error:
         raise RowCorrupt(row_key=row_key[:64].hex(), part="structure") from error
@@ -344,5 +348,7 @@ def move_layout(
     """
     held = open_stored_bytes(keys, row_key, value)
     assert held.layout is not None and held.layout.sealed_bytes == layout.sealed_bytes
-    cluster = pack_bytes(layout, held.plain_bytes, held.retain_until_ms, held.object_uuid)
+    cluster = pack_bytes(
+        layout, held.plain_bytes, held.retain_until_ms, held.object_uuid, held.mark
+    )
     return replace_cluster_part(keys, nonces, row_key, value, cluster)

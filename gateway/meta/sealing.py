@@ -36,7 +36,7 @@ HEADER = Struct(">B12s12sII")
 HEADER_BYTES = HEADER.size
 TAG_BYTES = 16
 _NO_TENANT_PART = bytes(16)  # tenant nonce and key epoch of a row without tenant part
-_CLUSTER = b"C"
+CLUSTER_AAD = b"C"
 TENANT_AAD = bytes((MARKER,)) + b"T"
 
 
@@ -133,13 +133,13 @@ def seal_row(
     if tenant is None:
         assert key_epoch == 0
         header = HEADER.pack(MARKER, revision, bytes(12), 0, len(cluster) + TAG_BYTES)
-        return header + keys.cluster.encrypt(revision, cluster, header + _CLUSTER + row_key)
+        return header + keys.cluster.encrypt(revision, cluster, header + CLUSTER_AAD + row_key)
     nonce = nonces.next()
     header = HEADER.pack(MARKER, revision, nonce, key_epoch, len(cluster) + TAG_BYTES)
     return b"".join(
         (
             header,
-            keys.cluster.encrypt(revision, cluster, header + _CLUSTER + row_key),
+            keys.cluster.encrypt(revision, cluster, header + CLUSTER_AAD + row_key),
             keys.bucket(row_key[1:17], key_epoch).encrypt(nonce, tenant, TENANT_AAD + row_key),
         )
     )
@@ -153,7 +153,7 @@ def open_cluster(keys: RecordKeys, row_key: bytes, value: bytes) -> bytes:
         raise RowCorrupt(row_key=row_key[:64].hex(), part="length")
     try:
         return keys.cluster.decrypt(
-            header[1:13], value[HEADER_BYTES:end], header + _CLUSTER + row_key
+            header[1:13], value[HEADER_BYTES:end], header + CLUSTER_AAD + row_key
         )
     except InvalidTag as error:
         raise RowCorrupt(row_key=row_key[:64].hex(), part="cluster") from error
@@ -190,7 +190,7 @@ def replace_cluster_part(
     _, _, nonce, key_epoch, cluster_len = HEADER.unpack_from(value)
     revision = nonces.next()
     header = HEADER.pack(MARKER, revision, nonce, key_epoch, len(cluster) + TAG_BYTES)
-    sealed = keys.cluster.encrypt(revision, cluster, header + _CLUSTER + row_key)
+    sealed = keys.cluster.encrypt(revision, cluster, header + CLUSTER_AAD + row_key)
     return header + sealed + value[HEADER_BYTES + cluster_len :]
 
 

@@ -210,7 +210,9 @@ def test_any_version_comes_back(
         version.attributes.owner_id,
     )
     stored = records.open_stored_bytes(KEYS, ROW, value)
-    assert stored == (layout, content_bytes, retained_ms, version.object_uuid)
+    assert stored[:4] == (layout, content_bytes, retained_ms, version.object_uuid)
+    assert STORAGE_CLASSES[stored.mark & 0x7F] == version.storage_class
+    assert (stored.mark & 0x80 != 0) == version.is_delete_marker
 
 
 def test_a_listing_takes_no_owner_from_what_clients_say() -> None:
