@@ -508,6 +508,20 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     # Attacks
     Mutation(
+        name="attack-frames",
+        file="gateway/s3/call.py",
+        old="if in_chunks and mode is PayloadMode.UNSIGNED:",
+        new="if in_chunks and False:",
+        seen_by=("tests/unit/gateway/s3/test_http_bodies.py",),
+    ),
+    Mutation(
+        name="attack-trailer-without-chunks",
+        file="gateway/s3/call.py",
+        old="if in_chunks or _TRAILER in headers:",
+        new="if False:",
+        seen_by=(f"{ATTACKS}_anything.py", "tests/unit/gateway/s3/test_http_bodies.py"),
+    ),
+    Mutation(
         name="attack-session",
         file="gateway/s3/call.py",
         old="if _SESSION_TOKEN in headers or not",
