@@ -29,8 +29,8 @@ from gateway.jobs.lifecycle import LifecycleKeeper
 from gateway.jobs.logs import LogDelivery
 from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.jobs.replication import Replicator
+from gateway.jobs.rotation import KeyRotation
 from gateway.jobs.tier import TierKeeper
-from gateway.limits import FULL_CELL_BYTES
 from gateway.journal.events import CLUSTER
 from gateway.journal.journal import Journal
 from gateway.journal.opening import open_journal, start_event
@@ -139,6 +139,7 @@ class Gateway:
         self.lifecycle = LifecycleKeeper(self.services)
         self.log_delivery = LogDelivery(self.services)
         self.inventory = InventoryWriter(self.services)
+        self.rotation = KeyRotation(self.services)
         self.destinations = _destinations(core.config)
         self.replica_targets = _replica_targets(core.config, core.env)
         self.events = EventSender(self.services, self.destinations)
@@ -177,6 +178,7 @@ class Gateway:
             self.events,
             self.replicator,
             self.inventory,
+            self.rotation,
         ):
             self.scheduler.add(job)
         for node in core.nodes.values():

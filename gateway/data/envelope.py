@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.data.cipher import COMMITMENT_BYTES, KEY_BYTES, SALT_BYTES, expand
 from gateway.limits import TAG_BYTES
 from gateway.model.encoding import enc_start, encoded
+from gateway.model.key_states import FIRST_EPOCH, KeyEpoch, KeyState
 from storaged.base.errors import Kind, StorageError
 
 SUITE = 1
@@ -41,6 +42,13 @@ class TenantKeyMissing(StorageError):
 
     kind = Kind.UNAVAILABLE
     hint = "import the sealed keyring copy of this cluster"
+
+
+class TenantKeyDisabled(StorageError):
+    """This epoch of the tenant's key was disabled or destroyed."""
+
+    kind = Kind.DENIED
+    hint = "`hexagone keys list` shows the epochs, `hexagone keys enable` enables one again"
 
 
 class NamedKeyMissing(StorageError):
@@ -136,21 +144,61 @@ class KeyProvider(Protocol):
         """
         ...
 
-    def wrap_bucket_key(self, tenant_id: bytes, bucket_id: bytes, epoch: int, key: bytes) -> bytes:
-        """Wrap a 32-byte bucket key under the tenant's key.
+    def tenant_epochs(self, tenant_id: bytes) -> list[KeyEpoch]:
+        """Epochs of the tenant's key, destroyed ones too, the oldest first; [] without a key."""
+        ...
 
-        Raises: TenantKeyMissing.
+    def active_epoch(self, tenant_id: bytes) -> int:
+        """The epoch of the tenant's key that bucket keys are wrapped under: the newest that is
+        ACTIVE. Raises: TenantKeyMissing.
+        """
+        ...
+
+    def add_tenant_epoch(self, tenant_id: bytes) -> int:
+        """Make another epoch of the tenant's key, which is PENDING, and say its number.
+
+        Raises: TenantKeyMissing: there is no key yet.
+        Idempotent: while the newest one is PENDING, that is the answer. Durable when: it returns.
+            Cancelled: cannot be. Concurrent: any number.
+        """
+        ...
+
+    def set_tenant_epoch(self, tenant_id: bytes, epoch: int, state: KeyState) -> None:
+        """Change the state of an epoch; DESTROYED erases the key. Which changes are allowed is the
+        caller's.
+
+        Raises: TenantKeyMissing: there is no such epoch, or it was destroyed.
+        Idempotent: yes. Durable when: it returns. Cancelled: cannot be. Concurrent: any number.
+        """
+        ...
+
+    def wrap_bucket_key(
+        self,
+        tenant_id: bytes,
+        bucket_id: bytes,
+        epoch: int,
+        key: bytes,
+        tenant_epoch: int = FIRST_EPOCH,
+    ) -> bytes:
+        """Wrap a 32-byte bucket key under an epoch of the tenant's key.
+
+        Raises: TenantKeyMissing, TenantKeyDisabled.
         Idempotent: no, each answer differs; all unwrap. Concurrent: any number.
         """
         ...
 
     def unwrap_bucket_key(
-        self, tenant_id: bytes, bucket_id: bytes, epoch: int, wrapped: bytes
+        self,
+        tenant_id: bytes,
+        bucket_id: bytes,
+        epoch: int,
+        wrapped: bytes,
+        tenant_epoch: int = FIRST_EPOCH,
     ) -> bytes:
         """The bucket key.
 
-        Raises: TenantKeyMissing; SealInvalid: wrapped for another tenant, bucket or epoch, or
-            changed.
+        Raises: TenantKeyMissing; TenantKeyDisabled; SealInvalid: wrapped for another tenant, bucket
+            or epoch, or changed.
         Idempotent: yes. Concurrent: any number.
         """
         ...
@@ -193,11 +241,13 @@ class KeyProvider(Protocol):
         ...
 
     def is_whole(self, sealed: bytes) -> bool:
-        """Whether a sealed copy has every key of this keyring. Raises: SealInvalid."""
+        """Whether a sealed copy has every key of this keyring, in the same state. Raises:
+        SealInvalid.
+        """
         ...
 
     def import_sealed(self, sealed: bytes) -> None:
-        """Add the keys of a sealed copy.
+        """Add the keys of a sealed copy; of two states of one key the later holds.
 
         Raises: SealInvalid: another root key sealed it; KeyringConflict: a tenant has another key
             here.

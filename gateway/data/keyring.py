@@ -5,8 +5,7 @@ ever again.
 
 `root.key` is the raw 32 bytes, or, with a passphrase, "HXR" ‖ 1 ‖ scrypt salt 24 ‖ the key sealed
 under scrypt(passphrase, salt; n = 2^15, r = 8, p = 1). It must be readable by its owner only.
-`tenants.sealed` is "HXK" ‖ 1 ‖ a sealed list of tenant id 16 ‖ key 32; with named keys, "HXK" ‖ 2 ‖
-a sealed list of tenant id 16 ‖ u8 length of name ‖ name ‖ key 32, where "" names the tenant key.
+`tenants.sealed` is described in `gateway.data.keyring_form`.
 
 Source: docs/data-layout.md, "Keys"; RFC 5869, RFC 7914.
 """
@@ -16,6 +15,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
+from dataclasses import replace
 from hashlib import scrypt
 from pathlib import Path
 
@@ -25,11 +25,21 @@ from gateway.data.envelope import (
     KeyringConflict,
     NamedKeyMissing,
     SealInvalid,
+    TenantKeyDisabled,
     TenantKeyMissing,
     open_secret,
     seal_secret,
 )
+from gateway.data.keyring_form import (
+    TENANT_ID_BYTES,
+    TENANT_KEY,
+    HeldKey,
+    Keys,
+    open_keys,
+    seal_keys,
+)
 from gateway.model.encoding import enc
+from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState, is_later
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import ConfigError
@@ -37,17 +47,11 @@ from storaged.base.ids import LogId, log_id
 
 ROOT_FILE = "root.key"
 TENANTS_FILE = "tenants.sealed"
-TENANT_ID_BYTES = 16
 KEYS_MAX = 100_000  # 4.8 MB of keyring without the names
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 15, 8, 1
 SCRYPT_MEMORY_BYTES = 64 * 1024 * 1024
 
 _ROOT_MAGIC = b"HXR\x01"
-_TENANTS_MAGIC = b"HXK\x01"
-_NAMED_MAGIC = b"HXK\x02"
-_TENANT_KEY = b""  # the name of the key that wraps bucket keys
-
-_Keys = dict[tuple[bytes, bytes], bytes]  # by tenant id and name
 
 
 class RootKeyInvalid(ConfigError):
@@ -190,7 +194,8 @@ class FileKeyring:
         self._cluster_id = root.cluster_id
         self._sealing_key = root.derive("tenant-keyring")
         self._lock = threading.Lock()
-        self._keys: _Keys = {}
+        self._keys: Keys = {}
+        self._active: dict[bytes, int] = {}  # epoch of each tenant's key that wraps
         try:
             sealed = self._path.read_bytes()
         except FileNotFoundError:
@@ -198,7 +203,7 @@ class FileKeyring:
         except OSError as error:
             raise KeyringInvalid(path=self._path, reason=error.strerror) from error
         try:
-            self._keys = self._open(sealed)
+            self._hold(self._open(sealed))
         except SealInvalid as error:
             raise KeyringInvalid(path=self._path) from error
 
@@ -207,11 +212,11 @@ class FileKeyring:
 
     def create_tenant_key(self, tenant_id: bytes) -> None:
         """Make the tenant's key unless it is there; see the port."""
-        self._create(tenant_id, _TENANT_KEY)
+        self._create(tenant_id, TENANT_KEY)
 
     def create_named_key(self, tenant_id: bytes, name: str) -> None:
         """Make a named key unless it is there; see the port."""
-        self._tenant_key(tenant_id)
+        self.active_epoch(tenant_id)
         encoded = name.encode()
         assert 1 <= len(encoded) <= NAME_BYTES_MAX
         self._create(tenant_id, encoded)
@@ -219,30 +224,96 @@ class FileKeyring:
     def _create(self, tenant_id: bytes, name: bytes) -> None:
         assert len(tenant_id) == TENANT_ID_BYTES
         with self._lock:
-            if (tenant_id, name) not in self._keys:
-                self._save({**self._keys, (tenant_id, name): self._env.random_bytes(KEY_BYTES)})
+            if (tenant_id, name, FIRST_EPOCH) not in self._keys:
+                self._add(tenant_id, name, FIRST_EPOCH, KeyState.ACTIVE)
 
-    def wrap_bucket_key(self, tenant_id: bytes, bucket_id: bytes, epoch: int, key: bytes) -> bytes:
+    def _add(self, tenant_id: bytes, name: bytes, epoch: int, state: KeyState) -> None:
+        now_ms = self._env.now_ms()
+        about = KeyEpoch(epoch=epoch, state=state, created_at_ms=now_ms, changed_at_ms=now_ms)
+        held = HeldKey(self._env.random_bytes(KEY_BYTES), about)
+        self._save({**self._keys, (tenant_id, name, epoch): held})
+
+    def tenant_epochs(self, tenant_id: bytes) -> list[KeyEpoch]:
+        """Epochs of the tenant's key; see the port."""
+        return sorted(
+            (
+                held.about
+                for (tenant, name, _), held in self._keys.items()
+                if tenant == tenant_id and name == TENANT_KEY
+            ),
+            key=lambda about: about.epoch,
+        )
+
+    def active_epoch(self, tenant_id: bytes) -> int:
+        """The epoch that wraps; see the port."""
+        epoch = self._active.get(tenant_id)
+        if epoch is None:
+            raise TenantKeyMissing(tenant=tenant_id.hex())
+        return epoch
+
+    def add_tenant_epoch(self, tenant_id: bytes) -> int:
+        """A pending epoch of the tenant's key; see the port."""
+        with self._lock:
+            held = self.tenant_epochs(tenant_id)
+            if not held:
+                raise TenantKeyMissing(tenant=tenant_id.hex())
+            if held[-1].state is KeyState.PENDING:
+                return held[-1].epoch
+            self._add(tenant_id, TENANT_KEY, held[-1].epoch + 1, KeyState.PENDING)
+            return held[-1].epoch + 1
+
+    def set_tenant_epoch(self, tenant_id: bytes, epoch: int, state: KeyState) -> None:
+        """Change the state of an epoch; see the port."""
+        with self._lock:
+            key_id = (tenant_id, TENANT_KEY, epoch)
+            held = self._keys.get(key_id)
+            if held is None or held.about.state is KeyState.DESTROYED:
+                raise TenantKeyMissing(tenant=tenant_id.hex(), epoch=epoch)
+            if held.about.state is state:
+                return
+            about = replace(
+                held.about, state=state, before=held.about.state, changed_at_ms=self._env.now_ms()
+            )
+            key = b"" if state is KeyState.DESTROYED else held.key
+            self._save({**self._keys, key_id: HeldKey(key, about)})
+
+    def wrap_bucket_key(
+        self,
+        tenant_id: bytes,
+        bucket_id: bytes,
+        epoch: int,
+        key: bytes,
+        tenant_epoch: int = FIRST_EPOCH,
+    ) -> bytes:
         """Wrap a bucket key under the tenant's key; see the port."""
         assert len(key) == KEY_BYTES
         context = self._context(tenant_id, bucket_id, epoch)
         salt = self._env.random_bytes(SALT_BYTES)
-        return seal_secret(self._tenant_key(tenant_id), "wrap-bucket", context, key, salt)
+        return seal_secret(
+            self._tenant_key(tenant_id, tenant_epoch), "wrap-bucket", context, key, salt
+        )
 
     def unwrap_bucket_key(
-        self, tenant_id: bytes, bucket_id: bytes, epoch: int, wrapped: bytes
+        self,
+        tenant_id: bytes,
+        bucket_id: bytes,
+        epoch: int,
+        wrapped: bytes,
+        tenant_epoch: int = FIRST_EPOCH,
     ) -> bytes:
         """The bucket key; see the port."""
         context = self._context(tenant_id, bucket_id, epoch)
-        return open_secret(self._tenant_key(tenant_id), "wrap-bucket", context, wrapped)
+        return open_secret(
+            self._tenant_key(tenant_id, tenant_epoch), "wrap-bucket", context, wrapped
+        )
 
     def has_named_key(self, tenant_id: bytes, name: str) -> bool:
         """Whether there is a key of that name; see the port."""
-        return bool(name) and (tenant_id, name.encode()) in self._keys
+        return bool(name) and (tenant_id, name.encode(), FIRST_EPOCH) in self._keys
 
     def named_keys(self, tenant_id: bytes) -> list[str]:
         """Names of the tenant's keys; see the port."""
-        return sorted(name.decode() for held, name in self._keys if held == tenant_id and name)
+        return sorted(name.decode() for held, name, _ in self._keys if held == tenant_id and name)
 
     def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
         """Seal a secret under a named key; see the port."""
@@ -259,70 +330,64 @@ class FileKeyring:
             return self._seal(self._keys)
 
     def is_whole(self, sealed: bytes) -> bool:
-        """Whether a copy has every key; see the port."""
-        return self._keys.keys() <= self._open(sealed).keys()
+        """Whether a copy has every key as it is here; see the port."""
+        copy = self._open(sealed)
+        return all(
+            key_id in copy
+            and copy[key_id].key == held.key
+            and copy[key_id].about.state is held.about.state
+            for key_id, held in self._keys.items()
+        )
 
     def import_sealed(self, sealed: bytes) -> None:
         """Add the keys of a sealed copy; see the port."""
         found = self._open(sealed)
         with self._lock:
-            for (tenant_id, name), key in found.items():
-                if self._keys.get((tenant_id, name), key) != key:
-                    raise KeyringConflict(tenant=tenant_id.hex())
-            if found.keys() - self._keys.keys():
-                self._save({**self._keys, **found})
+            merged = dict(self._keys)
+            for key_id, theirs in found.items():
+                ours = merged.setdefault(key_id, theirs)
+                if ours.key and theirs.key and ours.key != theirs.key:
+                    raise KeyringConflict(tenant=key_id[0].hex())
+                if is_later(theirs.about, ours.about):
+                    merged[key_id] = theirs
+            if merged != self._keys:
+                self._save(merged)
 
-    def _tenant_key(self, tenant_id: bytes) -> bytes:
-        key = self._keys.get((tenant_id, _TENANT_KEY))
-        if key is None:
-            raise TenantKeyMissing(tenant=tenant_id.hex())
-        return key
+    def _tenant_key(self, tenant_id: bytes, epoch: int) -> bytes:
+        held = self._keys.get((tenant_id, TENANT_KEY, epoch))
+        if held is None:
+            raise TenantKeyMissing(tenant=tenant_id.hex(), epoch=epoch)
+        if held.about.state in REFUSING:
+            raise TenantKeyDisabled(tenant=tenant_id.hex(), epoch=epoch)
+        return held.key
 
     def _named_key(self, tenant_id: bytes, name: str) -> bytes:
-        key = self._keys.get((tenant_id, name.encode())) if name else None
-        if key is None:
+        held = self._keys.get((tenant_id, name.encode(), FIRST_EPOCH)) if name else None
+        if held is None:
             raise NamedKeyMissing(tenant=tenant_id.hex(), name=name)
-        return key
+        return held.key
 
     def _context(self, tenant_id: bytes, bucket_id: bytes, epoch: int) -> bytes:
         return enc("bucket", self._cluster_id, tenant_id, bucket_id, epoch)
 
-    def _save(self, keys: _Keys) -> None:
+    def _save(self, keys: Keys) -> None:
         if len(keys) > KEYS_MAX:
             raise KeyringInvalid(path=self._path, keys_max=KEYS_MAX)
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_file(self._path, self._seal(keys))
+        self._hold(keys)
+
+    def _hold(self, keys: Keys) -> None:
         self._keys = keys
+        self._active = {
+            tenant: epoch
+            for (tenant, name, epoch), held in sorted(keys.items(), key=lambda item: item[0])
+            if name == TENANT_KEY and held.about.state is KeyState.ACTIVE
+        }
 
-    def _seal(self, keys: _Keys) -> bytes:
+    def _seal(self, keys: Keys) -> bytes:
         salt = self._env.random_bytes(SALT_BYTES)
-        held = sorted(keys.items())
-        if all(name == _TENANT_KEY for _, name in keys):
-            magic, context = _TENANTS_MAGIC, enc("tenants", self._cluster_id)
-            plain = b"".join(tenant + key for (tenant, _), key in held)
-        else:
-            magic, context = _NAMED_MAGIC, enc("named-keys", self._cluster_id)
-            plain = b"".join(
-                b"%b%c%b%b" % (tenant, len(name), name, key) for (tenant, name), key in held
-            )
-        return magic + seal_secret(self._sealing_key, "tenant-keys", context, plain, salt)
+        return seal_keys(self._sealing_key, self._cluster_id, keys, salt)
 
-    def _open(self, sealed: bytes) -> _Keys:
-        magic = bytes(sealed[:4])
-        if magic not in (_TENANTS_MAGIC, _NAMED_MAGIC):
-            raise SealInvalid(label="tenant-keys")
-        has_names = magic == _NAMED_MAGIC
-        context = enc("named-keys" if has_names else "tenants", self._cluster_id)
-        plain = open_secret(self._sealing_key, "tenant-keys", context, bytes(sealed[4:]))
-        keys: _Keys = {}
-        at = 0
-        while at < len(plain):
-            tenant, at = plain[at : at + TENANT_ID_BYTES], at + TENANT_ID_BYTES
-            name = _TENANT_KEY
-            if has_names:
-                length = plain[at] if at < len(plain) else 0
-                name, at = plain[at + 1 : at + 1 + length], at + 1 + length
-            keys[tenant, name], at = plain[at : at + KEY_BYTES], at + KEY_BYTES
-        if at != len(plain):
-            raise SealInvalid(label="tenant-keys", secret_bytes=len(plain))
-        return keys
+    def _open(self, sealed: bytes) -> Keys:
+        return open_keys(self._sealing_key, self._cluster_id, sealed)

@@ -28,6 +28,7 @@ from gateway.meta.kv import Batch, Check, Exists, MetaStore, RowCorrupt, Write, 
 from gateway.meta.records import open_document, seal_document
 from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.model.bucket import Bucket, Versioning
+from gateway.model.key_states import FIRST_EPOCH, KeyEpoch, KeyState
 from gateway.model.names import BucketId, BucketName, TenantId
 
 
@@ -43,10 +44,13 @@ class StoredBucket(NamedTuple):
 
 
 class StoredBucketKey(NamedTuple):
-    """A bucket key, wrapped under the tenant's key."""
+    """A bucket key, wrapped under an epoch of the tenant's key; b"" once it was destroyed."""
 
     tenant: TenantId
     wrapped: bytes
+    about: KeyEpoch
+    tenant_epoch: int = FIRST_EPOCH
+    revision: bytes = b""
 
 
 class BucketSummary(NamedTuple):
@@ -136,11 +140,13 @@ def create_batch(
     wrapped_key: bytes,
     request_id: bytes,
     *also: Write,
+    tenant_epoch: int = FIRST_EPOCH,
 ) -> Batch:
     """Make a bucket and its first key; BatchConflict when the name is taken.
 
     Args:
         also: rows of its documents.
+        tenant_epoch: of the tenant's key that wraps the bucket's.
     """
     name_row = keyspace.bucket_name_row(bucket.name)
     tenant_row = keyspace.tenant_bucket_row(bucket.tenant, bucket.name)
@@ -158,7 +164,15 @@ def create_batch(
             _write(keys, nonces, name_row, {"bucket": bucket.bucket_id.hex()}),
             _write(keys, nonces, tenant_row, entry),
             set_bucket_key(
-                keys, nonces, bucket.bucket_id, bucket.key_epoch, bucket.tenant, wrapped_key
+                keys,
+                nonces,
+                bucket.bucket_id,
+                StoredBucketKey(
+                    bucket.tenant,
+                    wrapped_key,
+                    KeyEpoch(epoch=bucket.key_epoch, created_at_ms=bucket.created_at_ms),
+                    tenant_epoch,
+                ),
             ),
             *also,
         ),
@@ -269,21 +283,54 @@ def read_bucket_key(
     value = store.read((row_key,))[0]
     if value is None:
         raise RowCorrupt(row_key=row_key.hex(), part="absent")
+    return open_bucket_key(keys, row_key, value)
+
+
+def open_bucket_key(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredBucketKey:
+    """A wrapped key from its row. Raises: RowCorrupt."""
     held = open_document(keys, row_key, value)
-    return StoredBucketKey(TenantId(bytes.fromhex(held["tenant"])), bytes.fromhex(held["wrapped"]))
+    try:
+        about = KeyEpoch(
+            epoch=keyspace.parse_bucket_key(row_key)[1],
+            state=KeyState(held.get("state", KeyState.ACTIVE)),
+            before=KeyState(held.get("before", KeyState.ACTIVE)),
+            created_at_ms=held.get("created_at_ms", 0),
+            changed_at_ms=held.get("changed_at_ms", 0),
+        )
+        return StoredBucketKey(
+            TenantId(bytes.fromhex(held["tenant"])),
+            bytes.fromhex(held["wrapped"]),
+            about,
+            held.get("tenant_epoch", FIRST_EPOCH),
+            revision_of(value),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise RowCorrupt(row_key=row_key.hex(), part="structure") from error
+
+
+def scan_bucket_keys(
+    store: MetaStore, keys: RecordKeys, bucket: BucketId, *, limit: int = 10_000
+) -> list[StoredBucketKey]:
+    """Wrapped keys of a bucket, the oldest epoch first. Raises: RowCorrupt."""
+    start, end = keyspace.bucket_key_range(bucket)
+    rows = store.scan(start, end, limit=limit)
+    return [open_bucket_key(keys, row.key, row.value) for row in rows]
 
 
 def set_bucket_key(
-    keys: RecordKeys,
-    nonces: NonceSource,
-    bucket: BucketId,
-    epoch: int,
-    tenant: TenantId,
-    wrapped: bytes,
+    keys: RecordKeys, nonces: NonceSource, bucket: BucketId, key: StoredBucketKey
 ) -> Write:
-    """Write that sets the wrapped key of an epoch."""
-    document = {"tenant": tenant.hex(), "wrapped": wrapped.hex()}
-    return _write(keys, nonces, keyspace.bucket_key_row(bucket, epoch), document)
+    """Write that sets the wrapped key of an epoch; what says nothing unusual is left out."""
+    about = key.about
+    document: dict[str, Any] = {"tenant": key.tenant.hex(), "wrapped": key.wrapped.hex()}
+    if key.tenant_epoch != FIRST_EPOCH:
+        document["tenant_epoch"] = key.tenant_epoch
+    if about.state is not KeyState.ACTIVE:
+        document |= {"state": about.state.value, "before": about.before.value}
+    for name in ("created_at_ms", "changed_at_ms"):
+        if getattr(about, name):
+            document[name] = getattr(about, name)
+    return _write(keys, nonces, keyspace.bucket_key_row(bucket, about.epoch), document)
 
 
 def _id_of(store: MetaStore, keys: RecordKeys, name: BucketName) -> BucketId | None:

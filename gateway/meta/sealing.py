@@ -106,6 +106,10 @@ class RecordKeys:
             self._ciphers[bucket, epoch] = cipher
         return cipher
 
+    def held_buckets(self) -> set[bytes]:
+        """Buckets of which a cipher is kept."""
+        return {bucket for bucket, _ in self._ciphers}
+
     def forget(self, bucket: BucketId) -> None:
         """Drop the bucket's ciphers: its keys were disabled, or the bucket is gone."""
         for held in [held for held in self._ciphers if held[0] == bucket]:

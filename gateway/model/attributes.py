@@ -45,6 +45,8 @@ class Encryption:
         bucket_key: S3's bucket key was asked for.
         context: base64 of the KMS encryption context; "" without one.
         key_check: CUSTOMER: tells the right key from a wrong one, hexadecimal; never the key.
+        bound_epoch: CUSTOMER: epoch of the bucket key when the client's key wrapped the DEK, which
+            binds what only the client can open; 0 = the epoch of the row.
     """
 
     kind: str
@@ -52,6 +54,7 @@ class Encryption:
     bucket_key: bool = False
     context: str = ""
     key_check: str = ""
+    bound_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +70,9 @@ class Attributes:
         retention_mode: GOVERNANCE, COMPLIANCE or "".
         retain_until_ms: end of the retention; copied to the cluster's part of the row.
         replication: status of its replication; "" where no rule applies.
+        replica: id that its replica has at the destination; "" = none yet, or none that is told.
+        unsent: what has changed since the replica was made: words of `replicas.CHANGES`, with
+            spaces between them.
         annotations: how many the version has; their rows are under its uuid.
         renamed: mark of the rename that gave it its key (`rename_mark`); "" = none that has one.
     """
@@ -80,6 +86,8 @@ class Attributes:
     legal_hold: bool = False
     encryption: Encryption | None = None
     replication: str = ""
+    replica: str = ""
+    unsent: str = ""
     annotations: int = 0
     renamed: str = ""
 
@@ -94,6 +102,8 @@ _PLAIN = (
     "retain_until_ms",
     "legal_hold",
     "replication",
+    "replica",
+    "unsent",
     "annotations",
     "renamed",
 )
@@ -133,6 +143,8 @@ def document_of(attributes: Attributes) -> dict[str, Any]:
             chosen.context,
             chosen.key_check,
         ]
+        if chosen.bound_epoch:
+            document["encryption"].append(chosen.bound_epoch)
     return document
 
 
@@ -146,9 +158,15 @@ def attributes_of(document: dict[str, Any]) -> Attributes:
         raise ValueError(f"attributes of a newer version: {sorted(unknown)}")
     chosen = None
     if "encryption" in document:
-        kind, key_id, bucket_key, context, key_check = document["encryption"]
+        kind, key_id, bucket_key, context, key_check, *more = document["encryption"]
+        (bound_epoch,) = more or (0,)
         chosen = Encryption(
-            kind=kind, key_id=key_id, bucket_key=bucket_key, context=context, key_check=key_check
+            kind=kind,
+            key_id=key_id,
+            bucket_key=bucket_key,
+            context=context,
+            key_check=key_check,
+            bound_epoch=bound_epoch,
         )
     acl = tuple(
         Grant(kind=kind, grantee=grantee, permission=permission)

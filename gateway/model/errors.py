@@ -150,6 +150,10 @@ class InvalidLocationConstraint(SemanticError):
     """The specified location-constraint is not valid."""
 
 
+class IllegalLocationConstraint(SemanticError):
+    """The datacenters of that location cannot hold a bucket."""
+
+
 class InvalidArgument(SemanticError):
     """Invalid Argument."""
 
@@ -236,6 +240,18 @@ class InvalidEncryptionAlgorithm(SemanticError):
 
 class KmsKeyNotFound(SemanticError):
     """The key does not exist."""
+
+
+class KmsKeyDisabled(SemanticError):
+    """The request was rejected because the key is disabled."""
+
+    kind = Kind.DENIED
+
+
+class KmsKeyDestroyed(SemanticError):
+    """The request was rejected because the key that this is sealed under was destroyed."""
+
+    kind = Kind.DENIED
 
 
 class IncompleteBody(SemanticError):

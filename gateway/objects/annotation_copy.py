@@ -10,10 +10,12 @@ which that job changes first: none comes late.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from types import TracebackType
 
 from gateway.commit.change import Change
+from gateway.meta import buckets as bucket_rows
 from gateway.meta import keyspace
 from gateway.meta.annotations import StoredAnnotation
 from gateway.meta.kv import Batch, BatchConflict, Check, Exists, Write, revision_of
@@ -35,7 +37,7 @@ from gateway.objects.new_object import NewObject
 from gateway.objects.parting import NOTHING, Parting, part_later
 from gateway.objects.publish import IdsGivenBack
 from gateway.objects.rewriting import found_version
-from gateway.objects.store import PartName, store_part
+from gateway.objects.store import store_part
 from gateway.objects.target import Target, open_target, reread_current
 from gateway.objects.values import CopySource, Metadata, ObjectHead
 
@@ -178,22 +180,35 @@ class AnnotationsInTheMaking:
         services, sealing, kept = self._services, self._new.name, one.held.part.checksum
         content = await source.content(one)
         wanted = algorithm or (DEFAULT_CHECKSUM if kept is None else kept.algorithm)
-        name = PartName(sealing.tenant, sealing.uuid, PART_NUMBER, sealing.dek)
+        name = sealing._replace(number=PART_NUMBER)
         part = await store_part(services, name, TextBody(content), wanted, storage_class)
         row_key = keyspace.annotation_row(self._bucket, sealing.uuid, one.name)
         held = annotation_of(services, part)
-        change = change_with(
-            services,
-            self._bucket,
-            row_key,
-            (*checks, Check(row_key, None)),
-            (),
-            held,
-            part,
-            self._new.key_epoch,
-        )
+
+        async def attempt() -> None:
+            bucket = bucket_rows.read_bucket(services.log, services.records, self._bucket)
+            if bucket is None:
+                raise OperationAborted(bucket=self._target.opened.bucket.name)
+            # Sealed under the epoch that the bucket's key has at this instant: who rotates it would
+            # else miss the row.
+            is_same = Check(self._target.opened.row_key, bucket.revision)
+            change = change_with(
+                services,
+                self._bucket,
+                row_key,
+                (*checks, is_same, Check(row_key, None)),
+                (),
+                held,
+                part,
+                bucket.bucket.key_epoch,
+            )
+            await services.log.commit_change(change)
+
         with IdsGivenBack(services, part.reserved):
-            await self._commit(change)
+            try:
+                await attempt()
+            except BatchConflict:
+                await self._commit_again(attempt)
 
     def _batch(self, checks: tuple[Exists, ...], writes: tuple[Write, ...]) -> Batch:
         return Batch(
@@ -202,6 +217,13 @@ class AnnotationsInTheMaking:
             checks=checks,
             writes=writes,
         )
+
+    async def _commit_again(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Once more: settings of the bucket have changed, or the copy has been given up."""
+        try:
+            await attempt()
+        except BatchConflict as error:
+            raise OperationAborted(bucket=self._target.opened.bucket.name) from error
 
     async def _commit(self, change: Change) -> None:
         try:

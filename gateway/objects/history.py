@@ -22,6 +22,7 @@ from gateway.model.names import NULL_VERSION, ObjectUuid, VersionId
 from gateway.model.version import Version
 from gateway.objects.context import Services
 from gateway.objects.parting import NOTHING, Parting, part_from_version
+from gateway.objects.rewrapping import rewrapped_version
 from gateway.objects.target import Target
 from gateway.objects.values import ObjectHead
 from gateway.objects.views import head_of
@@ -166,6 +167,8 @@ def removal(services: Services, target: Target, current: StoredVersion, found: F
         heir.version.attributes, noncurrent_since_ms=0, null_sequence=null_sequence
     )
     promoted = replace(heir.version, attributes=attributes)
+    # Who rotates the bucket's key has looked at the current row perhaps, and not at this one.
+    promoted = rewrapped_version(services, target.opened.bucket, target.key, promoted)
     moved = Parting((Write(rows[0].key, None),), (), (Check(rows[0].key, heir.revision),))
     return joined(gone, moved, _current(services, target, promoted, heir))
 

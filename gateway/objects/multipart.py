@@ -12,7 +12,7 @@ from gateway.commit.change import Change, Draft
 from gateway.limits import PART_BYTES_MAX, PART_NUMBER_MAX
 from gateway.meta import keyspace
 from gateway.meta import uploads as upload_rows
-from gateway.meta.kv import Batch, Check, Exists, Write
+from gateway.meta.kv import Batch, Check, Exists, Write, revision_of
 from gateway.meta.part_records import StoredPart, open_part, seal_part
 from gateway.meta.uploads import StoredUpload, open_upload
 from gateway.model.action import Action
@@ -49,6 +49,7 @@ from gateway.objects.new_object import (
 from gateway.objects.parting import collect_object, part_later
 from gateway.objects.publish import IdsGivenBack, same_bucket, until_committed
 from gateway.objects.put import check_may_tag
+from gateway.objects.regions import region_of
 from gateway.objects.releases import releases_of
 from gateway.objects.store import PartName, SealedPart, store_part
 from gateway.objects.target import LOOKS_MAX, Target, open_target
@@ -101,7 +102,11 @@ async def create_upload(
         batch = Batch(
             partition=target.bucket_id,
             request_id=services.env.random_bytes(16),
-            checks=(Exists(target.opened.row_key), Check(write.key, None)),
+            # Its settings are what was read: among them the epoch of the bucket's key.
+            checks=(
+                Check(target.opened.row_key, revision_of(target.opened.value)),
+                Check(write.key, None),
+            ),
             writes=(write,),
         )
         await services.log.commit_change(Change(batch=batch))
@@ -221,7 +226,8 @@ def _part_name(
     )
     chosen = upload.attributes.encryption
     dek = opened_dek(services, place, upload.wrapped_dek, chosen, customer_key)
-    return PartName(upload.owner, upload.object_uuid, part_number, dek)
+    region = region_of(services, target.opened.bucket)
+    return PartName(upload.owner, upload.object_uuid, part_number, dek, region)
 
 
 async def _commit_part(
@@ -245,13 +251,12 @@ async def _commit_part(
             checksum=part.checksum,
             created_at_ms=services.env.now_ms(),
         )
-        upload_row = upload_rows.upload_unchanged(target.bucket_id, stored).key
         checks = (
             Exists(target.opened.row_key),
-            Exists(upload_row),
+            upload_rows.upload_unchanged(target.bucket_id, stored),
             Check(row_key, None if before is None else before.revision),
         )
-        change = _part_change(services, target, upload, held, part, before, checks)
+        change = _part_change(services, target, stored.upload, held, part, before, checks)
         await services.log.commit_change(change)
         return held
 

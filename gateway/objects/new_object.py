@@ -27,6 +27,7 @@ from gateway.objects.bindings import WHOLE_OBJECT, customer_wrapping_key, dek_co
 from gateway.objects.context import Services
 from gateway.objects.encryption import PLAIN, Choice, key_check, named_context
 from gateway.objects.named_keys import name_of
+from gateway.objects.regions import region_of
 from gateway.objects.store import PartName
 from gateway.objects.target import Target
 from gateway.objects.values import Metadata
@@ -56,7 +57,7 @@ def new_object(services: Services, target: Target, choice: Choice = PLAIN) -> Ne
     """Fresh uuid and DEK for an object of this name, the DEK wrapped under the bucket's key, and
     below it under the key that was chosen.
 
-    Raises: NamedKeyMissing, and what the key provider raises.
+    Raises: RegionUnknown, NamedKeyMissing, and what the key provider raises.
     """
     bucket = target.opened.bucket
     entropy = services.env.random_bytes(UUID_BYTES + KEY_BYTES + SALT_BYTES)
@@ -65,7 +66,7 @@ def new_object(services: Services, target: Target, choice: Choice = PLAIN) -> Ne
     salt = entropy[UUID_BYTES + KEY_BYTES :]
     place = DekPlace(bucket.tenant, bucket.bucket_id, target.key, uuid, bucket.key_epoch)
     wrapped, encryption = wrapped_dek(services, place, dek, salt, choice)
-    name = PartName(bucket.tenant, uuid, WHOLE_OBJECT, dek)
+    name = PartName(bucket.tenant, uuid, WHOLE_OBJECT, dek, region_of(services, bucket))
     return NewObject(bucket.bucket_id, name, wrapped, bucket.key_epoch, encryption)
 
 
@@ -96,7 +97,7 @@ def wrapped_dek(
         key = customer_wrapping_key(choice.customer_key, services.cluster_id)
         inner = wrap_dek(key, context, dek, services.env.random_bytes(SALT_BYTES))
         check = key_check(services.cluster_id, place.uuid, choice.customer_key)
-        chosen = replace(chosen, key_check=check)
+        chosen = replace(chosen, key_check=check, bound_epoch=0)
     else:
         bound = named_context(services, chosen, place.bucket, place.key, place.uuid)
         provider = services.bucket_keys.provider
@@ -125,6 +126,8 @@ def opened_dek(
         if customer_key is None:
             raise SealInvalid(label="wrap-dek", reason="the client's key is missing")
         key = customer_wrapping_key(customer_key, services.cluster_id)
+        if encryption.bound_epoch:
+            context = _context(services, place._replace(key_epoch=encryption.bound_epoch))
         return unwrap_dek(key, context, inner)
     bound = named_context(services, encryption, place.bucket, place.key, place.uuid)
     name = name_of(encryption.key_id)

@@ -24,6 +24,7 @@ from gateway.objects import outbox
 from gateway.objects.body import Buffer
 from gateway.objects.context import Context, Services
 from gateway.objects.parting import NOTHING, Parting
+from gateway.objects.rewrapping import rewrapped_version
 from gateway.objects.store import SealedPart
 from gateway.objects.target import Target, reread_current
 from storaged.base.errors import Kind, StorageError
@@ -118,6 +119,9 @@ def replacing(
             and for a delete marker.
         also: what else happens at the same instant.
     """
+    # The bucket's key was rotated while the body came, or the upload was in progress.
+    if version.key_epoch != target.opened.bucket.key_epoch:
+        version = rewrapped_version(services, target.opened.bucket, target.key, version)
     version, left = outbox.created(services, target, version)
     writes = gone.writes + also.writes + left
     stripes: tuple[StripeChange, ...] = gone.stripes + also.stripes

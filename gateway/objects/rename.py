@@ -171,9 +171,9 @@ class _Renaming:
         services, version = self._services, held.version
         key_given = admit_read(self._ctx, version, self._options.customer_key)
         dek = version_dek(services, source.bucket_id, source.key, version, key_given)
-        place = DekPlace(
-            version.owner, target.bucket_id, target.key, version.object_uuid, version.key_epoch
-        )
+        # A row of another key is a row that who rotates the bucket's key may be past.
+        epoch = target.opened.bucket.key_epoch
+        place = DekPlace(version.owner, target.bucket_id, target.key, version.object_uuid, epoch)
         salt = services.env.random_bytes(SALT_BYTES)
         choice = Choice(version.attributes.encryption, key_given)
         wrapped, chosen = wrapped_dek(services, place, dek, salt, choice)
@@ -184,6 +184,7 @@ class _Renaming:
             version,
             sequence=1 if current is None else current.version.sequence + 1,
             wrapped_dek=wrapped,
+            key_epoch=epoch,
             attributes=attributes,
         )
 

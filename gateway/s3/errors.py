@@ -119,6 +119,8 @@ STATUS: dict[str, int] = {
     "InvalidToken": 400,
     "InvalidURI": 400,
     "InvalidWriteOffset": 400,
+    "KMS.DisabledException": 400,
+    "KMS.KMSInvalidStateException": 400,
     "KMS.NotFoundException": 400,
     "KeyTooLongError": 400,
     "MalformedACLError": 400,
@@ -235,9 +237,13 @@ MESSAGES: dict[str, str] = {
 # A class whose S3 code differs from its name.
 _CODE_OF_CLASS: dict[str, str] = {
     "InvalidEncryptionAlgorithm": "InvalidEncryptionAlgorithmError",
+    "IllegalLocationConstraint": "IllegalLocationConstraintException",
     "KeyTooLong": "KeyTooLongError",
+    "KmsKeyDestroyed": "KMS.KMSInvalidStateException",
+    "KmsKeyDisabled": "KMS.DisabledException",
     "KmsKeyNotFound": "KMS.NotFoundException",
     "NotImplementedInBucket": "NotImplemented",
+    "TenantKeyDisabled": "KMS.DisabledException",
     "DeadlineExceeded": "SlowDown",
     "DriveFull": "InsufficientStorage",  # clients do not retry it, which is right when all is full
     "IndexFull": "InsufficientStorage",

@@ -7,13 +7,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from hashlib import sha256
 
 from gateway.commit.fencing import EpochHistory
 from gateway.commit.group_store import GroupStore
 from gateway.commit.log import Log
 from gateway.commit.opening import LogParts, open_log
-from gateway.data.envelope import NamedKeyMissing, open_secret, seal_secret
+from gateway.data.envelope import (
+    KeyProvider,
+    NamedKeyMissing,
+    TenantKeyDisabled,
+    TenantKeyMissing,
+    open_secret,
+    seal_secret,
+)
 from gateway.data.placement import reachable_tier
 from gateway.meta import accounts, keyspace
 from gateway.meta.kv import Batch, Index, Write
@@ -23,6 +31,7 @@ from gateway.meta.sealing import NonceSource
 from gateway.meta.stripes import StripeCodec, scan_stripes
 from gateway.model.checksums import digest_of
 from gateway.model.encoding import enc
+from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState
 from gateway.model.layout import Geometry, Tier
 from gateway.model.names import TenantId
 from gateway.objects import buckets
@@ -97,6 +106,7 @@ class MemoryKeyring:
 
     def __init__(self) -> None:
         self.named: set[tuple[bytes, str]] = set()
+        self.epochs: dict[bytes, list[KeyEpoch]] = {}
         self._salts = 0
 
     def create_tenant_key(self, tenant_id: bytes) -> None:
@@ -129,16 +139,50 @@ class MemoryKeyring:
             raise NamedKeyMissing(name=name)
         return sha256(b"named" + tenant_id + name.encode()).digest()
 
-    def wrap_bucket_key(self, tenant_id: bytes, bucket_id: bytes, epoch: int, key: bytes) -> bytes:
+    def tenant_epochs(self, tenant_id: bytes) -> list[KeyEpoch]:
         """See `KeyProvider`."""
-        salt = sha256(bucket_id + epoch.to_bytes(4, "big")).digest()[:24]
-        return seal_secret(_key_of(tenant_id), "bucket", enc("b", bucket_id, epoch), key, salt)
+        return self.epochs.setdefault(tenant_id, [KeyEpoch(epoch=FIRST_EPOCH)])
 
-    def unwrap_bucket_key(
-        self, tenant_id: bytes, bucket_id: bytes, epoch: int, wrapped: bytes
+    def active_epoch(self, tenant_id: bytes) -> int:
+        """See `KeyProvider`."""
+        held = self.tenant_epochs(tenant_id)
+        return max(one.epoch for one in held if one.state is KeyState.ACTIVE)
+
+    def add_tenant_epoch(self, tenant_id: bytes) -> int:
+        """See `KeyProvider`."""
+        held = self.tenant_epochs(tenant_id)
+        if held[-1].state is not KeyState.PENDING:
+            held.append(KeyEpoch(epoch=held[-1].epoch + 1, state=KeyState.PENDING))
+        return held[-1].epoch
+
+    def set_tenant_epoch(self, tenant_id: bytes, epoch: int, state: KeyState) -> None:
+        """See `KeyProvider`."""
+        held = self.tenant_epochs(tenant_id)
+        was = held[epoch - 1]
+        if was.state is KeyState.DESTROYED:
+            raise TenantKeyMissing
+        if was.state is not state:
+            held[epoch - 1] = replace(was, state=state, before=was.state)
+
+    def wrap_bucket_key(
+        self, tenant_id: bytes, bucket_id: bytes, epoch: int, key: bytes, tenant_epoch: int = 1
     ) -> bytes:
         """See `KeyProvider`."""
-        return open_secret(_key_of(tenant_id), "bucket", enc("b", bucket_id, epoch), wrapped)
+        salt = sha256(bucket_id + bytes((epoch, tenant_epoch))).digest()[:24]
+        wrapping = self._tenant_key(tenant_id, tenant_epoch)
+        return seal_secret(wrapping, "bucket", enc("b", bucket_id, epoch), key, salt)
+
+    def unwrap_bucket_key(
+        self, tenant_id: bytes, bucket_id: bytes, epoch: int, wrapped: bytes, tenant_epoch: int = 1
+    ) -> bytes:
+        """See `KeyProvider`."""
+        wrapping = self._tenant_key(tenant_id, tenant_epoch)
+        return open_secret(wrapping, "bucket", enc("b", bucket_id, epoch), wrapped)
+
+    def _tenant_key(self, tenant_id: bytes, epoch: int) -> bytes:
+        if self.tenant_epochs(tenant_id)[epoch - 1].state in REFUSING:
+            raise TenantKeyDisabled
+        return sha256(b"tenant" + tenant_id + bytes((epoch,))).digest()
 
     def export_sealed(self) -> bytes:
         """Nothing."""
@@ -150,10 +194,6 @@ class MemoryKeyring:
 
     def import_sealed(self, sealed: bytes) -> None:
         """Nothing."""
-
-
-def _key_of(tenant_id: bytes) -> bytes:
-    return sha256(b"tenant" + tenant_id).digest()
 
 
 class Gateway:
@@ -248,15 +288,18 @@ async def memory_gateway(
     history: EpochHistory | None = None,
     cluster: MemoryCluster | None = None,
     with_bucket: bool = True,
+    keyring: KeyProvider | None = None,
 ) -> AsyncIterator[Gateway]:
     """A gateway that serves until the block ends.
 
     Args:
-        cluster, index, history: of an earlier gateway, to start again on what it left.
+        cluster, index, history, keyring: of an earlier gateway, to start again on what it left.
     """
     cluster = cluster or memory_cluster(geometry=geometry, seed=seed)
     index = index or MemoryStore(bytes(32))
-    gateway = await _open(cluster, env or cluster.env, index, history or MemoryHistory())
+    gateway = await _open(
+        cluster, env or cluster.env, index, history or MemoryHistory(), keyring or MemoryKeyring()
+    )
     try:
         if with_bucket:
             await _first_start(gateway)
@@ -265,8 +308,10 @@ async def memory_gateway(
         await gateway.log.close()
 
 
-async def _open(cluster: MemoryCluster, env: Env, index: Index, history: EpochHistory) -> Gateway:
-    bucket_keys = BucketKeys(index, MemoryKeyring(), b"r" * 32, env)
+async def _open(
+    cluster: MemoryCluster, env: Env, index: Index, history: EpochHistory, keyring: KeyProvider
+) -> Gateway:
+    bucket_keys = BucketKeys(index, keyring, b"r" * 32, env)
     records = bucket_keys.records
     sources: list[NonceSource] = []
 

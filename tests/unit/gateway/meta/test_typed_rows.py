@@ -81,7 +81,8 @@ def test_a_bucket_is_found_listed_and_changed() -> None:
     create(store, made)
     stored = buckets.find_bucket(store, KEYS, made.name)
     assert stored is not None and stored.bucket == made
-    assert buckets.read_bucket_key(store, KEYS, made.bucket_id, 1) == (TENANT, b"wrapped")
+    held = buckets.read_bucket_key(store, KEYS, made.bucket_id, 1)
+    assert (held.tenant, held.wrapped, held.about.epoch) == (TENANT, b"wrapped", 1)
     with pytest.raises(RowCorrupt):
         buckets.read_bucket_key(store, KEYS, made.bucket_id, 2)
     with pytest.raises(BatchConflict):

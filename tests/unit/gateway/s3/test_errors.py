@@ -25,8 +25,11 @@ def named(name: str) -> type[StorageError]:
 
 
 OTHER_CODES = {
+    "IllegalLocationConstraint": "IllegalLocationConstraintException",
     "InvalidEncryptionAlgorithm": "InvalidEncryptionAlgorithmError",
     "KeyTooLong": "KeyTooLongError",
+    "KmsKeyDestroyed": "KMS.KMSInvalidStateException",
+    "KmsKeyDisabled": "KMS.DisabledException",
     "KmsKeyNotFound": "KMS.NotFoundException",
     "NotImplementedInBucket": "NotImplemented",
 }

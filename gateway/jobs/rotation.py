@@ -1,0 +1,319 @@
+"""Job `rotation`: put under the newest epoch of its key whatever is under an older one.
+
+Not for making epochs (`gateway.objects.key_rotation`). A pass goes over the rows of a bucket,
+family by family, in the order of `FAMILIES`: so a row that moves meanwhile is met where it goes.
+Passes go on until one finds nothing. Rows are written a page at a time, each checked to be what was
+read, in one change with the place up to which the pass has come and the counts: a process that dies
+goes on from there, and counts nothing twice. No shard moves. A tenant's rotation does the same with
+the keys of buckets.
+
+A rotation whose older key was disabled waits until it is enabled again; others go on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gateway.commit.change import Change
+from gateway.meta import buckets as bucket_rows
+from gateway.meta import keyspace
+from gateway.meta import rotations as rotation_rows
+from gateway.meta.kv import Batch, BatchConflict, Check, Row, Write, revision_of
+from gateway.meta.rotations import Rotation
+from gateway.meta.sealing import key_epoch_of
+from gateway.model.names import BucketId
+from gateway.objects import key_rotation
+from gateway.objects.context import Services
+from gateway.objects.rewrapping import FAMILIES, rewrapped_row
+from storaged.base.errors import Kind, StorageError
+from storaged.base.jobs import Progress
+
+logger = logging.getLogger(__name__)
+
+PAGE_ROWS = 512
+PAGE_BYTES_MAX = 2 * 1024 * 1024  # of rows in one change
+COUNTED_ROWS = 2000  # rows that are looked at in a step, where none is to be written
+TURN_ROWS = 32  # rows between turns of the event loop, some 1.5 ms
+ROTATIONS_MAX = 1000  # that are looked at for one that can go on
+IDLE_S = 1.0
+BLOCKED_S = 30.0
+
+_FAMILIES = tuple(FAMILIES)
+
+
+class KeyRotation:
+    """One page of one rotation a step."""
+
+    name = "rotation"
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._current: Rotation | None = None
+        self._blocked: dict[bytes, float] = {}  # rotations that cannot go on until then
+        self._last = ""
+        self._done_total = (0, 0)
+        self._since = (0.0, 0)  # when this process took it up, and what had been done then
+
+    def progress(self) -> Progress:
+        """Rows of the rotation under way."""
+        current = self._current
+        if current is None:
+            done, total = self._done_total
+            return Progress(done=done, total=total, unit="rows", detail=self._last)
+        return Progress(
+            done=current.done,
+            total=max(current.total, current.done),
+            unit="rows",
+            detail=f"{_named(current)}: {self._pace(current)}",
+        )
+
+    def rate(self) -> float:
+        """Rows a second of the rotation under way since this process took it up; 0 = none is."""
+        if self._current is None:
+            return 0.0
+        seconds = self._services.env.monotonic_s() - self._since[0]
+        return (self._current.done - self._since[1]) / seconds if seconds > 0 else 0.0
+
+    @property
+    def current(self) -> Rotation | None:
+        """The rotation that is being moved on, as far as it is."""
+        return self._current
+
+    def _pace(self, current: Rotation) -> str:
+        if not current.number:
+            return f"counting, {current.total} rows so far"
+        rate = self.rate()
+        left = max(0, current.total - current.done)
+        eta = f", {left / rate:.0f} s left" if rate > 0 else ""
+        return f"pass {current.number}, {rate:.0f} rows/s{eta}"
+
+    async def step(self) -> float:
+        """Move one rotation on."""
+        if self._current is None:
+            self._take_up()
+        current = self._current
+        if current is None:
+            return IDLE_S
+        try:
+            if current.kind == rotation_rows.TENANT:
+                await self._step_tenant(current)
+            else:
+                await self._step_bucket(current)
+        except StorageError as error:
+            self._current = None  # what is in the index holds
+            if error.kind is not Kind.DENIED:
+                raise
+            until_s = self._services.env.monotonic_s() + BLOCKED_S
+            self._blocked[current.row_key] = until_s
+            self._last = f"{_named(current)} waits: {error.message()}"
+        return 0.0
+
+    def _take_up(self) -> None:
+        services, now_s = self._services, self._services.env.monotonic_s()
+        self._blocked = {row: until for row, until in self._blocked.items() if until > now_s}
+        for stored in rotation_rows.scan_rotations(
+            services.log, services.records, limit=ROTATIONS_MAX
+        ):
+            if stored.rotation.row_key not in self._blocked:
+                self._current = stored.rotation
+                self._since = (now_s, stored.rotation.done)
+                return
+
+    def _end(self, ended: Rotation) -> None:
+        self._current = None
+        self._done_total = (ended.done, max(ended.total, ended.done))
+        self._last = f"{_named(ended)}: {ended.outcome}"
+
+    # Buckets
+
+    async def _step_bucket(self, current: Rotation) -> None:
+        services, bucket = self._services, BucketId(bytes.fromhex(current.owner))
+        started_s = services.env.monotonic_s()
+        family = _FAMILIES[current.family]
+        start, end = keyspace.family_range(family, bucket)
+        start = bytes.fromhex(current.at) or start
+        limit = PAGE_ROWS if current.number else COUNTED_ROWS
+        rows = services.log.scan(start, end, limit=limit)
+        old, is_cut = _older(rows, current.epoch)
+        ahead = current
+        if rows:
+            seen = old[-1] if is_cut else rows[-1]
+            ahead = replace(current, at=keyspace.after(seen.key).hex())
+        if not current.number:
+            ahead = replace(ahead, total=current.total + len(old))
+        elif old:
+            ahead = await self._rewrap(bucket, old, ahead)
+        self._current = ahead
+        if len(rows) < limit and not is_cut:
+            await self._end_of_family(bucket, ahead)
+        if current.number and old and current.rows_per_s:
+            spent_s = services.env.monotonic_s() - started_s
+            await services.env.sleep(max(0.0, len(old) / current.rows_per_s - spent_s))
+
+    async def _end_of_family(self, bucket: BucketId, current: Rotation) -> None:
+        if current.family + 1 < len(_FAMILIES):
+            self._current = replace(current, family=current.family + 1, at="")
+            return
+        if not current.number:
+            first = replace(current, number=1, family=0, at="")
+            await self._save(first)
+            return
+        if not bucket_rows.scan_bucket_keys(self._services.log, self._services.records, bucket):
+            outcome = key_rotation.GONE
+        elif not current.found:
+            outcome = key_rotation.COMPLETE
+        elif current.found == current.unreadable:
+            outcome = key_rotation.LEFT
+        else:
+            await self._save(
+                replace(current, number=current.number + 1, family=0, at="", found=0, unreadable=0)
+            )
+            return
+        self._end(await key_rotation.end_bucket_rotation(self._services, current, outcome))
+
+    async def _rewrap(self, bucket: BucketId, old: Sequence[Row], ahead: Rotation) -> Rotation:
+        """Write rows under the newest epoch; the rotation as it is then. Raises: as the log, and
+        what the bucket's keys raise.
+        """
+        writes: list[Write] = []
+        checks: list[Check] = []
+        counts: Counter[str] = Counter(ahead.rewrapped)
+        unreadable = ahead.unreadable
+        for number, row in enumerate(old):
+            if number and number % TURN_ROWS == 0:
+                await self._services.env.sleep(0)
+            try:
+                value = rewrapped_row(self._services, row, ahead.epoch)
+            except StorageError as error:
+                if error.kind is not Kind.CORRUPT:
+                    raise
+                logger.error("row %s stays under an older key: %s", row.key[:64].hex(), error)
+                unreadable += 1
+                continue
+            writes.append(Write(row.key, value))
+            checks.append(Check(row.key, revision_of(row.value)))
+            counts[FAMILIES[row.key[:1]]] += 1
+        after = replace(
+            ahead, found=ahead.found + len(old), unreadable=unreadable, rewrapped=dict(counts)
+        )
+        try:
+            await self._commit(bucket, checks, writes, after)
+        except BatchConflict:
+            return await self._rewrap_apart(bucket, old, ahead)
+        return after
+
+    async def _rewrap_apart(
+        self, bucket: BucketId, old: Sequence[Row], ahead: Rotation
+    ) -> Rotation:
+        """Somebody has changed one of the rows: write the others. The next pass looks at that."""
+        if len(old) == 1:
+            after = replace(ahead, found=ahead.found + 1, conflicts=ahead.conflicts + 1)
+            await self._save(after)
+            return after
+        half = len(old) // 2
+        for part in (old[:half], old[half:]):
+            values = self._services.log.read([row.key for row in part])
+            still = [
+                Row(row.key, value)
+                for row, value in zip(part, values, strict=True)
+                if value is not None and key_epoch_of(value) != ahead.epoch
+            ]
+            gone = len(part) - len(still)
+            ahead = replace(ahead, conflicts=ahead.conflicts + gone, found=ahead.found + gone)
+            if still:
+                ahead = await self._rewrap(bucket, still, ahead)
+        return ahead
+
+    # Tenants
+
+    async def _step_tenant(self, current: Rotation) -> None:
+        services = self._services
+        if not current.number:
+            await key_rotation.activate(services, current)
+            # A change of its own, after which every bucket that was made with the older key is
+            # in the index.
+            await self._save(replace(current, number=1))
+            return
+        start = bytes.fromhex(current.at) or keyspace.BUCKET_KEY
+        end = keyspace.successor(keyspace.BUCKET_KEY)
+        rows = services.log.scan(start, end, limit=PAGE_ROWS)
+        after = await self._rewrap_keys(current, rows)
+        if len(rows) == PAGE_ROWS:
+            self._current = replace(after, at=keyspace.after(rows[-1].key).hex())
+        elif after.found:
+            await self._save(replace(after, number=after.number + 1, at="", found=0))
+        else:
+            self._end(await key_rotation.end_tenant_rotation(services, after))
+
+    async def _rewrap_keys(self, current: Rotation, rows: Sequence[Row]) -> Rotation:
+        """Wrap those of the bucket keys that are the tenant's anew; each in a change of its own."""
+        services, provider = self._services, self._services.bucket_keys.provider
+        tenant = bytes.fromhex(current.tenant)
+        for row in rows:
+            held = bucket_rows.open_bucket_key(services.records, row.key, row.value)
+            is_done = held.tenant_epoch == current.epoch or not held.wrapped
+            if held.tenant != tenant or is_done:
+                continue
+            bucket, epoch = keyspace.parse_bucket_key(row.key)
+            key = provider.unwrap_bucket_key(tenant, bucket, epoch, held.wrapped, held.tenant_epoch)
+            wrapped = provider.wrap_bucket_key(tenant, bucket, epoch, key, current.epoch)
+            changed = held._replace(wrapped=wrapped, tenant_epoch=current.epoch)
+            write = bucket_rows.set_bucket_key(services.records, services.nonces, bucket, changed)
+            counts = Counter(current.rewrapped)
+            counts["bucket keys"] += 1
+            after = replace(
+                current,
+                found=current.found + 1,
+                total=current.total + 1,
+                rewrapped=dict(counts),
+            )
+            try:
+                await self._commit(bucket, [Check(row.key, held.revision)], [write], after)
+            except BatchConflict:
+                after = replace(current, found=current.found + 1, conflicts=current.conflicts + 1)
+            current = self._current = after
+            if current.rows_per_s:
+                await services.env.sleep(1 / current.rows_per_s)
+        return current
+
+    async def _save(self, rotation: Rotation) -> None:
+        await self._commit(keyspace.CLUSTER_PARTITION, (), (), rotation)
+        self._current = rotation
+
+    async def _commit(
+        self,
+        partition: bytes,
+        checks: Sequence[Check],
+        writes: Sequence[Write],
+        rotation: Rotation,
+    ) -> None:
+        services = self._services
+        place = rotation_rows.set_rotation(services.records, services.nonces, rotation)
+        batch = Batch(
+            partition=partition,
+            request_id=services.env.random_bytes(16),
+            checks=tuple(checks),
+            writes=(*writes, place),
+        )
+        await services.log.commit_change(Change(batch=batch))
+
+
+def _older(rows: Sequence[Row], epoch: int) -> tuple[list[Row], bool]:
+    """Rows under another epoch, as many as one change takes; whether those are not all."""
+    found: list[Row] = []
+    held_bytes = 0
+    for row in rows:
+        if key_epoch_of(row.value) == epoch:
+            continue
+        if found and held_bytes + len(row.value) > PAGE_BYTES_MAX:
+            return found, True
+        found.append(row)
+        held_bytes += len(row.value)
+    return found, False
+
+
+def _named(rotation: Rotation) -> str:
+    return f"{rotation.kind} {rotation.name} to epoch {rotation.epoch}"

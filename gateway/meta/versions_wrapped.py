@@ -1,0 +1,42 @@
+"""The wrapped DEK inside the tenant part of a version row, taken out and put in as bytes.
+
+Not for reading versions: `gateway.meta.records` opens all of a row, which takes several times as
+long; a rotation of keys goes over every version there is. Pure.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from gateway.meta.kv import RowCorrupt
+from gateway.model.names import ObjectUuid, TenantId
+
+PLAIN_WRAPPED_BYTES = 105  # of a DEK that the bucket's key alone wraps
+
+# Owner and bytes of the wrapped DEK, at their place among the fixed fields.
+_OWNER = Struct(">61x16sH")
+_FIXED_BYTES = 87
+_UUID_AT = 17
+
+
+def owner_and_wrapped(row_key: bytes, tenant: bytes) -> tuple[TenantId, bytes, bool]:
+    """Owner and wrapped DEK of a version, b"" for a delete marker; whether another key than the
+    bucket's wraps it too. Raises: RowCorrupt.
+    """
+    if len(tenant) < _FIXED_BYTES:
+        raise RowCorrupt(row_key=row_key[:64].hex(), part="structure")
+    owner, wrapped_bytes = _OWNER.unpack_from(tenant)
+    wrapped = tenant[_FIXED_BYTES : _FIXED_BYTES + wrapped_bytes]
+    if len(wrapped) != wrapped_bytes:
+        raise RowCorrupt(row_key=row_key[:64].hex(), part="structure")
+    return TenantId(owner), wrapped, wrapped_bytes not in (0, PLAIN_WRAPPED_BYTES)
+
+
+def object_uuid_of(cluster: bytes) -> ObjectUuid:
+    """The object uuid in a cluster part that says where bytes are."""
+    return ObjectUuid(cluster[_UUID_AT : _UUID_AT + 16])
+
+
+def with_wrapped(tenant: bytes, wrapped: bytes) -> bytes:
+    """The tenant part with another wrapped DEK of the same length."""
+    return tenant[:_FIXED_BYTES] + wrapped + tenant[_FIXED_BYTES + len(wrapped) :]

@@ -1,0 +1,61 @@
+"""States of a key's epochs: what a key may still be used for, and what it may become.
+
+PENDING → ACTIVE → DECRYPT_ONLY → DISABLED → DESTROYED, forward only, but that a disabled key may be
+enabled again. A rotation makes an epoch that is ACTIVE from then on. The one before stays ACTIVE as
+well, retiring, while something is still under it, for rows are written under the epoch that they
+have; DECRYPT_ONLY says that nothing was left. Pure.
+
+Source: docs/data-layout.md, "Epochs of keys".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+FIRST_EPOCH = 1
+
+
+class KeyState(StrEnum):
+    """What an epoch of a key may be used for."""
+
+    PENDING = "PENDING"  # made, not yet used: its copy may not be kept
+    ACTIVE = "ACTIVE"  # wraps and unwraps
+    DECRYPT_ONLY = "DECRYPT_ONLY"  # nothing was left under it
+    DISABLED = "DISABLED"  # refuses everything, until it is enabled again
+    DESTROYED = "DESTROYED"  # the key is gone, its number stays taken
+
+
+REFUSING = frozenset({KeyState.DISABLED, KeyState.DESTROYED})
+
+_RANK = {
+    KeyState.PENDING: 0,
+    KeyState.ACTIVE: 1,
+    KeyState.DECRYPT_ONLY: 2,
+    KeyState.DISABLED: 2,
+    KeyState.DESTROYED: 3,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyEpoch:
+    """One epoch of a key.
+
+    Args:
+        before: what it was when it was disabled; of no meaning in another state.
+        created_at_ms, changed_at_ms: 0 = not known: from before dates were kept.
+    """
+
+    epoch: int
+    state: KeyState = KeyState.ACTIVE
+    before: KeyState = KeyState.ACTIVE
+    created_at_ms: int = 0
+    changed_at_ms: int = 0
+
+
+def is_later(one: KeyEpoch, other: KeyEpoch) -> bool:
+    """Whether, of two accounts of one epoch, `one` tells of a later time."""
+    ranks = _RANK[one.state], _RANK[other.state]
+    if ranks[0] != ranks[1]:
+        return ranks[0] > ranks[1]
+    return one.state is not other.state and one.changed_at_ms > other.changed_at_ms

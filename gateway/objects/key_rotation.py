@@ -1,0 +1,221 @@
+"""Rotation of keys: another epoch of a bucket's or a tenant's key, and what follows from its end.
+
+Not for re-wrapping what is under the epochs before, which takes long: the job `rotation`. A
+bucket's key gets its epoch in one change of the log, together with the row that says the rotation
+is under way: from that instant on every batch that makes a version checks the bucket's row and so
+uses it. A tenant's key is in the keyring's file and in the copy in the log before it is used.
+
+Source: docs/data-layout.md, "Epochs of keys".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gateway.commit.change import Change
+from gateway.data.cipher import KEY_BYTES
+from gateway.meta import accounts, keyspace
+from gateway.meta import buckets as bucket_rows
+from gateway.meta import rotations as rotation_rows
+from gateway.meta.buckets import StoredBucket, StoredBucketKey
+from gateway.meta.kv import Batch, BatchConflict, Check, Write
+from gateway.meta.rotations import Rotation
+from gateway.model.errors import OperationAborted
+from gateway.model.key_states import KeyEpoch, KeyState
+from gateway.model.names import BucketId, TenantId
+from gateway.objects.context import Services
+from gateway.objects.named_keys import keep_keyring_copy
+from storaged.base.errors import Kind, StorageError
+
+TRIES_MAX = 16
+COMPLETE, LEFT, GONE = "complete", "left", "gone"
+
+
+class RotationUnderWay(StorageError):
+    """This key is being rotated already."""
+
+    kind = Kind.CONFLICT
+    hint = "`hexagone keys status` shows how far it is"
+
+
+class NoSuchTenant(StorageError):
+    """There is no such tenant."""
+
+    kind = Kind.NOT_FOUND
+
+
+async def rotate_bucket_key(services: Services, bucket: BucketId, rows_per_s: int) -> Rotation:
+    """Make another epoch of a bucket's key, for all that is sealed from here on, and leave the rest
+    to the job. Durable when it returns.
+
+    Raises: RotationUnderWay, OperationAborted (the bucket is gone), as the log.
+    """
+    for _ in range(TRIES_MAX):
+        stored = bucket_rows.read_bucket(services.log, services.records, bucket)
+        if stored is None:
+            raise OperationAborted(bucket=bucket.hex())
+        _refuse_second(services, rotation_rows.BUCKET, bucket, stored.bucket.name)
+        rotation = Rotation(
+            kind=rotation_rows.BUCKET,
+            owner=bucket.hex(),
+            name=stored.bucket.name,
+            tenant=stored.bucket.tenant.hex(),
+            epoch=stored.bucket.key_epoch + 1,
+            started_at_ms=services.env.now_ms(),
+            rows_per_s=rows_per_s,
+        )
+        try:
+            await services.log.commit_change(Change(batch=_beginning(services, stored, rotation)))
+        except BatchConflict:
+            continue
+        finally:
+            services.buckets.forget(stored.bucket.name)
+        return rotation
+    raise OperationAborted(bucket=bucket.hex())
+
+
+def _beginning(services: Services, stored: StoredBucket, rotation: Rotation) -> Batch:
+    records, nonces = services.records, services.nonces
+    changed = replace(stored.bucket, key_epoch=rotation.epoch)
+    wrapped, tenant_epoch = services.bucket_keys.wrap(changed, services.env.random_bytes(KEY_BYTES))
+    now_ms = rotation.started_at_ms
+    about = KeyEpoch(epoch=rotation.epoch, created_at_ms=now_ms, changed_at_ms=now_ms)
+    key = StoredBucketKey(changed.tenant, wrapped, about, tenant_epoch)
+    batch = bucket_rows.update_batch(
+        records,
+        nonces,
+        stored,
+        changed,
+        services.env.random_bytes(16),
+        bucket_rows.set_bucket_key(records, nonces, changed.bucket_id, key),
+        rotation_rows.set_rotation(records, nonces, rotation),
+    )
+    absent = (
+        Check(keyspace.bucket_key_row(changed.bucket_id, rotation.epoch), None),
+        Check(rotation.row_key, None),
+    )
+    return replace(batch, checks=(*batch.checks, *absent))
+
+
+async def rotate_tenant_key(services: Services, tenant: TenantId, rows_per_s: int) -> Rotation:
+    """Make another epoch of a tenant's key, for all bucket keys that are made from here on, and
+    leave wrapping the others anew to the job. Durable when it returns.
+
+    Raises: RotationUnderWay, NoSuchTenant, TenantKeyMissing, as the log.
+    """
+    held = accounts.read_tenant(services.log, services.records, tenant)
+    if held is None:
+        raise NoSuchTenant(tenant=tenant.hex())
+    _refuse_second(services, rotation_rows.TENANT, tenant, held.tenant.name)
+    provider = services.bucket_keys.provider
+    epoch = provider.add_tenant_epoch(tenant)
+    await keep_copy(services)
+    rotation = Rotation(
+        kind=rotation_rows.TENANT,
+        owner=tenant.hex(),
+        name=held.tenant.name,
+        tenant=tenant.hex(),
+        epoch=epoch,
+        started_at_ms=services.env.now_ms(),
+        rows_per_s=rows_per_s,
+    )
+    try:
+        await commit_rows(
+            services,
+            (Check(rotation.row_key, None),),
+            (rotation_rows.set_rotation(services.records, services.nonces, rotation),),
+        )
+    except BatchConflict as error:
+        raise RotationUnderWay(key=held.tenant.name) from error
+    await activate(services, rotation)
+    return rotation
+
+
+async def activate(services: Services, rotation: Rotation) -> None:
+    """Have bucket keys wrapped under the epoch of a tenant's rotation from here on. Idempotent."""
+    provider, tenant = services.bucket_keys.provider, bytes.fromhex(rotation.owner)
+    for about in provider.tenant_epochs(tenant):
+        if about.epoch == rotation.epoch and about.state is KeyState.PENDING:
+            provider.set_tenant_epoch(tenant, rotation.epoch, KeyState.ACTIVE)
+    await keep_copy(services)
+
+
+def _refuse_second(services: Services, kind: str, owner: bytes, name: str) -> None:
+    if rotation_rows.read_rotation(services.log, services.records, kind, owner) is not None:
+        raise RotationUnderWay(key=name)
+
+
+async def end_bucket_rotation(services: Services, rotation: Rotation, outcome: str) -> Rotation:
+    """Close a bucket's rotation: a report in place of its row, and, where nothing is left under
+    them, the older epochs DECRYPT_ONLY.
+    """
+    bucket = BucketId(bytes.fromhex(rotation.owner))
+    ended = replace(rotation, ended_at_ms=services.env.now_ms(), outcome=outcome)
+    records, nonces = services.records, services.nonces
+    for _ in range(TRIES_MAX):
+        checks: list[Check] = []
+        writes = list(rotation_rows.end_rotation(records, nonces, ended))
+        held = bucket_rows.scan_bucket_keys(services.log, records, bucket)
+        for key in held if outcome == COMPLETE else ():
+            about = _retired(key.about, rotation.epoch, ended.ended_at_ms)
+            if about != key.about:
+                row_key = keyspace.bucket_key_row(bucket, about.epoch)
+                checks.append(Check(row_key, key.revision))
+                changed = key._replace(about=about)
+                writes.append(bucket_rows.set_bucket_key(records, nonces, bucket, changed))
+        try:
+            await commit_rows(services, tuple(checks), tuple(writes), bucket)
+        except BatchConflict:
+            continue
+        return ended
+    raise OperationAborted(bucket=rotation.name)
+
+
+def _retired(about: KeyEpoch, newest: int, now_ms: int) -> KeyEpoch:
+    if about.epoch >= newest:
+        return about
+    if about.state is KeyState.ACTIVE:
+        return replace(about, state=KeyState.DECRYPT_ONLY, changed_at_ms=now_ms)
+    if about.state is KeyState.DISABLED:
+        return replace(about, before=KeyState.DECRYPT_ONLY)
+    return about
+
+
+async def end_tenant_rotation(services: Services, rotation: Rotation) -> Rotation:
+    """Close a tenant's rotation: the older epochs are DECRYPT_ONLY, a report in place of its row.
+    Idempotent.
+    """
+    provider, tenant = services.bucket_keys.provider, bytes.fromhex(rotation.owner)
+    for about in provider.tenant_epochs(tenant):
+        if about.epoch < rotation.epoch and about.state in (KeyState.ACTIVE, KeyState.PENDING):
+            provider.set_tenant_epoch(tenant, about.epoch, KeyState.DECRYPT_ONLY)
+    await keep_copy(services)
+    ended = replace(rotation, ended_at_ms=services.env.now_ms(), outcome=COMPLETE)
+    writes = rotation_rows.end_rotation(services.records, services.nonces, ended)
+    await commit_rows(services, (), writes)
+    return ended
+
+
+async def keep_copy(services: Services) -> None:
+    """Bring the keyring's copy in the log up to date."""
+    keys = services.bucket_keys
+    async with services.queues.turn(keyspace.keyring_row()):
+        await keep_keyring_copy(
+            services.log, services.records, services.nonces, keys.provider, services.env
+        )
+
+
+async def commit_rows(
+    services: Services,
+    checks: tuple[Check, ...],
+    writes: tuple[Write, ...],
+    partition: bytes = keyspace.CLUSTER_PARTITION,
+) -> None:
+    """Commit writes. Raises: BatchConflict, as the log."""
+    batch = Batch(
+        partition=partition,
+        request_id=services.env.random_bytes(16),
+        checks=checks,
+        writes=writes,
+    )
+    await services.log.commit_change(Change(batch=batch))

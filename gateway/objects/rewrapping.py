@@ -1,0 +1,132 @@
+"""Wrapped DEKs, and rows that hold them, under another epoch of their bucket's key. No byte moves.
+
+Not for finding them (`gateway.jobs.rotation`). What a client's own key or a named key wraps below
+the bucket's stays as it is: only the outer layer is opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gateway.data.cipher import SALT_BYTES
+from gateway.data.envelope import open_secret, seal_secret, unwrap_dek, wrap_dek
+from gateway.meta import keyspace
+from gateway.meta.kv import Row
+from gateway.meta.records import open_version, seal_version
+from gateway.meta.sealing import key_epoch_of, open_cluster, open_tenant, seal_row
+from gateway.meta.uploads import open_upload, seal_upload
+from gateway.meta.versions_wrapped import object_uuid_of, owner_and_wrapped, with_wrapped
+from gateway.model.attributes import CUSTOMER, Encryption
+from gateway.model.bucket import Bucket
+from gateway.model.names import BucketId, ObjectKey
+from gateway.model.version import Version
+from gateway.objects.bindings import dek_context
+from gateway.objects.context import Services
+from gateway.objects.new_object import DekPlace
+
+# In this order a look over them misses nothing that moves: rows are only written under an epoch
+# that is not the bucket's newest after a row of the same or of an earlier family was read.
+FAMILIES = {
+    keyspace.CURRENT: "current",
+    keyspace.NONCURRENT: "noncurrent",
+    keyspace.UPLOAD: "uploads",
+    keyspace.PART: "parts",
+    keyspace.ANNOTATION: "annotations",
+}
+
+
+def rewrapped_dek(
+    services: Services,
+    place: DekPlace,
+    wrapped: bytes,
+    encryption: Encryption | None,
+    epoch: int,
+) -> tuple[bytes, Encryption | None]:
+    """A wrapped DEK under `epoch` in place of the one of `place`, and its encryption as it is to be
+    stored.
+
+    Raises: SealInvalid, and what the bucket's keys raise.
+    """
+    keys = services.bucket_keys
+    old, new = keys.key(place.bucket, place.key_epoch), keys.key(place.bucket, epoch)
+    tenant, bucket, key, uuid, old_epoch = place
+    before = dek_context(services.cluster_id, tenant, bucket, old_epoch, key, uuid)
+    after = dek_context(services.cluster_id, tenant, bucket, epoch, key, uuid)
+    salt = services.env.random_bytes(SALT_BYTES)
+    if encryption is None:
+        return wrap_dek(new, after, unwrap_dek(old, before, wrapped), salt), None
+    inner = open_secret(old, "wrap-wrapped-dek", before, wrapped)
+    if encryption.kind == CUSTOMER and not encryption.bound_epoch:
+        encryption = replace(encryption, bound_epoch=old_epoch)
+    return seal_secret(new, "wrap-wrapped-dek", after, inner, salt), encryption
+
+
+def rewrapped_version(services: Services, bucket: Bucket, key: ObjectKey, held: Version) -> Version:
+    """A version under the newest epoch of its bucket's key; as it is, if it is.
+
+    Raises: as rewrapped_dek.
+    """
+    epoch = bucket.key_epoch
+    if held.key_epoch == epoch:
+        return held
+    return _version(services, bucket.bucket_id, key, held, epoch)
+
+
+def _version(
+    services: Services, bucket: BucketId, key: ObjectKey, held: Version, epoch: int
+) -> Version:
+    if held.is_delete_marker:
+        return replace(held, key_epoch=epoch)
+    place = DekPlace(held.owner, bucket, key, held.object_uuid, held.key_epoch)
+    attributes = held.attributes
+    wrapped, encryption = rewrapped_dek(
+        services, place, held.wrapped_dek, attributes.encryption, epoch
+    )
+    if encryption != attributes.encryption:
+        attributes = replace(attributes, encryption=encryption)
+    return replace(held, wrapped_dek=wrapped, key_epoch=epoch, attributes=attributes)
+
+
+def rewrapped_row(services: Services, row: Row, epoch: int) -> bytes:
+    """The value of a row of one of FAMILIES under another epoch, at a fresh revision.
+
+    Raises: RowCorrupt, SealInvalid, and what the bucket's keys raise.
+    """
+    records, nonces = services.records, services.nonces
+    family = row.key[:1]
+    if family == keyspace.UPLOAD:
+        return _upload_row(services, row, epoch)
+    cluster = open_cluster(records, row.key, row.value)
+    tenant = open_tenant(records, row.key, row.value)
+    if family in (keyspace.CURRENT, keyspace.NONCURRENT):
+        owner, wrapped, has_encryption = owner_and_wrapped(row.key, tenant)
+        bucket, key = _object_of(row.key)
+        if has_encryption:
+            stored = open_version(records, row.key, row.value)
+            version = _version(services, bucket, key, stored.version, epoch)
+            return seal_version(records, nonces, row.key, version, stored.layout)
+        if wrapped:
+            uuid = object_uuid_of(cluster)
+            place = DekPlace(owner, bucket, key, uuid, key_epoch_of(row.value))
+            tenant = with_wrapped(tenant, rewrapped_dek(services, place, wrapped, None, epoch)[0])
+    return seal_row(records, nonces, row.key, cluster, tenant=tenant, key_epoch=epoch)
+
+
+def _object_of(row_key: bytes) -> tuple[BucketId, ObjectKey]:
+    if row_key[:1] == keyspace.CURRENT:
+        return keyspace.parse_current(row_key)
+    return keyspace.parse_noncurrent(row_key)[:2]
+
+
+def _upload_row(services: Services, row: Row, epoch: int) -> bytes:
+    held = open_upload(services.records, row.key, row.value).upload
+    bucket = BucketId(row.key[1 : keyspace.HEAD_BYTES])
+    place = DekPlace(held.owner, bucket, held.key, held.object_uuid, held.key_epoch)
+    attributes = held.attributes
+    wrapped, encryption = rewrapped_dek(
+        services, place, held.wrapped_dek, attributes.encryption, epoch
+    )
+    if encryption != attributes.encryption:
+        attributes = replace(attributes, encryption=encryption)
+    upload = replace(held, wrapped_dek=wrapped, key_epoch=epoch, attributes=attributes)
+    return seal_upload(services.records, services.nonces, row.key, upload)
