@@ -15,7 +15,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.support.accounts import ALT
-from tests.support.raw_s3 import Answer, Credentials, signing_key
+from tests.support.browser_forms import form_body, post_form
+from tests.support.raw_s3 import Credentials, signing_key
 from tests.support.s3_gateway import CREDENTIALS, NAMES, S3Gateway
 
 Fields = list[tuple[str, str]]
@@ -55,27 +56,6 @@ def signed_v2(conditions: Iterable[Any]) -> Fields:
     ]
 
 
-def body_of(fields: Fields, content: bytes = CONTENT, file_name: str = "f.txt") -> bytes:
-    parts = [
-        f'--BB\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
-        for name, value in fields
-    ]
-    head = f'--BB\r\nContent-Disposition: form-data; name="file"; filename="{file_name}"\r\n\r\n'
-    return b"".join(parts) + head.encode() + content + b"\r\n--BB--\r\n"
-
-
-def post(
-    gateway: S3Gateway, bucket: str, body: bytes, headers: dict[str, str] | None = None
-) -> Answer:
-    with gateway.raw() as client:
-        length = str(len(body))
-        kind = "multipart/form-data; boundary=BB"
-        head = {"host": client.authority, "content-type": kind, "content-length": length}
-        client.send_head("POST", f"/{bucket}", head | (headers or {}))
-        client.send(body)
-        return client.read_answer()
-
-
 def anything(bucket: str, *names: str) -> list[Any]:
     """Conditions that let any key, and any value of these fields, through."""
     return [{"bucket": bucket}, *(["starts-with", f"${name}", ""] for name in ("key", *names))]
@@ -95,7 +75,7 @@ def test_sig_15_the_bucket_is_that_of_the_request(gateway: S3Gateway, s3: Any, b
     for named, sent_to in ((other, bucket), (bucket, other)):
         for more in ([], [("bucket", named)], [("bucket", sent_to)]):
             fields = [("key", "k"), *more, *signed(anything(named))]
-            assert post(gateway, sent_to, body_of(fields)).code == "AccessDenied"
+            assert post_form(gateway, f"/{sent_to}", form_body(fields)).code == "AccessDenied"
     assert not is_there(s3, bucket, "k")
     assert not is_there(s3, other, "k")
 
@@ -124,7 +104,7 @@ def test_sig_15_fields_that_the_policy_does_not_name_are_refused(
     gateway: S3Gateway, s3: Any, bucket: str, field: tuple[str, str]
 ) -> None:
     for fields in (signed(anything(bucket)), signed_v2(anything(bucket))):
-        answer = post(gateway, bucket, body_of([("key", "k"), field, *fields]))
+        answer = post_form(gateway, f"/{bucket}", form_body([("key", "k"), field, *fields]))
         assert answer.status in (400, 403)
     assert not is_there(s3, bucket, "k")
 
@@ -134,10 +114,10 @@ def test_sig_15_a_field_counts_once(gateway: S3Gateway, s3: Any, bucket: str) ->
     for name in ("key", "Key", "KEY"):
         for pair in (("mine/a", "theirs/a"), ("theirs/a", "mine/a")):
             fields = [("key", pair[0]), (name, pair[1]), *signed(mine)]
-            assert post(gateway, bucket, body_of(fields)).status == 400
+            assert post_form(gateway, f"/{bucket}", form_body(fields)).status == 400
     fields = [("key", "${filename}"), *signed(mine)]
     for file_name in ("mine/a", "mine\\\\a", "../mine/a"):
-        answer = post(gateway, bucket, body_of(fields, file_name=file_name))
+        answer = post_form(gateway, f"/{bucket}", form_body(fields, file_name=file_name))
         assert answer.code == "AccessDenied"
     for key in ("mine/a", "theirs/a"):
         assert not is_there(s3, bucket, key)
@@ -156,7 +136,9 @@ def test_sig_15_headers_of_the_request_are_no_fields(
         "cache-control": "no-store",
         "content-encoding": "gzip",
     }
-    answer = post(gateway, bucket, body_of([("key", "k"), *signed(anything(bucket))]), headers)
+    answer = post_form(
+        gateway, f"/{bucket}", form_body([("key", "k"), *signed(anything(bucket))]), headers
+    )
     assert answer.status == 204
     read = s3.get_object(Bucket=bucket, Key="k")
     assert read["Body"].read() == CONTENT
@@ -171,10 +153,10 @@ def test_sig_15_bounds_hold_for_the_file_whatever_the_form_says(
     for size in (0, 2, 1001, 200_000, 700_000):
         for more in ([], [("content-length", "5")]):
             fields = [("key", "k"), *more, *signed(bounded)]
-            answer = post(gateway, bucket, body_of(fields, b"x" * size))
+            answer = post_form(gateway, f"/{bucket}", form_body(fields, b"x" * size))
             assert answer.code in ("EntityTooSmall", "EntityTooLarge"), size
     both = [*bounded, ["content-length-range", 0, 10**12]]
-    answer = post(gateway, bucket, body_of([("key", "k"), *signed(both)], b"x" * 1001))
+    answer = post_form(gateway, f"/{bucket}", form_body([("key", "k"), *signed(both)], b"x" * 1001))
     assert answer.code == "EntityTooLarge"
     assert not is_there(s3, bucket, "k")
 
@@ -189,7 +171,7 @@ def test_http_09_line_ends_in_fields_begin_no_header(
     evil = f"http://a.test/b{ending}x-evil: c"
     given = {"key": "k", name: evil}
     fields = [*given.items(), *signed(anything(bucket, name))]
-    answer = post(gateway, bucket, body_of(fields))
+    answer = post_form(gateway, f"/{bucket}", form_body(fields))
     assert answer.status in (204, 303, 400)
     assert "x-evil" not in answer.headers
     with gateway.raw() as client:
@@ -207,11 +189,11 @@ def test_http_09_line_ends_in_heads_of_parts_are_no_fields(
     """In the name of a field, of the file, and in the boundary."""
     proof = signed(anything(bucket, "content-type"))
     for body in (
-        body_of([("key", "k"), (f'content-type"{ending}; a="', "text/html"), *proof]),
-        body_of([("key", "k"), *proof], file_name=f"a{ending}"),
-        body_of([(f"key{ending}", "k"), *proof]),
+        form_body([("key", "k"), (f'content-type"{ending}; a="', "text/html"), *proof]),
+        form_body([("key", "k"), *proof], file_name=f"a{ending}"),
+        form_body([(f"key{ending}", "k"), *proof]),
     ):
-        posted = post(gateway, bucket, body)
+        posted = post_form(gateway, f"/{bucket}", body)
         assert posted.status in (204, 400, 403)
         assert "x-evil" not in posted.headers
     if is_there(s3, bucket, "k"):
@@ -221,12 +203,14 @@ def test_http_09_line_ends_in_heads_of_parts_are_no_fields(
 
 def test_sig_15_the_signer_needs_the_right(gateway: S3Gateway, s3: Any, bucket: str) -> None:
     fields = signed(anything(bucket), ALT.credentials)
-    assert post(gateway, bucket, body_of([("key", "k"), *fields])).code == "AccessDenied"
-    assert post(gateway, bucket, body_of([("key", "k")])).code == "AccessDenied"
+    assert (
+        post_form(gateway, f"/{bucket}", form_body([("key", "k"), *fields])).code == "AccessDenied"
+    )
+    assert post_form(gateway, f"/{bucket}", form_body([("key", "k")])).code == "AccessDenied"
     alone = [field for field in signed(anything(bucket)) if field[0] != "x-amz-signature"]
-    assert post(gateway, bucket, body_of([("key", "k"), *alone])).status == 400
+    assert post_form(gateway, f"/{bucket}", form_body([("key", "k"), *alone])).status == 400
     twice = [*signed(anything(bucket)), *signed_v2(anything(bucket))[::2]]
-    assert post(gateway, bucket, body_of([("key", "k"), *twice])).status == 400
+    assert post_form(gateway, f"/{bucket}", form_body([("key", "k"), *twice])).status == 400
     assert not is_there(s3, bucket, "k")
 
 
@@ -240,15 +224,15 @@ def test_a_bucket_can_keep_forms_and_the_old_signature_out(
         text = json.dumps({"Statement": {**said, "Condition": condition}})
         s3.put_bucket_policy(Bucket=bucket, Policy=text)
 
-    new = body_of([("key", "k"), *signed(anything(bucket, "content-type"))])
+    new = form_body([("key", "k"), *signed(anything(bucket, "content-type"))])
     typed = [("content-type", "multipart/form-data"), ("key", "k")]
-    typed_form = body_of([*typed, *signed(anything(bucket, "content-type"))])
-    old = body_of([("key", "k"), *signed_v2(anything(bucket))])
+    typed_form = form_body([*typed, *signed(anything(bucket, "content-type"))])
+    old = form_body([("key", "k"), *signed_v2(anything(bucket))])
     deny({"StringNotEquals": {"s3:authType": "REST-HEADER"}})
     for body in (new, typed_form, old):
-        assert post(gateway, bucket, body).code == "AccessDenied"
+        assert post_form(gateway, f"/{bucket}", body).code == "AccessDenied"
     s3.put_object(Bucket=bucket, Key="k", Body=b"", ContentType="multipart/form-data")
     deny({"StringNotEquals": {"s3:signatureversion": "AWS4-HMAC-SHA256"}})
-    assert post(gateway, bucket, old).code == "AccessDenied"
-    assert post(gateway, bucket, new).status == 204
+    assert post_form(gateway, f"/{bucket}", old).code == "AccessDenied"
+    assert post_form(gateway, f"/{bucket}", new).status == 204
     s3.put_object(Bucket=bucket, Key="k", Body=b"")

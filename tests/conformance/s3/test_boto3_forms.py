@@ -14,13 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.limits import FRAME_BYTES, SMALL_BODY_BYTES_MAX
+from tests.support.browser_forms import BOUNDARY, CLOSED, form_body, post_form
 from tests.support.gateway import ACCESS_KEY, SECRET
-from tests.support.raw_s3 import Answer
 from tests.support.s3_gateway import S3Gateway
 
-BOUNDARY = "----FormBoundaryOfATest"
 ENDINGS = {
-    "closed": b"--\r\n",
+    "closed": CLOSED,
     "without a line end": b"--",
     "a button": b'\r\nContent-Disposition: form-data; name="submit"\r\n\r\nSend\r\n'
     + f"--{BOUNDARY}--\r\n".encode(),
@@ -31,30 +30,8 @@ ENDINGS = {
 STRIPE_BYTES = 4 * 16 * FRAME_BYTES  # plaintext of a full stripe of 4+2
 
 
-def form(
-    fields: dict[str, str],
-    content: bytes = b"content",
-    *,
-    file_name: str = "photo.jpg",
-    ending: bytes = ENDINGS["closed"],
-) -> bytes:
-    line = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
-    parts = [f'{line}"{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
-    parts.append(f'{line}"file"; filename="{file_name}"\r\nContent-Type: image/jpeg\r\n\r\n')
-    return "".join(parts).encode() + content + f"\r\n--{BOUNDARY}".encode() + ending
-
-
-def post(gateway: S3Gateway, target: str, body: bytes, **headers: str) -> Answer:
-    with gateway.raw() as client:
-        head = {
-            "host": client.authority,
-            "content-type": f"multipart/form-data; boundary={BOUNDARY}",
-            "content-length": str(len(body)),
-            **headers,
-        }
-        client.send_head("POST", target, head)
-        client.send(body)
-        return client.read_answer()
+def form(fields: dict[str, str], content: bytes = b"content", **options: Any) -> bytes:
+    return form_body(fields.items(), content, **options)
 
 
 def signed(s3: Any, bucket: str, key: str, fields: dict[str, str], *more: Any) -> dict[str, str]:
@@ -90,7 +67,7 @@ def test_a_form_signed_with_version_4(gateway: S3Gateway, s3: Any, bucket: str) 
         },
         ["content-length-range", 1, 100],
     )
-    answer = post(gateway, f"/{bucket}", form(fields, file_name="C:\\photos\\été.jpg"))
+    answer = post_form(gateway, f"/{bucket}", form(fields, file_name="C:\\photos\\été.jpg"))
     assert (answer.status, answer.body) == (204, b"")
     read = s3.get_object(Bucket=bucket, Key="user/été.jpg")
     assert read["Body"].read() == b"content"
@@ -106,7 +83,7 @@ def test_a_form_signed_with_version_2(gateway: S3Gateway, s3: Any, bucket: str) 
         "conditions": [{"bucket": bucket}, ["starts-with", "$key", "a"]],
     }
     fields = signed_v2(document, {"key": "abc"})
-    assert post(gateway, f"/{bucket}/", form(fields)).status == 204
+    assert post_form(gateway, f"/{bucket}/", form(fields)).status == 204
     assert s3.get_object(Bucket=bucket, Key="abc")["Body"].read() == b"content"
     for name, value, code in (
         ("key", "b", "AccessDenied"),
@@ -114,26 +91,26 @@ def test_a_form_signed_with_version_2(gateway: S3Gateway, s3: Any, bucket: str) 
         ("signature", "A" * 28, "SignatureDoesNotMatch"),
         ("AWSAccessKeyId", "NOBODY", "InvalidAccessKeyId"),
     ):
-        answer = post(gateway, f"/{bucket}", form({**fields, name: value}))
+        answer = post_form(gateway, f"/{bucket}", form({**fields, name: value}))
         assert (answer.status, answer.code) == (403, code)
     s3.create_bucket(Bucket=f"{bucket}-other")
-    answer = post(gateway, f"/{bucket}-other", form({**fields, "bucket": bucket}))
+    answer = post_form(gateway, f"/{bucket}-other", form({**fields, "bucket": bucket}))
     assert (answer.status, answer.code) == (403, "AccessDenied")
 
 
 def test_answers_as_the_form_asks(gateway: S3Gateway, s3: Any, bucket: str) -> None:
     wanted = {"success_action_status": "201"}
-    answer = post(gateway, f"/{bucket}", form(signed(s3, bucket, "k&k", wanted)))
+    answer = post_form(gateway, f"/{bucket}", form(signed(s3, bucket, "k&k", wanted)))
     assert answer.status == 201
     assert answer.headers["content-type"] == "application/xml"
     assert b"<Key>k&amp;k</Key>" in answer.body and b"<PostResponse>" in answer.body
     wanted = {"success_action_status": "200"}
-    answer = post(gateway, f"/{bucket}", form(signed(s3, bucket, "k", wanted)))
+    answer = post_form(gateway, f"/{bucket}", form(signed(s3, bucket, "k", wanted)))
     assert (answer.status, answer.body) == (200, b"")
     wanted = {"success_action_status": "404", "success_action_redirect": "not an address"}
-    assert post(gateway, f"/{bucket}", form(signed(s3, bucket, "k", wanted))).status == 204
+    assert post_form(gateway, f"/{bucket}", form(signed(s3, bucket, "k", wanted))).status == 204
     wanted = {"success_action_redirect": "https://example.fr/done?a=1#there"}
-    answer = post(gateway, f"/{bucket}", form(signed(s3, bucket, "a/b c", wanted)))
+    answer = post_form(gateway, f"/{bucket}", form(signed(s3, bucket, "a/b c", wanted)))
     assert answer.status == 303
     etag = answer.headers["etag"].strip('"')
     assert (
@@ -144,7 +121,7 @@ def test_answers_as_the_form_asks(gateway: S3Gateway, s3: Any, bucket: str) -> N
 
 def test_forms_of_virtual_hosts(gateway: S3Gateway, s3: Any, bucket: str) -> None:
     fields = signed(s3, bucket, "k", {})
-    answer = post(gateway, "/", form(fields), host=f"{bucket}.s3.test")
+    answer = post_form(gateway, "/", form(fields), {"host": f"{bucket}.s3.test"})
     assert (answer.status, answer.headers["location"]) == (204, f"http://{bucket}.s3.test/k")
 
 
@@ -171,7 +148,7 @@ def test_files_of_every_length(
     content = bytes(range(251)) * (length // 251 + 1)
     content = content[:length]
     fields = signed(s3, bucket, "file", {}, ["content-length-range", length, length])
-    answer = post(gateway, f"/{bucket}", form(fields, content, ending=ENDINGS[ending]))
+    answer = post_form(gateway, f"/{bucket}", form(fields, content, ending=ENDINGS[ending]))
     assert answer.status == 204, answer.body
     assert s3.get_object(Bucket=bucket, Key="file")["Body"].read() == content
     assert s3.head_object(Bucket=bucket, Key="file")["ContentLength"] == length
@@ -181,7 +158,7 @@ def test_files_of_every_length(
 def test_lengths_of_the_policy(gateway: S3Gateway, s3: Any, bucket: str, length: int) -> None:
     for bounds, code in (((length + 1, length + 9), "EntityTooSmall"), ((0, 9), "EntityTooLarge")):
         fields = signed(s3, bucket, "k", {}, ["content-length-range", *bounds])
-        answer = post(
+        answer = post_form(
             gateway, f"/{bucket}", form(fields, bytes(length), ending=ENDINGS["a button"])
         )
         assert (answer.status, answer.code) == (400, code)
@@ -211,16 +188,16 @@ def test_forms_that_are_refused(gateway: S3Gateway, s3: Any, bucket: str) -> Non
         (b"", 400, "MalformedPOSTRequest"),
     ]
     for body, status, code in cases:
-        answer = post(gateway, f"/{bucket}", body)
+        answer = post_form(gateway, f"/{bucket}", body)
         assert (answer.status, answer.code) == (status, code), body[-200:]
-    answer = post(gateway, f"/{bucket}", form({**good, "x-amz-checksum-sha256": "short"}))
+    answer = post_form(gateway, f"/{bucket}", form({**good, "x-amz-checksum-sha256": "short"}))
     assert answer.status == 400
     lines = signed(s3, bucket, "k", {"x-amz-meta-a": "b\r\nx-evil: 1"})
-    assert post(gateway, f"/{bucket}", form(lines)).code == "InvalidArgument"
+    assert post_form(gateway, f"/{bucket}", form(lines)).code == "InvalidArgument"
     with gateway.raw() as client:
         answer = client.request("POST", f"/{bucket}", b"no form")
         assert (answer.status, answer.code) == (412, "PreconditionFailed")
-    answer = post(gateway, f"/{bucket}", b"x", **{"content-type": "text/plain"})
+    answer = post_form(gateway, f"/{bucket}", b"x", {"content-type": "text/plain"})
     assert (answer.status, answer.code) == (403, "AccessDenied")
     assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
 
@@ -244,14 +221,14 @@ def test_a_broken_form_is_refused_or_stored_and_nothing_else(
     for at, count, instead in breakages:
         at %= len(body) + 1
         body = body[:at] + instead + body[at + count :]
-    answer = post(gateway, "/bucket", body)
+    answer = post_form(gateway, "/bucket", body)
     assert 200 <= answer.status < 500 and (answer.status < 300 or answer.code)
 
 
 def test_checksums_of_a_form(gateway: S3Gateway, s3: Any, bucket: str) -> None:
     digest = base64.b64encode(hashlib.sha256(b"content").digest()).decode()
     fields = {**signed(s3, bucket, "k", {}), "x-amz-checksum-sha256": digest}
-    answer = post(gateway, f"/{bucket}", form(fields))
+    answer = post_form(gateway, f"/{bucket}", form(fields))
     assert (answer.status, answer.headers["x-amz-checksum-sha256"]) == (204, digest)
     head = s3.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
     assert head["ChecksumSHA256"] == digest
@@ -274,11 +251,11 @@ def test_a_form_waits_for_leave_to_send(gateway: S3Gateway, s3: Any, bucket: str
 
 def test_tags_of_a_form(gateway: S3Gateway, s3: Any, bucket: str) -> None:
     tagging = "<Tagging><TagSet><Tag><Key>a=b+c</Key><Value>1 é</Value></Tag></TagSet></Tagging>"
-    answer = post(gateway, f"/{bucket}", form(signed(s3, bucket, "k", {"tagging": tagging})))
+    answer = post_form(gateway, f"/{bucket}", form(signed(s3, bucket, "k", {"tagging": tagging})))
     assert answer.status == 204
     tags = s3.get_object_tagging(Bucket=bucket, Key="k")["TagSet"]
     assert tags == [{"Key": "a=b+c", "Value": "1 é"}]
     wrong = signed(s3, bucket, "k", {"tagging": "<Tagging/>"})
-    answer = post(gateway, f"/{bucket}", form(wrong))
+    answer = post_form(gateway, f"/{bucket}", form(wrong))
     assert (answer.status, answer.code) == (400, "MalformedXML")
     assert re.fullmatch('"[0-9a-f]{32}"', s3.head_object(Bucket=bucket, Key="k")["ETag"])
