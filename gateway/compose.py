@@ -85,6 +85,7 @@ class Gateway:
             damage=core.damage,
             region=config.cluster.region,
             locations=frozenset({config.cluster.region, *config.cluster.locations}),
+            regions=config.cluster.region_numbers,
             tier_floor=core.tier_floor,
             class_geometries=config.cluster.class_geometries,
             event_targets={held.name: frozenset(held.accounts) for held in config.event_targets},

@@ -6,6 +6,7 @@ check` prints the effective values; `hexagone up` writes such a file for a clust
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -23,7 +24,7 @@ from gateway.data.topology import (
 )
 from gateway.journal.journal import JournalConfig
 from gateway.limits import STRIPE_BUFFERS_MAX
-from gateway.model.layout import Geometry
+from gateway.model.layout import Geometry, Tier
 from gateway.model.version import STORAGE_CLASSES
 from storaged.base.config import Bounds, SecretPath, read_config
 from storaged.base.errors import ConfigError
@@ -31,6 +32,8 @@ from storaged.base.ids import datacenter_id, node_id
 from storaged.base.log import LogFormat
 
 Port = Annotated[int, Bounds(0, 65535)]
+FRANCE = "fr"
+_COUNTRY = re.compile(r"[a-z]{2}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +63,29 @@ class StorageClassConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegionConfig:
+    """What a location constraint means: bodies of its buckets lie in these datacenters and
+    countries, and nowhere else. Empty: any.
+
+    Args:
+        number: is written into stripe rows, so it stays with the region for ever. The region that
+            is the cluster's own (`cluster.region`) has 0, no other one has.
+    """
+
+    name: str
+    number: Annotated[int, Bounds(0, REGION_NUMBER_MAX)] = OWN_REGION
+    datacenters: tuple[str, ...] = ()
+    countries: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterConfig:
     """The cluster and its geometry. `region` is where the endpoint signs for.
 
     Args:
+        locations: other names of the cluster's own region, for location constraints.
+        regions: what location constraints mean. `fr`, where it is the cluster's own region and not
+            among them, means nodes in France.
         storage_classes: those with another geometry; all others have the cluster's.
     """
 
@@ -74,6 +96,19 @@ class ClusterConfig:
     parity_shards: Annotated[int, Bounds(1, 12)] = 2
     nodes: tuple[NodeConfig, ...]
     storage_classes: tuple[StorageClassConfig, ...] = ()
+    regions: tuple[RegionConfig, ...] = ()
+
+    @property
+    def region_numbers(self) -> dict[str, int]:
+        """Number by name, of the regions beside the cluster's own."""
+        return {held.name: held.number for held in self.regions if held.name != self.region}
+
+    @property
+    def bounded_regions(self) -> tuple[RegionConfig, ...]:
+        """The regions, with what `fr` means where nobody has said it."""
+        if self.region == FRANCE and all(held.name != FRANCE for held in self.regions):
+            return (RegionConfig(name=FRANCE, countries=(FRANCE,)), *self.regions)
+        return self.regions
 
     @property
     def geometry(self) -> Geometry:
@@ -317,13 +352,48 @@ def check_config(config: GatewayConfig) -> None:
             reason=f"{len(config.cluster.nodes)} nodes cannot hold {config.cluster.geometry.n} "
             "shards, two on each at the most",
         )
+    _check_regions(config)
     _check_classes(config)
+
+
+def _check_regions(config: GatewayConfig) -> None:
+    """Regions are told apart, and each could hold every class if all its nodes were there."""
+    cluster = config.cluster
+    seen: set[str] = set(cluster.locations)
+    for held in cluster.bounded_regions:
+        key = f"cluster.regions {held.name}"
+        if held.name in seen:
+            raise ConfigError(key=key, reason="is there twice, or in cluster.locations too")
+        seen.add(held.name)
+        if (held.number == OWN_REGION) != (held.name == cluster.region):
+            raise ConfigError(key=key, reason="0 is the number of cluster.region and of no other")
+        if any(not _COUNTRY.fullmatch(country) for country in held.countries):
+            raise ConfigError(key=key, reason="a country is two lower-case letters")
+        missing = {*held.datacenters} - {node.datacenter for node in cluster.nodes}
+        if missing:
+            raise ConfigError(key=key, reason=f"no node is in {', '.join(sorted(missing))}")
+    topology = topology_of(config)
+    floor = Tier.FULL if config.policy.refuse_reduced_margin else Tier.NODE
+    # A node that is away for good must not keep the gateway from starting: it is counted here, and
+    # CreateBucket does without it.
+    whole = topology_of(config, all_active=True)
+    for region in whole.regions:
+        within = whole.within(whole.active, region.number)
+        if within == whole.active:
+            continue
+        for geometry in (cluster.geometry, *cluster.class_geometries.values()):
+            if reachable_tier(whole, geometry, within) < floor:
+                raise ConfigError(
+                    key=f"cluster.regions {region.name}",
+                    reason=f"{geometry.k}+{geometry.m} cannot be placed on its nodes so that it "
+                    f"reaches {floor.name}: no write there could ever be acknowledged",
+                )
 
 
 def _check_classes(config: GatewayConfig) -> None:
     """Each class is known, said once, and as safe on these nodes as what the cluster has."""
     topology, seen = topology_of(config), set[str]()
-    usable = topology.active
+    usable = topology.within(topology.active, OWN_REGION)
     wanted = reachable_tier(topology, config.cluster.geometry, usable)
     for name, geometry in config.cluster.class_geometries.items():
         key = f"cluster.storage_classes {name}"
@@ -341,8 +411,8 @@ def _check_classes(config: GatewayConfig) -> None:
         seen.add(held.name)
 
 
-def topology_of(config: GatewayConfig) -> Topology:
-    """The nodes as placement sees them. Raises ConfigError."""
+def topology_of(config: GatewayConfig, *, all_active: bool = False) -> Topology:
+    """The nodes as placement sees them, or would with all of them active. Raises ConfigError."""
     return Topology(
         epoch=1,
         nodes=tuple(
@@ -351,8 +421,17 @@ def topology_of(config: GatewayConfig) -> Topology:
                 node=node_id(node.id),
                 datacenter=datacenter_id(node.datacenter),
                 country=node.country,
-                state=node.state,
+                state=NodeState.ACTIVE if all_active else node.state,
             )
             for node in config.cluster.nodes
+        ),
+        regions=tuple(
+            Region(
+                number=held.number,
+                name=held.name,
+                datacenters=frozenset(datacenter_id(name) for name in held.datacenters),
+                countries=frozenset(held.countries),
+            )
+            for held in config.cluster.bounded_regions
         ),
     )

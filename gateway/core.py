@@ -19,6 +19,7 @@ from gateway.data.health import HealthView
 from gateway.data.keyring import FileKeyring, RootKey
 from gateway.data.placement import reachable_tier
 from gateway.data.stripes import StripeStore
+from gateway.data.topology import OWN_REGION
 from gateway.meta.lmdb import LmdbIndex
 from gateway.meta.sealing import NonceSource
 from gateway.meta.stripes import StripeCodec
@@ -134,8 +135,9 @@ class Core:
         return Tier.FULL if self.config.policy.refuse_reduced_margin else Tier.NODE
 
     def reachable(self) -> Tier:
-        """The best tier that writes can get from the nodes that answer."""
-        return reachable_tier(self.topology, self.geometry, self.health.usable())
+        """The best tier that writes of the log can get from the nodes that answer."""
+        usable = self.topology.within(self.health.usable(), OWN_REGION)
+        return reachable_tier(self.topology, self.geometry, usable)
 
     def _codec(self, writer_epoch: int) -> StripeCodec:
         self.nonces = NonceSource(writer_epoch)

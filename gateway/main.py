@@ -311,7 +311,8 @@ def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
 
 
 def _frontend_config(config: GatewayConfig) -> FrontendConfig:
-    regions = (config.cluster.region, *config.cluster.locations, "us-east-1")
+    cluster = config.cluster
+    regions = (cluster.region, *cluster.locations, *cluster.region_numbers, "us-east-1")
     return FrontendConfig(
         regions=tuple(dict.fromkeys(regions)),
         base_domains=config.s3.base_domains,

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.config import GatewayConfig
 from gateway.data.placement import place
-from gateway.data.topology import Topology
+from gateway.data.topology import OWN_REGION, Topology
 from gateway.model.durability import (
     HOURS_PER_YEAR,
     NINES_SHOWN_MAX,
@@ -66,7 +66,8 @@ def durability_report(config: GatewayConfig, topology: Topology) -> Document:
 
 def spread(topology: Topology, geometry: Geometry) -> tuple[int, ...]:
     """Node numbers a stripe gets with every active node usable; () where none reaches tier NODE."""
-    return place(ANY_STRIPE, topology, geometry, topology.active) or ()
+    usable = topology.within(topology.active, OWN_REGION)
+    return place(ANY_STRIPE, topology, geometry, usable) or ()
 
 
 def shards_by_datacenter(numbers: Sequence[int], topology: Topology) -> dict[str, int]:

@@ -19,7 +19,7 @@ from gateway.config import GatewayConfig
 from gateway.data.buffers import BufferPool
 from gateway.data.health import HealthView
 from gateway.data.placement import reachable_tier, tier_of
-from gateway.data.topology import NodeState, Topology, TopologyNode
+from gateway.data.topology import OWN_REGION, NodeState, Topology, TopologyNode
 from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.meta import keyspace
 from gateway.meta.sealing import RecordKeys
@@ -132,7 +132,8 @@ class ClusterView:
     def reachable_tier(self) -> Tier:
         """The best tier that the usable nodes can give to a write."""
         geometry = self.config.cluster.geometry
-        return reachable_tier(self.topology, geometry, self.health.usable())
+        usable = self.topology.within(self.health.usable(), OWN_REGION)
+        return reachable_tier(self.topology, geometry, usable)
 
     def tier(self) -> Tier:
         """What a write gets: the epoch's tier, or less where the usable nodes cannot give it."""

@@ -13,11 +13,19 @@ from typing import NamedTuple
 
 from gateway.data.geometry import cell_bytes, stripe_plan
 from gateway.data.stripes import StripeGone, StripeStore
+from gateway.data.topology import OWN_REGION
 from gateway.data.writer import put_stripe
 from gateway.model.layout import Geometry, Striped, StripeRow, Tier
 from storaged.base.ids import StripeId
 
 Rows = Callable[[StripeId], StripeRow | None]
+
+
+class _Held(NamedTuple):
+    """How long the stripes are kept that some bytes were read from, and in which region."""
+
+    retain_until_ms: int
+    region: int
 
 
 class Recoded(NamedTuple):
@@ -60,7 +68,7 @@ async def recode(
         payload = min(stripe_bytes, layout.sealed_bytes - start)
         cell = cell_bytes(geometry, payload)
         cells = bytearray(geometry.n * cell)
-        retain_until_ms = await _fill(store, rows, layout, start, memoryview(cells)[:payload])
+        held = await _fill(store, rows, layout, start, memoryview(cells)[:payload])
         stripe = StripeId(first.family, first.epoch, first.counter + number)
         row = StripeRow(
             stripe=stripe,
@@ -70,7 +78,8 @@ async def recode(
             nodes=(),
             tier=Tier.NONE,
             live_bytes=payload,
-            retain_until_ms=retain_until_ms,
+            retain_until_ms=held.retain_until_ms,
+            region=held.region,
         )
         found.append(await put_stripe(store, row, cells, tiers))
     moved = Striped(
@@ -84,18 +93,18 @@ async def recode(
 
 async def _fill(
     store: StripeStore, rows: Rows, layout: Striped, start: int, view: memoryview
-) -> int:
-    """Sealed bytes of a part from `start` on; returns how long the stripes they are in are kept."""
-    first, filled, retain_until_ms = layout.first, 0, 0
+) -> _Held:
+    """Sealed bytes of a part from `start` on; a part lies in one region."""
+    first, filled, held = layout.first, 0, _Held(0, OWN_REGION)
     while filled < len(view):
         number, offset = divmod(start + filled, layout.stripe_bytes)
         stripe = StripeId(first.family, first.epoch, first.counter + number)
         row = rows(stripe)
         if row is None:
             raise StripeGone(stripe=stripe)
-        retain_until_ms = max(retain_until_ms, row.retain_until_ms)
+        held = _Held(max(held.retain_until_ms, row.retain_until_ms), row.region)
         length = min(row.payload_bytes - offset, len(view) - filled)
         for part in await store.read_parts(row, offset, length, verified=True):
             view[filled : filled + len(part)] = part
             filled += len(part)
-    return retain_until_ms
+    return held

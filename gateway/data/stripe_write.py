@@ -35,6 +35,7 @@ class StripeWrite:
         stored: node for each index that is there already, 0 = to be put.
         placed: wanted node for each index, stored ones included; 0 = none.
         required: tier that must be acknowledged.
+        region: whose nodes alone may take a shard.
         deadline_s: seconds from now after which the tier counts as missed.
     """
 
@@ -54,6 +55,7 @@ class StripeWrite:
         retain_until_ms: int,
         deadline_s: float,
         lease: Lease | None,
+        region: int,
     ) -> None:
         self._nodes = nodes
         self._topology = topology
@@ -66,6 +68,7 @@ class StripeWrite:
         self._fence = fence
         self._retain_until_ms = retain_until_ms
         self._lease = lease
+        self._region = region
         self._loop = asyncio.get_running_loop()
         self._started_s = self._loop.time()
         self._deadline_s = self._started_s + deadline_s
@@ -141,14 +144,17 @@ class StripeWrite:
 
     def _is_in_reach(self) -> bool:
         """Whether the nodes that acknowledged and those that still answer could make the tier."""
-        alive = self._health.usable().union(number for number in self._acked if number)
+        alive = self._usable().union(number for number in self._acked if number)
         return reachable_tier(self._topology, self._geometry, alive) >= self._required
 
     def _retry_is_worth_it(self) -> bool:
         if not self._missing or not any(f.error.retryable for f in self._failures):
             return False
-        usable = self._health.usable()
-        return reachable_tier(self._topology, self._geometry, usable) >= self._required
+        return reachable_tier(self._topology, self._geometry, self._usable()) >= self._required
+
+    def _usable(self) -> frozenset[int]:
+        """Nodes that may take a shard of this stripe, as they are known."""
+        return self._topology.within(self._health.usable(), self._region)
 
     def _launch(self, index: int, number: int) -> None:
         attributes, content = self._shards[index]
@@ -197,7 +203,7 @@ class StripeWrite:
             self._geometry,
             self._placed,
             index,
-            self._health.usable(),
+            self._usable(),
             self._excluded,
         )
         if number is not None:

@@ -26,7 +26,7 @@ from gateway.data.stripe_errors import (
 )
 from gateway.data.stripe_read import OnDamage, ReadSources, StripeRead
 from gateway.data.stripe_write import StripeWrite
-from gateway.data.topology import Topology
+from gateway.data.topology import OWN_REGION, Topology
 from gateway.limits import NODE_PUT_S
 from gateway.model.layout import Geometry, StripeRow, Tier
 from storaged.base.env import Env
@@ -102,6 +102,7 @@ class StripeStore:
         fence: Fence | None,
         retain_until_ms: int,
         deadline_s: float,
+        region: int = OWN_REGION,
     ) -> tuple[tuple[int, ...], Tier]:
         """Code a stripe, tag it, and put its shards.
 
@@ -113,6 +114,7 @@ class StripeStore:
             tier: what must be acknowledged.
             fence: the caller's term, for commit stripes.
             deadline_s: seconds that reaching the tier may take.
+            region: whose nodes alone get shards, hand-off included.
 
         Returns:
             Node number for each index (0: not stored), and the tier they make, `tier` or higher.
@@ -128,7 +130,7 @@ class StripeStore:
         way end by themselves; what is stored is garbage. Concurrent: any number.
         """
         assert 0 < payload_bytes <= geometry.k * cell_bytes
-        placed = self._place(stripe, geometry, tier)
+        placed = self._place(stripe, geometry, tier, region)
         view = cells.view if isinstance(cells, Lease) else memoryview(cells)
         codec_for(geometry).encode_into(view, cell_bytes)
         parts = {i: view[i * cell_bytes : (i + 1) * cell_bytes] for i in range(geometry.n)}
@@ -146,10 +148,14 @@ class StripeStore:
             retain_until_ms=retain_until_ms,
             deadline_s=deadline_s,
             lease=cells if isinstance(cells, Lease) else None,
+            region=region,
         ).run()
 
-    def _place(self, stripe: StripeId, geometry: Geometry, tier: Tier) -> tuple[int, ...]:
-        placed = place(stripe, self.topology, geometry, self.health.usable())
+    def _place(
+        self, stripe: StripeId, geometry: Geometry, tier: Tier, region: int
+    ) -> tuple[int, ...]:
+        usable = self.topology.within(self.health.usable(), region)
+        placed = place(stripe, self.topology, geometry, usable)
         reachable = Tier.NONE if placed is None else tier_of(placed, self.topology, geometry.k)
         if placed is None or reachable < tier:
             raise TierNotReached(
@@ -157,6 +163,7 @@ class StripeStore:
                 required=tier.name,
                 acknowledged=Tier.NONE.name,
                 reachable=reachable.name,
+                region=region,
                 failures=(),
             )
         return placed
@@ -310,7 +317,7 @@ class StripeStore:
             StripeGone, StripeUnreadable, StripeCorrupt: too few sources; nothing was put.
         """
         shards = await self.reconstruct(row, indexes)
-        usable = self.health.usable()
+        usable = self.topology.within(self.health.usable(), row.region)
         stored = [0 if index in shards else number for index, number in enumerate(row.nodes)]
         placed = list(stored)
         for index in shards:
@@ -332,6 +339,7 @@ class StripeStore:
             retain_until_ms=row.retain_until_ms,
             deadline_s=NODE_PUT_S,
             lease=None,
+            region=row.region,
         ).run()
         return {index: nodes[index] for index in shards if nodes[index]}
 

@@ -1,4 +1,7 @@
-"""Which nodes there are, in which datacenter, and whether they may take shards.
+"""Which nodes there are, in which datacenter, whether they may take shards, and of which regions.
+
+A region is a set of datacenters: what S3 names in a location constraint. Shards of a stripe that
+belongs to a region lie on nodes of that region only; every choice of a node goes through `within`.
 
 Not for health: a node that is down for an hour is still in the topology (`gateway.data.health`).
 """
@@ -13,6 +16,9 @@ from storaged.base.errors import ConfigError
 from storaged.base.ids import DatacenterId, NodeId
 
 NODE_NUMBER_MAX = 0xFFFF
+OWN_REGION = 0  # the cluster's own: of the log, and of buckets without another location
+REGION_NUMBER_MAX = 0xFF
+_NO_NODE: frozenset[int] = frozenset()
 
 
 class InvalidTopology(ConfigError):
@@ -38,15 +44,38 @@ class TopologyNode:
     state: NodeState = NodeState.ACTIVE
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """Datacenters and countries that shards may lie in. `number` is written into stripe rows and
+    never given to another region; OWN_REGION bounds what no other region is asked for.
+
+    Args:
+        datacenters, countries: empty: any. A node is of the region when both name it.
+    """
+
+    number: int
+    name: str
+    datacenters: frozenset[DatacenterId] = frozenset()
+    countries: frozenset[str] = frozenset()
+
+    def takes(self, node: TopologyNode) -> bool:
+        """Whether shards of the region may lie on a node."""
+        if self.datacenters and node.datacenter not in self.datacenters:
+            return False
+        return not self.countries or node.country in self.countries
+
+
 @dataclass(frozen=True, eq=False)
 class Topology:
     """All nodes as of one epoch; compared by identity, as a change makes another topology."""
 
     epoch: int
     nodes: tuple[TopologyNode, ...]
+    regions: tuple[Region, ...] = ()
     by_number: dict[int, TopologyNode] = field(init=False, repr=False)
     by_id: dict[NodeId, TopologyNode] = field(init=False, repr=False)
     active: frozenset[int] = field(init=False, repr=False)
+    _bounds: dict[int, frozenset[int] | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         by_number = {node.number: node for node in self.nodes}
@@ -59,6 +88,29 @@ class Topology:
         object.__setattr__(self, "by_number", by_number)
         object.__setattr__(self, "by_id", by_id)
         object.__setattr__(self, "active", active)
+        object.__setattr__(self, "_bounds", self._bounds_of_regions())
+
+    def _bounds_of_regions(self) -> dict[int, frozenset[int] | None]:
+        """Node numbers of each region; None: all nodes."""
+        if len({region.number for region in self.regions}) != len(self.regions):
+            raise InvalidTopology(reason="a region's number is given twice")
+        if any(not 0 <= region.number <= REGION_NUMBER_MAX for region in self.regions):
+            raise InvalidTopology(reason="region numbers are 0–255")
+        bounds: dict[int, frozenset[int] | None] = {OWN_REGION: None}
+        for region in self.regions:
+            held = frozenset(node.number for node in self.nodes if region.takes(node))
+            bounds[region.number] = None if len(held) == len(self.nodes) else held
+        return bounds
+
+    def within(self, numbers: frozenset[int], region: int) -> frozenset[int]:
+        """Those of the nodes that may hold shards of a region: none for a number nobody knows."""
+        bound = self._bounds.get(region, _NO_NODE)
+        return numbers if bound is None else numbers & bound
+
+    def allows(self, region: int, number: int) -> bool:
+        """Whether a node may hold shards of a region."""
+        bound = self._bounds.get(region, _NO_NODE)
+        return bound is None or number in bound
 
     def datacenters(self, numbers: Iterable[int]) -> frozenset[DatacenterId]:
         """Datacenters of these nodes; unknown numbers are left out."""

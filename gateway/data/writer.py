@@ -20,6 +20,7 @@ from gateway.data.cipher import PartKeys, seal_frames_into
 from gateway.data.digests import INLINE_BYTES_MAX, Digester, DigestPump
 from gateway.data.geometry import cell_bytes, frame_count, sealed_bytes, stripe_plan
 from gateway.data.stripes import StripeStore, TierNotReached
+from gateway.data.topology import OWN_REGION
 from gateway.limits import (
     COMMIT_S,
     FRAME_BYTES,
@@ -83,6 +84,7 @@ async def write_body(
     retain_until_ms: int = 0,
     floor: Tier | None = None,
     exact_length: Callable[[], int] | None = None,
+    region: int = OWN_REGION,
 ) -> StoredBody:
     """Seal and store a body.
 
@@ -92,6 +94,8 @@ async def write_body(
         keys: fresh for this attempt (D4).
         length: plaintext bytes that the body will give, at the most if `exact_length` is given.
         exact_length: says the number of bytes, once the last piece has been read and not 0.
+        region: whose nodes alone get shards. In another than the cluster's own a small body has a
+            stripe of its own too, as commit stripes are not bound to the region.
         digester: sees all content in order; finished when this returns.
         floor: a lower tier that will do where `tier` is not reached in NODE_PUT_S; None: none.
 
@@ -105,7 +109,7 @@ async def write_body(
     Durable when: it returns a layout, every stripe is at its tier. Cancelled: stripes that are not
     named by a row remain; no buffer is used again before the last put that reads it has ended.
     """
-    if length <= SMALL_BODY_BYTES_MAX and exact_length is None:
+    if length <= SMALL_BODY_BYTES_MAX and exact_length is None and region == OWN_REGION:
         return await _seal_small(keys, body, length, env, digester)
     writer = _StripedWriter(
         store,
@@ -116,6 +120,7 @@ async def write_body(
         keys,
         length,
         retain_until_ms,
+        region,
     )
     pump = None if digester is None else DigestPump(digester, env)
     finished = False
@@ -215,6 +220,7 @@ async def put_stripe(
             fence=None,
             retain_until_ms=row.retain_until_ms,
             deadline_s=deadline_s,
+            region=row.region,
         )
         return replace(row, nodes=nodes, tier=reached)
 
@@ -240,8 +246,10 @@ class _StripedWriter:
         keys: PartKeys,
         length: int,
         retain_until_ms: int,
+        region: int,
     ) -> None:
         self._store = store
+        self._region = region
         self._pool = pool
         self._geometry = geometry
         self._tiers = tiers
@@ -294,6 +302,8 @@ class _StripedWriter:
 
     async def finish(self) -> StoredBody:
         """Wait until every stripe is durable."""
+        if not self._length:
+            self._seal(await self._room(), memoryview(b""))
         assert self._stripe == self._stripe_count and self._lease is None
         while self._writes:
             await self._settle()
@@ -343,7 +353,7 @@ class _StripedWriter:
 
     def _seal(self, view: memoryview, plain: memoryview) -> None:
         """Seal a run of frames at the end of the buffer; send the stripe off when it is full."""
-        count = -(-plain.nbytes // FRAME_BYTES)
+        count = max(1, -(-plain.nbytes // FRAME_BYTES))
         last = self._index + count - 1 == self._last_index
         self._filled += seal_frames_into(self._keys, self._index, plain, last, view[self._filled :])
         self._index += count
@@ -367,6 +377,7 @@ class _StripedWriter:
             tier=Tier.NONE,
             live_bytes=payload,
             retain_until_ms=self._retain_until_ms,
+            region=self._region,
         )
         task = asyncio.create_task(put_stripe(self._store, row, lease, self._tiers))
         # A callback, as a task that is cancelled before it starts runs no `finally`.

@@ -165,13 +165,16 @@ class Repairer:
 
     def _is_weak(self, row: StripeRow, usable: frozenset[int]) -> bool:
         topology = self._queue.topology
-        best = reachable_tier(topology, row.geometry, usable)
+        best = reachable_tier(topology, row.geometry, topology.within(usable, row.region))
         if tier_of(row.nodes, topology, row.geometry.k) < best:
             return True
         placeable = sum(1 for number in row.nodes if number) < row.geometry.n
         return (placeable and best >= row.tier) or any(
             number in topology.by_number
-            and topology.by_number[number].state is not NodeState.ACTIVE
+            and (
+                topology.by_number[number].state is not NodeState.ACTIVE
+                or not topology.allows(row.region, number)
+            )
             for number in row.nodes
         )
 
@@ -304,13 +307,16 @@ def plan_moves(
     """Which shards to make again, and on which node: index → node number. Pure.
 
     First every shard that is nowhere gets a place; then, while a better tier is in reach, shards
-    are moved from the datacenter that holds most to where they count more.
+    are moved from the datacenter that holds most to where they count more. Nothing goes to a node
+    outside of the stripe's region, and what lies outside is moved in.
     """
     geometry = row.geometry
+    usable = topology.within(usable, row.region)
     placed = list(_without(row.nodes, missing))
     for index, number in enumerate(placed):
         node = topology.by_number.get(number)
-        if number and (node is None or node.state is not NodeState.ACTIVE):
+        stays = node is not None and node.state is NodeState.ACTIVE
+        if not stays or not topology.allows(row.region, number):
             placed[index] = 0
     plan: dict[int, int] = {}
     for index, number in enumerate(placed):

@@ -18,7 +18,7 @@ from gateway.meta.sealing import NonceSource, RecordKeys, open_cluster, seal_row
 from gateway.model.layout import Geometry, StripeRow, Tier
 from storaged.base.ids import StripeId
 
-# k, m, tier, reserved, cell bytes, payload bytes, live bytes, retain-until; then k + m node numbers
+# k, m, tier, region, cell bytes, payload bytes, live bytes, retain-until; then k + m node numbers
 # u16.
 _STRIPE = Struct(">BBBBQQQQ")
 
@@ -38,7 +38,7 @@ def seal_stripe(keys: RecordKeys, nonces: NonceSource, row: StripeRow) -> bytes:
         geometry.k,
         geometry.m,
         row.tier,
-        0,
+        row.region,
         row.cell_bytes,
         row.payload_bytes,
         row.live_bytes,
@@ -54,8 +54,8 @@ def open_stripe(keys: RecordKeys, row_key: bytes, value: bytes) -> StripeRow:
     stripe = keyspace.parse_stripe(row_key)
     cluster = open_cluster(keys, row_key, value)
     try:
-        k, m, tier, _, cell_bytes, payload_bytes, live_bytes, retain_until_ms = _STRIPE.unpack_from(
-            cluster
+        k, m, tier, region, cell_bytes, payload_bytes, live_bytes, retain_until_ms = (
+            _STRIPE.unpack_from(cluster)
         )
         tail = cluster[_STRIPE.size :]
         if len(tail) != 2 * (k + m):
@@ -70,6 +70,7 @@ def open_stripe(keys: RecordKeys, row_key: bytes, value: bytes) -> StripeRow:
             tier=Tier(tier),
             live_bytes=live_bytes,
             retain_until_ms=retain_until_ms,
+            region=region,
         )
     except MALFORMED as error:
         raise RowCorrupt(row_key=row_key[:64].hex(), part="structure") from error

@@ -68,6 +68,7 @@ class StripeRow:
         nodes: node number per shard index, `k + m` long; 0 = not stored anywhere.
         live_bytes: payload bytes that some row still names; 0 = the stripe may be freed.
         retain_until_ms: no shard may be deleted before it.
+        region: number of the region whose nodes alone may hold its shards; 0: the cluster's own.
     """
 
     stripe: StripeId
@@ -78,3 +79,4 @@ class StripeRow:
     tier: Tier
     live_bytes: int
     retain_until_ms: int = 0
+    region: int = 0

@@ -32,6 +32,7 @@ from gateway.objects.fetch import version_dek
 from gateway.objects.history import Found, find_version
 from gateway.objects.locks import check_unlocked, may_bypass
 from gateway.objects.publish import IdsGivenBack, decide_and_commit
+from gateway.objects.regions import region_of
 from gateway.objects.rewriting import found_version
 from gateway.objects.store import PartName, store_part
 from gateway.objects.target import Target, open_target, reread_current
@@ -87,7 +88,8 @@ async def put_annotation(
     check_no_customer_key(version.attributes.encryption)
     admit_read(ctx, version, None)
     dek = version_dek(services, target.bucket_id, target.key, version)
-    part_name = PartName(version.owner, version.object_uuid, PART_NUMBER, dek)
+    region = region_of(services, target.opened.bucket)
+    part_name = PartName(version.owner, version.object_uuid, PART_NUMBER, dek, region)
     algorithm = checksum_algorithm or DEFAULT_CHECKSUM
     part = await store_part(services, part_name, Utf8Body(body), algorithm, version.storage_class)
     held = annotation_of(services, part)

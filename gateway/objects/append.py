@@ -67,6 +67,7 @@ from gateway.objects.publish import (
     until_committed,
 )
 from gateway.objects.put import check_condition, check_put
+from gateway.objects.regions import region_of
 from gateway.objects.releases import releases_of
 from gateway.objects.rename import check_unversioned
 from gateway.objects.store import PartName, SealedPart, store_part
@@ -197,7 +198,8 @@ async def _part_name(
         raise EncryptionTypeMismatch()
     key = admit_read(ctx, version, customer)
     dek = version_dek(ctx.services, target.bucket_id, target.key, version, key)
-    return PartName(version.owner, version.object_uuid, next_part_number(version), dek)
+    region = region_of(ctx.services, target.opened.bucket)
+    return PartName(version.owner, version.object_uuid, next_part_number(version), dek, region)
 
 
 class _Found(NamedTuple):

@@ -29,6 +29,7 @@ from gateway.objects.acls import documents_of_new
 from gateway.objects.bucket_config import Document
 from gateway.objects.context import Context, Principal, Services
 from gateway.objects.parting import part_later
+from gateway.objects.regions import check_location
 from gateway.objects.tagging import BUCKET_DOCUMENT, bucket_document
 from gateway.objects.target import current_bucket
 from gateway.objects.tokens import AT_KEY, decode_token, encode_token
@@ -81,6 +82,7 @@ async def create_bucket(
 
     Raises:
         AccessDenied, InvalidBucketName, InvalidLocationConstraint, TooManyBuckets, InvalidTag.
+        IllegalLocationConstraint: no write could be acknowledged there.
         BucketAlreadyOwnedByYou: also in the us-east-1 location, where AWS answers 200 to be kind to
             old clients.
         BucketAlreadyExists: another tenant's.
@@ -94,8 +96,7 @@ async def create_bucket(
     if principal.rights is not None:
         _check_also(ctx, name, documents, tagging, object_lock)
     place = location or DEFAULT_LOCATION
-    if place not in services.locations and place not in (DEFAULT_LOCATION, services.region):
-        raise InvalidLocationConstraint(location_constraint=place)
+    check_location(services, place)
     for _ in range(TRIES_MAX):
         _refuse_taken(services, principal, checked)
         await _finish_deletion(services, checked)

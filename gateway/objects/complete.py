@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gateway.commit.change import Change
+from gateway.data.topology import OWN_REGION
 from gateway.meta import keyspace
 from gateway.meta import uploads as upload_rows
 from gateway.meta.kv import Check
@@ -153,6 +154,6 @@ def _completing(
 
 def _new_object_of(target: Target, upload: Upload) -> NewObject:
     """What the version takes over from its upload; no DEK is needed to name the parts."""
-    name = PartName(upload.owner, upload.object_uuid, 0, b"")
+    name = PartName(upload.owner, upload.object_uuid, 0, b"", OWN_REGION)
     chosen = upload.attributes.encryption
     return NewObject(target.bucket_id, name, upload.wrapped_dek, upload.key_epoch, chosen)

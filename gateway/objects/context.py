@@ -109,6 +109,7 @@ class Services:
         records: keys of row values; its bucket ciphers come from `bucket_keys`.
         region: what the endpoint signs for, and where a bucket without a location constraint is.
         locations: location constraints that CreateBucket accepts beside "".
+        regions: number by name, of the locations whose nodes alone may hold bodies.
         tier_floor: the lowest tier that large bodies may go on at when nodes are away.
         class_geometries: of the storage classes that have one of their own.
         queues: writers that have collided.
@@ -146,6 +147,7 @@ class Services:
     damage: DamageQueue
     region: str
     locations: frozenset[str]
+    regions: Mapping[str, int] = field(default_factory=dict)
     tier_floor: Tier = Tier.NODE
     class_geometries: Mapping[str, Geometry] = field(default_factory=dict)
     queues: RowQueues = field(default_factory=RowQueues)

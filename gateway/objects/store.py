@@ -16,6 +16,7 @@ from gateway.commit.reservations import Reservations
 from gateway.data.cipher import SALT_BYTES, PartKeys, seal_frames_into
 from gateway.data.digests import INLINE_BYTES_MAX
 from gateway.data.geometry import sealed_bytes
+from gateway.data.topology import OWN_REGION
 from gateway.data.writer import write_body
 from gateway.limits import SMALL_BODY_BYTES_MAX
 from gateway.model.checksums import MD5, Digest, new_digest
@@ -26,18 +27,22 @@ from gateway.model.version import Checksum, PartSeal
 from gateway.objects.bindings import body_context
 from gateway.objects.body import Body, Buffer
 from gateway.objects.context import Services
+from gateway.objects.regions import check_region
 from storaged.base.ids import StripeFamily, StripeId
 
 FULL_OBJECT = "FULL_OBJECT"
 
 
 class PartName(NamedTuple):
-    """Whose bytes they are: what the frames are bound to, and the key that seals them."""
+    """Whose bytes they are: what the frames are bound to, the key that seals them, and the region
+    they may not leave.
+    """
 
     tenant: TenantId
     uuid: ObjectUuid
     number: int
     dek: bytes
+    region: int
 
     def __repr__(self) -> str:
         return f"PartName({self.uuid.hex()}, {self.number})"
@@ -77,6 +82,7 @@ async def store_part(
     Raises:
         IncompleteBody: the body has another length than it said.
         LogUnavailable: writes are refused at what the nodes can give, before the body is read.
+        RegionUnreachable: its region's nodes cannot take it, before the body is read.
         TierNotReached, NodeUnavailable, …: large bodies, from the nodes.
         whatever the body raises, and the errors of its expected digests.
     """
@@ -84,9 +90,11 @@ async def store_part(
     algorithms = set(body.digests)
     if checksum_algorithm is not None:
         algorithms.add(checksum_algorithm)
-    if body.length <= SMALL_BODY_BYTES_MAX:
+    if body.length <= SMALL_BODY_BYTES_MAX and name.region == OWN_REGION:
         return await _seal_small(services, name, body, algorithms, checksum_algorithm)
     geometry = services.geometry_of(storage_class)
+    if name.region != OWN_REGION:
+        check_region(services, name.region, geometry)
     return await _stream_large(services, name, body, algorithms, checksum_algorithm, geometry)
 
 
@@ -146,6 +154,7 @@ async def _stream_large(
             digester=digester,
             floor=services.tier_floor,
             exact_length=lambda: body.length,
+            region=name.region,
         )
         digests = digester.results()
         compare(body, digests)
