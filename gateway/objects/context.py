@@ -130,10 +130,10 @@ class Services:
         log_roll_s: seconds after which an access log is delivered.
         sigv2: signatures of version 2 are taken; for suites of tests only.
         test_kms_keys: named keys that exist in every tenant's keyring; for suites of tests only.
+        journal: the tamper-evident journal; None: nothing is recorded.
     """
 
     env: Env
-        journal: the tamper-evident journal; None: nothing is recorded.
     log: CommitLog
     stripes: StripeStore
     pool: BufferPool
