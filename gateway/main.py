@@ -20,6 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway import ca_cli
+from gateway.admin import access_cli
+from gateway.admin.access_api import access_routes
+from gateway.admin.access_desk import AccessDesk
 from gateway.admin.api import AdminServer
 from gateway.admin.cli import add_commands
 from gateway.admin.health import HealthServer
@@ -56,6 +59,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(gateway_app, name="gateway")
 add_commands(app)
 ca_cli.add_commands(app)
+access_cli.add_commands(app)
 
 DataOption = Annotated[
     Path,
@@ -260,6 +264,7 @@ async def _serve(
         path=config.admin.socket,
         env=env,
         keys=NamedKeyDesk(gateway.services),
+        more=access_routes(AccessDesk(gateway.services)),
     )
     health = HealthServer(metrics=lambda: exposition(registry), not_ready=view.not_ready)
     frontend = S3Frontend(gateway.services, _frontend_config(config), metrics)
@@ -311,8 +316,7 @@ def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
 
 
 def _frontend_config(config: GatewayConfig) -> FrontendConfig:
-    cluster = config.cluster
-    regions = (cluster.region, *cluster.locations, *cluster.region_numbers, "us-east-1")
+    regions = (config.cluster.region, *config.cluster.locations, "us-east-1")
     return FrontendConfig(
         regions=tuple(dict.fromkeys(regions)),
         base_domains=config.s3.base_domains,

@@ -8,6 +8,7 @@ Not for S3, and not for deciding anything: who can open the socket may ask. The 
                                   {"job": …} once a second, then {"result": …} or {"error": …}
     POST /v1/jobs/NAME/pause | resume
     GET  /v1/keys?access_key_id=…     POST /v1/keys?name=…&access_key_id=…
+    POST /v1/access/NOUN/VERB         tenants, users, policies: `gateway.admin.access_api`
 
 Errors are {"error", "kind", "hint"} with the status of their kind.
 """
@@ -18,7 +19,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -80,6 +81,7 @@ class AdminServer:
         path: Path,
         env: Env,
         keys: NamedKeyDesk | None = None,
+        more: Sequence[web.AbstractRouteDef] = (),
     ) -> None:
         self._view = view
         self._scheduler = scheduler
@@ -87,6 +89,7 @@ class AdminServer:
         self._path = path
         self._env = env
         self._keys = keys
+        self._more = more
         self._runner: web.AppRunner | None = None
         self._inode = 0
         self._rounds: set[asyncio.Task[object]] = set()
@@ -130,6 +133,7 @@ class AdminServer:
                 web.post("/v1/jobs/{name}/resume", self._resume),
             ]
         )
+        application.add_routes(self._more)
         if self._keys is not None:
             application.add_routes(
                 [

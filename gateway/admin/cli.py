@@ -73,10 +73,10 @@ def status(
 ) -> None:
     """Nodes, tier, margins, repair and jobs, as the gateway sees them."""
     while True:
-        answer = _asked(lambda: _client(data, socket).status())
+        answer = asked(lambda: client_of(data, socket).status())
         if watch and not as_json:
             _console().clear()
-        _show(answer, tables.status_view, as_json=as_json)
+        show(answer, tables.status_view, as_json=as_json)
         if not watch:
             return
         try:
@@ -93,16 +93,16 @@ def where(
 ) -> None:
     """On which nodes and in which datacenters an object is recorded to be."""
     bucket, key = parse_url(url)
-    answer = _asked(lambda: _client(data, socket).where(bucket, key))
-    _show(answer, tables.where_view, as_json=as_json)
+    answer = asked(lambda: client_of(data, socket).where(bucket, key))
+    show(answer, tables.where_view, as_json=as_json)
 
 
 def durability(
     data: DataOption = None, socket: SocketOption = None, as_json: JsonOption = False
 ) -> None:
     """What the model says of this layout and of production's, with its assumptions."""
-    answer = _asked(lambda: _client(data, socket).durability())
-    _show(answer, tables.durability_view, as_json=as_json)
+    answer = asked(lambda: client_of(data, socket).durability())
+    show(answer, tables.durability_view, as_json=as_json)
 
 
 @jobs_app.command("list")
@@ -110,8 +110,8 @@ def list_jobs(
     data: DataOption = None, socket: SocketOption = None, as_json: JsonOption = False
 ) -> None:
     """All jobs and how far they are."""
-    answer = _asked(lambda: _client(data, socket).jobs())
-    _show(answer, lambda found: tables.jobs_view(found["jobs"]), as_json=as_json)
+    answer = asked(lambda: client_of(data, socket).jobs())
+    show(answer, lambda found: tables.jobs_view(found["jobs"]), as_json=as_json)
 
 
 @jobs_app.command("run")
@@ -125,12 +125,12 @@ def run_job(
 
     def follow() -> Answer:
         answer: Answer = {}
-        for answer in _client(data, socket).run(name):
+        for answer in client_of(data, socket).run(name):
             if not as_json and "result" not in answer:
                 _console(stderr=True).print(tables.text(_job_line(answer["job"])))
         return answer
 
-    _show(_asked(follow), _job_view, as_json=as_json)
+    show(asked(follow), _job_view, as_json=as_json)
 
 
 @jobs_app.command("pause")
@@ -141,7 +141,7 @@ def pause_job(
     as_json: JsonOption = False,
 ) -> None:
     """Stop a job after the step under way, until `resume` or a restart."""
-    _show(_asked(lambda: _client(data, socket).pause(name)), _job_view, as_json=as_json)
+    show(asked(lambda: client_of(data, socket).pause(name)), _job_view, as_json=as_json)
 
 
 @jobs_app.command("resume")
@@ -152,7 +152,7 @@ def resume_job(
     as_json: JsonOption = False,
 ) -> None:
     """Let a paused job go on."""
-    _show(_asked(lambda: _client(data, socket).resume(name)), _job_view, as_json=as_json)
+    show(asked(lambda: client_of(data, socket).resume(name)), _job_view, as_json=as_json)
 
 
 @keys_app.command("list")
@@ -163,8 +163,8 @@ def list_keys(
     as_json: JsonOption = False,
 ) -> None:
     """Named keys of an account: what S3 calls KMS keys."""
-    answer = _asked(lambda: _client(data, socket).keys(account))
-    _show(answer, tables.keys_view, as_json=as_json)
+    answer = asked(lambda: client_of(data, socket).keys(account))
+    show(answer, tables.keys_view, as_json=as_json)
 
 
 @keys_app.command("create")
@@ -176,8 +176,8 @@ def create_key(
     as_json: JsonOption = False,
 ) -> None:
     """Make a named key; one that is there stays as it is."""
-    answer = _asked(lambda: _client(data, socket).create_key(name, account))
-    _show(answer, tables.keys_view, as_json=as_json)
+    answer = asked(lambda: client_of(data, socket).create_key(name, account))
+    show(answer, tables.keys_view, as_json=as_json)
 
 
 app.command("status")(status)
@@ -199,11 +199,13 @@ def parse_url(url: str) -> tuple[str, str]:
     return bucket, key
 
 
-def _client(data: Path | None, socket: Path | None) -> AdminClient:
+def client_of(data: Path | None, socket: Path | None) -> AdminClient:
+    """The client of the gateway that is meant."""
     return AdminClient(admin_socket(data, socket))
 
 
-def _asked(ask: Callable[[], Answer]) -> Answer:
+def asked(ask: Callable[[], Answer]) -> Answer:
+    """What the gateway answers; ends the command when it does not."""
     try:
         return ask()
     except StorageError as error:
@@ -229,12 +231,13 @@ def _console(*, stderr: bool = False) -> Console:
     return console
 
 
-def _show(
+def show(
     answer: Answer,
     view: Callable[[Answer], RenderableType],
     *,
     as_json: bool,
 ) -> None:
+    """Print an answer."""
     if as_json:
         typer.echo(json.dumps(answer))
     else:

@@ -103,6 +103,17 @@ class AdminClient:
         query = {"name": name, "access_key_id": access_key_id}
         return self._ask("POST", "/v1/keys?" + _encoded(query))
 
+    def access(self, noun: str, verb: str, fields: Mapping[str, str]) -> Document:
+        """Do something about tenants, users, groups, access keys, policies or roles."""
+        body = json.dumps(dict(fields)).encode("ascii")
+        return self._ask("POST", f"/v1/access/{noun}/{verb}", body)
+
+    def journal(
+        self, method: str, what: str, query: Mapping[str, str], body: bytes | None = None
+    ) -> Document:
+        """Ask the journal: `gateway.admin.journal_api` says what."""
+        return self._ask(method, f"/v1/journal{what}?" + _encoded(query), body)
+
     def pause(self, name: str) -> Document:
         """Stop a job after the step under way."""
         return self._ask("POST", f"/v1/jobs/{quote(name, safe='')}/pause")
@@ -136,10 +147,10 @@ class AdminClient:
         finally:
             connection.close()
 
-    def _ask(self, method: str, target: str) -> Document:
+    def _ask(self, method: str, target: str, body: bytes | None = None) -> Document:
         connection = _UnixConnection(self._path, ANSWER_S)
         try:
-            response = self._send(connection, method, target)
+            response = self._send(connection, method, target, body)
             document = _document(response.read(ANSWER_BYTES_MAX))
         except (OSError, http.client.HTTPException) as error:
             raise ProtocolError(reason=f"the connection broke: {error}") from error
@@ -150,7 +161,7 @@ class AdminClient:
         return document
 
     def _send(
-        self, connection: _UnixConnection, method: str, target: str
+        self, connection: _UnixConnection, method: str, target: str, body: bytes | None = None
     ) -> http.client.HTTPResponse:
         try:
             connection.connect()
@@ -158,7 +169,7 @@ class AdminClient:
             raise GatewayNotRunning(socket=self._path) from error
         except PermissionError as error:
             raise AdminSocketDenied(socket=self._path) from error
-        connection.request(method, target)
+        connection.request(method, target, body)
         return connection.getresponse()
 
 

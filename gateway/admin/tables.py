@@ -35,7 +35,10 @@ def bytes_text(count: float) -> str:
     return f"{count:.1f} {_UNITS[-1]}"
 
 
-def _table(title: str, columns: Sequence[str], rows: Iterable[Sequence[RenderableType]]) -> Table:
+def titled_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[RenderableType]]
+) -> Table:
+    """A table as all commands print it."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -89,7 +92,9 @@ def _checkpoint(checkpoint: Answer) -> str:
 
 def _nodes(nodes: Sequence[Answer]) -> Table:
     columns = ("no", "node", "datacenter", "state", "takes shards", "shards", "stored", "free")
-    return _table("nodes", (*columns, "scrub", "corrupt"), (_node_row(node) for node in nodes))
+    return titled_table(
+        "nodes", (*columns, "scrub", "corrupt"), (_node_row(node) for node in nodes)
+    )
 
 
 def _node_row(node: Answer) -> list[RenderableType]:
@@ -123,7 +128,7 @@ def _margins(margins: Answer) -> RenderableType:
         for left, count in margins["by_margin"].items()
     ]
     title = f"stripes by margin (counted by: {margins['counted_by']})"
-    return _table(title, ("margin", "stripes", "meaning"), rows)
+    return titled_table(title, ("margin", "stripes", "meaning"), rows)
 
 
 def _margin_means(left: int) -> str:
@@ -141,7 +146,7 @@ def _repair(repair: Answer) -> RenderableType:
     if not repair["unrecoverable"]:
         return line
     rows = [(text(lost["stripe"]), text(lost["reason"])) for lost in repair["unrecoverable"]]
-    return Group(line, _table("unrecoverable stripes", ("stripe", "reason"), rows))
+    return Group(line, titled_table("unrecoverable stripes", ("stripe", "reason"), rows))
 
 
 def jobs_view(jobs: Sequence[Answer]) -> Table:
@@ -159,12 +164,12 @@ def jobs_view(jobs: Sequence[Answer]) -> Table:
         )
         for job in jobs
     ]
-    return _table("jobs", columns, rows)
+    return titled_table("jobs", columns, rows)
 
 
 def keys_view(answer: Answer) -> Table:
     """`hexagone keys`."""
-    return _table("named keys", ("name",), [(text(key["name"]),) for key in answer["keys"]])
+    return titled_table("named keys", ("name",), [(text(key["name"]),) for key in answer["keys"]])
 
 
 def progress_text(job: Answer) -> str:
@@ -192,8 +197,8 @@ def where_view(answer: Answer) -> Group:
             f"part(s), {answer['annotation_count']} annotation(s), {answer['stripe_count']} "
             f"stripe(s), lowest margin {answer['lowest_margin']}"
         ),
-        _table("recorded in", ("datacenter", "country", "shards", "bytes of cells"), places),
-        _table(
+        titled_table("recorded in", ("datacenter", "country", "shards", "bytes of cells"), places),
+        titled_table(
             "stripes",
             ("part", "stripe", "layout", "tier with all nodes up", "margin", "shards: index node"),
             (_stripe_row(stripe) for stripe in answer["stripes"]),
@@ -235,7 +240,7 @@ def durability_view(answer: Answer) -> Group:
     assumed = answer["assumptions"]
     layouts = (("this cluster", answer["present"]), ("production", answer["production"]))
     columns = ("", "layout", "shards per datacenter", "raw bytes", "margin after a datacenter")
-    table = _table(
+    table = titled_table(
         "durability",
         (*columns, "loss per year", "nines", "mostly by"),
         (_layout_row(name, layout) for name, layout in layouts),

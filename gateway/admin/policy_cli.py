@@ -1,0 +1,232 @@
+"""Commands about what users may do: policy, role. Only the admin port's client."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.admin.access_views import one_view, rows_view
+from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
+
+DOCUMENT_BYTES_MAX = 32 * 1024
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
+TenantOption = Annotated[
+    str, typer.Option("--tenant", help="name or id of the tenant (else that of the cluster's root)")
+]
+OfUserOption = Annotated[str, typer.Option("--user", help="name of a user")]
+OfGroupOption = Annotated[str, typer.Option("--group", help="name of a group")]
+OfRoleOption = Annotated[str, typer.Option("--role", help="name of a role")]
+YesOption = Annotated[bool, typer.Option("--yes", help="do not ask")]
+
+policy_app = typer.Typer(
+    no_args_is_help=True,
+    help="Policies of users, groups and roles: put, list, show, attach, detach, delete.",
+)
+role_app = typer.Typer(
+    no_args_is_help=True, help="Roles for sessions (AssumeRole): put, list, show, delete."
+)
+
+
+def add_commands(target: typer.Typer) -> None:
+    """Put the commands on another app."""
+    target.add_typer(policy_app, name="policy")
+    target.add_typer(role_app, name="role")
+
+
+def confirm(loss: str, *, yes: bool) -> None:
+    """Go on if whoever runs the command has been told what is lost and wants it."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter(f"{loss} Say --yes to mean it.")
+    typer.confirm(f"{loss} Go on?", abort=True)
+
+
+def document_text(path: Path) -> str:
+    """A document from a file, `-` = standard input. Raises: typer.BadParameter."""
+    try:
+        raw = sys.stdin.buffer.read(DOCUMENT_BYTES_MAX + 1) if str(path) == "-" else _read(path)
+        text = raw.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path}: {error}") from error
+    if len(raw) > DOCUMENT_BYTES_MAX:
+        raise typer.BadParameter(f"{path}: more than {DOCUMENT_BYTES_MAX} bytes")
+    return text
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(DOCUMENT_BYTES_MAX + 1)
+
+
+@policy_app.command("put")
+def put_policy(
+    name: NameArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON; - = standard input")],
+    tenant: TenantOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set a policy; whom it is attached to has it so within five seconds.
+
+    Example: hexagone policy put readers readers.json --tenant mairie
+    """
+    fields = {"tenant": tenant, "name": name, "text": document_text(file)}
+    answer = asked(lambda: client_of(data, socket).access("policy", "put", fields))
+    show(answer, lambda got: one_view("policy", got["policy"]), as_json=as_json)
+
+
+@policy_app.command("list")
+def list_policies(
+    tenant: TenantOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Policies of a tenant."""
+    answer = asked(lambda: client_of(data, socket).access("policy", "list", {"tenant": tenant}))
+    columns = ("name", "characters")
+    show(answer, lambda got: rows_view("policies", columns, got["policies"]), as_json=as_json)
+
+
+@policy_app.command("show")
+def show_policy(
+    name: NameArgument,
+    tenant: TenantOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """A policy as it was put, and whom it is attached to."""
+    fields = {"tenant": tenant, "name": name}
+    answer = asked(lambda: client_of(data, socket).access("policy", "show", fields))
+    show(answer, lambda got: one_view("policy", got["policy"]), as_json=as_json)
+    if not as_json:
+        typer.echo(answer["policy"]["text"])
+
+
+@policy_app.command("attach")
+def attach_policy(
+    name: NameArgument,
+    user: OfUserOption = "",
+    group: OfGroupOption = "",
+    role: OfRoleOption = "",
+    tenant: TenantOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a policy to a user, a group or a role.
+
+    Example: hexagone policy attach readers --group readers --tenant mairie
+    """
+    fields = {"tenant": tenant, "name": name, "user": user, "group": group, "role": role}
+    answer = asked(lambda: client_of(data, socket).access("policy", "attach", fields))
+    show(answer, lambda got: one_view("attached", got["attached"]), as_json=as_json)
+
+
+@policy_app.command("detach")
+def detach_policy(
+    name: NameArgument,
+    user: OfUserOption = "",
+    group: OfGroupOption = "",
+    role: OfRoleOption = "",
+    tenant: TenantOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a policy from a user, a group or a role."""
+    fields = {"tenant": tenant, "name": name, "user": user, "group": group, "role": role}
+    answer = asked(lambda: client_of(data, socket).access("policy", "detach", fields))
+    show(answer, lambda got: one_view("attached", got["attached"]), as_json=as_json)
+
+
+@policy_app.command("delete")
+def delete_policy(
+    name: NameArgument,
+    tenant: TenantOption = "",
+    yes: YesOption = False,
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a policy that is attached to nobody."""
+    confirm(f"Policy {name} will be gone.", yes=yes)
+    fields = {"tenant": tenant, "name": name}
+    answer = asked(lambda: client_of(data, socket).access("policy", "delete", fields))
+    show(answer, lambda got: one_view("deleted", got["deleted"]), as_json=as_json)
+
+
+@role_app.command("put")
+def put_role(
+    name: NameArgument,
+    trust: Annotated[Path, typer.Option("--trust", help="policy of trust, JSON; - = input")],
+    session_s: Annotated[int, typer.Option("--session-seconds", help="900 to 43200")] = 3600,
+    tenant: TenantOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a role, or set who may become it.
+
+    Example: hexagone role put backup --trust trust.json --tenant mairie
+    """
+    fields = {
+        "tenant": tenant,
+        "name": name,
+        "trust": document_text(trust),
+        "session_s": str(session_s),
+    }
+    answer = asked(lambda: client_of(data, socket).access("role", "put", fields))
+    show(answer, lambda got: one_view("role", got["role"]), as_json=as_json)
+
+
+@role_app.command("list")
+def list_roles(
+    tenant: TenantOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Roles of a tenant."""
+    answer = asked(lambda: client_of(data, socket).access("role", "list", {"tenant": tenant}))
+    columns = ("name", "arn", "session_s_max", "policies")
+    show(answer, lambda got: rows_view("roles", columns, got["roles"]), as_json=as_json)
+
+
+@role_app.command("show")
+def show_role(
+    name: NameArgument,
+    tenant: TenantOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """A role and who may become it."""
+    fields = {"tenant": tenant, "name": name}
+    answer = asked(lambda: client_of(data, socket).access("role", "show", fields))
+    show(answer, lambda got: one_view("role", got["role"]), as_json=as_json)
+    if not as_json:
+        typer.echo(answer["role"]["trust"])
+
+
+@role_app.command("delete")
+def delete_role(
+    name: NameArgument,
+    tenant: TenantOption = "",
+    yes: YesOption = False,
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete a role; its sessions are refused within five seconds."""
+    confirm(f"Role {name} and its sessions will be gone.", yes=yes)
+    fields = {"tenant": tenant, "name": name}
+    answer = asked(lambda: client_of(data, socket).access("role", "delete", fields))
+    show(answer, lambda got: one_view("deleted", got["deleted"]), as_json=as_json)
