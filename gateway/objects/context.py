@@ -165,12 +165,12 @@ class Services:
     log_roll_s: float = 3600.0
     sigv2: bool = False
     test_kms_keys: tuple[str, ...] = ()
+    journal: Journal | None = None
 
     def may_use(self, targets: Mapping[str, frozenset[str]], name: str, tenant: TenantId) -> bool:
         """Whether buckets of a tenant may name one of these targets. Raises: RowCorrupt."""
         accounts = targets.get(name)
         if accounts is None:
-    journal: Journal | None = None
             return False
         return not accounts or self.identities.of_tenant(tenant).owner_id in accounts
 
