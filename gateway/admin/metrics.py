@@ -149,6 +149,9 @@ class ClusterMetrics(Collector):
         total = GaugeMetricFamily(
             "hexagone_job_units", "Units of this round; 0: not known.", labels=label
         )
+        waiting = GaugeMetricFamily(
+            "hexagone_job_waiting", "Units in the job's queue, if it has one.", labels=label
+        )
         rounds = CounterMetricFamily("hexagone_job_rounds", "Rounds ended.", labels=label)
         failures = CounterMetricFamily("hexagone_job_failures", "Steps that failed.", labels=label)
         states = GaugeMetricFamily(
@@ -157,11 +160,12 @@ class ClusterMetrics(Collector):
         for job in self._view.scheduler.status():
             done.add_metric((job.name,), job.progress.done)
             total.add_metric((job.name,), job.progress.total)
+            waiting.add_metric((job.name,), job.progress.waiting)
             rounds.add_metric((job.name,), job.rounds)
             failures.add_metric((job.name,), job.failures)
             for state in JOB_STATES:
                 states.add_metric((job.name, state), float(job.state == state))
-        yield from (done, total, rounds, failures, states)
+        yield from (done, total, waiting, rounds, failures, states)
 
     def _memory_and_index(self) -> Iterator[Metric]:
         view = self._view

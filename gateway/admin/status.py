@@ -321,6 +321,7 @@ def job_report(job: JobStatus) -> Document:
             "total": progress.total,
             "unit": progress.unit,
             "detail": progress.detail,
+            "waiting": progress.waiting,
         },
     }
 

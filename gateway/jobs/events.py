@@ -117,4 +117,6 @@ class EventSender:
         detail = f"{waiting.count} waiting"
         if waiting.dropped or self._given_up:
             detail += f", {waiting.dropped + self._given_up} given up"
-        return Progress(done=self._sent, total=0, unit="events", detail=detail)
+        return Progress(
+            done=self._sent, total=0, unit="events", detail=detail, waiting=waiting.count
+        )

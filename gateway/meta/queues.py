@@ -19,6 +19,8 @@ from gateway.model.names import BucketId
 from storaged.base.env import Env
 
 TAIL_BYTES = 8  # random, so that rows of one millisecond differ
+LAST_MS = keyspace.SEQUENCE_MAX  # "time" of the one row of a bucket that stands for what has none
+_LAST_TAIL = b"\xff" * TAIL_BYTES
 
 
 class Queued(NamedTuple):
@@ -28,6 +30,11 @@ class Queued(NamedTuple):
     bucket: BucketId
     at_ms: int
     document: dict[str, Any]
+
+
+def mark_row(family: bytes, bucket: BucketId) -> bytes:
+    """Row key of a bucket's mark, see `Queues.mark`."""
+    return keyspace.queue_row(family, bucket, LAST_MS, _LAST_TAIL)
 
 
 class Queues:
@@ -48,6 +55,13 @@ class Queues:
         tail = self._env.random_bytes(TAIL_BYTES)
         row_key = keyspace.queue_row(family, bucket, at_ms, tail)
         return Write(row_key, seal_document(self._records, self._nonces, row_key, document))
+
+    def mark(self, family: bytes, bucket: BucketId) -> Write:
+        """Write that sets the row for what has no row of its own: one of each bucket, its last, at
+        another revision each time.
+        """
+        row_key = mark_row(family, bucket)
+        return Write(row_key, seal_document(self._records, self._nonces, row_key, {}))
 
     def of_bucket(
         self, family: bytes, bucket: BucketId, after: bytes | None, *, limit: int

@@ -101,16 +101,16 @@ class AnnotationChange(NamedTuple):
         Raises: AnnotationLimitExceeded.
         """
         services, target, found = self.ctx.services, self.target, self.found
-        version = found.stored.version
+        version = held_version = found.stored.version
         row_key = keyspace.annotation_row(target.bucket_id, version.object_uuid, self.name)
         told_name = None if held is None else self.name.decode("utf-8")
-        writes = outbox.annotated(services, self.ctx, target, version, told_name)
+        version, writes = outbox.annotated(services, self.ctx, target, version, told_name)
         count = version.attributes.annotations
         count += (held is not None) - (self.before is not None)
         if count > ANNOTATIONS_MAX:
             raise AnnotationLimitExceeded(key=target.key.decode("utf-8"))
-        if count != version.attributes.annotations:
-            attributes = replace(version.attributes, annotations=count)
+        attributes = replace(version.attributes, annotations=count)
+        if attributes != held_version.attributes:
             changed = replace(version, attributes=attributes)
             writes += rewritten(services, found, changed).writes
         checks = (

@@ -22,6 +22,7 @@ from gateway.objects.identities import Identities
 from gateway.objects.log_spool import LogSpool
 from gateway.objects.open_reads import OpenReads
 from gateway.objects.opened import OpenedRows
+from gateway.objects.replica_backlog import Backlog
 from storaged.base.env import Env
 from storaged.base.ids import StripeId
 
@@ -123,6 +124,7 @@ class Services:
             2023; for suites of tests only.
         sse_over_http: SSE-C and named keys are taken over plain HTTP; for suites of tests only.
         events_waiting: rows of events that are still to be told.
+        replica_backlog: versions that are still to be replicated.
         event_targets: what can be told of events, by name: canonical ids of the accounts whose
             buckets may; none named: all.
         replication_targets: likewise, the buckets elsewhere that can be replicated to.
@@ -156,6 +158,7 @@ class Services:
     opened: OpenedRows = field(init=False)
     identities: Identities = field(init=False)
     log_spool: LogSpool = field(init=False)
+    replica_backlog: Backlog = field(init=False)
     new_buckets_open: bool = False
     sse_over_http: bool = False
     events_waiting: Waiting = field(default_factory=Waiting)
@@ -182,6 +185,7 @@ class Services:
         self.opened = OpenedRows(self.records, self.bucket_keys)
         self.identities = Identities(self.log, self.records, self.env)
         self.log_spool = LogSpool(self)
+        self.replica_backlog = Backlog(self)
 
 
 class RequestFacts(NamedTuple):

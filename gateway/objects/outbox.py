@@ -1,7 +1,9 @@
 """What a change of an object leaves to be done: events to be told, versions to be replicated.
 
 Rows of queues are written in the same batch as the change, so neither is lost nor told of what has
-not happened. A bucket without such a configuration pays one look at the names of its documents.
+not happened. A queue that is full costs nobody a change: events are dropped and counted, versions
+wait without a row (`replica_backlog`). A bucket without such a configuration pays one look at the
+names of its documents.
 
 Not for doing it (`gateway.jobs.events`, `gateway.jobs.replication`).
 """
@@ -16,6 +18,7 @@ from gateway.meta.kv import Write
 from gateway.meta.queues import Queues
 from gateway.model import events
 from gateway.model.action import Action
+from gateway.model.attributes import Attributes
 from gateway.model.bucket import Versioning
 from gateway.model.names import version_id_text
 from gateway.model.version import Version
@@ -51,22 +54,19 @@ def created(
         event: what it is told as; None: as what the request and the version show.
     """
     opened = target.opened
+    is_replica = _is_replica(target.ctx, opened)
+    if is_replica:
+        attributes = replace(version.attributes, replication=replicas.REPLICA)
+        version = replace(version, attributes=attributes)
     if WATCHED.isdisjoint(opened.bucket.cold):
         return version, NOTHING
     key = target.key.decode("utf-8")
     writes: tuple[Write, ...] = ()
-    rule = replicas.rule_for(services, opened, key, version)
-    if rule is not None and _is_replica(target.ctx, opened):
-        attributes = replace(version.attributes, replication=replicas.REPLICA)
+    rule = None if is_replica else replicas.rule_for(services, opened, key, version)
+    if rule is not None:
+        attributes = replace(version.attributes, replication=replicas.PENDING)
         version = replace(version, attributes=attributes)
-    elif rule is not None:
-        if not version.is_delete_marker:
-            attributes = replace(version.attributes, replication=replicas.PENDING)
-            version = replace(version, attributes=attributes)
-        document = _replica_document(rule, key, version)
-        if version.attributes.annotations:
-            document["annotations"] = True
-        writes = (_entry(services, opened, keyspace.REPLICA, document),)
+        writes = (_replica_entry(services, opened, replica_document(rule, key, version)),)
     name = event or _creation(target.ctx, version)
     happened = _happened(target.ctx, name, opened, key, version)
     return version, (*writes, *_told(services, opened, happened))
@@ -83,11 +83,49 @@ def removed(
 
 
 def rewritten(
+    services: Services, ctx: Context, target: Target, held: Version, version: Version
+) -> tuple[Version, tuple[Write, ...]]:
+    """A version that gets other tags, another lock or ACL as it is to be stored, and the rows that
+    go with it. Raises: RowCorrupt.
+    """
+    if WATCHED.isdisjoint(target.opened.bucket.cold):
+        return version, NOTHING
+    version, writes = _changed_replica(services, ctx, target, held, version)
+    return version, (*writes, *_told_of_rewriting(services, ctx, target, version))
+
+
+def _changed_replica(
+    services: Services, ctx: Context, target: Target, held: Version, version: Version
+) -> tuple[Version, tuple[Write, ...]]:
+    """What was replicated already, or is about to be, is PENDING once more.
+
+    A version without a replica that is known by its id, and that is not the current one, cannot be
+    told from others at the destination: it stays as it is.
+    """
+    changes = replicas.changes_between(held, version)
+    attributes = version.attributes
+    is_pending = attributes.replication == replicas.PENDING
+    if not changes or not (is_pending or attributes.replica or _may_be_current_there(attributes)):
+        return version, NOTHING
+    if attributes.replication == replicas.REPLICA or _is_replica(ctx, target.opened):
+        return version, NOTHING
+    key = target.key.decode("utf-8")
+    rule = replicas.rule_over(services, target.opened, key, version)
+    if rule is None:
+        return version, NOTHING
+    if attributes.replica or attributes.unsent or not is_pending:
+        version = replicas.with_unsent(version, changes)
+    document = replica_document(rule, key, version)
+    return version, (_replica_entry(services, target.opened, document),)
+
+
+def _may_be_current_there(attributes: Attributes) -> bool:
+    return attributes.replication == replicas.COMPLETED and not attributes.noncurrent_since_ms
+
+
+def _told_of_rewriting(
     services: Services, ctx: Context, target: Target, version: Version
 ) -> tuple[Write, ...]:
-    """Rows that go with a version that gets other tags, annotations or another ACL. Raises:
-    RowCorrupt.
-    """
     if notices.DOCUMENT not in target.opened.bucket.cold:
         return NOTHING
     name = _REWRITES.get(target.action)
@@ -99,24 +137,31 @@ def rewritten(
 
 def annotated(
     services: Services, ctx: Context, target: Target, version: Version, name: str | None
-) -> tuple[Write, ...]:
-    """Rows that go with a version that gets an annotation; `name` None: one is taken away, which
-    replicas are not told. Raises: RowCorrupt.
+) -> tuple[Version, tuple[Write, ...]]:
+    """A version that gets an annotation as it is to be stored, and the rows that go with it; `name`
+    None: one is taken away, which replicas are not told. Raises: RowCorrupt.
     """
     opened, key = target.opened, target.key.decode("utf-8")
-    writes = rewritten(services, ctx, target, version)
-    if name is None or _is_replica(ctx, opened):
-        return writes
+    writes = _told_of_rewriting(services, ctx, target, version)
+    attributes = version.attributes
+    is_first = attributes.replication == replicas.PENDING and not attributes.unsent
+    is_replicated = is_first or attributes.replica or _may_be_current_there(attributes)
+    if name is None or not is_replicated or _is_replica(ctx, opened):
+        return version, writes
     rule = replicas.rule_for(services, opened, key, version)
     if rule is None:
-        return writes
-    document = {**_replica_document(rule, key, version), "annotation": name}
-    return (*writes, _entry(services, opened, keyspace.REPLICA, document))
+        return version, writes
+    has_room = services.replica_backlog.room(opened.bucket.bucket_id)
+    if not has_room and (attributes.replica or not is_first):
+        version = replicas.with_unsent(version, (replicas.ANNOTATIONS,))
+    document = {**replica_document(rule, key, version), "annotation": name}
+    return version, (*writes, _replica_entry(services, opened, document))
 
 
-def _replica_document(
+def replica_document(
     rule: replicas.ReplicationRule, key: str, version: Version
 ) -> dict[str, object]:
+    """What a row of the queue says of a version."""
     return {
         "key": key,
         "version_id": version_id_text(version.version_id),
@@ -128,9 +173,11 @@ def _replica_document(
 
 def _is_replica(ctx: Context | None, opened: OpenBucket) -> bool:
     """Whether the bucket's own account says so: no other writer is to keep anything back."""
-    if ctx is None or ctx.principal is None or ctx.principal.tenant != opened.bucket.tenant:
+    if ctx is None or replicas.STATUS_HEADER not in ctx.facts.headers:
         return False
-    return ctx.facts.headers.get(replicas.STATUS_HEADER, "").upper() == replicas.REPLICA
+    if ctx.principal is None or ctx.principal.tenant != opened.bucket.tenant:
+        return False
+    return ctx.facts.headers[replicas.STATUS_HEADER].upper() == replicas.REPLICA
 
 
 def _creation(ctx: Context | None, version: Version) -> str:
@@ -172,6 +219,10 @@ def _told(services: Services, opened: OpenBucket, happened: Happened) -> tuple[W
             document = {"destination": rule.destination, "message": message}
             writes.append(_entry(services, opened, keyspace.EVENT, document))
     return tuple(writes)
+
+
+def _replica_entry(services: Services, opened: OpenBucket, document: Mapping[str, object]) -> Write:
+    return services.replica_backlog.left(opened.bucket.bucket_id, document)
 
 
 def _entry(

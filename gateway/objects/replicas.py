@@ -8,7 +8,8 @@ status information".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from gateway.model.attributes import CUSTOMER
@@ -24,6 +25,8 @@ PENDING, COMPLETED, FAILED = "PENDING", "COMPLETED", "FAILED"
 # What was replicated here is not replicated further; who replicates says so in this header.
 REPLICA, STATUS_HEADER = "REPLICA", "x-amz-replication-status"
 ARN = "arn:aws:s3:::"
+# What of a version may change after it was replicated.
+TAGS, RETENTION, HOLD, ANNOTATIONS = CHANGES = ("tags", "retention", "hold", "annotations")
 
 
 class ReplicationRule(NamedTuple):
@@ -57,7 +60,16 @@ def rule_for(
     """The rule that a new version is replicated by; None: none, or it cannot be. Raises:
     RowCorrupt.
     """
-    if DOCUMENT not in opened.bucket.cold or opened.bucket.versioning is not Versioning.ENABLED:
+    if opened.bucket.versioning is not Versioning.ENABLED:
+        return None
+    return rule_over(services, opened, key, version)
+
+
+def rule_over(
+    services: Services, opened: OpenBucket, key: str, version: Version
+) -> ReplicationRule | None:
+    """The rule that covers a version, new or not. Raises: RowCorrupt."""
+    if DOCUMENT not in opened.bucket.cold:
         return None
     chosen = version.attributes.encryption
     if chosen is not None and chosen.kind == CUSTOMER:
@@ -69,6 +81,25 @@ def rule_for(
             )
             return rule if allowed else None
     return None
+
+
+def changes_between(held: Version, version: Version) -> frozenset[str]:
+    """What of CHANGES differs, but for annotations, which have rows of their own."""
+    before, after = held.attributes, version.attributes
+    retained = (before.retention_mode, before.retain_until_ms)
+    differs = {
+        TAGS: set(held.tags) != set(version.tags),
+        RETENTION: retained != (after.retention_mode, after.retain_until_ms),
+        HOLD: before.legal_hold != after.legal_hold,
+    }
+    return frozenset(name for name, is_changed in differs.items() if is_changed)
+
+
+def with_unsent(version: Version, changes: Iterable[str]) -> Version:
+    """A version whose replica lacks these changes, beside what it lacked before."""
+    attributes = version.attributes
+    unsent = " ".join(sorted({*attributes.unsent.split(), *changes}))
+    return replace(version, attributes=replace(attributes, replication=PENDING, unsent=unsent))
 
 
 def rules_in_force(services: Services, opened: OpenBucket) -> tuple[ReplicationRule, ...]:

@@ -60,6 +60,8 @@ async def rewrite_version(
         changed = change(found.stored.version)
         if changed == found.stored.version:
             return None
+        held = found.stored.version
+        changed, left = outbox.rewritten(services, ctx, target, held, changed)
         parting = rewritten(services, found, changed)
         checks = checks_of(target, current)
         if found.row_key != target.row_key:
@@ -68,7 +70,7 @@ async def rewrite_version(
             partition=target.bucket_id,
             request_id=services.env.random_bytes(16),
             checks=checks,
-            writes=parting.writes + outbox.rewritten(services, ctx, target, changed),
+            writes=parting.writes + left,
         )
         return Change(batch=batch)
 

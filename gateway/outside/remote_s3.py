@@ -19,8 +19,9 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from gateway.jobs.replication import RemoteHead, TargetRefused, TargetUnavailable
+from gateway.jobs.replica_target import RemoteHead, TargetRefused, TargetUnavailable
 from gateway.objects.replicas import REPLICA, STATUS_HEADER
+from gateway.s3 import xml
 from gateway.s3.errors import S3Error
 from gateway.s3.signer import sign_request
 from gateway.s3.sigv4 import RequestHead
@@ -31,6 +32,7 @@ CONNECT_S = 10.0
 ANSWER_S = 600.0  # of one request; a part of 5 GiB at 10 MB/s
 CONNECTIONS_MAX = 16
 ANSWER_BYTES_MAX = 64 * 1024
+REASON_CHARACTERS_MAX = 200
 _UNRESERVED = "-._~/"
 
 
@@ -52,7 +54,7 @@ class RemoteBucket(NamedTuple):
 
 
 class RemoteS3:
-    """A bucket of another endpoint; `replication.ReplicaTarget`."""
+    """A bucket of another endpoint; `replica_target.ReplicaTarget`."""
 
     def __init__(
         self, remote: RemoteBucket, env: Env, ssl_context: ssl.SSLContext | None = None
@@ -67,18 +69,20 @@ class RemoteS3:
         self._ssl = ssl_context
         self._session: aiohttp.ClientSession | None = None
 
-    async def head(self, key: str) -> RemoteHead | None:
+    async def head(self, key: str, version_id: str = "") -> RemoteHead | None:
         """See `ReplicaTarget`."""
-        status, headers, _ = await self._send("HEAD", key, "", {}, None, passes=(404,))
-        if status == 404:
+        query = _of_version("", version_id)
+        status, headers, _ = await self._send("HEAD", key, query, {}, None, passes=(404, 405))
+        if status in (404, 405):
             return None
         length = headers.get("Content-Length", "0")
         told = {name.lower(): value for name, value in headers.items()}
         return RemoteHead(headers.get("ETag", "").strip('"'), int(length), told)
 
-    async def tags(self, key: str) -> frozenset[tuple[str, str]]:
+    async def tags(self, key: str, version_id: str = "") -> frozenset[tuple[str, str]]:
         """See `ReplicaTarget`."""
-        _, _, answer = await self._send("GET", key, "tagging=", {}, None)
+        query = _of_version("tagging=", version_id)
+        _, _, answer = await self._send("GET", key, query, {}, None)
         try:
             found = [
                 fields(tag, frozenset({"Key", "Value"}))
@@ -91,10 +95,11 @@ class RemoteS3:
 
     async def put(
         self, key: str, headers: Mapping[str, str], length: int, body: AsyncIterator[bytes]
-    ) -> None:
+    ) -> str:
         """See `ReplicaTarget`."""
         sized = {**headers, "content-length": str(length)}
-        await self._send("PUT", key, "", sized, body)
+        _, answered, _ = await self._send("PUT", key, "", sized, body)
+        return answered.get("x-amz-version-id", "")
 
     async def create_upload(self, key: str, headers: Mapping[str, str]) -> str:
         """See `ReplicaTarget`."""
@@ -109,15 +114,21 @@ class RemoteS3:
         return upload.text
 
     async def put_part(
-        self, key: str, upload_id: str, number: int, length: int, body: AsyncIterator[bytes]
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        headers: Mapping[str, str],
+        length: int,
+        body: AsyncIterator[bytes],
     ) -> str:
         """See `ReplicaTarget`."""
         query = f"partNumber={number}&uploadId={quote(upload_id, safe='')}"
-        sized = {"content-length": str(length)}
-        _, headers, _ = await self._send("PUT", key, query, sized, body)
-        return headers.get("ETag", "")
+        sized = {**headers, "content-length": str(length)}
+        _, answered, _ = await self._send("PUT", key, query, sized, body)
+        return answered.get("ETag", "")
 
-    async def complete(self, key: str, upload_id: str, etags: list[str]) -> None:
+    async def complete(self, key: str, upload_id: str, etags: list[str]) -> str:
         """See `ReplicaTarget`."""
         parts = "".join(
             f"<Part><PartNumber>{number}</PartNumber><ETag>{quoted_etag(etag)}</ETag></Part>"
@@ -125,9 +136,10 @@ class RemoteS3:
         )
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
         query = f"uploadId={quote(upload_id, safe='')}"
-        _, _, answer = await self._send("POST", key, query, {}, body)
+        _, headers, answer = await self._send("POST", key, query, {}, body)
         if b"<Error" in answer:
             raise TargetUnavailable(reason="CompleteMultipartUpload failed")
+        return headers.get("x-amz-version-id", "")
 
     async def abort(self, key: str, upload_id: str) -> None:
         """See `ReplicaTarget`."""
@@ -137,6 +149,44 @@ class RemoteS3:
     async def delete(self, key: str) -> None:
         """See `ReplicaTarget`."""
         await self._send("DELETE", key, "", {}, None, passes=(404,))
+
+    async def put_tags(self, key: str, version_id: str, tags: frozenset[tuple[str, str]]) -> None:
+        """See `ReplicaTarget`."""
+        query = _of_version("tagging=", version_id)
+        if not tags:
+            await self._send("DELETE", key, query, {}, None)
+            return
+        written = [
+            xml.group("Tag", xml.element("Key", name), xml.element("Value", value))
+            for name, value in sorted(tags)
+        ]
+        await self._put_document(key, query, xml.document("Tagging", xml.group("TagSet", *written)))
+
+    async def put_retention(
+        self, key: str, version_id: str, mode: str, until: str, *, bypass_governance: bool
+    ) -> None:
+        """See `ReplicaTarget`."""
+        written = [xml.element("Mode", mode), xml.element("RetainUntilDate", until)] if mode else []
+        headers = {"x-amz-bypass-governance-retention": "true"} if bypass_governance else {}
+        query = _of_version("retention=", version_id)
+        await self._put_document(key, query, xml.document("Retention", *written), headers)
+
+    async def put_legal_hold(self, key: str, version_id: str, *, is_held: bool) -> None:
+        """See `ReplicaTarget`."""
+        status = xml.element("Status", "ON" if is_held else "OFF")
+        query = _of_version("legal-hold=", version_id)
+        await self._put_document(key, query, xml.document("LegalHold", status))
+
+    async def _put_document(
+        self, key: str, query: str, document: bytes, headers: Mapping[str, str] | None = None
+    ) -> None:
+        digest = md5(document, usedforsecurity=False).digest()
+        sized = {
+            **(headers or {}),
+            "content-length": str(len(document)),
+            "content-md5": b64encode(digest).decode(),
+        }
+        await self._send("PUT", key, query, sized, document)
 
     async def put_annotation(self, key: str, etag: str, name: str, content: bytes) -> None:
         """See `ReplicaTarget`."""
@@ -190,7 +240,7 @@ class RemoteS3:
                 if (answer.status >= 500 and not is_refused) or answer.status in (408, 409, 429):
                     raise TargetUnavailable(status=answer.status)
                 if not 200 <= answer.status < 300 and answer.status not in passes:
-                    raise TargetRefused(status=answer.status)
+                    raise TargetRefused(status=answer.status, **_said(content))
                 return answer.status, answer.headers, content
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise TargetUnavailable(reason=type(error).__name__) from error
@@ -208,6 +258,26 @@ class RemoteS3:
                 skip_auto_headers=("Content-Type", "Accept-Encoding", "User-Agent"),
             )
         return self._session
+
+
+def _of_version(query: str, version_id: str) -> str:
+    if not version_id:
+        return query
+    return f"{query}&versionId={quote(version_id, safe='')}".removeprefix("&")
+
+
+def _said(answer: bytes) -> dict[str, str]:
+    """Code and message of an error, as far as there are any, for the log."""
+    try:
+        root = read(answer, "Error", ANSWER_BYTES_MAX)
+    except S3Error:
+        return {}
+    told = {}
+    for name in ("Code", "Message"):
+        child = root.child(name)
+        if child is not None:
+            told[name.lower()] = ascii(child.text[:REASON_CHARACTERS_MAX])
+    return told
 
 
 def quoted_etag(etag: str) -> str:

@@ -25,12 +25,15 @@ BACK_OFF_MAX_S = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a job is. `total` 0: not known. `detail` is one line for people."""
+    """How far a job is. `total` 0: not known. `detail` is one line for people. `waiting`: what is
+    in the job's queue, if it has one.
+    """
 
     done: int
     total: int
     unit: str
     detail: str = ""
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

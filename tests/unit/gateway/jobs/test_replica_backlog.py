@@ -1,0 +1,337 @@
+"""Versions that wait for a bucket elsewhere: within bounds, over a crash, in order, all of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+import pytest
+
+from gateway.jobs import replica_catch_up, replica_versions
+from gateway.jobs.replica_target import RemoteHead, TargetUnavailable
+from gateway.jobs.replication import Replicator
+from gateway.meta import keyspace
+from gateway.model.bucket import Versioning
+from gateway.objects.annotating import AnnotationOptions, put_annotation
+from gateway.objects.buckets import delete_bucket
+from gateway.objects.delete import delete_object
+from gateway.objects.get import head_object
+from gateway.objects.replication import put_replication
+from gateway.objects.tagging import put_object_tags
+from gateway.objects.values import GetOptions
+from gateway.objects.versioning import set_versioning
+from tests.support.gateway import BUCKET, BytesBody, Gateway, memory_gateway
+
+LIMIT = 4
+RULE = {
+    "ID": "all",
+    "Priority": "1",
+    "Status": "Enabled",
+    "Filter": {"Prefix": ""},
+    "DeleteMarkerReplication": {"Status": "Enabled"},
+    "Destination": {"Bucket": "arn:aws:s3:::there"},
+}
+
+
+class There:
+    """A bucket elsewhere, in memory; `history` is what each key got, None for a delete marker."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.history: dict[str, list[bytes | None]] = {}
+        self.tags_of: dict[str, frozenset[tuple[str, str]]] = {}
+        self.annotations: list[str] = []
+        self.on_put: asyncio.Event | None = None
+        self.go_on = asyncio.Event()
+
+    def _reach(self) -> None:
+        if self.is_away:
+            raise TargetUnavailable(reason="away")
+
+    async def head(self, key: str, version_id: str = "") -> RemoteHead | None:
+        self._reach()
+        held = self.history.get(key, [])
+        if version_id:
+            return RemoteHead("", 0, {"x-amz-version-id": version_id})
+        if not held or held[-1] is None:
+            return None
+        # An ETag of nothing: what is here is never taken for what is to come.
+        return RemoteHead("", len(held[-1]), {"x-amz-version-id": f"{key}-{len(held)}"})
+
+    async def tags(self, key: str, version_id: str = "") -> frozenset[tuple[str, str]]:
+        return self.tags_of.get(version_id, frozenset())
+
+    async def put(
+        self, key: str, headers: Mapping[str, str], length: int, body: AsyncIterator[bytes]
+    ) -> str:
+        self._reach()
+        if self.on_put is not None:
+            self.on_put.set()
+            await self.go_on.wait()
+        content = b"".join([piece async for piece in body])
+        self.history.setdefault(key, []).append(content)
+        return f"{key}-{len(self.history[key])}"
+
+    async def create_upload(self, key: str, headers: Mapping[str, str]) -> str:
+        raise NotImplementedError
+
+    async def put_part(
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        headers: Mapping[str, str],
+        length: int,
+        body: AsyncIterator[bytes],
+    ) -> str:
+        raise NotImplementedError
+
+    async def complete(self, key: str, upload_id: str, etags: list[str]) -> str:
+        raise NotImplementedError
+
+    async def abort(self, key: str, upload_id: str) -> None:
+        raise NotImplementedError
+
+    async def delete(self, key: str) -> None:
+        self._reach()
+        self.history.setdefault(key, []).append(None)
+
+    async def put_tags(self, key: str, version_id: str, tags: frozenset[tuple[str, str]]) -> None:
+        self._reach()
+        self.tags_of[version_id] = tags
+
+    async def put_retention(
+        self, key: str, version_id: str, mode: str, until: str, *, bypass_governance: bool
+    ) -> None:
+        raise NotImplementedError
+
+    async def put_legal_hold(self, key: str, version_id: str, *, is_held: bool) -> None:
+        raise NotImplementedError
+
+    async def put_annotation(self, key: str, etag: str, name: str, content: bytes) -> None:
+        self._reach()
+        self.annotations.append(name)
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+
+def bound(gateway: Gateway, limit: int = LIMIT) -> None:
+    gateway.services.replication_targets = {"there": frozenset()}
+    backlog = gateway.services.replica_backlog
+    backlog.rows_max = backlog.bucket_rows_max = limit
+
+
+async def replicate(gateway: Gateway, limit: int = LIMIT) -> None:
+    bound(gateway, limit)
+    await set_versioning(gateway.ctx(), BUCKET, Versioning.ENABLED)
+    document = {"role": "any", "rules": [RULE]}
+    await put_replication(gateway.ctx(), BUCKET, document)
+
+
+async def settle(
+    gateway: Gateway, there: There, steps: int = 60, job: Replicator | None = None
+) -> None:
+    """Run the job until nothing is left, but not for ever; held targets are tried at once."""
+    job = job or Replicator(gateway.services, {"there": there})
+    for _ in range(steps):
+        await job.step()
+        job._held.clear()
+        if not there.is_away and not gateway.rows_of(keyspace.REPLICA):
+            return
+    assert there.is_away, "the queue does not come to its end"
+
+
+async def status(gateway: Gateway, key: str, version_id: str | None = None) -> str:
+    read = await head_object(gateway.ctx(), BUCKET, key, GetOptions(version_id=version_id))
+    return read.head.metadata.attributes.replication
+
+
+def test_what_has_no_room_waits_and_is_found_after_a_crash() -> None:
+    async def scenario() -> None:
+        there = There()
+        there.is_away = True
+        written: dict[str, list[bytes | None]] = {}
+        async with memory_gateway() as gateway:
+            await replicate(gateway)
+            for number in range(12):
+                key, content = f"k{number % 3}", b"%d" % number
+                await gateway.put(key, content)
+                written.setdefault(key, []).append(content)
+            await delete_object(gateway.ctx(), BUCKET, "k1")
+            written["k1"].append(None)
+            rows = gateway.rows_of(keyspace.REPLICA)
+            assert len(rows) == LIMIT + 1  # and the mark
+            backlog = gateway.services.replica_backlog
+            assert (backlog.waiting, len(backlog.behind)) == (LIMIT, 1)
+            await settle(gateway, there, 5)
+            assert await status(gateway, "k0") == "PENDING"
+            cluster, index = gateway.cluster, gateway.index
+        async with memory_gateway(cluster=cluster, index=index, with_bucket=False) as again:
+            bound(again)
+            job = Replicator(again.services, {"there": there})
+            assert job.progress().waiting == LIMIT
+            assert "more in 1 buckets" in job.progress().detail
+            await again.put("k2", b"after")  # is not refused, nor does it push anything out
+            written["k2"].append(b"after")
+            there.is_away = False
+            await settle(again, there)
+            assert there.history == written
+            for key in ("k0", "k2"):
+                assert await status(again, key) == "COMPLETED"
+            assert (await again.get("k2")) == b"after"
+            backlog = again.services.replica_backlog
+            assert (backlog.waiting, backlog.behind) == (0, set())
+
+    asyncio.run(scenario())
+
+
+def test_what_waits_without_a_row_goes_before_what_is_newer_and_has_one() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await replicate(gateway, 1)
+            there = There()
+            await gateway.put("other", b"x")
+            for content in (b"1", b"2"):
+                await gateway.put("k", content)
+            assert gateway.services.replica_backlog.behind
+            bound(gateway, 10)
+            await gateway.put("k", b"3")
+            job = Replicator(gateway.services, {"there": there})
+            await job.step()
+            assert there.history["k"] == [b"1", b"2", b"3"]
+            await settle(gateway, there)
+            assert there.history == {"other": [b"x"], "k": [b"1", b"2", b"3"]}
+
+    asyncio.run(scenario())
+
+
+def test_what_is_left_out_during_a_look_is_found_by_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replica_catch_up, "PAGE_ROWS", 1)
+
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await replicate(gateway, 2)
+            there = There()
+            for number in range(6):
+                await gateway.put(f"k{number}", b"x")
+            job = Replicator(gateway.services, {"there": there})
+            while job._catch_up._look is None or job._catch_up._look.after[-2:] < b"k4":
+                await job.step()
+            bound(gateway, 0)
+            await gateway.put("a", b"late")  # behind what was looked at
+            bound(gateway, 2)
+            await settle(gateway, there, job=job)
+            assert there.history == {"a": [b"late"], **{f"k{n}": [b"x"] for n in range(6)}}
+
+    asyncio.run(scenario())
+
+
+def test_changes_of_what_was_replicated_wait_as_well() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await replicate(gateway)
+            there = There()
+            for key in ("noted", "tagged"):
+                await gateway.put(key, b"x")
+            await settle(gateway, there)
+            bound(gateway, 0)
+            await put_object_tags(gateway.ctx(), BUCKET, "tagged", None, (("a", "b"),))
+            for name in ("one", "two"):
+                await put_annotation(
+                    gateway.ctx(), BUCKET, "noted", name, BytesBody(b"t"), None, AnnotationOptions()
+                )
+            for key in ("noted", "tagged"):
+                assert await status(gateway, key) == "PENDING"
+            bound(gateway)
+            await settle(gateway, there)
+            for key in ("noted", "tagged"):
+                assert await status(gateway, key) == "COMPLETED"
+            assert there.tags_of == {"tagged-1": frozenset({("a", "b")})}
+            assert there.annotations == ["one", "two"]
+            assert there.history == {"noted": [b"x"], "tagged": [b"x"]}
+
+    asyncio.run(scenario())
+
+
+def test_a_change_while_the_object_is_sent_is_sent_too() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await replicate(gateway)
+            there = There()
+            there.on_put = asyncio.Event()
+            await gateway.put("k", b"x")
+            job = Replicator(gateway.services, {"there": there})
+            sending = asyncio.create_task(job.step())
+            await there.on_put.wait()
+            await put_object_tags(gateway.ctx(), BUCKET, "k", None, (("a", "b"),))
+            there.go_on.set()
+            await sending
+            assert await status(gateway, "k") == "PENDING"
+            await settle(gateway, there)
+            assert await status(gateway, "k") == "COMPLETED"
+            assert there.tags_of == {"k-1": frozenset({("a", "b")})}
+            assert there.history == {"k": [b"x"]}
+
+    asyncio.run(scenario())
+
+
+def test_a_long_run_of_versions_is_sent_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica_versions, "RUN_MAX", 3)
+    monkeypatch.setattr(replica_versions, "PAGE_ROWS", 2)
+
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await replicate(gateway, 0)
+            there = There()
+            contents = [b"%d" % number for number in range(11)]
+            for content in contents[:-1]:
+                await gateway.put("k", content)
+            bound(gateway, 1)
+            await gateway.put("k", contents[-1])
+            await settle(gateway, there)
+            assert there.history == {"k": contents}
+
+    asyncio.run(scenario())
+
+
+def test_no_bucket_takes_the_room_of_all() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await replicate(gateway)
+            backlog = gateway.services.replica_backlog
+            backlog.rows_max = LIMIT + 1
+            for number in range(LIMIT + 3):
+                await gateway.put(f"k{number}", b"x")
+            assert backlog.waiting == LIMIT
+            (bucket,) = backlog.rows
+            assert backlog.room(bucket) == 0
+            assert backlog.room(type(bucket)(bytes(16))) == 1
+
+    asyncio.run(scenario())
+
+
+def test_what_no_rule_covers_any_more_has_failed_and_a_bucket_that_has_gone_is_forgotten() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await replicate(gateway, 0)
+            there = There()
+            head = await gateway.put("k", b"x")
+            assert gateway.services.replica_backlog.behind
+            bound(gateway)
+            await put_replication(gateway.ctx(), BUCKET, None)
+            await settle(gateway, there)
+            assert await status(gateway, "k") == "FAILED"
+            await replicate(gateway, 0)
+            other = await gateway.put("k", b"y")
+            for made in (head, other):
+                await delete_object(gateway.ctx(), BUCKET, "k", version_id=made.version_id)
+            await delete_bucket(gateway.ctx(), BUCKET)
+            bound(gateway)
+            await settle(gateway, there)
+            assert not there.history
+            assert not gateway.services.replica_backlog.behind
+
+    asyncio.run(scenario())
