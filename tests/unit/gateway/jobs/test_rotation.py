@@ -1,0 +1,396 @@
+"""Rotation of bucket and tenant keys (K-10, C6): everything goes under the newest epoch and stays
+readable, also when it is written meanwhile; the older epochs can be disabled and destroyed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from gateway.data.envelope import TenantKeyDisabled
+from gateway.jobs.rotation import KeyRotation
+from gateway.meta import keyspace, rotations
+from gateway.meta.records import open_version
+from gateway.model.attributes import KMS
+from gateway.model.bucket import Versioning
+from gateway.model.errors import KmsKeyDestroyed, KmsKeyDisabled
+from gateway.model.key_states import KeyState
+from gateway.model.names import ObjectKey
+from gateway.objects import key_epochs
+from gateway.objects.buckets import create_bucket, delete_bucket
+from gateway.objects.complete import complete_upload
+from gateway.objects.copy import copy_object
+from gateway.objects.delete import delete_object
+from gateway.objects.key_rotation import RotationUnderWay, rotate_bucket_key, rotate_tenant_key
+from gateway.objects.multipart import create_upload, upload_part
+from gateway.objects.named_keys import create_named_key
+from gateway.objects.put import put_object
+from gateway.objects.rename import rename_object
+from gateway.objects.tagging import put_object_tags
+from gateway.objects.values import (
+    CompleteOptions,
+    CompletePart,
+    CopyOptions,
+    CopySource,
+    CreateUploadOptions,
+    EncryptionAsked,
+    GetOptions,
+    PutOptions,
+    RenameOptions,
+)
+from gateway.objects.versioning import set_versioning
+from tests.support.annotations import annotate
+from tests.support.annotations import content_of as annotation
+from tests.support.gateway import BUCKET, TENANT, BytesBody, Gateway, memory_gateway
+from tests.support.object_rig import keys, put_parts
+from tests.support.rotations import (
+    CUSTOMER_KEY,
+    bucket_of,
+    epochs_of_rows,
+    forget_all,
+    rotate,
+    states_of,
+    to_the_end,
+)
+
+SMALL, LARGE = b"small", bytes(range(128)) * 2400
+BY_CUSTOMER = EncryptionAsked(customer=CUSTOMER_KEY)
+WITH_KEY = GetOptions(customer_key=CUSTOMER_KEY)
+
+
+def run(test: Callable[[Gateway], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            await test(gateway)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+async def everything(gateway: Gateway) -> Callable[[], Awaitable[None]]:
+    """One of each kind of thing that holds a wrapped DEK or lies under a bucket's key; the answer
+    reads all of it.
+    """
+    await create_named_key(gateway.services, TENANT, "named")
+    await gateway.put("small", SMALL)
+    await gateway.put("large", LARGE)
+    await gateway.put("empty", b"")
+    await put_parts(gateway, "parts", b"p" * (5 << 20), b"end")
+    await gateway.put("customer", LARGE, PutOptions(encryption=BY_CUSTOMER))
+    await gateway.put(
+        "kms", SMALL, PutOptions(encryption=EncryptionAsked(kind=KMS, key_id="named"))
+    )
+    await gateway.put("k", SMALL)
+    await annotate(gateway, "note", b"a text")
+    await annotate(gateway, "long", LARGE)
+    await set_versioning(gateway.ctx(), BUCKET, Versioning.ENABLED)
+    old = (await gateway.put("history", b"one")).version_id
+    await gateway.put("history", b"two")
+    await gateway.put("gone", b"hidden")
+    await delete_object(gateway.ctx(), BUCKET, "gone")
+    options = CreateUploadOptions(encryption=BY_CUSTOMER)
+    made = await create_upload(gateway.ctx(), BUCKET, "begun", options)
+    first = await upload_part(
+        gateway.ctx(),
+        BUCKET,
+        "begun",
+        made.upload_id,
+        1,
+        BytesBody(b"1" * (5 << 20)),
+        None,
+        CUSTOMER_KEY,
+    )
+
+    async def read() -> None:
+        assert await gateway.get("small") == SMALL
+        assert await gateway.get("large") == LARGE
+        assert await gateway.get("empty") == b""
+        assert await gateway.get("parts") == b"p" * (5 << 20) + b"end"
+        assert await gateway.get("customer", WITH_KEY) == LARGE
+        assert await gateway.get("kms") == SMALL
+        assert await annotation(gateway, "note") == b"a text"
+        assert await annotation(gateway, "long") == LARGE
+        assert await gateway.get("history") == b"two"
+        assert await gateway.get("history", GetOptions(version_id=old)) == b"one"
+        assert "gone" not in await keys(gateway)
+        if "begun" not in await keys(gateway):
+            second = await upload_part(
+                gateway.ctx(),
+                BUCKET,
+                "begun",
+                made.upload_id,
+                2,
+                BytesBody(b"2"),
+                None,
+                CUSTOMER_KEY,
+            )
+            await complete_upload(
+                gateway.ctx(),
+                BUCKET,
+                "begun",
+                made.upload_id,
+                [CompletePart(part_number=n, etag=p.etag) for n, p in ((1, first), (2, second))],
+                CompleteOptions(customer_key=CUSTOMER_KEY),
+            )
+        assert await gateway.get("begun", WITH_KEY) == b"1" * (5 << 20) + b"2"
+        assert gateway.live_bytes() == gateway.named_bytes()
+
+    return read
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_k10_everything_is_read_after_the_old_key_was_destroyed(times: int) -> None:
+    async def test(gateway: Gateway) -> None:
+        read = await everything(gateway)
+        for epoch in range(1, times + 1):
+            before = epochs_of_rows(gateway)
+            assert set(before) == {epoch}
+            stripes = gateway.named_bytes()
+            assert await rotate(gateway) == epoch + 1
+            await to_the_end(gateway)
+            assert epochs_of_rows(gateway) == {epoch + 1: before.total()}
+            assert gateway.named_bytes() == stripes, "no shard moves"
+            assert states_of(gateway)[-2:] == ["DECRYPT_ONLY", "ACTIVE"]
+            report = rotations.scan_reports(gateway.log, gateway.services.records, limit=9)[0]
+            assert (report.outcome, report.epoch) == ("complete", epoch + 1)
+            assert report.done == report.total == before.total()
+            bucket = bucket_of(gateway)
+            await key_epochs.set_bucket_epoch(gateway.services, bucket, epoch, KeyState.DISABLED)
+            lost = await key_epochs.destroy_bucket_epoch(
+                gateway.services, bucket, epoch, forced=False
+            )
+            assert lost == {}
+            forget_all(gateway)
+        await read()
+        assert states_of(gateway) == ["DESTROYED"] * times + ["ACTIVE"]
+
+    run(test)
+
+
+def test_c6_what_is_in_flight_when_the_key_is_rotated_comes_out_under_the_newest() -> None:
+    """Bodies, parts, copies with annotations and a completed upload that began before."""
+
+    class Slow(BytesBody):
+        async def read(self) -> bytes | memoryview:  # type: ignore[override]
+            if not self.gate.is_set():
+                self.came.set()
+                await self.gate.wait()
+            return await super().read()  # type: ignore[return-value]
+
+    async def test(gateway: Gateway) -> None:
+        ctx = gateway.ctx
+        await gateway.put("k", SMALL)
+        await annotate(gateway, "note", b"a text")
+        made = await create_upload(ctx(), BUCKET, "upload", CreateUploadOptions())
+        bodies = [Slow(content) for content in (SMALL, LARGE, LARGE, b"c" * 900)]
+        for body in bodies:
+            body.gate, body.came = asyncio.Event(), asyncio.Event()
+        asked = PutOptions(encryption=BY_CUSTOMER)
+        tasks = [
+            asyncio.ensure_future(put_object(ctx(), BUCKET, "a", bodies[0], PutOptions())),
+            asyncio.ensure_future(put_object(ctx(), BUCKET, "b", bodies[1], PutOptions())),
+            asyncio.ensure_future(
+                upload_part(ctx(), BUCKET, "upload", made.upload_id, 1, bodies[2], None)
+            ),
+            asyncio.ensure_future(put_object(ctx(), BUCKET, "c", bodies[3], asked)),
+        ]
+        await asyncio.gather(*(body.came.wait() for body in bodies))
+        await rotate(gateway)
+        await to_the_end(gateway)
+        assert states_of(gateway) == ["DECRYPT_ONLY", "ACTIVE"]
+        for body in bodies:
+            body.gate.set()
+        *_, part, _ = await asyncio.gather(*tasks)
+        assert set(epochs_of_rows(gateway)) == {2}, "nothing is written under a retired epoch"
+        bucket = bucket_of(gateway)
+        await key_epochs.set_bucket_epoch(gateway.services, bucket, 1, KeyState.DISABLED)
+        await key_epochs.destroy_bucket_epoch(gateway.services, bucket, 1, forced=False)
+        forget_all(gateway)
+        done = [CompletePart(part_number=1, etag=part.etag)]
+        await complete_upload(ctx(), BUCKET, "upload", made.upload_id, done, CompleteOptions())
+        for key, content in (("a", SMALL), ("b", LARGE), ("upload", LARGE), ("k", SMALL)):
+            assert await gateway.get(key) == content
+        assert await gateway.get("c", WITH_KEY) == b"c" * 900
+
+    run(test)
+
+
+def test_c6_rows_that_move_behind_the_job_are_put_under_the_newest_epoch() -> None:
+    """A version that becomes current again, and an object that is renamed, change their rows."""
+
+    async def test(gateway: Gateway) -> None:
+        await gateway.put("old", SMALL)
+        await rotate(gateway)
+        await rename_object(gateway.ctx(), BUCKET, "old", "a-new", RenameOptions())
+        assert epochs_of_rows(gateway) == {2: 1}
+        await set_versioning(gateway.ctx(), BUCKET, Versioning.ENABLED)
+        await gateway.put("k", b"one")
+        hiding = (await gateway.put("k", b"two")).version_id
+        await rotate_on(gateway)
+        await delete_object(gateway.ctx(), BUCKET, "k", version_id=hiding)
+        assert _epoch_of(gateway, "k") == 3
+        assert await gateway.get("k") == b"one"
+
+    async def rotate_on(gateway: Gateway) -> None:
+        await to_the_end(gateway)
+        assert await rotate(gateway) == 3
+
+    run(test)
+
+
+def _epoch_of(gateway: Gateway, key: str) -> int:
+    row_key = keyspace.current_row(bucket_of(gateway).bucket_id, ObjectKey(key.encode()))
+    value = gateway.log.read((row_key,))[0]
+    assert value is not None
+    return open_version(gateway.services.records, row_key, value).version.key_epoch
+
+
+def test_c6_of_two_rotations_at_once_one_is_refused() -> None:
+    async def test(gateway: Gateway) -> None:
+        await gateway.put("key", SMALL)
+        bucket = bucket_of(gateway).bucket_id
+        outcomes = await asyncio.gather(
+            *(rotate_bucket_key(gateway.services, bucket, 0) for _ in range(5)),
+            return_exceptions=True,
+        )
+        refused = [one for one in outcomes if isinstance(one, RotationUnderWay)]
+        assert len(refused) == 4
+        # Two processes of the job would do no harm either.
+        jobs = (KeyRotation(gateway.services), KeyRotation(gateway.services))
+        await asyncio.gather(*(to_the_end(gateway, job) for job in jobs))
+        assert states_of(gateway) == ["DECRYPT_ONLY", "ACTIVE"]
+        assert await gateway.get("key") == SMALL
+
+    run(test)
+
+
+def test_a_disabled_epoch_refuses_until_it_is_enabled() -> None:
+    async def test(gateway: Gateway) -> None:
+        services = gateway.services
+        await gateway.put("key", SMALL)
+        await gateway.put("parts", LARGE)
+        bucket = bucket_of(gateway)
+        for refused in (1, 2):
+            with pytest.raises(key_epochs.EpochInUse):
+                await key_epochs.set_bucket_epoch(services, bucket, refused, KeyState.DISABLED)
+        await rotate(gateway)
+        await gateway.put("next", SMALL)
+        assert await gateway.get("key") == SMALL
+        await key_epochs.set_bucket_epoch(services, bucket, 1, KeyState.DISABLED)
+        for key in ("key", "parts"):
+            with pytest.raises(KmsKeyDisabled):
+                await gateway.get(key)
+            with pytest.raises(KmsKeyDisabled):
+                await put_object_tags(gateway.ctx(), BUCKET, key, None, (("a", "b"),))
+        assert await gateway.get("next") == SMALL
+        job = await to_the_end(gateway)
+        assert "waits" in job.progress().detail and epochs_of_rows(gateway) == {1: 2, 2: 1}
+        with pytest.raises(key_epochs.EpochNotEmpty):
+            await key_epochs.destroy_bucket_epoch(services, bucket, 1, forced=False)
+        about = await key_epochs.set_bucket_epoch(services, bucket, 1, KeyState.DECRYPT_ONLY)
+        assert about.state is KeyState.ACTIVE, "what it was before: the rotation goes on"
+        with pytest.raises(key_epochs.EpochNotDisabled):
+            await key_epochs.destroy_bucket_epoch(services, bucket, 1, forced=True)
+        assert await gateway.get("key") == SMALL
+        await to_the_end(gateway)
+        assert states_of(gateway) == ["DECRYPT_ONLY", "ACTIVE"]
+
+    run(test)
+
+
+def test_a_destroyed_epoch_is_gone_with_what_was_left_under_it() -> None:
+    async def test(gateway: Gateway) -> None:
+        services = gateway.services
+        await gateway.put("key", SMALL)
+        await rotate(gateway)
+        bucket = bucket_of(gateway)
+        await key_epochs.set_bucket_epoch(services, bucket, 1, KeyState.DISABLED)
+        lost = await key_epochs.destroy_bucket_epoch(services, bucket, 1, forced=True)
+        assert lost == {"current": 1}
+        with pytest.raises(KmsKeyDestroyed):
+            await gateway.get("key")
+        with pytest.raises(key_epochs.NoSuchEpoch):
+            await key_epochs.set_bucket_epoch(services, bucket, 1, KeyState.DECRYPT_ONLY)
+
+    run(test)
+
+
+def test_a_bucket_that_goes_takes_its_rotation_along() -> None:
+    async def test(gateway: Gateway) -> None:
+        await create_bucket(gateway.ctx(), "other", None)
+        await rotate(gateway, "other")
+        await delete_bucket(gateway.ctx(), "other")
+        await to_the_end(gateway)
+        found = rotations.scan_rotations(gateway.log, gateway.services.records, limit=9)
+        report = rotations.scan_reports(gateway.log, gateway.services.records, limit=9)[0]
+        assert not found and report.outcome == "gone"
+
+    run(test)
+
+
+def test_k10_a_tenants_key_is_rotated_with_what_is_under_it() -> None:
+    async def test(gateway: Gateway) -> None:
+        services, provider = gateway.services, gateway.services.bucket_keys.provider
+        await gateway.put("key", SMALL)
+        for name in ("b-one", "b-two"):
+            await create_bucket(gateway.ctx(), name, None)
+        await rotate(gateway, "b-one")
+        await rotate_tenant_key(services, TENANT, 0)
+        with pytest.raises(RotationUnderWay):
+            await rotate_tenant_key(services, TENANT, 0)
+        await create_bucket(gateway.ctx(), "b-three", None)
+        await to_the_end(gateway)
+        assert [one.state for one in provider.tenant_epochs(TENANT)] == [
+            KeyState.DECRYPT_ONLY,
+            KeyState.ACTIVE,
+        ]
+        report = rotations.scan_reports(gateway.log, services.records, limit=9)
+        assert {(one.kind, one.done) for one in report} == {("tenant", 4), ("bucket", 0)}
+        with pytest.raises(key_epochs.EpochInUse):
+            await key_epochs.set_tenant_epoch(services, TENANT, 2, KeyState.DISABLED)
+        await key_epochs.set_tenant_epoch(services, TENANT, 1, KeyState.DISABLED)
+        assert await key_epochs.destroy_tenant_epoch(services, TENANT, 1, forced=False) == {}
+        forget_all(gateway)
+        assert await gateway.get("key") == SMALL
+        await gateway.put("next", SMALL, bucket="b-three")
+
+    run(test)
+
+
+def test_a_tenants_disabled_epoch_refuses_what_is_under_it() -> None:
+    async def test(gateway: Gateway) -> None:
+        services, provider = gateway.services, gateway.services.bucket_keys.provider
+        await gateway.put("key", SMALL)
+        await rotate_tenant_key(services, TENANT, 0)
+        await key_epochs.set_tenant_epoch(services, TENANT, 1, KeyState.DISABLED)
+        with pytest.raises(TenantKeyDisabled):
+            await gateway.get("key")
+        with pytest.raises(key_epochs.EpochNotEmpty):
+            await key_epochs.destroy_tenant_epoch(services, TENANT, 1, forced=False)
+        assert "waits" in (await to_the_end(gateway)).progress().detail
+        await key_epochs.set_tenant_epoch(services, TENANT, 1, KeyState.DECRYPT_ONLY)
+        assert await gateway.get("key") == SMALL
+        await to_the_end(gateway)
+        assert provider.tenant_epochs(TENANT)[0].state is KeyState.DECRYPT_ONLY
+
+    run(test)
+
+
+def test_a_copy_under_way_gets_its_annotations_under_the_newest_epoch() -> None:
+    async def test(gateway: Gateway) -> None:
+        await gateway.put("k", SMALL)
+        for number in range(20):
+            await annotate(gateway, f"note-{number}", LARGE)
+        source = CopySource(bucket=BUCKET, key="k")
+        options = CopyOptions(with_annotations=True)
+        copying = asyncio.ensure_future(copy_object(gateway.ctx(), source, BUCKET, "copy", options))
+        while not copying.done() and len(gateway.rows_of(keyspace.ANNOTATION)) < 25:
+            await asyncio.sleep(0)
+        await rotate(gateway)
+        await copying
+        await to_the_end(gateway)
+        assert set(epochs_of_rows(gateway)) == {2}
+        assert await annotation(gateway, "note-19", key="copy") == LARGE
+
+    run(test)
