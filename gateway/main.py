@@ -20,12 +20,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway import ca_cli
-from gateway.admin import access_cli
+from gateway.admin import access_cli, journal_cli
 from gateway.admin.access_api import access_routes
 from gateway.admin.access_desk import AccessDesk
 from gateway.admin.api import AdminServer
 from gateway.admin.cli import add_commands
 from gateway.admin.health import HealthServer
+from gateway.admin.journal_api import journal_routes, recording
 from gateway.admin.metrics import ClusterMetrics
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.status import ClusterView
@@ -60,6 +61,7 @@ app.add_typer(gateway_app, name="gateway")
 add_commands(app)
 ca_cli.add_commands(app)
 access_cli.add_commands(app)
+journal_cli.add_commands(app)
 
 DataOption = Annotated[
     Path,
@@ -264,7 +266,8 @@ async def _serve(
         path=config.admin.socket,
         env=env,
         keys=NamedKeyDesk(gateway.services),
-        more=access_routes(AccessDesk(gateway.services)),
+        more=[*access_routes(AccessDesk(gateway.services)), *journal_routes(gateway.services)],
+        journaled=recording(gateway.services),
     )
     health = HealthServer(metrics=lambda: exposition(registry), not_ready=view.not_ready)
     frontend = S3Frontend(gateway.services, _frontend_config(config), metrics)

@@ -9,6 +9,7 @@ Not for S3, and not for deciding anything: who can open the socket may ask. The 
     POST /v1/jobs/NAME/pause | resume
     GET  /v1/keys?access_key_id=…     POST /v1/keys?name=…&access_key_id=…
     POST /v1/access/NOUN/VERB         tenants, users, policies: `gateway.admin.access_api`
+    /v1/journal/…                     the journal: `gateway.admin.journal_api`
 
 Errors are {"error", "kind", "hint"} with the status of their kind.
 """
@@ -24,6 +25,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.outlook import Document
@@ -82,6 +84,7 @@ class AdminServer:
         env: Env,
         keys: NamedKeyDesk | None = None,
         more: Sequence[web.AbstractRouteDef] = (),
+        journaled: Sequence[Middleware] = (),
     ) -> None:
         self._view = view
         self._scheduler = scheduler
@@ -90,6 +93,7 @@ class AdminServer:
         self._env = env
         self._keys = keys
         self._more = more
+        self._journaled = journaled  # records what changes something, or refuses it
         self._runner: web.AppRunner | None = None
         self._inode = 0
         self._rounds: set[asyncio.Task[object]] = set()
@@ -119,9 +123,8 @@ class AdminServer:
             return  # somebody has tidied up already
 
     def _application(self) -> web.Application:
-        application = web.Application(
-            middlewares=[_answer_errors], client_max_size=REQUEST_BYTES_MAX
-        )
+        passed: list[Middleware] = [_answer_errors, *self._journaled]
+        application = web.Application(middlewares=passed, client_max_size=REQUEST_BYTES_MAX)
         application.add_routes(
             [
                 web.get("/v1/status", self._status),

@@ -153,22 +153,24 @@ class Journal:
         return self._shelf.logs()
 
     async def checkpoint(self, logs: Sequence[str] | None = None) -> Signed:
-        """Write what waits, then sign; the given logs (None: all) also when they are unchanged.
+        """Write what waits, then sign; the answer has the given logs (None: all). A log that is
+        given is anchored once more also when it is unchanged.
 
         Raises: JournalUnavailable.
         """
         await self.record(CLUSTER, self._event("journal.checkpoint", {}))
         async with self._turn:
             wanted = self.logs() if logs is None else logs
-            return await self.env.offload(lambda: self._shelf.sign(wanted))
+            return await self.env.offload(lambda: self._shelf.sign(wanted, logs or ()))
 
-    async def reading(
-        self, log: str, read: Callable[[LogStore], bytes | list[bytes]]
-    ) -> list[bytes]:
+    async def size(self, log: str) -> int:
+        """How many events a log has. Raises: JournalUnavailable."""
+        return await self.reading(log, lambda store: store.size)
+
+    async def reading(self, log: str, read: Callable[[LogStore], T]) -> T:
         """What a function reads of a log's kept hashes. Raises: JournalUnavailable and its own."""
         async with self._turn:
-            found = await self.env.offload(lambda: read(self._shelf.store(log)))
-        return found if isinstance(found, list) else [found]
+            return await self.env.offload(lambda: read(self._shelf.store(log)))
 
     def _event(self, kind: str, body: dict[str, str | int]) -> Event:
         return Event(self.env.now_ms(), kind, Phase.NOTE, body)

@@ -133,16 +133,20 @@ class Shelf:
             self._settle()
         return failures
 
-    def sign(self, wanted: Sequence[str]) -> Signed:
-        """Anchor and sign the logs that have changed, and the wanted ones; the cluster's last.
+    def sign(self, wanted: Sequence[str], again: Sequence[str] = ()) -> Signed:
+        """Anchor and sign the logs that have changed, the cluster's last.
+
+        Args:
+            wanted: logs whose checkpoints are answered.
+            again: logs that are anchored also when they have not changed.
 
         Raises: JournalUnavailable.
         """
         while wanted and self._unsettled:
             self._settle()
-        anchors, notes = {}, {}
+        anchors = {}
         cluster = self.store(CLUSTER)
-        for name in sorted((self.dirty | set(wanted)) - {CLUSTER}):
+        for name in sorted((self.dirty | set(again)) - {CLUSTER}):
             try:
                 store = self.store(name)
             except LogDamaged as error:
@@ -154,13 +158,10 @@ class Shelf:
             body: dict[str, Value] = {"origin": store.origin, "size": store.size, "root": root}
             self._append_own(CLUSTER, ANCHOR, body)
             store.sign()
-            notes[name] = store.signed_note()
             self.dirty.discard(name)
-        cluster = self.store(CLUSTER)
-        cluster.sign()
-        notes[CLUSTER] = cluster.signed_note()
+        self.store(CLUSTER).sign()
         self.dirty.discard(CLUSTER)
-        return Signed({name: notes[name] for name in notes if name in wanted}, anchors)
+        return Signed({name: self.store(name).signed_note() for name in wanted}, anchors)
 
     def store(self, log: str) -> LogStore:
         """The store of a log. Raises: JournalUnavailable; LogDamaged."""

@@ -225,6 +225,11 @@ class S3Frontend:
             method=message.method, raw_path=exchange.raw_path, raw_query=raw_query, headers=pairs
         )
         authorized, principal = authentication.identify(
+        if message.method == "POST" and exchange.raw_path == "/" and tokens.is_asked(headers):
+            exchange.operation = tokens.OPERATION
+            body = self._body(exchange, sigv4.unsigned(head))
+            call = self._call(exchange, host, {}, None, body, is_presigned=False)
+            return await tokens.answer(call, head, exchange.request_id, exchange.tell_signer)
             head, host, self._services, self.config, self._env.now_ms()
         )
         exchange.tell_signer(principal)
@@ -299,8 +304,7 @@ class S3Frontend:
             content_type = exchange.headers.get("content-type", "")
             if not routes.proves_itself(method, level, query.keys(), content_type):
                 access.admit_anonymous(self._services, exchange.bucket)
-        found = routes.route(method, level, query.keys(), exchange.headers.keys())
-        exchange.operation = found.name
+        exchange.operation = routes.route(method, level, query.keys(), exchange.headers.keys()).name
         operation = self._operations.get(exchange.operation)
         if operation is None:
             raise S3Error("NotImplemented")

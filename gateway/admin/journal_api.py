@@ -1,0 +1,88 @@
+"""Routes of the admin port about the journal.
+
+    GET  /v1/journal                                      logs, keys, state
+    GET  /v1/journal/lines?log=…&first=…&count=…
+    GET  /v1/journal/proof?log=…&seq=…                    a C2SP tlog-proof
+    GET  /v1/journal/hashes?log=…&bucket=…&key=…          /v1/journal/names
+    GET  /v1/journal/request?old=…                        what a witness is asked (tlog-witness)
+    POST /v1/journal/checkpoint?log=…                     sign now
+    POST /v1/journal/cosign                               a checkpoint with cosignatures, as body
+
+Not for what they do (`gateway.admin.journal_desk`).
+"""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from gateway.admin.journal_desk import JournalDesk, JournalInputInvalid
+from gateway.admin.outlook import Document
+from gateway.objects.context import Services
+
+
+def recording(services: Services) -> list[Middleware]:
+    """What records admin requests, where there is a journal."""
+    if services.journal is None:
+        return []
+    return [JournalDesk(services.journal, services).recorded]
+
+
+def journal_routes(services: Services) -> list[web.RouteDef]:
+    """The routes, where there is a journal."""
+    if services.journal is None:
+        return []
+    desk = JournalDesk(services.journal, services)
+
+    async def status(request: web.Request) -> web.Response:
+        return _json(await desk.status())
+
+    async def lines(request: web.Request) -> web.Response:
+        first, count = _number(request, "first"), _number(request, "count")
+        return _json(desk.lines(request.query.get("log", ""), first, count))
+
+    async def proof(request: web.Request) -> web.Response:
+        return _json(await desk.proof(request.query.get("log", ""), _number(request, "seq")))
+
+    async def hashes(request: web.Request) -> web.Response:
+        query = request.query
+        found = desk.hashes(query.get("log", ""), query.get("bucket", ""), query.get("key", ""))
+        return _json(found)
+
+    async def names(request: web.Request) -> web.Response:
+        return _json(desk.names())
+
+    async def ask(request: web.Request) -> web.Response:
+        old = _number(request, "old") if "old" in request.query else None
+        return _json(await desk.request(old))
+
+    async def checkpoint(request: web.Request) -> web.Response:
+        return _json(await desk.checkpoint(request.query.get("log", "")))
+
+    async def cosign(request: web.Request) -> web.Response:
+        return _json(await desk.cosign(await request.read()))
+
+    return [
+        web.get("/v1/journal", status),
+        web.get("/v1/journal/lines", lines),
+        web.get("/v1/journal/proof", proof),
+        web.get("/v1/journal/hashes", hashes),
+        web.get("/v1/journal/names", names),
+        web.get("/v1/journal/request", ask),
+        web.post("/v1/journal/checkpoint", checkpoint),
+        web.post("/v1/journal/cosign", cosign),
+    ]
+
+
+def _number(request: web.Request, name: str) -> int:
+    text = request.query.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise JournalInputInvalid(reason=f"{name} is a number")
+    return int(text)
+
+
+def _json(body: Document) -> web.Response:
+    content = json.dumps(body).encode("ascii") + b"\n"
+    return web.Response(body=content, content_type="application/json", charset="utf-8")

@@ -1,0 +1,396 @@
+"""`hexagone journal`: show, export, verify, prove and witness the tamper-evident journal.
+
+`verify` of a folder and `witness` ask no gateway: they need public keys only.
+
+Exit codes: 0 all is well; 1 something is wrong with the journal, or the gateway refused; 2 no
+gateway answers, or the command is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from gateway.admin import journal_views as views
+from gateway.admin.cli import (
+    DataOption,
+    JsonOption,
+    SocketOption,
+    asked,
+    client_of,
+    parse_url,
+    show,
+)
+from gateway.admin.client import AdminClient
+from gateway.admin.journal_export import export_journal, lines_of
+from gateway.journal.events import Entry, read_line
+from gateway.journal.notes import (
+    COSIGNATURE,
+    NOTE_BYTES_MAX,
+    SEED_BYTES,
+    SignerKey,
+    VerifierKey,
+    read_checkpoint,
+    read_note,
+    read_verifier_key,
+)
+from gateway.journal.proofs import PROOF_BYTES_MAX, open_proof
+from gateway.journal.verify import KEYS, KEYS_BYTES_MAX, Report, read_keys, verify_folder
+from gateway.journal.witness import REQUEST_BYTES_MAX, cosign, judge, read_request
+from storaged.base.durable import replace_file
+from storaged.base.env import RealEnv
+from storaged.base.errors import StorageError
+
+SHOWN = 50
+SCANNED_MAX = 1_000_000
+PAGE = 2000
+PIPE_COLUMNS = 200
+LONG_LINE = 1000  # of a proof: the signature of ML-DSA
+OWN_TYPES = frozenset({"journal.anchor", "journal.checkpoint", "journal.idle"})
+OWN_KEYS = "the keys are those of the folder itself: whoever made it could have made them"
+
+KeysOption = Annotated[
+    Path | None, typer.Option("--keys", help="file of public keys, as `journal keys` prints them")
+]
+LogOption = Annotated[
+    str, typer.Option("--tenant", help="a tenant: name, id or access key; else all logs")
+]
+
+app = typer.Typer(no_args_is_help=True, help="The tamper-evident journal.")
+
+
+def add_commands(target: typer.Typer) -> None:
+    """Put the commands of this module on the `hexagone` command."""
+    target.add_typer(app, name="journal")
+
+
+@app.command("show")
+def show_events(
+    tenant: LogOption = "",
+    kind: Annotated[str, typer.Option("--type", help="part of an event's name")] = "",
+    who: Annotated[str, typer.Option(help="part of an access key, or of an admin")] = "",
+    about: Annotated[
+        str, typer.Option("--about", metavar="s3://BUCKET[/KEY]", help="a bucket or an object")
+    ] = "",
+    request: Annotated[str, typer.Option(help="id of a request")] = "",
+    since: Annotated[str, typer.Option(help="2026-11-23T04:00 or 2026-11-23, UTC")] = "",
+    until: Annotated[str, typer.Option(help="likewise")] = "",
+    failed: Annotated[bool, typer.Option("--failed", help="refused or failed only")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="the journal's own anchors and checkpoints, too")
+    ] = False,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, max=100_000)] = SHOWN,
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The last events, oldest first.
+
+    Example: hexagone journal show --type PutBucketPolicy --about s3://photos
+    """
+    client = client_of(data, socket)
+    named = _named_log(client, tenant)
+    status = asked(lambda: client.journal("GET", "", {}))
+    wanted = {
+        "kind": kind.lower(),
+        "who": who,
+        "request": request,
+        "since": _moment(since, "--since"),
+        "until": _moment(until, "--until"),
+        "failed": failed,
+        "all": everything or "journal" in kind,
+    }
+    found: list[tuple[str, Entry]] = []
+    for log in status["logs"]:
+        if named and log["log"] != named:
+            continue
+        hashes = _hashes(client, log["log"], about) if about else {}
+        found += _last(client, log["log"], log["events"], wanted, hashes, count)
+    found.sort(key=lambda one: (one[1].at_ms, one[0], one[1].seq))
+    found = found[-count:]
+    if as_json:
+        for log_name, entry in found:
+            typer.echo(json.dumps(views.entry_document(log_name, entry)))
+        return
+    names = asked(lambda: client.journal("GET", "/names", {}))["names"]
+    _console().print(views.events_view(found, names))
+
+
+@app.command("list")
+def list_logs(
+    data: DataOption = None, socket: SocketOption = None, as_json: JsonOption = False
+) -> None:
+    """The logs there are, and whether they take events."""
+    show(
+        asked(lambda: client_of(data, socket).journal("GET", "", {})),
+        views.logs_view,
+        as_json=as_json,
+    )
+
+
+@app.command("keys")
+def keys(data: DataOption = None, socket: SocketOption = None) -> None:
+    """The public keys; give them to whoever is to verify, by a way of its own."""
+    for text in asked(lambda: client_of(data, socket).journal("GET", "", {}))["keys"]:
+        typer.echo(text)
+
+
+@app.command("checkpoint")
+def checkpoint(
+    tenant: LogOption = "", data: DataOption = None, socket: SocketOption = None
+) -> None:
+    """Sign the cluster's log (or a tenant's) now and print the checkpoint: keep it elsewhere."""
+    client = client_of(data, socket)
+    signed = asked(lambda: client.journal("POST", "/checkpoint", {"log": tenant or "cluster"}))
+    named = _named_log(client, tenant) or "cluster"
+    typer.echo(signed["checkpoints"][named], nl=False)
+
+
+@app.command("proof")
+def proof(
+    seq: Annotated[int, typer.Argument(min=0, help="number of the event in its log")],
+    tenant: LogOption = "",
+    short: Annotated[
+        bool, typer.Option("--short", help="Ed25519 only: 4.4 KB less, for keys without ML-DSA")
+    ] = False,
+    data: DataOption = None,
+    socket: SocketOption = None,
+) -> None:
+    """Print the proof of one event; `journal verify FILE` checks it without a gateway."""
+    query = {"log": tenant or "cluster", "seq": str(seq)}
+    found = asked(lambda: client_of(data, socket).journal("GET", "/proof", query))
+    lines = found["proof"].splitlines(keepends=True)
+    kept = [one for one in lines if not short or len(one) < LONG_LINE or one.startswith("extra ")]
+    typer.echo("".join(kept), nl=False)
+
+
+@app.command("export")
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="new or empty folder")],
+    tenant: LogOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write events, checkpoints, proofs and public keys into a folder."""
+    terminal = Console(stderr=True, highlight=False, quiet=as_json)
+
+    def tell(log: str, done: int, total: int) -> None:
+        terminal.print(f"{log}: {done} of {total} events")
+
+    client = client_of(data, socket)
+    sizes = asked(lambda: dict(export_journal(client, folder, tenant, tell)))
+    if as_json:
+        typer.echo(json.dumps({"folder": str(folder), "events": sizes}))
+
+
+@app.command("verify")
+def verify(
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[DIR|FILE]", help="an export, or a proof")
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="the journal of the gateway here")] = False,
+    keys_file: KeysOption = None,
+    witness: Annotated[
+        list[str] | None, typer.Option(help="verifier key of a witness that must have cosigned")
+    ] = None,
+    against: Annotated[
+        list[Path] | None, typer.Option(help="a checkpoint that you have kept")
+    ] = None,
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find every change, removal, reordering, cut and fork. Asks no gateway, unless --live.
+
+    Example: hexagone journal verify ./export --keys journal.pub --against kept.checkpoint
+    """
+    if live == (path is not None):
+        raise typer.BadParameter("name a folder or a file, or say --live")
+    known: list[VerifierKey] | None = None
+    notes = [_read(one, NOTE_BYTES_MAX) for one in against or ()]
+    try:
+        witnesses = [read_verifier_key(one) for one in witness or ()]
+        if keys_file is not None:
+            known = read_keys(_read(keys_file, KEYS_BYTES_MAX))
+        if live:
+            client = client_of(data, socket)
+            asked(lambda: client.journal("POST", "/checkpoint", {}))
+            status = asked(lambda: client.journal("GET", "", {}))
+            path = Path(status["folder"])
+            known = known or [read_verifier_key(text) for text in status["keys"]]
+        assert path is not None
+        if path.is_file():
+            _verify_proof(path, known, as_json=as_json)
+            return
+        own = known is None
+        if known is None:
+            known = read_keys(_read(path / KEYS, KEYS_BYTES_MAX))
+        report = verify_folder(path, known, witnesses=witnesses, against=notes)
+        if own:
+            report.notices.append(OWN_KEYS)
+    except StorageError as error:
+        report = Report(findings=[error.message()])
+    show(views.report_document(report), views.report_view, as_json=as_json)
+    if report.findings:
+        raise typer.Exit(1)
+
+
+@app.command("witness")
+def witness(
+    state: Annotated[Path, typer.Option(help="folder of the witness: its key, what it has seen")],
+    name: Annotated[str, typer.Option(help="name of the witness, such as example.org/w1")],
+    keys_file: KeysOption = None,
+) -> None:
+    """Be a witness: read a request, check that the log only grew, print the cosigned checkpoint.
+
+    Example, on another machine: ssh HOST hexagone journal request | hexagone journal witness
+    --state w --name example.org/w1 --keys journal.pub | ssh HOST hexagone journal cosign
+    """
+    env = RealEnv(threads_max=1)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    key = _witness_key(state, env)
+    (state / "witness.pub").write_text(key.verifier(name).text + "\n")
+    if keys_file is None:
+        typer.echo(key.verifier(name).text)
+        return
+    seen_path = state / "seen"
+    try:
+        known = read_keys(_read(keys_file, KEYS_BYTES_MAX))
+        request = read_request(sys.stdin.buffer.read(REQUEST_BYTES_MAX + 1))
+        seen = None
+        if seen_path.exists():
+            seen = read_checkpoint(read_note(seen_path.read_bytes()).text)
+        judged = judge(request, seen, known)
+        replace_file(seen_path, request.note)  # before the name is put under it
+        cosigned = cosign(request, judged, key, name, env.now_ms() // 1000)
+    except StorageError as error:
+        typer.echo(f"error: {error.message()}", err=True)
+        raise typer.Exit(1) from error
+    sys.stdout.buffer.write(cosigned)
+
+
+@app.command("request")
+def request(
+    old: Annotated[int | None, typer.Option(min=0, help="size that the witness saw last")] = None,
+    data: DataOption = None,
+    socket: SocketOption = None,
+) -> None:
+    """Print what a witness is asked: a checkpoint, and the proof that it follows from the last."""
+    query = {} if old is None else {"old": str(old)}
+    found = asked(lambda: client_of(data, socket).journal("GET", "/request", query))
+    typer.echo(found["request"], nl=False)
+
+
+@app.command("cosign")
+def cosign_checkpoint(data: DataOption = None, socket: SocketOption = None) -> None:
+    """Give a cosigned checkpoint (on standard input) back to the journal, for its exports."""
+    note = sys.stdin.buffer.read(NOTE_BYTES_MAX + 1)
+    found = asked(lambda: client_of(data, socket).journal("POST", "/cosign", {}, note))
+    typer.echo(f"cosigned up to event {found['cosigned']}")
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
+    return console
+
+
+def _verify_proof(path: Path, known: list[VerifierKey] | None, *, as_json: bool) -> None:
+    if known is None:
+        raise typer.BadParameter("a proof is verified with --keys FILE")
+    proven = open_proof(_read(path, PROOF_BYTES_MAX), known)
+    log = proven.checkpoint.origin.rpartition("/")[2]
+    if as_json:
+        typer.echo(json.dumps(views.entry_document(log, proven.entry)))
+        return
+    _console().print(views.events_view([(log, proven.entry)], {}))
+    typer.echo(f"in {proven.checkpoint.origin}, among {proven.checkpoint.size} events")
+
+
+def _witness_key(state: Path, env: RealEnv) -> SignerKey:
+    path = state / "witness.key"
+    if not path.exists():
+        replace_file(path, env.random_bytes(SEED_BYTES))
+    return SignerKey(COSIGNATURE, path.read_bytes())
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(most + 1)
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}") from error
+
+
+def _moment(text: str, option: str) -> int:
+    """Milliseconds of a moment in UTC; 0 for none."""
+    if not text:
+        return 0
+    try:
+        return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+    except ValueError as error:
+        raise typer.BadParameter("write it as 2026-11-23T04:00", param_hint=option) from error
+
+
+def _named_log(client: AdminClient, tenant: str) -> str:
+    if not tenant:
+        return ""
+    found = asked(lambda: client.journal("GET", "/hashes", {"log": tenant}))
+    return str(found["log"])
+
+
+def _hashes(client: AdminClient, log: str, about: str) -> dict[str, str]:
+    bucket, key = about.removeprefix("s3://").partition("/")[::2]
+    if key:
+        bucket, key = parse_url(about)
+    query = {"log": log, "bucket": bucket, "key": key}
+    found = asked(lambda: client.journal("GET", "/hashes", query))
+    return {name: found[name] for name in ("bucket", "key") if found[name]}
+
+
+def _last(
+    client: AdminClient,
+    log: str,
+    size: int,
+    wanted: dict[str, Any],
+    hashes: dict[str, str],
+    count: int,
+) -> list[tuple[str, Entry]]:
+    """The last events of a log that are wanted, at most so many."""
+    found: deque[tuple[str, Entry]] = deque()
+    last, floor = size, max(size - SCANNED_MAX, 0)
+    while last > floor and len(found) < count:
+        first = max(last - PAGE, floor)
+        page = asked(lambda: {"lines": list(lines_of(client, log, first, last))})["lines"]  # noqa: B023
+        for seq, line in zip(range(last - 1, first - 1, -1), reversed(page), strict=True):
+            entry = asked(lambda: {"entry": read_line(line, seq)})["entry"]  # noqa: B023
+            if _is_wanted(entry, wanted, hashes):
+                found.appendleft((log, entry))
+                if len(found) >= count:
+                    break
+        last = first
+    return list(found)
+
+
+def _is_wanted(entry: Entry, wanted: dict[str, Any], hashes: dict[str, str]) -> bool:
+    body = entry.body
+    if wanted["kind"] not in entry.type.lower() or wanted["who"] not in str(body.get("who", "")):
+        return False
+    if entry.type in OWN_TYPES and not wanted["all"]:
+        return False
+    if wanted["request"] and body.get("request") != wanted["request"]:
+        return False
+    if wanted["since"] > entry.at_ms or 0 < wanted["until"] <= entry.at_ms:
+        return False
+    if wanted["failed"] and not (body.get("code") or body.get("error")):
+        return False
+    return all(body.get(name) == value for name, value in hashes.items())
