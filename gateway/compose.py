@@ -67,11 +67,11 @@ class Gateway:
         self.core = core
         self.log = log
         config, env = core.config, core.env
-        self.services = Services(
         root = core.root
         self.journal = open_journal(config.journal, root.cluster_id, root.derive, env)
-            env=env,
+        self.services = Services(
             journal=self.journal,
+            env=env,
             log=log,
             stripes=core.store,
             pool=_pool(config),
@@ -251,12 +251,12 @@ class Gateway:
             logger.warning("the last lines of access logs are lost")
         if self._probing is not None:
             self._probing.cancel()
+        if self.journal is not None:
+            await self.journal.close()
         await self.log.close()
         await self.core.close()
 
 
-        if self.journal is not None:
-            await self.journal.close()
 def _pool(config: GatewayConfig) -> BufferPool:
     """Buffers for stripes of any class, in the memory that was given for those of the cluster's."""
     own = config.cluster.geometry.n
@@ -310,10 +310,6 @@ def _profile_values(config: GatewayConfig) -> dict[str, Any]:
     }
 
 
-async def open_gateway(
-    config: GatewayConfig,
-    env: RealEnv,
-    *,
 def _start_journal(journal: Journal | None, config: GatewayConfig, env: Env) -> None:
     """Begin to record. A journal that takes nothing refuses acts; objects are served."""
     if journal is None:
@@ -323,6 +319,10 @@ def _start_journal(journal: Journal | None, config: GatewayConfig, env: Env) -> 
     journal.note(CLUSTER, event)
 
 
+async def open_gateway(
+    config: GatewayConfig,
+    env: RealEnv,
+    *,
     takeover: bool = False,
     progress: ReplayProgress = lambda phase, done, total: None,
 ) -> Gateway:
@@ -339,8 +339,8 @@ def _start_journal(journal: Journal | None, config: GatewayConfig, env: Env) -> 
         await keep_keyring_copy(log, core.records, core.nonces, core.keyring, env)
         for account in given_accounts(config):
             await ensure_account(log, core.records, core.nonces, core.keyring, env, account)
+        _start_journal(gateway.journal, config, env)
     except (StorageError, asyncio.CancelledError):
         await core.close()
         raise
     return gateway
-        _start_journal(gateway.journal, config, env)
