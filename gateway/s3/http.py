@@ -225,11 +225,6 @@ class S3Frontend:
             method=message.method, raw_path=exchange.raw_path, raw_query=raw_query, headers=pairs
         )
         authorized, principal = authentication.identify(
-        if message.method == "POST" and exchange.raw_path == "/" and tokens.is_asked(headers):
-            exchange.operation = tokens.OPERATION
-            body = self._body(exchange, sigv4.unsigned(head))
-            call = self._call(exchange, host, {}, None, body, is_presigned=False)
-            return await tokens.answer(call, head, exchange.request_id, exchange.tell_signer)
             head, host, self._services, self.config, self._env.now_ms()
         )
         exchange.tell_signer(principal)
@@ -380,9 +375,9 @@ class S3Frontend:
             latency_s=latency_s, bytes_in=bytes_in, bytes_out=exchange.bytes_out, code=reply.code
         )
         if exchange.bucket and reply.code != "NoSuchBucket":
+            log_request(self._services, exchange, reply, host_id=self._host_id, latency_s=latency_s)
         if (journal := self._services.journal) is not None:
             journaling.after(journal, self._services, exchange, reply, bytes_in)
-            log_request(self._services, exchange, reply, host_id=self._host_id, latency_s=latency_s)
         if self._access_log is None:
             return
         self._access_log.add(
