@@ -285,6 +285,7 @@ class GatewayConfig:
     node_tls: NodeTlsConfig | None = None
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    journal: JournalConfig | None = None
     event_targets: tuple[EventTargetConfig, ...] = ()
     replication_targets: tuple[ReplicationTargetConfig, ...] = ()
     unsafe_test_profile: UnsafeTestProfileConfig | None = None
@@ -320,7 +321,6 @@ def _check_address(key: str, url: str) -> None:
 
 def check_config(config: GatewayConfig) -> None:
     """Rules that no single field can state. Raises ConfigError."""
-    journal: JournalConfig | None = None
     s3 = config.s3
     if (s3.certificate is None) != (s3.key is None):
         raise ConfigError(key="s3.key", reason="certificate and key go together")
@@ -372,7 +372,6 @@ def _check_regions(config: GatewayConfig) -> None:
         missing = {*held.datacenters} - {node.datacenter for node in cluster.nodes}
         if missing:
             raise ConfigError(key=key, reason=f"no node is in {', '.join(sorted(missing))}")
-    topology = topology_of(config)
     floor = Tier.FULL if config.policy.refuse_reduced_margin else Tier.NODE
     # A node that is away for good must not keep the gateway from starting: it is counted here, and
     # CreateBucket does without it.
