@@ -55,6 +55,9 @@ class EventSender:
         self._held: dict[str, tuple[float, float]] = {}  # until, next pause
         self._seen = self._took = 0
         self._sent = self._given_up = 0
+        # What an earlier process has left takes room as well.
+        services.events_waiting.count = sum(1 for _ in queues_of(services).all(keyspace.EVENT))
+        self._added_before = services.events_waiting.added
 
     async def step(self) -> float:
         """Tell one page."""
@@ -67,9 +70,11 @@ class EventSender:
         if len(page) == PAGE_ROWS:
             self._after = page[-1].row_key
             return 0.0
-        seen, took = self._seen, self._took
+        seen, took, waiting = self._seen, self._took, services.events_waiting
         self._after, self._seen, self._took = None, 0, 0
-        services.events_waiting.count = seen - took
+        # Changes that were counted and not committed must not fill the queue for ever.
+        waiting.count = min(waiting.count, seen - took + waiting.added - self._added_before)
+        self._added_before = waiting.added
         if seen and not took:
             return min(HELD_PASS_S, self._soonest_s())
         return 0.0 if took else IDLE_S
@@ -110,6 +115,8 @@ class EventSender:
         for bucket, row_keys in by_bucket.items():
             batch = queues_of(self._services).changed(bucket, row_keys)
             await self._services.log.commit_change(Change(batch=batch))
+            waiting = self._services.events_waiting
+            waiting.count = max(0, waiting.count - len(row_keys))
 
     def progress(self) -> Progress:
         """Messages taken since the start, and how many wait."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from gateway.meta import keyspace
 from gateway.model.names import BucketId
 from gateway.objects.context import Services
-from gateway.objects.log_delivery import deliver, queues_of
+from gateway.objects.log_delivery import OBJECT_BYTES_MAX, deliver, queues_of
 from storaged.base.jobs import Progress
 
 TICK_S = 1.0  # longest time that a line waits in memory only
@@ -28,6 +28,7 @@ class LogDelivery:
         """Write, deliver, wait."""
         services = self._services
         await services.log_spool.flush()
+        await self._deliver_full()
         env, roll_s = services.env, services.log_roll_s
         due_ms = env.now_ms() - round(roll_s * 1000)
         now_s, delay_s = env.monotonic_s(), roll_s / TICKS_OF_A_ROLL
@@ -35,12 +36,23 @@ class LogDelivery:
         for bucket, at_ms in list(queues_of(services).oldest(keyspace.LOG_LINES)):
             if at_ms > due_ms or bucket in looks:
                 continue
-            count = await deliver(services, bucket)
-            self._delivered += count
+            count = await self._deliver(bucket)
             if not count:
                 looks[bucket] = now_s + delay_s
         self._next_look_s = looks
         return min(TICK_S, delay_s)
+
+    async def _deliver_full(self) -> None:
+        """What fills an object need not wait: so no busy log fills the index for an hour."""
+        sizes = self._services.log_spool.row_bytes
+        for bucket in [held for held, size in sizes.items() if size > OBJECT_BYTES_MAX]:
+            await self._deliver(bucket)
+
+    async def _deliver(self, bucket: BucketId) -> int:
+        self._services.log_spool.row_bytes.pop(bucket, None)
+        count = await deliver(self._services, bucket)
+        self._delivered += count
+        return count
 
     async def finish(self) -> None:
         """Write what waits in memory. Raises: what the log raises."""

@@ -72,7 +72,6 @@ class Replicator:
         self._held: dict[str, tuple[float, float]] = {}  # until, next pause
         self._blocked: set[tuple[BucketId, str]] = set()  # keys that wait for the next pass
         self._left: Counter[BucketId] = Counter()  # rows that this pass has seen and not done
-        self._added_before = self._backlog.added
         self._took = self._done = self._failed = 0
 
     async def step(self) -> float:
@@ -103,9 +102,7 @@ class Replicator:
     def _end_pass(self, *, is_looking: bool) -> float:
         progressed, backlog = self._took, self._backlog
         is_waiting = self._left.total() > 0
-        if backlog.added == self._added_before:
-            backlog.counted(self._left)
-        self._added_before = backlog.added
+        backlog.counted(self._left)
         self._after, self._took, self._left = None, 0, Counter()
         self._blocked.clear()
         if is_looking or progressed:

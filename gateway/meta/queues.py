@@ -18,6 +18,7 @@ from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.model.names import BucketId
 from storaged.base.env import Env
 
+COUNTED_AT_ONCE = 1000
 TAIL_BYTES = 8  # random, so that rows of one millisecond differ
 LAST_MS = keyspace.SEQUENCE_MAX  # "time" of the one row of a bucket that stands for what has none
 _LAST_TAIL = b"\xff" * TAIL_BYTES
@@ -77,6 +78,16 @@ class Queues:
             bucket, at_ms = keyspace.parse_queue(rows[0].key)
             yield bucket, at_ms
             start = keyspace.successor(family + bucket)
+
+    def all(self, family: bytes) -> Iterator[tuple[BucketId, int]]:
+        """Bucket and time of every row, unopened, to count them. Raises: RowCorrupt."""
+        start, end = family, keyspace.successor(family)
+        while True:
+            rows = self._store.scan(start, end, limit=COUNTED_AT_ONCE)
+            yield from (keyspace.parse_queue(row.key) for row in rows)
+            if len(rows) < COUNTED_AT_ONCE:
+                return
+            start = keyspace.after(rows[-1].key)
 
     def page(self, family: bytes, after: bytes | None, *, limit: int) -> list[Queued]:
         """Rows of all buckets above a row key, bucket by bucket. Raises: RowCorrupt."""

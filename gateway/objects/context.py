@@ -96,9 +96,12 @@ class Principal:
 
 @dataclass(slots=True)
 class Waiting:
-    """About how many rows of a queue there are, and how many were never written for that."""
+    """About how many rows of a queue there are, how many were added since the start, and how many
+    were never written because there were too many.
+    """
 
     count: int = 0
+    added: int = 0
     dropped: int = 0
 
 

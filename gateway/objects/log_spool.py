@@ -54,6 +54,7 @@ class LogSpool:
         self._pending_bytes = 0
         self._bytes_of: Counter[BucketId | str] = Counter()  # by target, and by owner
         self.dropped = 0
+        self.row_bytes: Counter[BucketId] = Counter()  # written to each target since it was emptied
 
     def add(self, route: LogRoute, line: str) -> None:
         """Take a line, which ends with a line feed."""
@@ -88,7 +89,9 @@ class LogSpool:
                 await services.log.commit_change(
                     Change(batch=queues.changed(route.target, (), (entry,)))
                 )
-                self._count(route, -sum(map(len, lines[:taken])))
+                size = sum(map(len, lines[:taken]))
+                self._count(route, -size)
+                self.row_bytes[route.target] += size
                 del lines[:taken]
                 if not lines:
                     del self._pending[route]

@@ -215,6 +215,7 @@ def _told(services: Services, opened: OpenBucket, happened: Happened) -> tuple[W
                 waiting.dropped += 1
                 continue
             waiting.count += 1
+            waiting.added += 1
             message = notices.message_of(services, opened.bucket, rule, happened, now_ms)
             document = {"destination": rule.destination, "message": message}
             writes.append(_entry(services, opened, keyspace.EVENT, document))

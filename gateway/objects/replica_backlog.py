@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 ROWS_MAX = 100_000  # of all buckets, some 30 MB of index
 BUCKET_ROWS_MAX = 10_000
-COUNTED_AT_ONCE = 1000
 
 
 class Backlog:
@@ -36,7 +35,6 @@ class Backlog:
     Args:
         rows: of each bucket that has any; `waiting`: of all.
         behind: buckets of which more waits than has rows.
-        added: rows and marks since the start.
     """
 
     def __init__(self, services: Services) -> None:
@@ -45,26 +43,20 @@ class Backlog:
         self.rows: Counter[BucketId] = Counter()
         self.waiting = 0
         self.behind: set[BucketId] = set()
-        self.added = 0
+        self._added: Counter[BucketId] = Counter()  # since the last look over the whole queue
         self.rows_max, self.bucket_rows_max = ROWS_MAX, BUCKET_ROWS_MAX
 
     def count(self) -> None:
         """Count what an earlier process has left, if that has not been done. Raises: RowCorrupt."""
         if self._is_counted:
             return
-        family = keyspace.REPLICA
-        start, end = family, keyspace.successor(family)
-        while True:
-            rows = self._services.log.scan(start, end, limit=COUNTED_AT_ONCE)
-            for row in rows:
-                bucket, at_ms = keyspace.parse_queue(row.key)
-                if at_ms == LAST_MS:
-                    self.behind.add(bucket)
-                else:
-                    self._add(bucket, 1)
-            if len(rows) < COUNTED_AT_ONCE:
-                break
-            start = keyspace.after(rows[-1].key)
+        services = self._services
+        queues = Queues(services.log, services.records, services.nonces, services.env)
+        for bucket, at_ms in queues.all(keyspace.REPLICA):
+            if at_ms == LAST_MS:
+                self.behind.add(bucket)
+            else:
+                self._add(bucket, 1)
         self._is_counted = True
 
     def room(self, bucket: BucketId) -> int:
@@ -79,9 +71,9 @@ class Backlog:
         """
         services = self._services
         queues = Queues(services.log, services.records, services.nonces, services.env)
-        self.added += 1
         if self.room(bucket):
             self._add(bucket, 1)
+            self._added[bucket] += 1
             return queues.entry(keyspace.REPLICA, bucket, document, services.env.now_ms())
         self.behind.add(bucket)
         return queues.mark(keyspace.REPLICA, bucket)
@@ -92,8 +84,13 @@ class Backlog:
             self._add(bucket, -1)
 
     def counted(self, rows: Counter[BucketId]) -> None:
-        """Take what a look over the whole queue has found."""
-        self.rows = +rows
+        """Take what a look over the whole queue has left: changes that were counted and not
+        committed must not fill it for ever.
+        """
+        rows = rows + self._added
+        self._added.clear()
+        self.rows = Counter({held: min(count, rows[held]) for held, count in self.rows.items()})
+        self.rows = +self.rows
         self.waiting = self.rows.total()
 
     def _add(self, bucket: BucketId, count: int) -> None:

@@ -165,6 +165,7 @@ def test_metrics_hold_what_alerts_need() -> None:
         assert lines['hexagone_node_usable{datacenter="paris",node="paris-1"}'] == "1.0"
         assert float(lines['hexagone_stripes{margin="2"}']) > 0
         assert lines['hexagone_job_state{job="count",state="waiting"}'] == "1.0"
+        assert lines['hexagone_job_waiting{job="count"}'] == "0.0"
         assert float(lines["hexagone_index_rows"]) > 0
         assert lines["hexagone_buffers_max"] == "8.0"
 

@@ -313,6 +313,29 @@ def test_no_bucket_takes_the_room_of_all() -> None:
     asyncio.run(scenario())
 
 
+def test_changes_that_do_not_commit_do_not_fill_the_queue() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await replicate(gateway)
+            backlog = gateway.services.replica_backlog
+            await gateway.put("k", b"x")
+            (bucket,) = backlog.rows
+            for _ in range(LIMIT - 1):
+                backlog.left(bucket, {})  # and nobody commits it
+            assert backlog.room(bucket) == 0
+            there = There()
+            there.is_away = True
+            job = Replicator(gateway.services, {"there": there})
+            for _ in range(2):
+                await job.step()
+            assert (backlog.waiting, backlog.room(bucket)) == (1, LIMIT - 1)
+            there.is_away = False
+            await settle(gateway, there)
+            assert (backlog.waiting, backlog.room(bucket)) == (0, LIMIT)
+
+    asyncio.run(scenario())
+
+
 def test_what_no_rule_covers_any_more_has_failed_and_a_bucket_that_has_gone_is_forgotten() -> None:
     async def scenario() -> None:
         async with memory_gateway() as gateway:

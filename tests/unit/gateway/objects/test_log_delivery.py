@@ -11,6 +11,7 @@ from gateway.model.names import BucketId
 from gateway.objects import buckets
 from gateway.objects.bucket_logging import DELIVERER
 from gateway.objects.list import list_objects
+from gateway.objects.log_delivery import OBJECT_BYTES_MAX
 from gateway.objects.log_spool import (
     OWNER_BYTES_MAX,
     PENDING_BYTES_MAX,
@@ -104,6 +105,22 @@ def test_a_busy_account_pushes_out_its_own_lines_only() -> None:
             assert await delivered_lines(gateway, "mine") == 1
             spool.add(busy[0], line)  # what is written is room again
             assert spool.dropped == dropped + 1
+
+    asyncio.run(scenario())
+
+
+def test_a_log_that_fills_an_object_does_not_wait() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            spool, route = gateway.services.log_spool, await route_to(gateway, "logs")
+            line = "x" * (ROW_BYTES_MAX - 1) + "\n"
+            job, rows = LogDelivery(gateway.services), OBJECT_BYTES_MAX // ROW_BYTES_MAX
+            for number in range(2 * rows + 4):
+                spool.add(route, line)
+                await job.step()
+                assert len(gateway.rows_of(keyspace.LOG_LINES)) <= rows + 2, number
+            assert job.progress().done == 2
+            assert spool.dropped == 0
 
     asyncio.run(scenario())
 

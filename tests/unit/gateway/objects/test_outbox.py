@@ -88,6 +88,27 @@ def test_the_queue_is_bounded() -> None:
     asyncio.run(scenario())
 
 
+def test_the_bound_counts_what_an_earlier_process_has_left() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await watch(gateway)
+            for number in range(3):
+                await gateway.put(f"k{number}", b"x")
+            cluster, index = gateway.cluster, gateway.index
+        async with memory_gateway(cluster=cluster, index=index, with_bucket=False) as again:
+            again.services.event_targets = {"hook": frozenset()}
+            sender = EventSender(again.services, {"hook": Taker()})
+            waiting = again.services.events_waiting
+            assert sender.progress().waiting == 3
+            waiting.count += EVENTS_MAX - 3
+            await again.put("k", b"x")
+            assert waiting.dropped == 1
+            await sender.step()
+            assert waiting.count == 0
+
+    asyncio.run(scenario())
+
+
 def test_a_destination_of_other_accounts_is_told_nothing() -> None:
     async def scenario() -> None:
         async with memory_gateway() as gateway:
