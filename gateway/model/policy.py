@@ -254,7 +254,9 @@ class Policy:
             return Effect.ALLOW
         return Effect.NOTHING
 
-    def permits(self, action: Action, resource: str, caller: Caller, lookup: Lookup) -> bool:
+    def permits(
+        self, action: Action | TokenAction, resource: str, caller: Caller, lookup: Lookup
+    ) -> bool:
         """Whether it allows that, leaving aside what it denies."""
         said = self._said.get(action) or self._about(action)
         return said.permissions.say(resource, caller, lookup)

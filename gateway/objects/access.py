@@ -203,7 +203,7 @@ def judge_of(
             return None
         assert key is not None, "what is about an object names it"
         return ObjectJudge(ctx, opened, rules, action, key)
-    if not _may_in_bucket(Asked(ctx, opened, action), rules, key):
+    if not _may_in_bucket(Asked(ctx, opened, action), action, rules, key):
         raise AccessDenied()
     return None
 
@@ -213,9 +213,9 @@ def _is_owner(ctx: Context, opened: OpenBucket) -> bool:
     return principal is not None and principal.tenant == opened.bucket.tenant
 
 
-def _may_in_bucket(asked: Asked, rules: BucketRules, key: ObjectKey | None) -> bool:
+def _may_in_bucket(asked: Asked, action: Action, rules: BucketRules, key: ObjectKey | None) -> bool:
     """Whether the caller may, where the object does not matter."""
-    ctx, action = asked.ctx, asked.action
+    ctx = asked.ctx
     is_owner = asked.opened is not None and _is_owner(ctx, asked.opened)
     effect, is_account = _said(asked, rules, key)
     if effect is Effect.DENY:
@@ -344,7 +344,7 @@ class ObjectJudge:
     def _may_know_of_nothing(self) -> bool:
         prefix = self._key.decode("utf-8")
         asked = Asked(self._ctx, self._opened, Action.LIST_BUCKET, prefix=prefix)
-        return _may_in_bucket(asked, self._rules, None)
+        return _may_in_bucket(asked, Action.LIST_BUCKET, self._rules, None)
 
     def _may(self, version: Version) -> bool:
         ctx, rules, action = self._ctx, self._rules, self._action

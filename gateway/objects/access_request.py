@@ -24,6 +24,7 @@ from gateway.model.policy import (
     session_name,
     user_name,
 )
+from gateway.model.policy_names import TokenAction
 from gateway.model.version import Pairs
 from gateway.objects.context import Context, Principal
 
@@ -74,7 +75,7 @@ class Asked:
         self,
         ctx: Context,
         opened: OpenBucket | None,
-        action: Action,
+        action: Action | TokenAction,
         *,
         prefix: str | None = None,
         tags: Pairs | None = None,

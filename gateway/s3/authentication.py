@@ -9,12 +9,17 @@ Source: AWS, "Authenticating Requests", S3 API Reference.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from urllib.parse import unquote
 
 from gateway.objects.context import Principal, Services
 from gateway.objects.credentials import Credentials
+from gateway.objects.sessions import SESSION_PREFIX, SessionExpired, SessionTokenInvalid
 from gateway.s3 import routes, sigv2, sigv4
+from gateway.s3.errors import S3Error
 from gateway.s3.frontend_config import FrontendConfig
-from gateway.s3.sigv4 import Authorized, RequestHead
+from gateway.s3.sigv4 import Authorized, RequestHead, SigningKeyLookup
+
+SESSION_TOKEN = "x-amz-security-token"
 
 
 def identify(
@@ -43,15 +48,47 @@ def _identify_v4(
         S3Error: as `sigv4.authorize`.
     """
     found: list[Principal] = []
+    authorized = sigv4.authorize(
+        head, now_ms=now_ms, regions=regions, signing_key=lookup(head, credentials, found)
+    )
+    if authorized is None or not found:
+        return sigv4.unsigned(head), None
+    return authorized, found[-1]
+
+
+def lookup(head: RequestHead, credentials: Credentials, found: list[Principal]) -> SigningKeyLookup:
+    """Looks up signing keys for one request, those of sessions too; `found` learns whose they are.
+
+    What it gives raises S3Error: InvalidToken, ExpiredToken.
+    """
 
     def signing_key(access_key_id: str, date: str, region: str, service: str) -> bytes | None:
         known = credentials.signing_key(access_key_id, date, region, service)
         if known is None:
-            return None
+            if not access_key_id.startswith(SESSION_PREFIX):
+                return None
+            try:
+                token = _session_token(head)
+                known = credentials.session_key(access_key_id, token, date, region, service)
+            except SessionTokenInvalid:
+                raise S3Error("InvalidToken") from None
+            except SessionExpired:
+                raise S3Error("ExpiredToken") from None
+            if known is None:
+                return None
         found.append(known[0])
         return known[1]
 
-    authorized = sigv4.authorize(head, now_ms=now_ms, regions=regions, signing_key=signing_key)
-    if authorized is None or not found:
-        return sigv4.unsigned(head), None
-    return authorized, found[-1]
+    return signing_key
+
+
+def _session_token(head: RequestHead) -> str:
+    """The token that comes with the credentials of a session. Raises: SessionTokenInvalid."""
+    tokens = [value.strip() for name, value in head.headers if name == SESSION_TOKEN]
+    for item in head.raw_query.split("&"):
+        name, _, value = item.partition("=")
+        if unquote(name).lower() == SESSION_TOKEN:
+            tokens.append(unquote(value))
+    if len(tokens) != 1:
+        raise SessionTokenInvalid()
+    return tokens[0]

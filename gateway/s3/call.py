@@ -127,8 +127,8 @@ def check_host(headers: dict[str, str]) -> str:
 
 
 def check_no_session(headers: Mapping[str, str], query: Mapping[str, str]) -> None:
-    """No key of ours is that of a session: whoever shows a session's token means fewer rights than
-    the key has, so it is not overlooked. Raises S3Error: InvalidToken.
+    """The caller is no session: whoever shows a session's token with a lasting key means fewer
+    rights than the key has, so it is not overlooked. Raises S3Error: InvalidToken.
     """
     if _SESSION_TOKEN in headers or not _SESSION_TOKENS.isdisjoint(query):
         raise S3Error("InvalidToken")

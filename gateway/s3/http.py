@@ -21,7 +21,7 @@ from gateway.limits import SMALL_BODY_BYTES_MAX
 from gateway.metrics import S3Metrics
 from gateway.objects import access
 from gateway.objects.context import Context, Principal, RequestFacts, Services
-from gateway.s3 import authentication, cors, journaling, routes, sigv4, website
+from gateway.s3 import authentication, cors, journaling, routes, sigv4, tokens, website
 from gateway.s3 import call as calls
 from gateway.s3.access_log import AccessLog, AccessRecord
 from gateway.s3.aws_chunked import ChunkDecoder
@@ -224,12 +224,18 @@ class S3Frontend:
         head = sigv4.RequestHead(
             method=message.method, raw_path=exchange.raw_path, raw_query=raw_query, headers=pairs
         )
+        if message.method == "POST" and exchange.raw_path == "/" and tokens.is_asked(headers):
+            exchange.operation = tokens.OPERATION
+            body = self._body(exchange, sigv4.unsigned(head))
+            call = self._call(exchange, host, {}, None, body, is_presigned=False)
+            return await tokens.answer(call, head, exchange.request_id, exchange.tell_signer)
         authorized, principal = authentication.identify(
             head, host, self._services, self.config, self._env.now_ms()
         )
         exchange.tell_signer(principal)
         query = calls.query_by_name(raw_query)
-        calls.check_no_session(headers, query)
+        if principal is None or principal.issued_at_ms is None:
+            calls.check_no_session(headers, query)
         operation = self._operation(exchange, host, query, is_anonymous=principal is None)
         body = self._body(exchange, authorized)
         if body.length == UNMEASURED:

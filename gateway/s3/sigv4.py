@@ -29,6 +29,7 @@ from gateway.s3.sigv4_claim import (
     Claim,
     header_claim,
     query_claim,
+    service_claim,
 )
 from gateway.s3.uri import canonical_path, canonical_query, split_query
 
@@ -172,6 +173,38 @@ def authorize(
         amz_date=claim.amz_date,
         presigned=claim.presigned,
     )
+
+
+def authorize_body(
+    head: RequestHead,
+    body: bytes,
+    *,
+    service: str,
+    now_ms: int,
+    regions: Sequence[str],
+    signing_key: SigningKeyLookup,
+) -> None:
+    """Verify a request to another service than S3, in its headers and with its body.
+
+    Raises:
+        S3Error: as `authorize`; AccessDenied for a request without credentials.
+    """
+    fields = join_headers(head.headers)
+    authorization = fields.get("authorization")
+    if authorization is None:
+        raise S3Error("AccessDenied")
+    digest = sha256(body).hexdigest()
+    if fields.get("x-amz-content-sha256", digest) != digest:
+        raise S3Error("InvalidArgument", BAD_CONTENT_SHA256)
+    claim = service_claim(
+        authorization, fields, digest, service=service, regions=regions, now_ms=now_ms
+    )
+    canonical_headers = _canonical_headers(claim, fields)
+    key = signing_key(claim.access_key_id, claim.date, claim.region, claim.service)
+    if key is None:
+        raise S3Error("InvalidAccessKeyId", extra={"AWSAccessKeyId": claim.access_key_id})
+    pairs = split_query(head.raw_query) if head.raw_query else []
+    _check_signature(head, claim, canonical_headers, pairs, key)
 
 
 def unsigned(head: RequestHead) -> Authorized:

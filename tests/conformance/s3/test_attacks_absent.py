@@ -1,4 +1,4 @@
-"""Doors that other servers have and this one has not: what looks for them finds nothing.
+"""Doors that other servers have, and this one has not or keeps shut to who proves nothing.
 
 Source: MinIO CVE-2023-28432, CVE-2025-62506, CVE-2026-33322, CVE-2026-33419, CVE-2026-39414;
 RustFS GHSA-jqmc-mg33-v45g, GHSA-f4vq-9ffr-m8m3.
@@ -59,18 +59,22 @@ def test_aut_08_nothing_but_s3_is_answered(gateway: S3Gateway, method: str, path
 
 
 @pytest.mark.parametrize("action", TOKEN_CALLS)
-def test_sig_16_sig_17_nobody_gives_out_credentials(gateway: S3Gateway, action: str) -> None:
+def test_sig_16_sig_17_nobody_is_given_credentials_without_a_signature(
+    gateway: S3Gateway, action: str
+) -> None:
     for token in TOKENS:
         fields = f"Action={action}&Version=2011-06-15&WebIdentityToken={token}&RoleArn=arn:a"
-        fields += "&LDAPUsername=root&LDAPPassword=root"
+        fields += "&RoleSessionName=se&LDAPUsername=root&LDAPPassword=root"
         with gateway.raw() as client:
             given = {"content-type": "application/x-www-form-urlencoded"}
-            signed = client.request("POST", "/", fields.encode(), given)
-            assert (signed.status, signed.code) == (405, "MethodNotAllowed")
             length = {"host": client.authority, "content-length": str(len(fields))}
             client.send_head("POST", "/", {**given, **length})
             client.send(fields.encode())
-            assert client.read_answer().code == "AccessDenied"
+            answer = client.read_answer()
+            assert (answer.status, b"<Code>AccessDenied</Code>" in answer.body) == (403, True)
+            # Signed for S3: no signature of the token service.
+            signed = client.request("POST", "/", fields.encode(), given)
+            assert b"<Code>AuthorizationHeaderMalformed</Code>" in signed.body
             client.send_head("GET", f"/?{fields}", {"host": client.authority})
             assert client.read_answer().code == "AccessDenied"
 

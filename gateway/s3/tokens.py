@@ -1,0 +1,229 @@
+"""The token service: POST / with a form that says Action=AssumeRole, as clients ask STS.
+
+Not for who gets a session (`objects.assuming`). The body is signed, and short, so it is read before
+its signature can be looked at; nothing but its bytes depends on it until then.
+
+Source: AWS STS API Reference, API version 2011-06-15, "Common Parameters", "Common Errors".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl
+
+from gateway.model.errors import InvalidArgument, MalformedPolicy
+from gateway.objects import assuming
+from gateway.objects.assuming import EXTERNAL_ID_MAX, Issued, Wish
+from gateway.objects.context import Context, Principal
+from gateway.s3 import sigv4, xml
+from gateway.s3.authentication import lookup
+from gateway.s3.call import Call
+from gateway.s3.errors import S3Error, s3_code_for
+from gateway.s3.responses import Reply
+from gateway.s3.sigv4 import RequestHead
+from storaged.base.errors import Kind, StorageError
+
+OPERATION = "SecurityTokenService"
+SERVICE = "sts"
+VERSION = "2011-06-15"
+NAMESPACE = f"https://sts.amazonaws.com/doc/{VERSION}/"
+FORM_TYPE = "application/x-www-form-urlencoded"
+BODY_BYTES_MAX = 32 * 1024
+FIELDS_MAX = 64
+XML_TYPE = "text/xml"
+
+# Codes of S3 that the token service has other names for.
+_CODES = {"InvalidAccessKeyId": "InvalidClientTokenId", "InvalidToken": "InvalidClientTokenId"}
+
+
+class TokenRefused(StorageError):
+    """The token service refuses.
+
+    Attributes:
+        code: as STS names it.
+    """
+
+    kind = Kind.INVALID
+
+    def __init__(self, code: str, text: str, status: int = 400) -> None:
+        self.code = code
+        self.text = text
+        self.status = status
+        super().__init__(code=code)
+
+
+def is_asked(headers: Mapping[str, str]) -> bool:
+    """Whether POST / is for the token service."""
+    return headers.get("content-type", "").lower().startswith(FORM_TYPE)
+
+
+async def answer(
+    call: Call,
+    head: RequestHead,
+    request_id: str,
+    tell_signer: Callable[[Principal | None], None],
+) -> Reply:
+    """Answer, in the form of the token service also where it refuses.
+
+    Args:
+        call: without a principal yet.
+        tell_signer: is told who asks.
+    """
+    ctx = call.context
+    services = ctx.services
+    try:
+        body = await call.body.read_document(BODY_BYTES_MAX)
+        form = _form(head.raw_query, body)
+        found: list[Principal] = []
+        sigv4.authorize_body(
+            head,
+            body,
+            service=SERVICE,
+            now_ms=services.env.now_ms(),
+            regions=call.regions,
+            signing_key=lookup(head, services.credentials, found),
+        )
+        principal = found[-1]
+        _check_token(call.headers, principal)
+        tell_signer(principal)
+        ctx.principal = principal
+        action, inside = _done(ctx, principal, form)
+        return _reply(200, _document(action, inside, request_id))
+    except TokenRefused as refused:
+        return _refusal(refused.status, refused.code, refused.text, request_id)
+    except MalformedPolicy as error:
+        text = str(error.fields.get("message", ""))
+        return _refusal(400, "MalformedPolicyDocument", text, request_id)
+    except InvalidArgument as error:
+        text = str(error.fields.get("message", ""))
+        return _refusal(400, "ValidationError", text, request_id)
+    except StorageError as error:
+        told = s3_code_for(error)
+        code = _CODES.get(told.code, told.code)
+        reply = _refusal(told.status, code, told.message, request_id)
+        reply.close_connection = told.close_connection
+        return reply
+
+
+def _check_token(headers: Mapping[str, str], principal: Principal) -> None:
+    """A lasting key comes without a token, as everywhere. Raises: S3Error."""
+    if principal.issued_at_ms is None and "x-amz-security-token" in headers:
+        raise S3Error("InvalidToken")
+
+
+def _form(raw_query: str, body: bytes) -> dict[str, str]:
+    if raw_query:
+        raise TokenRefused("InvalidParameterValue", "The parameters are in the body.")
+    try:
+        pairs = parse_qsl(
+            body.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(body),
+            errors="strict",
+            max_num_fields=FIELDS_MAX,
+        )
+    except ValueError:
+        raise TokenRefused("InvalidParameterValue", "The body is no form.") from None
+    form = dict(pairs)
+    if len(form) != len(pairs):
+        raise TokenRefused("InvalidParameterValue", "A parameter occurs more than once.")
+    if form.get("Version") != VERSION:
+        raise TokenRefused("NoSuchVersion", f"The version is {VERSION}.")
+    return form
+
+
+def _done(ctx: Context, principal: Principal, form: Mapping[str, str]) -> tuple[str, str]:
+    """The action, and what its result holds."""
+    action = form.get("Action", "")
+    if action == "GetCallerIdentity":
+        held = (
+            xml.element("Arn", assuming.holder_arn(principal)),
+            xml.element("UserId", principal.user_id or principal.owner_id),
+            xml.element("Account", principal.owner_id),
+        )
+        return action, "".join(held)
+    if action == "GetSessionToken":
+        _refuse_others(form, {"DurationSeconds"})
+        return action, _credentials(assuming.get_session(ctx, principal, _duration(form)))
+    if action == "AssumeRole":
+        known = {"DurationSeconds", "RoleArn", "RoleSessionName", "Policy", "ExternalId"}
+        _refuse_others(form, known)
+        wish = Wish(
+            role_arn=_needed(form, "RoleArn"),
+            name=_needed(form, "RoleSessionName"),
+            policy=form.get("Policy", ""),
+            duration_s=_duration(form),
+            external_id=form.get("ExternalId", "")[:EXTERNAL_ID_MAX],
+        )
+        issued = assuming.assume_role(ctx, principal, wish)
+        return action, _credentials(issued) + _assumed(issued)
+    raise TokenRefused("InvalidAction", "The action is not one of this service.")
+
+
+def _refuse_others(form: Mapping[str, str], known: set[str]) -> None:
+    """What narrows a session, or asks for a proof, is not overlooked."""
+    others = form.keys() - known - {"Action", "Version"}
+    if others:
+        raise TokenRefused("InvalidParameterValue", f"Not supported: {min(others)[:64]}")
+
+
+def _needed(form: Mapping[str, str], name: str) -> str:
+    value = form.get(name, "")
+    if not value:
+        raise TokenRefused("ValidationError", f"{name} is needed.")
+    return value
+
+
+def _duration(form: Mapping[str, str]) -> int | None:
+    text = form.get("DurationSeconds")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > 6:
+        raise TokenRefused("ValidationError", "DurationSeconds is a number of seconds.")
+    return int(text)
+
+
+def _credentials(issued: Issued) -> str:
+    session = issued.session
+    return xml.group(
+        "Credentials",
+        xml.element("AccessKeyId", session.access_key_id),
+        xml.element("SecretAccessKey", session.secret),
+        xml.element("SessionToken", issued.token),
+        xml.element("Expiration", xml.timestamp(session.expires_at_ms)),
+    )
+
+
+def _assumed(issued: Issued) -> str:
+    return xml.group(
+        "AssumedRoleUser",
+        xml.element("AssumedRoleId", issued.holder_id),
+        xml.element("Arn", issued.arn),
+    )
+
+
+def _document(action: str, inside: str, request_id: str) -> str:
+    result = xml.group(f"{action}Result", inside)
+    told = xml.group("ResponseMetadata", xml.element("RequestId", request_id))
+    return f'<{action}Response xmlns="{NAMESPACE}">{result}{told}</{action}Response>'
+
+
+def _refusal(status: int, code: str, text: str, request_id: str) -> Reply:
+    error = xml.group(
+        "Error",
+        xml.element("Type", "Sender" if status < 500 else "Receiver"),
+        xml.element("Code", code),
+        xml.element("Message", text),
+    )
+    inside = error + xml.element("RequestId", request_id)
+    reply = _reply(status, f'<ErrorResponse xmlns="{NAMESPACE}">{inside}</ErrorResponse>')
+    reply.code = code
+    return reply
+
+
+def _reply(status: int, document: str) -> Reply:
+    return Reply(
+        status=status,
+        headers=[("Content-Type", XML_TYPE), ("Cache-Control", "no-store")],
+        body=f"{xml.DECLARATION}{document}".encode(),
+    )
