@@ -34,6 +34,7 @@ from gateway.jobs.tier import TierKeeper
 from gateway.journal.events import CLUSTER
 from gateway.journal.journal import Journal
 from gateway.journal.opening import open_journal, start_event
+from gateway.limits import FULL_CELL_BYTES
 from gateway.objects.bootstrap import ensure_account, ensure_root, restore_keyring
 from gateway.objects.context import Services
 from gateway.objects.credentials import Credentials
