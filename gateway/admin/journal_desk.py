@@ -48,6 +48,7 @@ LINES_AT_ONCE = 2000
 NAMES_MAX = 10_000
 TENANTS_AT_ONCE = 1000
 FIELDS_TAKEN = 20
+PEER = struct.Struct("3i")  # pid, uid, gid
 READ_ONLY_VERBS = frozenset({"get", "list", "plan", "show", "simulate", "status"})
 # Fields of admin requests that are recorded with their values; of the others, the names.
 OPEN_FIELDS = frozenset(
@@ -346,10 +347,11 @@ def _peer(request: web.Request) -> str:
     """Who is at the other end of the socket: the user id that the kernel tells."""
     transport = request.transport
     held = None if transport is None else transport.get_extra_info("socket")
-    try:
-        pid, uid, _ = struct.unpack(
-            "3i", held.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        )
-    except (AttributeError, OSError, struct.error):
+    if held is None:
         return "admin"
+    try:
+        told = held.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
+    except OSError:
+        return "admin"
+    pid, uid, _ = PEER.unpack(told)
     return f"admin:uid={uid},pid={pid}"
