@@ -143,6 +143,11 @@ class Core:
         self.nonces = NonceSource(writer_epoch)
         return StripeCodec(self.records, self.nonces)
 
+    def certificate_of(self, number: int) -> str | None:
+        """SHA-256, as hex, of the certificate that a remote node showed on its last connection."""
+        node = self.nodes.get(number)
+        return node.certificate_sha256 if isinstance(node, RemoteNode) else None
+
     def parts(self) -> LogParts:
         """What the log is made of; each call is a run with an instance of its own."""
         groups = GroupStore(

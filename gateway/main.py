@@ -20,10 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway import ca_cli
-from gateway.admin import access_cli, journal_cli
+from gateway.admin import access_cli, journal_cli, where_cli
 from gateway.admin.access_api import access_routes
 from gateway.admin.access_desk import AccessDesk
 from gateway.admin.api import AdminServer
+from gateway.admin.attest import Attester
+from gateway.admin.attest_api import attest_routes
 from gateway.admin.cli import add_commands
 from gateway.admin.health import HealthServer
 from gateway.admin.journal_api import journal_routes, recording
@@ -59,6 +61,7 @@ gateway_app = typer.Typer(no_args_is_help=True, help="Run one gateway of a clust
 app.add_typer(config_app, name="config")
 app.add_typer(gateway_app, name="gateway")
 add_commands(app)
+where_cli.add_commands(app)
 ca_cli.add_commands(app)
 access_cli.add_commands(app)
 journal_cli.add_commands(app)
@@ -266,7 +269,11 @@ async def _serve(
         path=config.admin.socket,
         env=env,
         keys=NamedKeyDesk(gateway.services),
-        more=[*access_routes(AccessDesk(gateway.services)), *journal_routes(gateway.services)],
+        more=[
+            *attest_routes(_attester(gateway, view)),
+            *access_routes(AccessDesk(gateway.services)),
+            *journal_routes(gateway.services),
+        ],
         journaled=recording(gateway.services),
     )
     health = HealthServer(metrics=lambda: exposition(registry), not_ready=view.not_ready)
@@ -315,6 +322,22 @@ def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
         pool=gateway.services.pool,
         env=env,
         started_at_ms=env.now_ms(),
+        certificate_of=core.certificate_of,
+    )
+
+
+def _attester(gateway: Gateway, view: ClusterView) -> Attester:
+    core = gateway.core
+    return Attester(
+        view.locator,
+        core.nodes,
+        core.topology,
+        core.config.cluster,
+        seed=core.root.derive("attestation"),
+        integrity_key=core.root.integrity_key,
+        cluster_id=core.root.cluster_id,
+        certificate_of=core.certificate_of,
+        env=core.env,
     )
 
 

@@ -14,6 +14,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Sequence
+from hashlib import sha256
 
 from storaged import verbs
 from storaged.base.env import Env
@@ -88,6 +89,7 @@ class RemoteNode:
         self._link: Link | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._waiters: deque[asyncio.Future[None]] = deque()
+        self.certificate_sha256: str | None = None  # of the last node that was who it should be
         self._away: StorageError | None = None  # why the last attempt to connect failed
         self._closed = False
 
@@ -310,3 +312,4 @@ class RemoteNode:
         ssl_object = transport.get_extra_info("ssl_object")
         der = ssl_object.getpeercert(binary_form=True)
         check_node_peer(der, domain=self._domain, expected=self._identity)
+        self.certificate_sha256 = sha256(der).hexdigest()

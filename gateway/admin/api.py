@@ -4,6 +4,7 @@ Not for S3, and not for deciding anything: who can open the socket may ask. The 
 (`gateway.admin.cli`) is its only client.
 
     GET  /v1/status  /v1/durability  /v1/where?bucket=…&key=…  /v1/jobs
+    GET  /v1/where/attest?bucket=…&key=…&challenge=…     `gateway.admin.attest_api`
     POST /v1/jobs/NAME/run        answers when the round has ended; with ?follow=1 as JSON lines,
                                   {"job": …} once a second, then {"result": …} or {"error": …}
     POST /v1/jobs/NAME/pause | resume

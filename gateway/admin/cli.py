@@ -1,4 +1,4 @@
-"""Commands that ask a running gateway: status, where, durability, jobs. Only the admin port's
+"""Commands that ask a running gateway: status, durability, jobs. Only the admin port's
 client.
 
 Exit codes: 0 it answered; 1 it refused, or the job failed; 2 no gateway answers, or the command is

@@ -90,6 +90,11 @@ class AdminClient:
         query = {"bucket": bucket, "key": key}
         return self._ask("GET", "/v1/where?" + _encoded(query))
 
+    def attest(self, bucket: str, key: str, challenge: str) -> Document:
+        """A signed statement about where an object is; `challenge` is hex, "" = the gateway's."""
+        query = {"bucket": bucket, "key": key, "challenge": challenge}
+        return self._ask("GET", "/v1/where/attest?" + _encoded(query))
+
     def jobs(self) -> Document:
         """All jobs."""
         return self._ask("GET", "/v1/jobs")

@@ -6,13 +6,14 @@ Never holds a key, a secret, an ETag or an object's name that was not asked for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from gateway.admin.margins import MarginCounter, Margins
 from gateway.admin.outlook import PRODUCTION_SENTENCE, Document, durability_report, spread
-from gateway.admin.where import Locator
+from gateway.admin.where import Locator, no_certificate
 from gateway.commit.checkpoint import Checkpointer
 from gateway.commit.log import Log
 from gateway.config import GatewayConfig
@@ -63,6 +64,7 @@ class ClusterView:
     pool: BufferPool
     env: Env
     started_at_ms: int
+    certificate_of: Callable[[int], str | None] = no_certificate
     closing: bool = False
     _counted: Margins | None = field(default=None, init=False)
     _counter: MarginCounter = field(init=False)
@@ -110,14 +112,18 @@ class ClusterView:
 
     async def where(self, bucket: str, key: str) -> Document:
         """See `Locator.where`."""
-        locator = Locator(
+        return await self.locator().where(bucket, key)
+
+    def locator(self) -> Locator:
+        """Answers where objects are."""
+        return Locator(
             store=self.log,
             records=self.records,
             topology=self.topology,
             health=self.health,
             env=self.env,
+            certificate_of=self.certificate_of,
         )
-        return await locator.where(bucket, key)
 
     def jobs(self) -> list[Document]:
         """All jobs with their progress."""

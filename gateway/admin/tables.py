@@ -7,6 +7,7 @@ escaped: an object's name can hold terminal commands, and rich's markup must not
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -33,6 +34,13 @@ def bytes_text(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} {_UNITS[-1]}"
+
+
+def time_text(at_ms: int) -> str:
+    """A moment in UTC; "never" for 0."""
+    if not at_ms:
+        return "never"
+    return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
 def titled_table(
@@ -199,6 +207,11 @@ def where_view(answer: Answer) -> Group:
         ),
         titled_table("recorded in", ("datacenter", "country", "shards", "bytes of cells"), places),
         titled_table(
+            "nodes that hold shards",
+            ("node", "datacenter", "country", "certificate (SHA-256)", "last whole scrub"),
+            _node_rows(answer["stripes"]),
+        ),
+        titled_table(
             "stripes",
             ("part", "stripe", "layout", "tier with all nodes up", "margin", "shards: index node"),
             (_stripe_row(stripe) for stripe in answer["stripes"]),
@@ -213,8 +226,27 @@ def where_view(answer: Answer) -> Group:
         lines.append(
             text(f"{answer['stripe_rows_missing']} stripes have no row in the index", "red")
         )
+    if answer["shards_outside"]:
+        outside = f"{answer['shards_outside']} shards are outside of their region: run repair"
+        lines.append(text(outside, "red"))
     lines.append(text(answer["recorded"], "dim"))
     return Group(*lines)
+
+
+def _node_rows(stripes: list[Answer]) -> list[list[RenderableType]]:
+    """Each node once: what is said of its place, and when it last read all it has."""
+    shards = [shard for stripe in stripes for shard in stripe["shards"] if shard["node"]]
+    held = {shard["node"]: shard for shard in shards}
+    return [
+        [
+            text(name),
+            text(shard["datacenter"]),
+            text(shard["country"]),
+            text(shard["certificate_sha256"] or "none: a folder of the gateway"),
+            text(time_text(shard["verified_at_ms"])),
+        ]
+        for name, shard in sorted(held.items())
+    ]
 
 
 def _stripe_row(stripe: Answer) -> list[RenderableType]:

@@ -9,13 +9,14 @@ rows is opened, so no tenant key is needed and no ETag, header or secret can be 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
 from gateway.admin.outlook import Document
 from gateway.data.health import HealthView
 from gateway.data.placement import margin, tier_of
+from gateway.data.stripes import StripeGone
 from gateway.data.topology import Topology
 from gateway.meta import keyspace
 from gateway.meta.buckets import find_bucket
@@ -51,6 +52,7 @@ class _Totals:
     stripes: int = 0
     rows_missing: int = 0
     shards_nowhere: int = 0
+    shards_outside: int = 0
     lowest_margin: int | None = None
 
 
@@ -60,8 +62,18 @@ class _PartPlace:
     held: StoredBytes
 
 
+def no_certificate(number: int) -> str | None:
+    """Of nodes that are folders of the gateway's own machine."""
+    return None
+
+
 class Locator:
-    """Answers `where` from the index."""
+    """Answers `where` from the index.
+
+    Args:
+        certificate_of: SHA-256, as hex, of the certificate that a node has shown; None: it has
+            shown none.
+    """
 
     def __init__(
         self,
@@ -71,7 +83,9 @@ class Locator:
         topology: Topology,
         health: HealthView,
         env: Env,
+        certificate_of: Callable[[int], str | None] = no_certificate,
     ) -> None:
+        self._certificate_of = certificate_of
         self._store = store
         self._records = records
         self._topology = topology
@@ -113,6 +127,7 @@ class Locator:
             "stripes": listed,
             "stripe_rows_missing": totals.rows_missing,
             "shards_nowhere": totals.shards_nowhere,
+            "shards_outside": totals.shards_outside,
             "lowest_margin": totals.lowest_margin,
             "datacenters": [
                 {
@@ -125,6 +140,21 @@ class Locator:
             ],
             "countries": sorted({country for _, country in totals.shards}),
         }
+
+    async def stripe_rows(self, bucket: str, key: str) -> tuple[int, list[StripeRow]]:
+        """Bytes of the content of the current version of an object, and the rows of its stripes, at
+        most STRIPES_COUNTED_MAX. Raises: as `where`, and StripeGone.
+        """
+        row_key, held = self._current(bucket, key)
+        parts = [*self._parts(row_key, held), *self._annotations(row_key, held)]
+        rows: dict[StripeId, StripeRow] = {}
+        async for _, row, stripe in self._stripes(parts):
+            if row is None:
+                raise StripeGone(stripe=stripe)
+            rows[stripe] = row
+            if len(rows) >= STRIPES_COUNTED_MAX:
+                break
+        return held.plain_bytes, list(rows.values())
 
     def _current(self, bucket: str, key: str) -> tuple[bytes, StoredBytes]:
         name = bucket_name(bucket)
@@ -202,6 +232,7 @@ class Locator:
             if node is None:
                 totals.shards_nowhere += 1
                 continue
+            totals.shards_outside += not self._topology.allows(row.region, number)
             place = str(node.datacenter), node.country
             totals.shards[place] += 1
             totals.cell_bytes[place] += row.cell_bytes
@@ -223,14 +254,18 @@ class Locator:
             "layout": f"{row.geometry.k}+{row.geometry.m}",
             "tier": tier_of(row.nodes, self._topology, row.geometry.k).name,
             "margin": self._margin(row),
+            "region": row.region,
             "cell_bytes": row.cell_bytes,
-            "shards": [self._shard_report(i, number) for i, number in enumerate(row.nodes)],
+            "shards": [
+                self._shard_report(i, number, row.region) for i, number in enumerate(row.nodes)
+            ],
         }
 
-    def _shard_report(self, index: int, number: int) -> Document:
+    def _shard_report(self, index: int, number: int, region: int) -> Document:
         node = self._topology.by_number.get(number)
         if node is None:
             return {"index": index, "node": None, "number": number or None}
+        status = self._health.statuses().get(number)
         return {
             "index": index,
             "node": str(node.node),
@@ -238,6 +273,9 @@ class Locator:
             "datacenter": str(node.datacenter),
             "country": node.country,
             "reachable": self._health.readable(number),
+            "inside": self._topology.allows(region, number),
+            "certificate_sha256": self._certificate_of(number),
+            "verified_at_ms": 0 if status is None else status.scrubbed_at_ms,
         }
 
 

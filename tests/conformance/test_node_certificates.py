@@ -1,10 +1,14 @@
-"""Who may talk to whom: every certificate but the right one is refused, on both sides."""
+"""Who may talk to whom: every certificate but the right one is refused, on both sides. S-01: a node
+whose certificate names another country or datacenter than the configuration is given nothing.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -97,6 +101,25 @@ async def _refused(server_context: ssl.SSLContext, client_context: ssl.SSLContex
         await server.close()
 
 
+def test_a_gateway_knows_the_certificate_that_a_node_has_shown(certificates: Certificates) -> None:
+    async def main() -> None:
+        server = NodeServer(
+            MemoryNode(PARIS_1), ssl_context=certificates.server(), domain=DOMAIN, env=RealEnv()
+        )
+        client = remote(await server.start("127.0.0.1", 0), certificates.client())
+        try:
+            assert client.certificate_sha256 is None
+            await client.status()
+            pem = (certificates.folder / "node.crt").read_bytes()
+            der = x509.load_pem_x509_certificate(pem).public_bytes(serialization.Encoding.DER)
+            assert client.certificate_sha256 == sha256(der).hexdigest()
+        finally:
+            await client.close()
+            await server.close()
+
+    asyncio.run(main())
+
+
 def _node_certificate(kind: str, certificates: Certificates) -> Issued:
     env, authority = RealEnv(), certificates.authority
     uri = node_uri(DOMAIN, PARIS_1)
@@ -104,6 +127,10 @@ def _node_certificate(kind: str, certificates: Certificates) -> Issued:
     match kind:
         case "another node":
             return issue_node(authority, LYON_1, env)
+        case "another country":
+            return issue_node(authority, replace(PARIS_1, country="us"), env)
+        case "another datacenter":
+            return issue_node(authority, replace(PARIS_1, datacenter=LYON_1.datacenter), env)
         case "two URIs":
             return _forge(authority, [uri, node_uri(DOMAIN, LYON_1)], usage)
         case "another domain":
@@ -118,7 +145,16 @@ def _node_certificate(kind: str, certificates: Certificates) -> Issued:
 
 @pytest.mark.parametrize(
     "kind",
-    ["another node", "two URIs", "another domain", "a longer path", "no URI", "a gateway"],
+    [
+        "another node",
+        "another country",
+        "another datacenter",
+        "two URIs",
+        "another domain",
+        "a longer path",
+        "no URI",
+        "a gateway",
+    ],
 )
 def test_a_gateway_refuses_a_node_with(kind: str, certificates: Certificates) -> None:
     name = _store(certificates, _node_certificate(kind, certificates), "wrong-node")

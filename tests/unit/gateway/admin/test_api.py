@@ -19,6 +19,7 @@ import typer
 import uvloop
 from typer.testing import CliRunner
 
+from gateway.admin import where_cli
 from gateway.admin.api import AdminServer
 from gateway.admin.cli import add_commands, app, parse_url
 from gateway.admin.client import AdminClient, AdminRefused, GatewayNotRunning
@@ -29,6 +30,7 @@ from tests.support.admin_rig import AdminRig, CountingJob, admin_rig
 from tests.support.gateway import ACCESS_KEY, BUCKET, SECRET, TENANT
 
 CLI = CliRunner()
+where_cli.add_commands(app)
 ODD_KEY = "[red]\x1b[2Jkey"
 
 

@@ -1,0 +1,134 @@
+"""`hexagone where`: where an object is recorded to be, a signed statement about it, and a check of
+such a statement that asks no gateway.
+
+Exit codes: 0 it is as it should be; 1 the gateway refused, or a statement does not hold; 2 no
+gateway answers, or the command is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+
+from gateway.admin import tables
+from gateway.admin.attestation import STATEMENT_BYTES_MAX, AttestationInvalid, verified
+from gateway.admin.cli import (
+    DataOption,
+    JsonOption,
+    SocketOption,
+    asked,
+    client_of,
+    parse_url,
+    show,
+)
+from gateway.admin.tables import Answer, text
+from storaged.identity import write_public
+
+
+def add_commands(target: typer.Typer) -> None:
+    """Put the command on an app."""
+    target.command("where")(where)
+
+
+def where(
+    url: Annotated[str, typer.Argument(metavar="[s3://BUCKET/KEY]")] = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+    attest: Annotated[
+        bool, typer.Option("--attest", help="ask the nodes, and print a signed statement")
+    ] = False,
+    challenge: Annotated[
+        str, typer.Option("--challenge", metavar="HEX", help="32 bytes of yours, for --attest")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="where --attest writes")
+    ] = None,
+    verify: Annotated[
+        Path | None, typer.Option("--verify", metavar="FILE", help="check a statement, offline")
+    ] = None,
+    public_key: Annotated[
+        str, typer.Option("--key", metavar="HEX", help="the cluster's public key, for --verify")
+    ] = "",
+) -> None:
+    """On which nodes, in which datacenters and countries an object is.
+
+    Examples: hexagone where s3://photos/cat.jpg
+
+    hexagone where s3://photos/cat.jpg --attest --out cat.attested
+
+    hexagone where --verify cat.attested --key HEX
+    """
+    if verify is not None:
+        report = _checked(verify, public_key)
+        show(report, report_view, as_json=as_json)
+        raise typer.Exit(0 if report["sound"] else 1)
+    bucket, key = parse_url(url)
+    if not attest:
+        answer = asked(lambda: client_of(data, socket).where(bucket, key))
+        show(answer, tables.where_view, as_json=as_json)
+        return
+    signed = asked(lambda: client_of(data, socket).attest(bucket, key, challenge))
+    line = json.dumps(signed, sort_keys=True)
+    if out is not None:
+        write_public(out, line.encode("ascii") + b"\n")
+        report = verified(line.encode("ascii"), signed["public_key"])
+        show(report, report_view, as_json=as_json)
+        return
+    typer.echo(line)
+
+
+def _checked(path: Path, public_key: str) -> Answer:
+    """The report on a file; ends the command where there is none to give."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(STATEMENT_BYTES_MAX + 1)
+        if len(raw) > STATEMENT_BYTES_MAX:
+            raise AttestationInvalid(reason=f"larger than {STATEMENT_BYTES_MAX} bytes")
+        return verified(raw, public_key or None)
+    except OSError as error:
+        raise typer.BadParameter(str(error.strerror), param_hint="--verify") from error
+    except AttestationInvalid as error:
+        typer.echo(f"error: {error.message()}\nhint: {error.hint}", err=True)
+        raise typer.Exit(1) from error
+
+
+def report_view(report: Answer) -> Group:
+    """What was signed, and what does not hold."""
+    statement = report["statement"]
+    shards = [shard for stripe in statement["stripes"] for shard in stripe["shards"]]
+    answered = [shard for shard in shards if not shard["failed"]]
+    places = sorted({(s["country"], s["datacenter"], s["node"]) for s in answered})
+    lines: list[RenderableType] = [
+        text(f"s3://{statement['bucket']}/{statement['key']}, cluster {statement['cluster']}"),
+        text(
+            f"{len(answered)} of {len(shards)} shards of {statement['stripes_asked']} of "
+            f"{statement['stripe_count']} stripes answered, "
+            f"{tables.time_text(statement['began_at_ms'])}"
+        ),
+        tables.titled_table(
+            "attested in",
+            ("country", "datacenter", "node", "certificate (SHA-256)", "answers", "within km"),
+            [_place_row(place, answered) for place in places],
+        ),
+    ]
+    lines += [text(problem, "red") for problem in report["problems"]]
+    lines.append(text(f"signed by {report['public_key']}"))
+    if not report["key_was_given"]:
+        lines.append(
+            text("the key is the statement's own: compare it with the cluster's, or give --key")
+        )
+    lines.append(text(statement["says"], "dim"))
+    return Group(*lines)
+
+
+def _place_row(place: tuple[str, str, str], answered: list[Answer]) -> list[RenderableType]:
+    """One node's answers; the bound is its slowest answer's, by light in fibre."""
+    held = [s for s in answered if (s["country"], s["datacenter"], s["node"]) == place]
+    certificates = sorted({shard["certificate_sha256"] or "none" for shard in held})
+    bound = max(shard["within_km"] for shard in held)
+    return [*map(text, place), text(" ".join(certificates)), text(len(held)), text(bound)]
