@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ PYTHON = Path("/opt/python")
 PACKAGES = Path("/opt/python-packages")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 EMPTY_S = 10.0
+LIFE_S = 300
 DRILL_UNIT = """\
 [Unit]
 Description=The drill
@@ -69,8 +71,7 @@ def _cgroup2() -> Path:
 @contextmanager
 def control_group() -> Iterator[Path]:
     """A control group of our own. At the end all in it is killed, and it and those in it go."""
-    folder = _cgroup2() / f"hexagone-drill-{os.getpid()}"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="hexagone-drill-", dir=_cgroup2()))
     try:
         yield folder
     finally:
@@ -89,7 +90,8 @@ def command(cgroup: Path, folder: Path, module: str, *words: str) -> list[str]:
     own = ["--mount", "--net", "--ipc", "--uts", "--cgroup", "--pid", "--fork", "--mount-proc"]
     enter = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(cgroup / "cgroup.procs")]
     inside = [sys.executable, "-m", "tests.support.own_systemd", str(folder), module, *words]
-    return [*enter, "unshare", *own, "--kill-child=SIGKILL", *inside]
+    at_most = ["timeout", "--signal=KILL", f"{LIFE_S}s"]  # should the caller be killed
+    return [*enter, *at_most, "unshare", *own, "--kill-child=SIGKILL", *inside]
 
 
 def _bind(what: Path, onto: Path, *options: str) -> None:
@@ -129,12 +131,15 @@ def _new_root(folder: Path) -> Path:
     sh("mount", "-t", "sysfs", "-o", "ro", "sysfs", str(root / "sys"))
     sh("mount", "-t", "cgroup2", "cgroup2", str(root / "sys/fs/cgroup"))
     for name in ("run", "tmp", "var/tmp", "var/log", "etc/systemd", "var/lib/systemd"):
+        (root / name).mkdir(parents=True, exist_ok=True)
         sh("mount", "-t", "tmpfs", "-o", "mode=755", "own", str(root / name))
     for name in ("tmp", "var/tmp"):
         (root / name).chmod(0o1777)
     # Mounts of the host are not in the overlay: what is needed of it is bound where it was.
     _bind(ROOT, root / ROOT.relative_to("/"), "ro")
-    _bind(Path(sys.base_prefix), root / Path(sys.base_prefix).relative_to("/"), "ro")
+    for place in (Path(sys.prefix), Path(sys.base_prefix)):
+        if not (root / place.relative_to("/") / "bin").exists():
+            _bind(place, root / place.relative_to("/"), "ro")
     _bind(Path(sys.base_prefix), root / PYTHON.relative_to("/"), "ro")
     packages = Path(sys.prefix, "lib", f"python3.{sys.version_info.minor}", "site-packages")
     _bind(packages, root / PACKAGES.relative_to("/"), "ro")
