@@ -27,6 +27,7 @@ from gateway.jobs.garbage import GarbageCollector
 from gateway.jobs.inventory import InventoryWriter
 from gateway.jobs.lifecycle import LifecycleKeeper
 from gateway.jobs.logs import LogDelivery
+from gateway.jobs.metering import Metering
 from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.jobs.replication import Replicator
 from gateway.jobs.rotation import KeyRotation
@@ -38,6 +39,8 @@ from gateway.limits import FULL_CELL_BYTES
 from gateway.objects.bootstrap import ensure_account, ensure_root, restore_keyring
 from gateway.objects.context import Services
 from gateway.objects.credentials import Credentials
+from gateway.objects.limits_set import load_limits
+from gateway.objects.metering import Meter
 from gateway.objects.named_keys import keep_keyring_copy
 from gateway.objects.target import BucketCache
 from gateway.outside.nats_stream import SCHEMES as NATS_SCHEMES
@@ -97,11 +100,28 @@ class Gateway:
         )
         self.repairs = RepairQueue(core.topology)
         self._scrub_reports: dict[ShardId, float] = {}
+        self._make_metering()
         self._make_log_jobs()
         self._make_cluster_jobs()
         self.scheduler = Scheduler(env)
         self._schedule()
         self._probing: asyncio.Task[None] | None = None
+
+    def _make_metering(self) -> None:
+        """Limits, and what tenants pay for: both follow what the index counts."""
+        core, services = self.core, self.services
+        services.quotas.usage = core.index
+        load_limits(services)
+        services.meter = Meter(
+            log=self.log,
+            store=core.index,
+            usage=core.index,
+            records=core.records,
+            nonces=services.nonces,
+            env=core.env,
+        )
+        core.usage.listeners += [services.quotas.follow, services.meter.follow]
+        self.metering = Metering(services, services.meter, core.index, core.index.recount_usage)
 
     def _make_log_jobs(self) -> None:
         """What keeps the log and its stripes small."""
@@ -175,6 +195,7 @@ class Gateway:
             self.compacter,
             self.audit,
             self.garbage,
+            self.metering,
             self.lifecycle,
             self.log_delivery,
             self.events,
@@ -250,6 +271,10 @@ class Gateway:
             await asyncio.wait_for(self.log_delivery.finish(), LAST_LINES_S)
         except (StorageError, TimeoutError):
             logger.warning("the last lines of access logs are lost")
+        try:
+            await asyncio.wait_for(self.metering.finish(), LAST_LINES_S)
+        except (StorageError, TimeoutError):
+            logger.warning("the last requests are not metered")
         if self._probing is not None:
             self._probing.cancel()
         if self.journal is not None:

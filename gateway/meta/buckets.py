@@ -73,6 +73,13 @@ def read_bucket(store: MetaStore, keys: RecordKeys, bucket: BucketId) -> StoredB
     return _read(store, keys, keyspace.bucket_row(bucket))
 
 
+def read_closed_bucket(
+    store: MetaStore, keys: RecordKeys, bucket: BucketId
+) -> StoredBucket | None:
+    """A bucket by id whose deletion has begun and not ended. Raises: RowCorrupt."""
+    return _read(store, keys, keyspace.closed_bucket_row(bucket))
+
+
 def find_closed_bucket(store: MetaStore, keys: RecordKeys, name: BucketName) -> StoredBucket | None:
     """The bucket of a name whose deletion has begun and not ended. Raises: RowCorrupt."""
     bucket = _id_of(store, keys, name)

@@ -32,6 +32,8 @@ GARBAGE = b"G"  # rows of parts and annotations, to be taken away in batches of 
 PART = b"P"
 KEYRING = b"R"
 STRIPE = b"S"
+HOUR = b"H"  # what a bucket was metered for in an hour
+LIMIT = b"Q"  # limits of tenants, buckets, access keys and addresses; plans of tenants
 IDENTITY = b"I"  # users, groups, roles and policies of a tenant
 SESSION = b"Y"  # names of tokens of sessions, which are sealed as rows are and never stored
 TENANT = b"T"
@@ -358,6 +360,29 @@ def identity_range(tenant: TenantId, kind: bytes) -> Range:
 def session_row(access_key: str) -> bytes:
     """What the token of a session is sealed as."""
     return SESSION + CLUSTER_PARTITION + access_key.encode()
+
+
+def limit_row(name: str) -> bytes:
+    """Row of the limits or the plan of somebody; `name` says whose."""
+    return LIMIT + CLUSTER_PARTITION + name.encode()
+
+
+def hour_row(tenant: TenantId, bucket: BucketId, hour: int) -> bytes:
+    """Row of what a bucket was metered for in an hour since the epoch."""
+    return HOUR + CLUSTER_PARTITION + tenant + bucket + hour.to_bytes(4, "big")
+
+
+def parse_hour(row_key: bytes) -> tuple[TenantId, BucketId, int]:
+    """Tenant, bucket and hour of such a row. Raises: RowCorrupt."""
+    if row_key[:HEAD_BYTES] != HOUR + CLUSTER_PARTITION or len(row_key) != HEAD_BYTES + 36:
+        raise RowCorrupt(row_key=row_key[:64].hex())
+    rest = row_key[HEAD_BYTES:]
+    return TenantId(rest[:16]), BucketId(rest[16:32]), int.from_bytes(rest[32:], "big")
+
+
+def hour_range(tenant: TenantId, bucket: BucketId, first: int, end: int) -> Range:
+    """Rows of a bucket from hour `first` to before `end`."""
+    return hour_row(tenant, bucket, first), hour_row(tenant, bucket, end)
 
 
 def cluster_row(name: str) -> bytes:

@@ -302,8 +302,10 @@ class LmdbIndex:
                 if commit is not None:
                     await self._env.offload(commit)
                     if counts and self._usage is not None:
+                        # Run before those who wait below go on; what they raise is not ours.
+                        loop = asyncio.get_running_loop()
                         for listener in self._usage.listeners:
-                            listener(counts)
+                            loop.call_soon(listener, counts)
                 outcome = None
             except IndexFull as error:
                 outcome = error

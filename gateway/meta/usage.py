@@ -10,7 +10,7 @@ Source: docs/data-layout.md, "Counts".
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
@@ -217,6 +217,19 @@ def usage_of(slots: Mapping[int, tuple[int, int]]) -> Usage:
         annotations=slots.get(_ANNOTATIONS, zero)[0],
         annotation_bytes=slots.get(_ANNOTATIONS, zero)[1],
     )
+
+
+def weight_of(slots: Mapping[int, Sequence[int]]) -> tuple[int, int]:
+    """(objects, bytes) that limits count: versions that hold data and uploads; all stored bytes.
+    Of moves as of what is kept.
+    """
+    objects = weight = 0
+    for slot, (count, held_bytes) in slots.items():
+        if slot < _MARKERS or slot == _UPLOADS:
+            objects += count
+        # Versions in parts are under their class as well, and their parts count by themselves.
+        weight += -held_bytes if slot == _IN_PARTS else held_bytes
+    return objects, weight
 
 
 def open_usage(kept: bytes | None) -> Usage:

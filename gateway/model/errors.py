@@ -118,6 +118,19 @@ class BucketNotEmpty(SemanticError):
     kind = Kind.CONFLICT
 
 
+class QuotaExceeded(SemanticError):
+    """The request would exceed a limit of bytes or objects that the operator of the service has \
+set for the bucket or its account."""
+
+    kind = Kind.EXHAUSTED
+
+
+class SlowDown(SemanticError):
+    """Please reduce your request rate."""
+
+    kind = Kind.EXHAUSTED
+
+
 class TooManyBuckets(SemanticError):
     """You have attempted to create more buckets than allowed."""
 

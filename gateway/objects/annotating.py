@@ -91,7 +91,9 @@ async def put_annotation(
     region = region_of(services, target.opened.bucket)
     part_name = PartName(version.owner, version.object_uuid, PART_NUMBER, dek, region)
     algorithm = checksum_algorithm or DEFAULT_CHECKSUM
-    part = await store_part(services, part_name, Utf8Body(body), algorithm, version.storage_class)
+    text, storage_class = Utf8Body(body), version.storage_class
+    with services.quotas.room(target.opened.bucket, body.length, 0):
+        part = await store_part(services, part_name, text, algorithm, storage_class)
     held = annotation_of(services, part)
 
     def decide(target: Target, current: StoredVersion | None) -> Change:

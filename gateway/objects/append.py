@@ -104,16 +104,19 @@ async def append_object(
     if current is None:
         if offset:
             raise InvalidWriteOffset()
-        return await _created(ctx, target, body, options)
+        with ctx.services.quotas.room(target.opened.bucket, body.length, 1):
+            return await _created(ctx, target, body, options)
     metadata = owned(ctx, target, options.metadata)
     _check_given(target, metadata, current.version)
     _check_offset(current.version, offset, body.length)
     name = await _part_name(ctx, target, current.version, options.encryption)
     algorithm = _algorithm(current.version, options.checksum_algorithm)
-    part = await store_part(ctx.services, name, body, algorithm, current.version.storage_class)
-    appending = _Appending(ctx, target, name, part, options, offset)
-    with IdsGivenBack(ctx.services, part.reserved):
-        return await until_committed(ctx.services, target.row_key, appending.attempt)
+    storage_class = current.version.storage_class
+    with ctx.services.quotas.room(target.opened.bucket, body.length, 0):
+        part = await store_part(ctx.services, name, body, algorithm, storage_class)
+        appending = _Appending(ctx, target, name, part, options, offset)
+        with IdsGivenBack(ctx.services, part.reserved):
+            return await until_committed(ctx.services, target.row_key, appending.attempt)
 
 
 async def _created(ctx: Context, opened: Target, body: Body, options: PutOptions) -> ObjectHead:

@@ -21,6 +21,7 @@ from gateway.model.errors import (
     TooManyBuckets,
 )
 from gateway.model.names import UUID_BYTES, BucketId, BucketName, bucket_name
+from gateway.model.quota import Subject
 from gateway.model.tags import bucket_tags
 from gateway.model.version import Pairs
 from gateway.objects.access import check_account
@@ -139,8 +140,10 @@ def _refuse_taken(services: Services, principal: Principal, name: BucketName) ->
 
 def _refuse_too_many(services: Services, principal: Principal) -> None:
     start, end = keyspace.tenant_bucket_range(principal.tenant)
-    if len(services.log.scan(start, end, limit=BUCKETS_PER_ACCOUNT_MAX)) >= BUCKETS_PER_ACCOUNT_MAX:
-        raise TooManyBuckets(buckets_max=BUCKETS_PER_ACCOUNT_MAX)
+    quota = services.quotas.of(Subject.TENANT, principal.tenant).buckets
+    most = BUCKETS_PER_ACCOUNT_MAX if quota is None else min(quota, BUCKETS_PER_ACCOUNT_MAX)
+    if len(services.log.scan(start, end, limit=most)) >= most:
+        raise TooManyBuckets(buckets_max=most)
 
 
 async def _create(

@@ -22,17 +22,20 @@ from gateway.objects.identities import Identities
 from gateway.objects.log_spool import LogSpool
 from gateway.objects.open_reads import OpenReads
 from gateway.objects.opened import OpenedRows
+from gateway.objects.quotas import Quotas
 from gateway.objects.replica_backlog import Backlog
+from gateway.objects.throttle import Throttle
 from storaged.base.env import Env
 from storaged.base.ids import StripeId
 
 if TYPE_CHECKING:
     from gateway.data.buffers import BufferPool
     from gateway.data.stripes import StripeStore
-    from gateway.objects.bucket_keys import BucketKeys
     from gateway.journal.journal import Journal
+    from gateway.objects.bucket_keys import BucketKeys
     from gateway.objects.credentials import Credentials
     from gateway.objects.damage import DamageQueue
+    from gateway.objects.metering import Meter
     from gateway.objects.target import BucketCache
 
 
@@ -119,6 +122,9 @@ class Services:
         queues: writers that have collided.
         reads: reads under way, for the free job.
         damage: shards that reads have found broken, for the repair job.
+        quotas: limits of tenants and buckets.
+        throttle: limits of access keys and addresses.
+        meter: what tenants pay for; None: nobody counts.
         in_the_making: uuids whose rows a garbage row names until a copy gives them a version.
         opened: version rows that reads have opened.
         identities: accounts by canonical id.
@@ -171,6 +177,9 @@ class Services:
     log_roll_s: float = 3600.0
     sigv2: bool = False
     test_kms_keys: tuple[str, ...] = ()
+    quotas: Quotas = field(default_factory=Quotas)
+    throttle: Throttle = field(init=False)
+    meter: Meter | None = None
     journal: Journal | None = None
 
     def may_use(self, targets: Mapping[str, frozenset[str]], name: str, tenant: TenantId) -> bool:
@@ -185,6 +194,7 @@ class Services:
         return self.class_geometries.get(storage_class, self.geometry)
 
     def __post_init__(self) -> None:
+        self.throttle = Throttle(self.env)
         self.opened = OpenedRows(self.records, self.bucket_keys)
         self.identities = Identities(self.log, self.records, self.env)
         self.log_spool = LogSpool(self)

@@ -121,9 +121,10 @@ async def _copy_body(
 ) -> ObjectHead:
     algorithm = options.checksum_algorithm or _algorithm_of(reading.head)
     body, storage_class = SourceBody(reading), metadata.storage_class
-    part = await store_part(ctx.services, new.name, body, algorithm, storage_class)
-    # Before the source is closed: who is cancelled there would leave the part's ids reserved.
-    return await publish_object(ctx, target, new, part, metadata, options.conditions, also)
+    with ctx.services.quotas.room(target.opened.bucket, body.length, 1):
+        part = await store_part(ctx.services, new.name, body, algorithm, storage_class)
+        # Before the source is closed: who is cancelled there would leave the part's ids reserved.
+        return await publish_object(ctx, target, new, part, metadata, options.conditions, also)
 
 
 async def open_source(ctx: Context, source: CopySource, range_header: str | None) -> ObjectRead:

@@ -114,7 +114,8 @@ async def create_upload(
 
     begun = open_target(ctx, bucket, key, Action.PUT_OBJECT)
     check_may_tag(ctx, begun, metadata)
-    return await until_committed(services, begun.opened.row_key, attempt)
+    with services.quotas.room(begun.opened.bucket, 0, 1):
+        return await until_committed(services, begun.opened.row_key, attempt)
 
 
 def _checksum_type(algorithm: str, composite: bool) -> str:
@@ -192,9 +193,10 @@ async def upload_part(
     algorithm = _algorithm_of(upload, checksum_algorithm)
     key_given = admit_part(ctx, upload, customer_key)
     name = _part_name(services, target, upload, part_number, key_given)
-    part = await store_part(services, name, body, algorithm, upload.storage_class)
-    with IdsGivenBack(services, part.reserved):
-        held = await _commit_part(ctx, target, upload, name, part)
+    with services.quotas.room(target.opened.bucket, body.length, 0):
+        part = await store_part(services, name, body, algorithm, upload.storage_class)
+        with IdsGivenBack(services, part.reserved):
+            held = await _commit_part(ctx, target, upload, name, part)
     return part_head_of(held, upload.attributes.encryption)
 
 

@@ -38,7 +38,7 @@ async def put_object(
 
     Raises:
         AccessDenied, NoSuchBucket, KeyTooLong, EntityTooLarge, MetadataTooLarge,
-        InvalidStorageClass.
+        InvalidStorageClass, QuotaExceeded.
         PreconditionFailed, NoSuchKey (If-Match and nothing there), ConditionalRequestConflict.
         InvalidArgument, InvalidRequest, InvalidEncryptionAlgorithm, KmsKeyNotFound: as `choose`.
         whatever the body raises, and the error of an expected digest that does not match: nothing
@@ -50,8 +50,9 @@ async def put_object(
     choice = await choose(ctx, target.opened, options.encryption)
     new = new_object(ctx.services, target, choice)
     algorithm, storage_class = options.checksum_algorithm, options.metadata.storage_class
-    part = await store_part(ctx.services, new.name, body, algorithm, storage_class)
-    return await publish_object(ctx, target, new, part, metadata, options.conditions)
+    with ctx.services.quotas.room(target.opened.bucket, body.length, 1):
+        part = await store_part(ctx.services, new.name, body, algorithm, storage_class)
+        return await publish_object(ctx, target, new, part, metadata, options.conditions)
 
 
 def check_put(ctx: Context, target: Target, body: Body, options: PutOptions) -> None:

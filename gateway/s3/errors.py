@@ -155,6 +155,7 @@ STATUS: dict[str, int] = {
     "OwnershipControlsNotFoundError": 404,
     "PermanentRedirect": 301,
     "PreconditionFailed": 412,
+    "QuotaExceeded": 403,
     "ReplicationConfigurationNotFoundError": 404,
     "RequestHeaderSectionTooLarge": 400,
     "RequestIsNotMultiPartContent": 412,

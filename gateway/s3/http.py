@@ -21,7 +21,16 @@ from gateway.limits import SMALL_BODY_BYTES_MAX
 from gateway.metrics import S3Metrics
 from gateway.objects import access
 from gateway.objects.context import Context, Principal, RequestFacts, Services
-from gateway.s3 import authentication, cors, journaling, routes, sigv4, tokens, website
+from gateway.s3 import (
+    authentication,
+    cors,
+    journaling,
+    limits_on_requests,
+    routes,
+    sigv4,
+    tokens,
+    website,
+)
 from gateway.s3 import call as calls
 from gateway.s3.access_log import AccessLog, AccessRecord
 from gateway.s3.aws_chunked import ChunkDecoder
@@ -218,6 +227,7 @@ class S3Frontend:
             raise S3Error("InvalidURI")
         if self._in_flight > self.config.requests_max:
             raise S3Error("SlowDown")
+        limits_on_requests.admit_source(self._services, exchange)
         if self.config.website_domains and self._is_website(exchange, host):
             call = self._call(exchange, host, {}, None, _NO_BODY, is_presigned=False)
             return await website.serve(call, message.method)
@@ -233,6 +243,7 @@ class S3Frontend:
             head, host, self._services, self.config, self._env.now_ms()
         )
         exchange.tell_signer(principal)
+        limits_on_requests.admit_caller(self._services, principal)
         query = calls.query_by_name(raw_query)
         if principal is None or principal.issued_at_ms is None:
             calls.check_no_session(headers, query)
@@ -382,6 +393,7 @@ class S3Frontend:
         )
         if exchange.bucket and reply.code != "NoSuchBucket":
             log_request(self._services, exchange, reply, host_id=self._host_id, latency_s=latency_s)
+        limits_on_requests.count(self._services, exchange, reply, bytes_in)
         if (journal := self._services.journal) is not None:
             journaling.after(journal, self._services, exchange, reply, bytes_in)
         if self._access_log is None:

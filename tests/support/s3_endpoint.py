@@ -6,6 +6,7 @@ Not for semantics: listing, conditions and multipart uploads are those of the us
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import hmac
 import threading
@@ -297,6 +298,20 @@ class LoopThread:
         self.loop.close()
 
 
+def _services(env: RealEnv) -> Services:
+    """What a request is checked by; what use cases would need is not there."""
+    unused = {
+        one.name: None
+        for one in dataclasses.fields(Services)
+        if one.init and one.default is one.default_factory is dataclasses.MISSING
+    }
+    no_buckets = SimpleNamespace(find=lambda name: None)  # so nothing is open to everybody
+    given = {"env": env, "credentials": OneKey(), "region": "us-east-1", "buckets": no_buckets}
+    services = Services(**cast(Any, {**unused, **given}))
+    services.identities = cast(Any, SimpleNamespace(name_of=lambda owner_id: ""))
+    return services
+
+
 @contextmanager
 def running_endpoint(**options: Any) -> Iterator[Endpoint]:
     """An endpoint with a fresh `DictStore`; options are those of `FrontendConfig`."""
@@ -309,16 +324,8 @@ def running_endpoint(**options: Any) -> Iterator[Endpoint]:
         **options,
     }
     store, metrics, env = DictStore(), S3Metrics(), RealEnv()
-    no_buckets = SimpleNamespace(find=lambda name: None)  # so nothing is open to everybody
-    services = SimpleNamespace(
-        env=env,
-        credentials=OneKey(),
-        region="us-east-1",
-        buckets=no_buckets,
-        identities=SimpleNamespace(name_of=lambda owner_id: ""),
-        sigv2=False,
-    )
-    frontend = S3Frontend(cast(Services, services), FrontendConfig(**fields), metrics)
+    services = _services(env)
+    frontend = S3Frontend(services, FrontendConfig(**fields), metrics)
     thread = LoopThread()
     with pytest.MonkeyPatch.context() as patch:
         for module, name, function in store.bindings():
