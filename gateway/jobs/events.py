@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 PAGE_ROWS = 32  # told at once
 IDLE_S = 0.5
 HELD_PASS_S = 5.0  # between two looks over a queue whose destinations are all held back
+HELD_ROW_S = 0.0003  # ten times what a look at a row costs: a destination may be away for days
 HOLD_FIRST_S, HOLD_MAX_S = 1.0, 300.0
 GIVEN_UP_MS = 3 * 86_400_000
 
@@ -76,7 +77,7 @@ class EventSender:
         waiting.count = min(waiting.count, seen - took + waiting.added - self._added_before)
         self._added_before = waiting.added
         if seen and not took:
-            return min(HELD_PASS_S, self._soonest_s())
+            return max(min(HELD_PASS_S, self._soonest_s()), seen * HELD_ROW_S)
         return 0.0 if took else IDLE_S
 
     def _soonest_s(self) -> float:

@@ -42,6 +42,7 @@ PAGE_ROWS = 64
 KEYS_AT_ONCE = 8
 IDLE_S = 0.5
 HELD_PASS_S = 5.0
+HELD_ROW_S = 0.0003  # ten times what a look at a row costs: a target may be away for days
 HOLD_FIRST_S, HOLD_MAX_S = 1.0, 300.0
 REPLICATION_S = 3600.0  # of one object
 _FINAL = frozenset({Kind.INVALID, Kind.DENIED})
@@ -101,13 +102,15 @@ class Replicator:
 
     def _end_pass(self, *, is_looking: bool) -> float:
         progressed, backlog = self._took, self._backlog
-        is_waiting = self._left.total() > 0
+        left = self._left.total()
         backlog.counted(self._left)
         self._after, self._took, self._left = None, 0, Counter()
         self._blocked.clear()
         if is_looking or progressed:
             return 0.0
-        return min(HELD_PASS_S, self._soonest_s()) if is_waiting else IDLE_S
+        if not left:
+            return IDLE_S
+        return max(min(HELD_PASS_S, self._soonest_s()), left * HELD_ROW_S)
 
     def _soonest_s(self) -> float:
         now_s = self._services.env.monotonic_s()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
-from gateway.jobs import replica_catch_up, replica_versions
+from gateway.jobs import replica_catch_up, replica_versions, replication
 from gateway.jobs.replica_target import RemoteHead, TargetUnavailable
 from gateway.jobs.replication import Replicator
 from gateway.meta import keyspace
@@ -309,6 +309,24 @@ def test_no_bucket_takes_the_room_of_all() -> None:
             (bucket,) = backlog.rows
             assert backlog.room(bucket) == 0
             assert backlog.room(type(bucket)(bytes(16))) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_long_queue_of_a_target_that_is_away_is_looked_over_less_often(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replication, "HELD_ROW_S", 7.0)
+
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await replicate(gateway)
+            there = There()
+            there.is_away = True
+            for number in range(3):
+                await gateway.put(f"k{number}", b"x")
+            job = Replicator(gateway.services, {"there": there})
+            assert await job.step() == 3 * 7.0
 
     asyncio.run(scenario())
 
