@@ -43,14 +43,13 @@ AccountOption = Annotated[
 JobArgument = Annotated[str, typer.Argument(help="name of a job, as `jobs list` shows it")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ask a running gateway.")
-keys_app = typer.Typer(no_args_is_help=True, help="Named keys, S3's KMS keys: list, create.")
+keys_app = typer.Typer(no_args_is_help=True, help="Keys: of the cluster, of tenants and buckets, named ones.")
 jobs_app = typer.Typer(no_args_is_help=True, help="Background jobs: list, run, pause, resume.")
 
 
 def add_commands(target: typer.Typer) -> None:
     """Put the commands of this module on another app (the `hexagone` command)."""
     target.command("status")(status)
-    target.command("where")(where)
     target.command("durability")(durability)
     target.add_typer(jobs_app, name="jobs")
     target.add_typer(keys_app, name="keys")
@@ -83,18 +82,6 @@ def status(
             asyncio.run(RealEnv(threads_max=1).sleep(WATCH_S))
         except KeyboardInterrupt:
             return
-
-
-def where(
-    url: Annotated[str, typer.Argument(metavar="s3://BUCKET/KEY")],
-    data: DataOption = None,
-    socket: SocketOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """On which nodes and in which datacenters an object is recorded to be."""
-    bucket, key = parse_url(url)
-    answer = asked(lambda: client_of(data, socket).where(bucket, key))
-    show(answer, tables.where_view, as_json=as_json)
 
 
 def durability(
@@ -155,18 +142,6 @@ def resume_job(
     show(asked(lambda: client_of(data, socket).resume(name)), _job_view, as_json=as_json)
 
 
-@keys_app.command("list")
-def list_keys(
-    account: AccountOption = "",
-    data: DataOption = None,
-    socket: SocketOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Named keys of an account: what S3 calls KMS keys."""
-    answer = asked(lambda: client_of(data, socket).keys(account))
-    show(answer, tables.keys_view, as_json=as_json)
-
-
 @keys_app.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(help="what clients give as the KMS key id")],
@@ -181,7 +156,6 @@ def create_key(
 
 
 app.command("status")(status)
-app.command("where")(where)
 app.command("durability")(durability)
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")

@@ -126,8 +126,7 @@ class StripeStore:
             TierNotReached: with `failures`, a tuple of NodeFailure. Some shards may be stored.
 
         Idempotent: by stripe id and bytes. Durable when: it returns, at the tier it returns.
-            Cancelled: puts under
-        way end by themselves; what is stored is garbage. Concurrent: any number.
+        Cancelled: puts under way end by themselves, into garbage. Concurrent: any number.
         """
         assert 0 < payload_bytes <= geometry.k * cell_bytes
         placed = self._place(stripe, geometry, tier, region)

@@ -111,16 +111,9 @@ async def write_body(
     """
     if length <= SMALL_BODY_BYTES_MAX and exact_length is None and region == OWN_REGION:
         return await _seal_small(keys, body, length, env, digester)
+    tiers = tier, tier if floor is None else min(tier, floor)
     writer = _StripedWriter(
-        store,
-        pool,
-        geometry,
-        (tier, tier if floor is None else min(tier, floor)),
-        stripe_ids,
-        keys,
-        length,
-        retain_until_ms,
-        region,
+        store, pool, geometry, tiers, stripe_ids, keys, length, retain_until_ms, region
     )
     pump = None if digester is None else DigestPump(digester, env)
     finished = False
