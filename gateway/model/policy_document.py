@@ -141,7 +141,7 @@ def _statement(raw: dict[str, Any], bucket: str, with_variables: bool) -> Statem
     where, negates_resources = one_of(raw, "Resource", "NotResource")
     resources = _resources(where, bucket, with_variables, must_fit=not negates_resources)
     tests, raw_tests = conditions_of(raw.get("Condition", {}), with_variables, is_key)
-    heads = [one.head if isinstance(one, Pattern) else "" for one in resources]
+    heads = [one.head for one in resources]
     return Statement(
         effect=effect,
         principals=_principals(who, negates_principals),

@@ -124,7 +124,7 @@ def _statement(raw: dict[str, Any], with_variables: bool) -> Statement:
     where, negates_resources = one_of(raw, "Resource", "NotResource")
     resources = tuple(_resource(text, with_variables) for text in texts_of(where, "resource"))
     tests, raw_tests = conditions_of(raw.get("Condition", {}), with_variables, is_key)
-    heads = [one.head if isinstance(one, Pattern) else "" for one in resources]
+    heads = [one.head for one in resources]
     return Statement(
         effect=effect,
         principals=_EVERYBODY,

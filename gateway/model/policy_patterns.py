@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 # Stand for literal characters while a text is cut at its wildcards.
 _STAR, _MARK, _DOLLAR = "\ue0f1", "\ue0f2", "\ue0f3"
@@ -17,6 +18,10 @@ _RESTORED = str.maketrans({_STAR: "*", _MARK: "?", _DOLLAR: "$"})
 _HIDDEN = {"*": _STAR, "?": _MARK, "$": _DOLLAR}
 _HIDING = str.maketrans(_HIDDEN)
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
+_WILD = re.compile(r"[*?]")
+
+FILLED_CACHED_MAX = 4096  # patterns that requests have filled in; most do so with the same values
+FILLED_CHARACTERS_MAX = 512  # longer ones are made anew: clients choose what stands in them
 
 VARIABLE_COST = 256  # what stands for it comes with a request, as long as a header may be
 
@@ -103,34 +108,46 @@ class _Piece:
 
 
 class Template:
-    """A pattern whose variables each request fills in."""
+    """A pattern whose variables each request fills in.
 
-    __slots__ = ("text",)
+    Attributes:
+        head: what every text that matches begins with, whatever the request says.
+    """
+
+    __slots__ = ("_tail", "_variables", "head", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._variables: list[tuple[str, str, str | None]] = []  # text before, key, default
+        at = 0
+        for found in _VARIABLE.finditer(text):
+            name, comma, default = found[1].partition(",")
+            plain = default.strip().removeprefix("'").removesuffix("'") if comma else None
+            self._variables.append((text[at : found.start()], key_name(name.strip()), plain))
+            at = found.end()
+        self._tail = text[at:]
+        first = self._variables[0][0] if self._variables else text
+        self.head = _WILD.split(first, maxsplit=1)[0].translate(_RESTORED)
 
     def filled(self, lookup: Lookup) -> Pattern | None:
         """The pattern of one request; None when it says nothing of a variable."""
-        text = _filled(self.text, lookup)
-        return None if text is None else Pattern(text)
+        text = ""
+        for before, name, default in self._variables:
+            values = lookup(name)
+            if values is not None and len(values) == 1:
+                value = values[0]
+            elif default is not None:
+                value = default
+            else:
+                return None
+            text += before + value.translate(_HIDING)
+        text += self._tail
+        return _pattern_of(text) if len(text) <= FILLED_CHARACTERS_MAX else Pattern(text)
 
 
-def _filled(text: str, lookup: Lookup) -> str | None:
-    pieces: list[str] = []
-    at = 0
-    for found in _VARIABLE.finditer(text):
-        name, comma, default = found[1].partition(",")
-        values = lookup(key_name(name.strip()))
-        if values is not None and len(values) == 1:
-            value = values[0]
-        elif comma:
-            value = default.strip().removeprefix("'").removesuffix("'")
-        else:
-            return None
-        pieces += (text[at : found.start()], value.translate(_HIDING))
-        at = found.end()
-    return "".join(pieces) + text[at:]
+@lru_cache(maxsize=FILLED_CACHED_MAX)
+def _pattern_of(text: str) -> Pattern:
+    return Pattern(text)
 
 
 def compiled(text: str, *, with_variables: bool) -> Pattern | Template:
