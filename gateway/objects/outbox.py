@@ -62,7 +62,9 @@ def created(
         return version, NOTHING
     key = target.key.decode("utf-8")
     writes: tuple[Write, ...] = ()
-    rule = None if is_replica else replicas.rule_for(services, opened, key, version)
+    # A marker of a lifecycle rule stays here: the destination has rules of its own.
+    stays = is_replica or (target.ctx is None and version.is_delete_marker)
+    rule = None if stays else replicas.rule_for(services, opened, key, version)
     if rule is not None:
         attributes = replace(version.attributes, replication=replicas.PENDING)
         version = replace(version, attributes=attributes)

@@ -21,6 +21,7 @@ from gateway.objects.tagging import put_object_tags
 from gateway.objects.values import GetOptions
 from gateway.objects.versioning import set_versioning
 from tests.support.gateway import BUCKET, BytesBody, Gateway, memory_gateway
+from tests.support.lifecycle_rig import Clock, one_pass, rule, ruled, run
 
 LIMIT = 4
 RULE = {
@@ -329,6 +330,23 @@ def test_a_long_queue_of_a_target_that_is_away_is_looked_over_less_often(
             assert await job.step() == 3 * 7.0
 
     asyncio.run(scenario())
+
+
+def test_what_a_lifecycle_hides_stays_at_the_destination() -> None:
+    async def scene(gateway: Gateway, clock: Clock) -> None:
+        await replicate(gateway)
+        there = There()
+        await gateway.put("k", b"x")
+        await ruled(gateway, rule(expire_days=1))
+        clock.days = 3
+        assert await one_pass(gateway) == ""  # it waits for its replica
+        await settle(gateway, there)
+        assert await one_pass(gateway) == "1 expired"
+        assert not gateway.rows_of(keyspace.REPLICA)
+        await settle(gateway, there)
+        assert there.history == {"k": [b"x"]}
+
+    run(scene)
 
 
 def test_changes_that_do_not_commit_do_not_fill_the_queue() -> None:
