@@ -17,6 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from gateway.admin.cli import keys_app
 from gateway.data.keyring import ROOT_FILE, RootKey
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import Kind, StorageError
@@ -44,7 +45,6 @@ DOMAIN = "hexagone.internal"
 AUTHORITY_FILE = "authority.pem"
 
 ca_app = typer.Typer(no_args_is_help=True, help="The internal CA: who is who in the cluster.")
-keys_app = typer.Typer(no_args_is_help=True, help="The root key, without which nothing opens.")
 
 DirOption = Annotated[Path, typer.Option("--dir", help="folder of the CA (keep it off line)")]
 OutOption = Annotated[

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway import ca_cli
-from gateway.admin import access_cli, journal_cli, where_cli
+from gateway.admin import access_cli, journal_cli, keys_cli, where_cli
 from gateway.admin.access_api import access_routes
 from gateway.admin.access_desk import AccessDesk
 from gateway.admin.api import AdminServer
@@ -29,6 +29,8 @@ from gateway.admin.attest_api import attest_routes
 from gateway.admin.cli import add_commands
 from gateway.admin.health import HealthServer
 from gateway.admin.journal_api import journal_routes, recording
+from gateway.admin.key_api import key_routes
+from gateway.admin.key_desk import KeyDesk
 from gateway.admin.metrics import ClusterMetrics
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.status import ClusterView
@@ -64,6 +66,7 @@ add_commands(app)
 where_cli.add_commands(app)
 ca_cli.add_commands(app)
 access_cli.add_commands(app)
+keys_cli.add_commands(app)
 journal_cli.add_commands(app)
 
 DataOption = Annotated[
@@ -261,6 +264,7 @@ async def _serve(
         print("unsafe test profile: known secrets; keep nothing here", file=sys.stderr, flush=True)
     metrics = S3Metrics()
     view = _view(gateway, config, env)
+    keys = KeyDesk(gateway.services, gateway.rotation)
     registry = new_registry(metrics, ClusterMetrics(view))
     admin = AdminServer(
         view=view,
@@ -272,6 +276,7 @@ async def _serve(
         more=[
             *attest_routes(_attester(gateway, view)),
             *access_routes(AccessDesk(gateway.services)),
+            *key_routes(keys),
             *journal_routes(gateway.services),
         ],
         journaled=recording(gateway.services),

@@ -43,7 +43,7 @@ AccountOption = Annotated[
 JobArgument = Annotated[str, typer.Argument(help="name of a job, as `jobs list` shows it")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ask a running gateway.")
-keys_app = typer.Typer(no_args_is_help=True, help="Keys: of the cluster, of tenants and buckets, named ones.")
+keys_app = typer.Typer(no_args_is_help=True, help="Keys: root, tenants', buckets', named ones.")
 jobs_app = typer.Typer(no_args_is_help=True, help="Background jobs: list, run, pause, resume.")
 
 

@@ -18,6 +18,7 @@ from gateway.admin.socket_file import check_socket_path
 from storaged.base.errors import Kind, ProtocolError, StorageError
 
 ANSWER_S = 30.0
+COUNTED_S = 900.0  # for an answer that takes a look at every row of a bucket
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 LINE_BYTES_MAX = 1024 * 1024
 
@@ -119,6 +120,11 @@ class AdminClient:
         """Ask the journal: `gateway.admin.journal_api` says what."""
         return self._ask(method, f"/v1/journal{what}?" + _encoded(query), body)
 
+    def key_epochs(self, method: str, verb: str, fields: Mapping[str, str]) -> Document:
+        """Ask or do something about epochs of keys; to count what is under one takes a while."""
+        target = "/v1/key-epochs" + (f"/{verb}" if verb else "") + "?" + _encoded(fields)
+        return self._ask(method, target, answer_s=COUNTED_S)
+
     def pause(self, name: str) -> Document:
         """Stop a job after the step under way."""
         return self._ask("POST", f"/v1/jobs/{quote(name, safe='')}/pause")
@@ -152,8 +158,10 @@ class AdminClient:
         finally:
             connection.close()
 
-    def _ask(self, method: str, target: str, body: bytes | None = None) -> Document:
-        connection = _UnixConnection(self._path, ANSWER_S)
+    def _ask(
+        self, method: str, target: str, body: bytes | None = None, *, answer_s: float = ANSWER_S
+    ) -> Document:
+        connection = _UnixConnection(self._path, answer_s)
         try:
             response = self._send(connection, method, target, body)
             document = _document(response.read(ANSWER_BYTES_MAX))

@@ -1,0 +1,67 @@
+"""Routes of the admin port about epochs of keys.
+
+    GET  /v1/key-epochs?bucket=…|tenant=…   GET /v1/key-epochs/status
+    GET  /v1/key-epochs/left?bucket=…|tenant=…&epoch=…
+    GET  /v1/key-epochs/plan?bucket=…|tenant=…|all=1     POST /v1/key-epochs/rotate?…&rate=…
+    POST /v1/key-epochs/disable | enable?bucket=…|tenant=…&epoch=…
+    POST /v1/key-epochs/destroy?bucket=…|tenant=…&epoch=…&lose=NAME/EPOCH
+
+Not for what they do (`gateway.admin.key_desk`).
+"""
+
+from __future__ import annotations
+
+import json
+
+from aiohttp import web
+
+from gateway.admin.key_desk import KeyDesk
+from gateway.admin.outlook import Document
+from gateway.model.key_states import KeyState
+
+
+def key_routes(desk: KeyDesk) -> list[web.RouteDef]:
+    """The routes."""
+
+    async def listed(request: web.Request) -> web.Response:
+        return _json(desk.listed(request.query))
+
+    async def status(request: web.Request) -> web.Response:
+        return _json(desk.status())
+
+    async def left(request: web.Request) -> web.Response:
+        return _json(await desk.left(request.query))
+
+    async def plan(request: web.Request) -> web.Response:
+        return _json(await desk.rotate(request.query, dry_run=True))
+
+    async def rotate(request: web.Request) -> web.Response:
+        return _json(await desk.rotate(request.query))
+
+    async def disable(request: web.Request) -> web.Response:
+        return _json(await desk.set_state(request.query, KeyState.DISABLED))
+
+    async def enable(request: web.Request) -> web.Response:
+        return _json(await desk.set_state(request.query, KeyState.DECRYPT_ONLY))
+
+    async def destroy(request: web.Request) -> web.Response:
+        return _json(await desk.destroy(request.query))
+
+    return [
+        web.get("/v1/key-epochs", listed),
+        web.get("/v1/key-epochs/status", status),
+        web.get("/v1/key-epochs/left", left),
+        web.get("/v1/key-epochs/plan", plan),
+        web.post("/v1/key-epochs/rotate", rotate),
+        web.post("/v1/key-epochs/disable", disable),
+        web.post("/v1/key-epochs/enable", enable),
+        web.post("/v1/key-epochs/destroy", destroy),
+    ]
+
+
+def _json(body: Document) -> web.Response:
+    return web.Response(
+        body=json.dumps(body).encode("ascii") + b"\n",
+        content_type="application/json",
+        charset="utf-8",
+    )

@@ -1,0 +1,299 @@
+"""Epochs of keys for the admin port: which there are, rotations, and what disables or destroys one.
+
+Not for deciding what is allowed (`gateway.objects.key_epochs`, `gateway.objects.key_rotation`), nor
+for named keys (`gateway.admin.named_keys`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import NamedTuple
+
+from gateway.admin.outlook import Document
+from gateway.jobs.rotation import KeyRotation
+from gateway.meta import accounts
+from gateway.meta import buckets as bucket_rows
+from gateway.meta import rotations as rotation_rows
+from gateway.meta.rotations import Rotation
+from gateway.model.bucket import Bucket
+from gateway.model.key_states import KeyEpoch, KeyState
+from gateway.model.names import BucketId, TenantId
+from gateway.objects import key_epochs
+from gateway.objects.context import Services
+from gateway.objects.key_rotation import (
+    NoSuchTenant,
+    RotationUnderWay,
+    rotate_bucket_key,
+    rotate_tenant_key,
+)
+from storaged.base.errors import Kind, StorageError
+
+PAGE = 500
+LISTED_MAX = 1000  # buckets in one answer
+REPORTS_MAX = 10_000
+RATE_MAX = 1_000_000
+RATE_DEFAULT = 2000  # rows a second that leave room for requests; 0 = as many as there can be
+
+
+class KeyCommandInvalid(StorageError):
+    """The command about keys is not usable."""
+
+    kind = Kind.INVALID
+
+
+class NoSuchBucketOfThatName(StorageError):
+    """There is no bucket of that name."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NameNotRepeated(StorageError):
+    """What is to be lost was not named exactly."""
+
+    kind = Kind.PRECONDITION
+    hint = "--lose takes the name of the epoch as `keys list` shows it, such as photos/1"
+
+
+class Target(NamedTuple):
+    """A key that a command is about: a bucket's or a tenant's."""
+
+    kind: str
+    owner: bytes
+    name: str
+    epoch: int
+    bucket: Bucket | None = None
+
+
+class KeyDesk:
+    """What the commands `hexagone keys …` ask."""
+
+    def __init__(self, services: Services, job: KeyRotation) -> None:
+        self._services = services
+        self._job = job
+
+    def listed(self, fields: Mapping[str, str]) -> Document:
+        """Epochs of the keys of all tenants and buckets, or of one of them."""
+        if fields.get("bucket") or fields.get("tenant"):
+            targets = list(self._targets(fields))
+        else:
+            targets = list(self._targets({"all": "1"}))
+        tenants = [one for one in targets if one.kind == rotation_rows.TENANT]
+        buckets = [one for one in targets if one.kind == rotation_rows.BUCKET]
+        return {
+            "tenants": [self._tenant(one) for one in tenants],
+            "buckets": [self._bucket(one) for one in buckets[:LISTED_MAX]],
+            "is_truncated": len(buckets) > LISTED_MAX,
+        }
+
+    def status(self) -> Document:
+        """Rotations under way, and reports of those that have ended, the latest first."""
+        services, current = self._services, self._job.current
+        held = rotation_rows.scan_rotations(services.log, services.records, limit=LISTED_MAX)
+        under_way = []
+        for stored in held:
+            is_current = current is not None and current.row_key == stored.rotation.row_key
+            rotation = current if is_current and current is not None else stored.rotation
+            rate = self._job.rate() if is_current else 0.0
+            under_way.append(_rotation_report(rotation, rate))
+        reports = rotation_rows.scan_reports(services.log, services.records, limit=REPORTS_MAX)
+        return {
+            "rotations": under_way,
+            "reports": [_rotation_report(one, 0.0) for one in reports[:LISTED_MAX]],
+            "said": self._job.progress().detail,
+        }
+
+    async def rotate(self, fields: Mapping[str, str], *, dry_run: bool = False) -> Document:
+        """Begin rotations; those under way already are left alone. `dry_run`: only say which.
+
+        Raises: KeyCommandInvalid, NoSuchBucketOfThatName, NoSuchTenant; RotationUnderWay: of the
+            one key that is meant.
+        """
+        rate = _number(fields, "rate", RATE_DEFAULT)
+        if rate > RATE_MAX:
+            raise KeyCommandInvalid(reason=f"rate is at most {RATE_MAX}")
+        targets = list(self._targets(fields))
+        answer: Document = {"begun": [], "under_way": [], "dry_run": dry_run}
+        for target in targets:
+            try:
+                begun = await self._begin(target, rate, dry_run=dry_run)
+            except RotationUnderWay:
+                if len(targets) == 1:
+                    raise
+                answer["under_way"].append({"kind": target.kind, "name": target.name})
+                continue
+            answer["begun"].append(begun)
+        return answer
+
+    async def _begin(self, target: Target, rate: int, *, dry_run: bool) -> Document:
+        services = self._services
+        if dry_run:
+            held = rotation_rows.read_rotation(
+                services.log, services.records, target.kind, target.owner
+            )
+            if held is not None:
+                raise RotationUnderWay(key=target.name)
+            epoch = target.epoch + 1
+        elif target.kind == rotation_rows.TENANT:
+            epoch = (await rotate_tenant_key(services, TenantId(target.owner), rate)).epoch
+        else:
+            epoch = (await rotate_bucket_key(services, BucketId(target.owner), rate)).epoch
+        return {"kind": target.kind, "name": target.name, "from": target.epoch, "to": epoch}
+
+    async def set_state(self, fields: Mapping[str, str], state: KeyState) -> Document:
+        """Disable or enable an epoch. Raises: as the use cases."""
+        target, epoch = self._one(fields), _number(fields, "epoch", 0)
+        if target.bucket is None:
+            tenant = TenantId(target.owner)
+            about = await key_epochs.set_tenant_epoch(self._services, tenant, epoch, state)
+        else:
+            about = await key_epochs.set_bucket_epoch(self._services, target.bucket, epoch, state)
+        return {"kind": target.kind, "name": target.name, "epoch": _epoch(about, target.epoch)}
+
+    async def left(self, fields: Mapping[str, str]) -> Document:
+        """What is still under an epoch, by what it is."""
+        target, epoch = self._one(fields), _number(fields, "epoch", 0)
+        if target.bucket is None:
+            left = await key_epochs.left_in_tenant(self._services, TenantId(target.owner), epoch)
+        else:
+            bucket_id = target.bucket.bucket_id
+            left = await key_epochs.left_in_bucket(self._services, bucket_id, epoch)
+        return {
+            "kind": target.kind,
+            "name": target.name,
+            "epoch": epoch,
+            "named": f"{target.name}/{epoch}",
+            "left": left,
+        }
+
+    async def destroy(self, fields: Mapping[str, str]) -> Document:
+        """Erase an epoch. `lose`: its name, exactly, if what is under it is to be lost.
+
+        Raises: NameNotRepeated, and as the use cases.
+        """
+        target, epoch = self._one(fields), _number(fields, "epoch", 0)
+        lose = fields.get("lose", "")
+        if lose and lose != f"{target.name}/{epoch}":
+            raise NameNotRepeated(named=lose[:64])
+        forced = bool(lose)
+        if target.bucket is None:
+            lost = await key_epochs.destroy_tenant_epoch(
+                self._services, TenantId(target.owner), epoch, forced=forced
+            )
+        else:
+            lost = await key_epochs.destroy_bucket_epoch(
+                self._services, target.bucket, epoch, forced=forced
+            )
+        return {"kind": target.kind, "name": target.name, "epoch": epoch, "lost": lost}
+
+    # What is meant
+
+    def _one(self, fields: Mapping[str, str]) -> Target:
+        return next(self._targets({**fields, "only_tenant": "1"}))
+
+    def _targets(self, fields: Mapping[str, str]) -> Iterator[Target]:
+        bucket, tenant, all_ = (fields.get(name, "") for name in ("bucket", "tenant", "all"))
+        if sum(map(bool, (bucket, tenant, all_))) != 1:
+            raise KeyCommandInvalid(reason="name one: a bucket, a tenant, or all")
+        if bucket:
+            opened = self._services.buckets.find(bucket)
+            stored = opened and bucket_rows.read_bucket(
+                self._services.log, self._services.records, opened.bucket.bucket_id
+            )
+            if not stored:
+                raise NoSuchBucketOfThatName(bucket=bucket[:64])
+            yield _of_bucket(stored.bucket)
+            return
+        owners = self._tenants() if all_ else [self._named_tenant(tenant)]
+        for owner in owners:
+            epoch = self._services.bucket_keys.provider.active_epoch(owner.tenant_id)
+            yield Target(rotation_rows.TENANT, owner.tenant_id, owner.name, epoch)
+        if fields.get("only_tenant"):
+            return
+        chosen = {owner.tenant_id for owner in owners}
+        for held in self._buckets():
+            if held.tenant in chosen:
+                yield _of_bucket(held)
+
+    def _named_tenant(self, name: str) -> accounts.Tenant:
+        found = [one for one in self._tenants() if name in (one.name, one.tenant_id.hex())]
+        if len(found) > 1:
+            raise KeyCommandInvalid(reason=f"{len(found)} tenants have that name: use the id")
+        if not found:
+            raise NoSuchTenant(tenant=name[:64])
+        return found[0]
+
+    def _tenants(self) -> list[accounts.Tenant]:
+        held: list[accounts.Tenant] = []
+        while True:
+            page = accounts.scan_tenants(
+                self._services.log,
+                self._services.records,
+                held[-1].tenant_id if held else None,
+                limit=PAGE,
+            )
+            held += [stored.tenant for stored in page]
+            if len(page) < PAGE:
+                return held
+
+    def _buckets(self) -> Iterator[Bucket]:
+        after: BucketId | None = None
+        while True:
+            page = bucket_rows.scan_buckets(
+                self._services.log, self._services.records, after, limit=PAGE
+            )
+            for stored in page:
+                yield stored.bucket
+            if len(page) < PAGE:
+                return
+            after = page[-1].bucket.bucket_id
+
+    def _tenant(self, target: Target) -> Document:
+        held = self._services.bucket_keys.provider.tenant_epochs(target.owner)
+        epochs = [_epoch(about, target.epoch) for about in held]
+        return {"tenant": target.owner.hex(), "name": target.name, "epochs": epochs}
+
+    def _bucket(self, target: Target) -> Document:
+        assert target.bucket is not None
+        held = bucket_rows.scan_bucket_keys(
+            self._services.log, self._services.records, target.bucket.bucket_id
+        )
+        epochs = [
+            {**_epoch(key.about, target.epoch), "tenant_epoch": key.tenant_epoch} for key in held
+        ]
+        return {"bucket": target.name, "tenant": target.bucket.tenant.hex(), "epochs": epochs}
+
+
+def _of_bucket(bucket: Bucket) -> Target:
+    return Target(rotation_rows.BUCKET, bucket.bucket_id, bucket.name, bucket.key_epoch, bucket)
+
+
+def _epoch(about: KeyEpoch, newest: int) -> Document:
+    return {
+        "epoch": about.epoch,
+        "state": about.state.value,
+        "is_retiring": about.state is KeyState.ACTIVE and about.epoch < newest,
+        "created_at_ms": about.created_at_ms,
+        "changed_at_ms": about.changed_at_ms,
+    }
+
+
+def _rotation_report(rotation: Rotation, rate: float) -> Document:
+    left = max(0, rotation.total - rotation.done)
+    return {
+        **asdict(rotation),
+        "rewrapped": dict(rotation.rewrapped),
+        "done": rotation.done,
+        "is_counting": rotation.kind == rotation_rows.BUCKET and not rotation.number,
+        "rate": round(rate, 1),
+        "eta_s": round(left / rate, 1) if rate > 0 else None,
+    }
+
+
+def _number(fields: Mapping[str, str], name: str, default: int) -> int:
+    text = fields.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise KeyCommandInvalid(reason=f"{name} is a number")
+    return int(text)

@@ -1,0 +1,166 @@
+"""`hexagone keys` list, status, rotate, disable, enable, destroy over the admin port (K-10)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import uvloop
+from typer.testing import CliRunner, Result
+
+from gateway.admin import keys_cli
+from gateway.admin.api import AdminServer
+from gateway.admin.cli import app
+from gateway.admin.key_api import key_routes
+from gateway.admin.key_desk import KeyDesk
+from gateway.admin.named_keys import NamedKeyDesk
+from gateway.jobs.rotation import KeyRotation
+from tests.support.admin_rig import admin_rig
+from tests.support.gateway import ACCESS_KEY, BUCKET
+
+CLI = CliRunner()
+assert keys_cli.keys_app is not None  # its commands are on the app
+
+
+class Serving:
+    """An admin port and the job, which runs while `is_working`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_working = threading.Event()
+        self.done = threading.Event()
+
+    def __call__(self, *words: str, code: int = 0) -> Result:
+        answer = CLI.invoke(app, ["keys", *words, "--socket", str(self.path)])
+        assert answer.exit_code == code, answer.output
+        return answer
+
+    def json(self, *words: str) -> dict[str, object]:
+        found = json.loads(self(*words, "--json").stdout)
+        assert isinstance(found, dict)
+        return found
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Serving]:
+    held = Serving(folder / "admin.sock")
+    ready = threading.Event()
+
+    async def main() -> None:
+        async with admin_rig(folder=folder) as rig:
+            services = rig.gateway.services
+            for number in range(7):
+                await rig.gateway.put(f"key-{number}", b"body")
+            job = KeyRotation(services)
+            server = AdminServer(
+                view=rig.view,
+                scheduler=rig.scheduler,
+                run_job=rig.scheduler.run_round,
+                path=held.path,
+                env=rig.view.env,
+                keys=NamedKeyDesk(services),
+                more=key_routes(KeyDesk(services, job)),
+            )
+            await server.start()
+            ready.set()
+            while not held.done.is_set():
+                if held.is_working.is_set():
+                    await job.step()
+                await asyncio.sleep(0.01)
+            await server.close()
+
+    def serve() -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(main())
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield held
+    finally:
+        held.done.set()
+        thread.join(10)
+
+
+@pytest.fixture
+def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
+    monkeypatch.setattr(keys_cli, "POLL_S", 0.01)
+    with serving(tmp_path) as held:
+        yield held
+
+
+def _states(keys: Serving) -> list[tuple[int, str]]:
+    found = keys.json("list", "--bucket", BUCKET, "--account", ACCESS_KEY)
+    (bucket,) = found["buckets"]  # type: ignore[misc]
+    return [(one["epoch"], one["state"]) for one in bucket["epochs"]]  # type: ignore[index]
+
+
+def test_k10_a_bucket_key_from_its_rotation_to_its_end(keys: Serving) -> None:
+    epoch = ("--bucket", BUCKET, "--epoch", "1")
+    planned = keys.json("rotate", "--bucket", BUCKET, "--dry-run")
+    assert planned["begun"] == [{"kind": "bucket", "name": BUCKET, "from": 1, "to": 2}]
+    assert _states(keys) == [(1, "ACTIVE")]
+    keys("disable", *epoch, "--yes", code=1)
+    assert keys.json("rotate", "--bucket", BUCKET, "--yes")["begun"] == planned["begun"]
+    again = keys("rotate", "--bucket", BUCKET, "--yes", code=1)
+    assert "being rotated already" in again.output
+    assert _states(keys) == [(1, "ACTIVE"), (2, "ACTIVE")]
+    assert "retiring" in keys("list", "--account", ACCESS_KEY).output
+    (under_way,) = keys.json("status")["rotations"]  # type: ignore[misc]
+    assert under_way["name"] == BUCKET and under_way["is_counting"]  # type: ignore[index]
+    # What would be lost is named, and kept without the right name.
+    assert "7 current under " in keys("destroy", *epoch, "--dry-run").output
+    keys("disable", *epoch, "--yes")
+    assert "other name" not in keys("destroy", *epoch, "--yes", code=1).output
+    assert "named exactly" in keys("destroy", *epoch, "--yes", "--lose", "x/1", code=1).output
+    assert "ACTIVE" in keys("enable", *epoch).output
+    keys.is_working.set()
+    assert "complete" in keys("status", "--watch").output
+    assert _states(keys) == [(1, "DECRYPT_ONLY"), (2, "ACTIVE")]
+    (report,) = keys.json("status")["reports"]  # type: ignore[misc]
+    assert report["rewrapped"] == {"current": 7} and report["ended_at_ms"]  # type: ignore[index]
+    assert "only a disabled" in keys("destroy", *epoch, "--yes", code=1).output.lower()
+    keys("disable", *epoch, "--yes")
+    assert keys.json("destroy", *epoch, "--yes")["lost"] == {}
+    assert _states(keys) == [(1, "DESTROYED"), (2, "ACTIVE")]
+    keys("enable", *epoch, code=1)
+
+
+def test_k10_all_keys_at_once_with_their_progress(keys: Serving) -> None:
+    keys.is_working.set()
+    ended = keys.json("rotate", "--all", "--yes", "--wait", "--rate", "0")
+    reports = ended["reports"]
+    assert {(one["kind"], one["done"]) for one in reports} == {  # type: ignore[attr-defined]
+        ("tenant", 1),
+        ("bucket", 7),
+    }
+    tenants = keys.json("list", "--account", ACCESS_KEY)["tenants"]
+    states = [one["state"] for one in tenants[0]["epochs"]]  # type: ignore[index]
+    assert states == ["DECRYPT_ONLY", "ACTIVE"]
+    keys("disable", "--tenant", "tests", "--epoch", "1", "--yes")
+    assert keys.json("destroy", "--tenant", "tests", "--epoch", "1", "--yes")["lost"] == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("rotate",), 2),
+        (("rotate", "--bucket", "b", "--all"), 2),
+        (("rotate", "--bucket", "nothing", "--yes"), 1),
+        (("rotate", "--tenant", "nobody", "--yes"), 1),
+        (("rotate", "--bucket", BUCKET), 2),  # nobody to ask, and no --yes
+        (("rotate", "--bucket", BUCKET, "--yes", "--rate", "99999999"), 1),
+        (("disable", "--bucket", BUCKET, "--epoch", "0"), 2),
+        (("destroy", "--epoch", "1"), 2),
+        (("enable", "--bucket", BUCKET, "--epoch", "9"), 1),
+    ],
+)
+def test_what_is_not_said_well_is_refused(keys: Serving, words: tuple[str, ...], code: int) -> None:
+    keys(*words, code=code)
+    assert _states(keys) == [(1, "ACTIVE")]
