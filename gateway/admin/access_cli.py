@@ -405,13 +405,13 @@ def _make_key(
             descriptor = os.open(secret_file, flags, SECRET_MODE)
         except OSError as error:
             raise typer.BadParameter(f"{secret_file}: {error.strerror}") from error
+    answer: Answer | None = None
     try:
         answer = make()
-    except BaseException:
-        if secret_file is not None:
+    finally:
+        if answer is None and secret_file is not None:
             os.close(descriptor)
             secret_file.unlink()
-        raise
     key = answer["access_key"]
     if secret_file is not None:
         secret = key.pop("secret")
