@@ -36,7 +36,7 @@ class _Look(NamedTuple):
 
     Args:
         revision: of the mark when it began.
-        after: the row that was looked at last.
+        after: the row that was looked at last; b"" = none.
     """
 
     bucket: BucketId
@@ -49,19 +49,20 @@ class CatchUp:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._look: _Look | None = None
+        self._looks: dict[
+            BucketId, _Look
+        ] = {}  # that have begun; at most one for each bucket behind
+        self._last = BucketId(b"")
 
     async def step(self) -> bool:
         """Look at one page of one bucket that has a mark and room. Raises: RowCorrupt, and what
         the log raises.
         """
-        look = self._look or self._begin()
+        look = self._next()
         if look is None:
             return False
         room = self._services.replica_backlog.room(look.bucket)
-        if not room:
-            self._look = look  # goes on when there is some
-            return False
+        self._last = look.bucket
         rows, is_last = self._page(look.bucket, look.after)
         taken, writes = self._entries(look.bucket, rows, room)
         if writes:
@@ -69,18 +70,22 @@ class CatchUp:
             await self._services.log.commit_change(Change(batch=batch))
         if taken < len(rows) or not is_last:
             after = rows[taken - 1].key if taken else look.after
-            self._look = look._replace(after=after)
+            self._looks[look.bucket] = look._replace(after=after)
             return True
-        self._look = None
+        self._looks.pop(look.bucket, None)
         return await self._end(look)
 
-    def _begin(self) -> _Look | None:
-        """A bucket whose rows have become few."""
+    def _next(self) -> _Look | None:
+        """Of the buckets whose rows have become few, the one behind that of the last step."""
         services, backlog = self._services, self._services.replica_backlog
-        most = min(backlog.bucket_rows_max, backlog.rows_max) // 2
-        for bucket in sorted(backlog.behind):
-            if backlog.rows[bucket] > most or not backlog.room(bucket):
+        behind = sorted(backlog.behind)
+        behind = [held for held in behind if held > self._last] + behind
+        for bucket in behind[: len(backlog.behind)]:
+            room = backlog.room(bucket)
+            if not room or backlog.rows[bucket] > room:
                 continue
+            if bucket in self._looks:
+                return self._looks[bucket]
             value = services.log.read((mark_row(keyspace.REPLICA, bucket),))[0]
             if value is None:
                 # Not committed, or not yet: the pass over the queue will see it.

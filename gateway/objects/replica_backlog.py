@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ROWS_MAX = 100_000  # of all buckets, some 30 MB of index
 BUCKET_ROWS_MAX = 10_000
+BUCKET_ROWS_LEAST = 64  # whatever the others have: a destination that is away holds up its own only
 
 
 class Backlog:
@@ -45,6 +46,7 @@ class Backlog:
         self.behind: set[BucketId] = set()
         self._added: Counter[BucketId] = Counter()  # since the last look over the whole queue
         self.rows_max, self.bucket_rows_max = ROWS_MAX, BUCKET_ROWS_MAX
+        self.bucket_rows_least = BUCKET_ROWS_LEAST
 
     def count(self) -> None:
         """Count what an earlier process has left, if that has not been done. Raises: RowCorrupt."""
@@ -62,8 +64,9 @@ class Backlog:
     def room(self, bucket: BucketId) -> int:
         """How many rows a bucket may have beyond those that it has. Raises: RowCorrupt."""
         self.count()
-        left = min(self.rows_max - self.waiting, self.bucket_rows_max - self.rows[bucket])
-        return max(0, left)
+        held = self.rows[bucket]
+        left = min(self.rows_max - self.waiting, self.bucket_rows_max - held)
+        return max(0, left, self.bucket_rows_least - held)
 
     def left(self, bucket: BucketId, document: Mapping[str, object]) -> Write:
         """The write that goes with a change that is to be replicated: its row if there is room,

@@ -13,7 +13,7 @@ from gateway.jobs.replication import Replicator
 from gateway.meta import keyspace
 from gateway.model.bucket import Versioning
 from gateway.objects.annotating import AnnotationOptions, put_annotation
-from gateway.objects.buckets import delete_bucket
+from gateway.objects.buckets import create_bucket, delete_bucket
 from gateway.objects.delete import delete_object
 from gateway.objects.get import head_object
 from gateway.objects.replication import put_replication
@@ -121,6 +121,7 @@ def bound(gateway: Gateway, limit: int = LIMIT) -> None:
     gateway.services.replication_targets = {"there": frozenset()}
     backlog = gateway.services.replica_backlog
     backlog.rows_max = backlog.bucket_rows_max = limit
+    backlog.bucket_rows_least = 0
 
 
 async def replicate(gateway: Gateway, limit: int = LIMIT) -> None:
@@ -219,7 +220,7 @@ def test_what_is_left_out_during_a_look_is_found_by_the_next(
             for number in range(6):
                 await gateway.put(f"k{number}", b"x")
             job = Replicator(gateway.services, {"there": there})
-            while job._catch_up._look is None or job._catch_up._look.after[-2:] < b"k4":
+            while not any(look.after[-2:] >= b"k4" for look in job._catch_up._looks.values()):
                 await job.step()
             bound(gateway, 0)
             await gateway.put("a", b"late")  # behind what was looked at
@@ -310,6 +311,10 @@ def test_no_bucket_takes_the_room_of_all() -> None:
             (bucket,) = backlog.rows
             assert backlog.room(bucket) == 0
             assert backlog.room(type(bucket)(bytes(16))) == 1
+            backlog.rows_max = 0
+            backlog.bucket_rows_least = LIMIT + 2
+            assert backlog.room(bucket) == 2
+            assert backlog.room(type(bucket)(bytes(16))) == LIMIT + 2
 
     asyncio.run(scenario())
 
@@ -368,6 +373,33 @@ def test_changes_that_do_not_commit_do_not_fill_the_queue() -> None:
             there.is_away = False
             await settle(gateway, there)
             assert (backlog.waiting, backlog.room(bucket)) == (0, LIMIT)
+
+    asyncio.run(scenario())
+
+
+def test_a_destination_that_is_away_holds_up_its_own_buckets_only() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            services, away, there = gateway.services, There(), There()
+            away.is_away = True
+            await replicate(gateway)
+            services.replication_targets = {"there": frozenset(), "away": frozenset()}
+            for name in ("aaa", "zzz"):  # on both sides of the other one, whatever its id is
+                await create_bucket(gateway.ctx(), name, None)
+                await set_versioning(gateway.ctx(), name, Versioning.ENABLED)
+                elsewhere = {**RULE, "Destination": {"Bucket": "arn:aws:s3:::away"}}
+                document = {"role": "any", "rules": [elsewhere]}
+                await put_replication(gateway.ctx(), name, document)
+                for number in range(LIMIT):
+                    await gateway.put(f"k{number}", b"x", bucket=name)
+            services.replica_backlog.bucket_rows_least = 1
+            for number in range(6):
+                await gateway.put(f"k{number}", b"x")
+            assert len(services.replica_backlog.behind) == 2  # one has had all the room there was
+            job = Replicator(services, {"there": there, "away": away})
+            for _ in range(60):
+                await job.step()
+            assert there.history == {f"k{number}": [b"x"] for number in range(6)}
 
     asyncio.run(scenario())
 
