@@ -45,7 +45,7 @@ def document() -> str:
     return (
         HEAD
         + "\n".join(rows)
-        + "\n\n## What waits for users, sessions and passwords\n\n"
+        + "\n\n## What cannot be tried yet\n\n"
         + "\n".join(awaiting)
         + "\n\n## Where the endpoint does as S3 does\n\n"
         + "\n".join(as_s3)

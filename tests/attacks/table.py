@@ -55,16 +55,16 @@ ATTACKS: dict[str, str] = {
     "RES-02": "archives that are taken apart",
     "WEB-01": "pages of objects where a browser trusts them",
 }
-# What of an attack cannot be tried before accounts have users, and what takes its place until then.
+# What of an attack cannot be tried yet, and what takes its place until then.
 AWAITING: dict[str, str] = {
-    "SIG-16": "No session and no web identity exists: nobody gives out a token, and one that is "
-    "shown is refused rather than overlooked. Algorithms and the intersection of rights are to be "
-    "tried when there is a token service.",
+    "SIG-16": "No web identity is taken, so there is no algorithm of others to be confused about: "
+    "a session's token is sealed by the gateway itself. To be tried when identities come from "
+    "elsewhere.",
     "SIG-17": "No password exists, nor a place to exchange one. Equal answers, equal times and a "
     "limit on tries are to be tried when there is.",
-    "AUT-05": "An account has one identity, which nobody can make another from; the right to set "
-    "policies stays with it. That who is made has no more rights than who made him is to be tried "
-    "when identities can be made.",
+    "AUT-05": "Only the operator makes users and roles, and a session has no more rights than who "
+    "began it. That who is made has no more rights than who made him is to be tried when users can "
+    "make users.",
 }
 # Where the endpoint does what S3 does although a stricter answer was thought of.
 AS_S3: dict[str, str] = {

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.conformance.s3.test_boto3_forms import form, post, signed
+from tests.conformance.s3.test_boto3_forms import form, signed
 from tests.conformance.s3.test_boto3_notifications import tell, told
 from tests.support.accounts import ALT, ALT_ARN, add_account, allowing, policy_text
+from tests.support.browser_forms import post_form
 from tests.support.encryption_modes import LARGE, MODES, PART, A, B, check_told, encrypting_gateway
 from tests.support.refusals import DENIED, refusal
 from tests.support.s3_gateway import NAMES, S3Gateway
@@ -213,7 +214,7 @@ def test_of_many_one_wins(gateway: S3Gateway, bucket: str) -> None:
 def test_a_form_puts_whole_objects_only(gateway: S3Gateway, s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="k", Body=b"x")
     fields = signed(s3, bucket, "k", {"x-amz-write-offset-bytes": "1"})
-    answer = post(gateway, f"/{bucket}", form(fields))
+    answer = post_form(gateway, f"/{bucket}", form(fields))
     assert (answer.status, answer.code) == (501, "NotImplemented")
     assert read(s3, bucket) == b"x"
 

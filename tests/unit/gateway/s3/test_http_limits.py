@@ -47,22 +47,29 @@ def test_http_10_a_connection_that_asks_no_more_is_closed() -> None:
         assert is_closed(client)
 
 
-def test_http_10_idle_connections_cost_little_and_make_room() -> None:
+def test_http_10_idle_connections_cost_little_and_are_counted() -> None:
     with ExitStack() as stack:
-        running = stack.enter_context(running_endpoint(connections_max=IDLE, keep_alive_s=2.0))
+        running = stack.enter_context(running_endpoint(connections_max=IDLE, keep_alive_s=60.0))
         with running.client() as first:
             assert first.request("GET", "/").status == 200  # what is made once is made
         tracemalloc.start()
         stack.callback(tracemalloc.stop)
         before, _ = tracemalloc.get_traced_memory()
-        idle = [stack.enter_context(running.client(10.0)) for _ in range(IDLE)]
-        for client in idle:
-            client.connect()
+        for _ in range(IDLE):
+            stack.enter_context(running.client(10.0)).connect()
         with running.client() as late:
             assert is_closed(late)  # those that are here stay, the next one goes
         assert running.metrics.connections_refused >= 1
         held, _ = tracemalloc.get_traced_memory()
         assert held - before < IDLE * IDLE_BYTES_MAX
+
+
+def test_http_10_idle_connections_make_room() -> None:
+    with ExitStack() as stack:
+        running = stack.enter_context(running_endpoint(connections_max=50, keep_alive_s=0.5))
+        idle = [stack.enter_context(running.client(10.0)) for _ in range(50)]
+        for client in idle:
+            client.connect()
         assert all(is_closed(client) for client in idle)
         with running.client() as again:
             assert again.request("GET", "/").status == 200
