@@ -270,7 +270,7 @@ def witness(
             seen = read_checkpoint(read_note(seen_path.read_bytes()).text)
         judged = judge(request, seen, known)
         replace_file(seen_path, request.note)  # before the name is put under it
-        cosigned = cosign(request, judged, key, name, env.now_ms() // 1000)
+        cosigned = cosign(request, judged, key=key, name=name, at_s=env.now_ms() // 1000)
     except StorageError as error:
         typer.echo(f"error: {error.message()}", err=True)
         raise typer.Exit(1) from error

@@ -95,7 +95,7 @@ def judge(
 
 
 def cosign(
-    request: WitnessRequest, checkpoint: Checkpoint, key: SignerKey, name: str, at_s: int
+    request: WitnessRequest, checkpoint: Checkpoint, *, key: SignerKey, name: str, at_s: int
 ) -> bytes:
     """The checkpoint's note with the witness's line under it."""
     return request.note + cosignature_line(key, name, checkpoint.text, at_s).encode()
