@@ -12,7 +12,7 @@ from tests.support.three_sites import ROOT, await_that
 
 pytestmark = pytest.mark.root
 
-DRILL_S = 240.0
+DRILL_S = 360.0
 BOOT_S = 30.0
 
 

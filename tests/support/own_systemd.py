@@ -38,7 +38,7 @@ PYTHON = Path("/opt/python")
 PACKAGES = Path("/opt/python-packages")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 EMPTY_S = 10.0
-LIFE_S = 300
+LIFE_S = 400
 DRILL_UNIT = """\
 [Unit]
 Description=The drill

@@ -17,11 +17,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import chdir, redirect_stdout
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from tests.support.deploy_drill import SOCKET, Store, Story
+from gateway.admin.client import AdminClient
+from gateway.ca_cli import ca_app
+from tests.support.deploy_drill import Store, Story
 from tests.support.own_systemd import PACKAGES, PYTHON
 from tests.support.three_sites import (
     GATEWAY_ADDRESS,
@@ -34,14 +37,15 @@ from tests.support.three_sites import (
     sh,
 )
 
+ADMIN = AdminClient(Path("/run/hexagone/admin.sock"))
 RUNBOOK = ROOT / "docs" / "install.md"
 BIN = Path("/opt/hexagone/bin")
 S3_PORT = 9000
 GATEWAY = "hexagone-gateway"
 UNITS = tuple(f"storaged@{node}" for node in NODES)
 EXPORTS = STATE / "gateway" / "aws.env"
-RESTARTED_S = 30.0
-FULL_S = 60.0
+RESTARTED_S = 60.0
+FULL_S = 90.0
 HELD_S = 1.0  # far longer than a stop takes that waits for nobody
 # The network, the socket of the journal and of systemd, devices that are none (`DevicePolicy=`).
 LEFT_OPEN = {
@@ -88,22 +92,31 @@ def for_each_node(line: str) -> list[str]:
 
 
 def follow(section: str, beside: Path) -> None:
-    """Do what the runbook says, as root in a shell; `beside` is where the CA gets its folder."""
-    path = {"PATH": f"{BIN}:{os.environ['PATH']}"}
+    """Do what the runbook says, as root in a shell; `beside` is where the CA gets its folder. What
+    it says of certificates once is done for the other nodes here, where all is imported already.
+    """
     for written in runbook(section):
         offline = [ours for theirs, ours in OFFLINE.items() if written.startswith(theirs)]
         for line in offline or for_each_node(written):
-            in_sources = "deploy/" in line or "install --no-deps" in line
-            words = ["bash", "-euo", "pipefail", "-c", line]
-            done = subprocess.run(
-                words,
-                cwd=ROOT if in_sources else beside,
-                env=os.environ | path,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-            assert done.returncode == 0, f"{line}\n{done.stdout}"
+            if line != written and line.startswith("hexagone ca "):
+                with chdir(beside), redirect_stdout(None):
+                    ca_app(line.split()[2:], standalone_mode=False)
+            else:
+                run_line(line, beside)
+
+
+def run_line(line: str, beside: Path) -> None:
+    """One command; what it printed is told when it fails."""
+    in_sources = "deploy/" in line or "install --no-deps" in line
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", line],
+        cwd=ROOT if in_sources else beside,
+        env=os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, f"{line}\n{done.stdout}"
 
 
 def machine(folder: Path) -> None:
@@ -142,22 +155,11 @@ def is_active(unit: str) -> bool:
     return show(unit)["ActiveState"] == "active"
 
 
-def as_gateway(*words: str) -> str:
-    """A `hexagone` command by the gateway's user; returns what it printed."""
-    command = ["runuser", "-u", GATEWAY, "--", str(BIN / "hexagone"), *words]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def status() -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(as_gateway("status", "--json", *SOCKET))
-    return answer
-
-
 def await_full() -> None:
     """Tier FULL, and every node takes shards."""
 
     def is_full() -> bool:
-        told = status()
+        told: Any = ADMIN.status()
         return told["tier"]["name"] == "FULL" and all(node["usable"] for node in told["nodes"])
 
     await_that("nine usable nodes", is_full, FULL_S)
@@ -279,7 +281,8 @@ def check_drive_replaced(folder: Path, store: Store, story: Story) -> None:
     systemctl("start", *UNITS[-3:])
     await_full()
     for job in ("sweep", "repair"):
-        as_gateway("jobs", "run", job, *SOCKET)
+        *_, last = ADMIN.run(job)
+        assert "result" in last, last
     check_stopped(*UNITS[:3])
     store.check()
     systemctl("start", *UNITS[:3])
