@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 QUEUE_EVENTS_MAX = 65_536  # about 50 MB; an outage of some seconds under full load
 BATCH_EVENTS_MAX = 8192
+AHEAD_OF_ACTS_MAX = 512  # some 10 ms of writing
 WAKE_EVENTS = 2048  # noted events that are not left to wait for the next flush
 FLUSH_S = 1.0  # what a crash takes of accesses
 CHECKPOINT_S = 5.0  # under load
@@ -196,7 +197,11 @@ class Journal:
         if self._lost_unrecorded:
             gap = self._event(GAP, {"lost": self._lost_unrecorded})
             batch.append(_Waiting(CLUSTER, gap, None))
-        for queue in (self._urgent, self._noted):
+        # In the order in which things happened, unless acts would wait for many accesses.
+        queues = [self._noted, self._urgent]
+        if len(self._noted) > AHEAD_OF_ACTS_MAX:
+            queues.reverse()
+        for queue in queues:
             while queue and len(batch) < BATCH_EVENTS_MAX:
                 batch.append(queue.popleft())
         if not batch and self.env.monotonic_s() - self._last_event_s > IDLE_S:
