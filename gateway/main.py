@@ -16,11 +16,12 @@ from typing import Annotated, NoReturn
 
 import typer
 import uvloop
+from aiohttp import web
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway import ca_cli
-from gateway.admin import access_cli, journal_cli, keys_cli, where_cli
+from gateway.admin import access_cli, journal_cli, keys_cli, metering_cli, where_cli
 from gateway.admin.access_api import access_routes
 from gateway.admin.access_desk import AccessDesk
 from gateway.admin.api import AdminServer
@@ -31,6 +32,8 @@ from gateway.admin.health import HealthServer
 from gateway.admin.journal_api import journal_routes, recording
 from gateway.admin.key_api import key_routes
 from gateway.admin.key_desk import KeyDesk
+from gateway.admin.metering_api import metering_routes
+from gateway.admin.metering_desk import MeteringDesk
 from gateway.admin.metrics import ClusterMetrics
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.status import ClusterView
@@ -66,6 +69,7 @@ add_commands(app)
 where_cli.add_commands(app)
 ca_cli.add_commands(app)
 access_cli.add_commands(app)
+metering_cli.add_commands(app)
 keys_cli.add_commands(app)
 journal_cli.add_commands(app)
 
@@ -273,12 +277,7 @@ async def _serve(
         path=config.admin.socket,
         env=env,
         keys=NamedKeyDesk(gateway.services),
-        more=[
-            *attest_routes(_attester(gateway, view)),
-            *access_routes(AccessDesk(gateway.services)),
-            *key_routes(keys),
-            *journal_routes(gateway.services),
-        ],
+        more=_admin_routes(gateway, view, keys),
         journaled=recording(gateway.services),
     )
     health = HealthServer(metrics=lambda: exposition(registry), not_ready=view.not_ready)
@@ -309,6 +308,17 @@ async def _serve(
         await admin.close()
         await gateway.close()
         ignore_stop_signals(loop)
+
+
+def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[web.AbstractRouteDef]:
+    """Of what operators ask about, beside the state of the cluster."""
+    return [
+        *attest_routes(_attester(gateway, view)),
+        *access_routes(AccessDesk(gateway.services)),
+        *key_routes(keys),
+        *journal_routes(gateway.services),
+        *metering_routes(MeteringDesk(gateway.services)),
+    ]
 
 
 def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:

@@ -10,6 +10,7 @@ Not for S3, and not for deciding anything: who can open the socket may ask. The 
     POST /v1/jobs/NAME/pause | resume
     GET  /v1/keys?access_key_id=…     POST /v1/keys?name=…&access_key_id=…
     POST /v1/access/NOUN/VERB         tenants, users, policies: `gateway.admin.access_api`
+    /v1/metering/…                    usage, limits, plans: `gateway.admin.metering_api`
     /v1/journal/…                     the journal: `gateway.admin.journal_api`
 
 Errors are {"error", "kind", "hint"} with the status of their kind.

@@ -125,6 +125,10 @@ class AdminClient:
         target = "/v1/key-epochs" + (f"/{verb}" if verb else "") + "?" + _encoded(fields)
         return self._ask(method, target, answer_s=COUNTED_S)
 
+    def metering(self, method: str, what: str, fields: Mapping[str, str]) -> Document:
+        """Usage, limits and plans: `gateway.admin.metering_api` says what."""
+        return self._ask(method, f"/v1/metering/{what}?" + _encoded(fields))
+
     def pause(self, name: str) -> Document:
         """Stop a job after the step under way."""
         return self._ask("POST", f"/v1/jobs/{quote(name, safe='')}/pause")

@@ -179,13 +179,16 @@ def seal_version(
     )
     packed_runs = b"".join([_RUN.pack(r.first, r.count, r.plain_bytes) for r in runs])
     tenant = b"".join((fixed, version.wrapped_dek, sealed, packed_runs, pack_texts(texts)))
+    cluster = _cluster_part(version, layout)
+    return seal_row(keys, nonces, row_key, cluster, tenant=tenant, key_epoch=version.key_epoch)
+
+
+def _cluster_part(version: Version, layout: Layout | None) -> bytes:
     mark = _STORAGE_CLASS_CODES[version.storage_class]
     if version.is_delete_marker:
         mark |= IS_MARKER
-    cluster = pack_bytes(
-        layout, version.content_bytes, attributes.retain_until_ms, version.object_uuid, mark
-    )
-    return seal_row(keys, nonces, row_key, cluster, tenant=tenant, key_epoch=version.key_epoch)
+    retain_until_ms = version.attributes.retain_until_ms
+    return pack_bytes(layout, version.content_bytes, retain_until_ms, version.object_uuid, mark)
 
 
 def open_version(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredVersion:

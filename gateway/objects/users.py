@@ -23,6 +23,7 @@ from gateway.model.identity_names import (
     checked_name,
 )
 from gateway.model.names import TenantId
+from gateway.model.quota import Subject
 from gateway.model.version import Pairs
 from gateway.objects.bootstrap import read_root
 from gateway.objects.context import Services
@@ -201,10 +202,10 @@ async def create_access_key(services: Services, tenant: TenantId, user: str) -> 
 
     def decide() -> tuple[Step, AccessKey]:
         if user == ROOT_USER:
-            _check_room(len(_root_keys(services, tenant)))
+            _check_room(services, tenant, len(_root_keys(services, tenant)))
             return Step((fresh,), (write,)), key
         stored = find_user(services, tenant, user)
-        _check_room(len(stored.held.access_keys))
+        _check_room(services, tenant, len(stored.held.access_keys))
         edited = replace(stored.held, access_keys=(*stored.held.access_keys, key.access_key_id))
         of_user = USERS.set(services.records, services.nonces, edited)
         return Step((fresh, Check(of_user.key, stored.revision)), (write, of_user)), key
@@ -260,9 +261,11 @@ def find_access_key(services: Services, access_key_id: str) -> StoredAccessKey:
     return found
 
 
-def _check_room(held: int) -> None:
-    if held >= ACCESS_KEYS_MAX:
-        raise IdentityLimit(access_keys_max=ACCESS_KEYS_MAX)
+def _check_room(services: Services, tenant: TenantId, held: int) -> None:
+    quota = services.quotas.of(Subject.TENANT, tenant).access_keys
+    most = ACCESS_KEYS_MAX if quota is None else min(quota, ACCESS_KEYS_MAX)
+    if held >= most:
+        raise IdentityLimit(access_keys_max=most)
 
 
 def _root_keys(services: Services, tenant: TenantId) -> list[StoredAccessKey]:

@@ -1,0 +1,380 @@
+"""Commands about usage and limits: usage, quota, plan, statement. Only the admin port's client.
+
+Tables for people, CSV and JSON for programs. Times are UTC and whole hours.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import RenderableType
+
+from gateway.admin import statements
+from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
+from gateway.admin.tables import Answer, bytes_text, text, titled_table
+from gateway.model.billing import HOUR_MS, Plan
+from storaged.base.env import RealEnv
+
+UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
+BINARY = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50}
+NONE = "none"
+DAYS_SHOWN = 30  # of hours, where nobody says from when
+# What a spreadsheet would take for a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Form(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+TenantOption = Annotated[str, typer.Option("--tenant", help="name or id; else all")]
+BucketOption = Annotated[str, typer.Option("--bucket", help="name; else all")]
+FormOption = Annotated[Form, typer.Option("--format", help="table, csv or json")]
+PlanTenantOption = Annotated[str, typer.Option("--tenant", help="name or id")]
+OfTenantOption = Annotated[str, typer.Option("--tenant", help="limits of a tenant")]
+OfBucketOption = Annotated[str, typer.Option("--bucket", help="limits of a bucket")]
+OfKeyOption = Annotated[str, typer.Option("--key", help="of an access key; '*': of each")]
+OfSourceOption = Annotated[str, typer.Option("--source", help="of an address; '*': of each")]
+
+quota_app = typer.Typer(
+    no_args_is_help=True, help="Limits of tenants, buckets, access keys, addresses."
+)
+plan_app = typer.Typer(no_args_is_help=True, help="How a tenant pays: show, set.")
+
+
+def add_commands(target: typer.Typer) -> None:
+    """Put the commands on another app (the `hexagone` command)."""
+    target.command("usage")(usage)
+    target.command("statement")(statement)
+    target.add_typer(quota_app, name="quota")
+    target.add_typer(plan_app, name="plan")
+
+
+def usage(
+    tenant: TenantOption = "",
+    bucket: BucketOption = "",
+    since: Annotated[str, typer.Option("--from", help="2026-11-01 or 2026-11-01T13")] = "",
+    to: Annotated[str, typer.Option("--to", help="not included; else this hour's end")] = "",
+    hours: Annotated[bool, typer.Option("--hours", help="the metered hours themselves")] = False,
+    form: FormOption = Form.TABLE,
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What buckets hold now; with --from, what they used in a time.
+
+    Example: hexagone usage --tenant mairie --from 2026-11-01 --to 2026-12-01 --format csv
+    """
+    fields = {"tenant": tenant, "bucket": bucket}
+    form = Form.JSON if as_json else form
+    if not since and not hours:
+        answer = asked(lambda: client_of(data, socket).metering("GET", "usage", fields))
+        _print(answer, "usage", _usage_rows(answer["usage"], answer["total"]), form)
+        return
+    this_hour = RealEnv(threads_max=1).now_ms() // HOUR_MS
+    fields["from_hour"] = str(_hour(since) if since else this_hour - DAYS_SHOWN * 24)
+    fields["to_hour"] = str(_hour(to) if to else this_hour + 1)
+    if hours:
+        answer = asked(lambda: client_of(data, socket).metering("GET", "hours", fields))
+        _print(answer, "hours", [_hour_row(row) for row in answer["hours"]], form)
+        return
+    answer = asked(lambda: client_of(data, socket).metering("GET", "metered", fields))
+    rows = [_metered_row(row) for row in answer["metered"]]
+    rows.append(_metered_row({"tenant": "total", "bucket": "", **answer["total"]}))
+    _print(answer, "metered", rows, form)
+
+
+def statement(
+    month: Annotated[str, typer.Argument(metavar="YYYY-MM")],
+    tenant: PlanTenantOption = "",
+    prices: Annotated[Path | None, typer.Option("--prices", help="price list, TOML")] = None,
+    hours: Annotated[
+        Path | None,
+        typer.Option("--hours", help="compute it from this file of `usage --hours --json`"),
+    ] = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="with --hours: file of `plan show --json`")
+    ] = None,
+    form: FormOption = Form.TABLE,
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """A tenant's statement of a month; from files, without a gateway, the same again.
+
+    Example: hexagone statement 2026-11 --tenant mairie --prices prices.toml --format csv
+    """
+    form = Form.JSON if as_json else form
+
+    def computed() -> Answer:
+        price_list = statements.read_prices(prices)
+        first, end = statements.month_hours(month)
+        if hours is not None:
+            held = json.loads(hours.read_text())
+            paid = {} if plan is None else json.loads(plan.read_text())
+            if (held["from_hour"], held["to_hour"]) != (first, end):
+                raise statements.StatementInvalid(reason="the hours are of another time")
+        else:
+            if not tenant:
+                raise typer.BadParameter("name a tenant", param_hint="--tenant")
+            fields = {"tenant": tenant, "from_hour": str(first), "to_hour": str(end)}
+            held = client_of(data, socket).metering("GET", "hours", fields)
+            paid = client_of(data, socket).metering("GET", "plan", {"tenant": tenant})
+        return statements.statement_of(
+            tenant=paid.get("tenant", tenant),
+            month=month,
+            hours=held,
+            plan=_plan_of(paid),
+            prices=price_list,
+        )
+
+    answer = asked(computed)
+    rows: list[Answer] = list(answer["lines"])
+    rows.append({"item": "total", "amount": answer["total"], "unit": answer["currency"]})
+    _print(answer, f"{answer['tenant']} {month} ({answer['plan']})", rows, form)
+
+
+@quota_app.command("show")
+def show_quotas(
+    form: FormOption = Form.TABLE,
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """All limits that are set."""
+    answer = asked(lambda: client_of(data, socket).metering("GET", "quotas", {}))
+    _print_quotas(answer, Form.JSON if as_json else form)
+
+
+@quota_app.command("set")
+def set_quota(
+    tenant: OfTenantOption = "",
+    bucket: OfBucketOption = "",
+    key: OfKeyOption = "",
+    source: OfSourceOption = "",
+    stored: Annotated[str, typer.Option("--bytes", help="such as 500G, 2Ti, none")] = "",
+    objects: Annotated[str, typer.Option("--objects", help="versions and uploads")] = "",
+    buckets: Annotated[str, typer.Option("--buckets", help="of a tenant")] = "",
+    access_keys: Annotated[str, typer.Option("--access-keys", help="of each user")] = "",
+    requests: Annotated[str, typer.Option("--requests-per-s", help="of a key or address")] = "",
+    received: Annotated[str, typer.Option("--in-bytes-per-s", help="of a key or address")] = "",
+    sent: Annotated[str, typer.Option("--out-bytes-per-s", help="of a key or address")] = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set limits of one tenant, bucket, access key or address; others that it has stay.
+
+    Examples: hexagone quota set --tenant mairie --bytes 2T --objects 10M
+              hexagone quota set --source '*' --requests-per-s 500
+    """
+    given = {
+        "stored_bytes": stored,
+        "objects": objects,
+        "buckets": buckets,
+        "access_keys": access_keys,
+        "requests_per_s": requests,
+        "in_bytes_per_s": received,
+        "out_bytes_per_s": sent,
+    }
+    limits = {name: _quantity(said) for name, said in given.items() if said}
+    fields = {**_subject(tenant, bucket, key, source), "limits": json.dumps(limits)}
+    answer = asked(lambda: client_of(data, socket).metering("POST", "quotas/set", fields))
+    _print_quotas(answer, Form.JSON if as_json else Form.TABLE)
+
+
+@quota_app.command("clear")
+def clear_quota(
+    tenant: OfTenantOption = "",
+    bucket: OfBucketOption = "",
+    key: OfKeyOption = "",
+    source: OfSourceOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take all limits of one tenant, bucket, access key or address away."""
+    fields = _subject(tenant, bucket, key, source)
+    answer = asked(lambda: client_of(data, socket).metering("POST", "quotas/clear", fields))
+    _print_quotas(answer, Form.JSON if as_json else Form.TABLE)
+
+
+@plan_app.command("show")
+def show_plan(
+    tenant: PlanTenantOption,
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How a tenant pays."""
+    answer = asked(lambda: client_of(data, socket).metering("GET", "plan", {"tenant": tenant}))
+    show(answer, _plan_view, as_json=as_json)
+
+
+@plan_app.command("set")
+def set_plan(
+    tenant: PlanTenantOption,
+    reserved: Annotated[str, typer.Option("--reserved-bytes", help="0: on demand")] = "0",
+    sent: Annotated[str, typer.Option("--reserved-out-bytes", help="sent in a month")] = "0",
+    switching: Annotated[
+        bool, typer.Option("--switching", help="leaving: what is sent is metered and free")
+    ] = False,
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set how a tenant pays: on demand, or a subscription of reserved bytes."""
+    fields = {
+        "tenant": tenant,
+        "reserved_bytes": str(_quantity(reserved) or 0),
+        "reserved_out_bytes": str(_quantity(sent) or 0),
+        "switching": "1" if switching else "0",
+    }
+    answer = asked(lambda: client_of(data, socket).metering("POST", "plan/set", fields))
+    show(answer, _plan_view, as_json=as_json)
+
+
+def _subject(tenant: str, bucket: str, key: str, source: str) -> dict[str, str]:
+    given = {"tenant": tenant, "bucket": bucket, "key": key, "source": source}
+    named = [(subject, name) for subject, name in given.items() if name]
+    if len(named) != 1:
+        raise typer.BadParameter("name one of --tenant, --bucket, --key, --source")
+    return {"subject": named[0][0], "name": named[0][1]}
+
+
+def _quantity(said: str) -> int | None:
+    """A whole number with an optional unit, decimal or binary; None for "none"."""
+    if said == NONE:
+        return None
+    digits = said.rstrip("kMGTPi")
+    factor = {**UNITS, **BINARY}.get(said[len(digits) :])
+    if factor is None or not digits.isascii() or not digits.isdigit() or len(digits) > 19:
+        raise typer.BadParameter(f"{said} is no quantity: write 500, 20G, 2Ti or none")
+    return int(digits) * factor
+
+
+def _hour(said: str) -> int:
+    for pattern in ("%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m"):
+        try:
+            at = datetime.strptime(said, pattern).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        return int(at.timestamp()) * 1000 // HOUR_MS
+    raise typer.BadParameter(f"{said} is no time: write 2026-11-01 or 2026-11-01T13")
+
+
+def _plan_of(held: Mapping[str, object]) -> Plan:
+    return Plan(
+        reserved_bytes=int(str(held.get("reserved_bytes", 0))),
+        reserved_out_bytes=int(str(held.get("reserved_out_bytes", 0))),
+        switching=held.get("switching") is True,
+    )
+
+
+def _usage_rows(rows: Sequence[Answer], total: Answer) -> list[Answer]:
+    found = []
+    for row in (*rows, {"tenant": "total", "bucket": "", **total}):
+        classes = row["classes"].values()
+        found.append(
+            {
+                "tenant": row["tenant"],
+                "bucket": row["bucket"],
+                "stored_bytes": row["stored_bytes"],
+                "objects": row["objects"],
+                "current": sum(held["current"] for held in classes),
+                "noncurrent": sum(held["noncurrent"] for held in classes),
+                "noncurrent_bytes": sum(held["noncurrent_bytes"] for held in classes),
+                "delete_markers": row["delete_markers"],
+                "uploads": row["uploads"],
+                "loose_bytes": row["loose_bytes"],
+                "annotation_bytes": row["annotation_bytes"],
+                "by_class": " ".join(
+                    f"{name}={held['current_bytes'] + held['noncurrent_bytes']}"
+                    for name, held in row["classes"].items()
+                ),
+            }
+        )
+    return found
+
+
+def _metered_row(row: Answer) -> Answer:
+    byte_hours = {line: held // HOUR_MS for line, held in row["byte_ms"].items()}
+    return {
+        "tenant": row["tenant"],
+        "bucket": row["bucket"],
+        "byte_hours": sum(row["byte_ms"].values()) // HOUR_MS,
+        "by_class": " ".join(f"{line}={held}" for line, held in byte_hours.items()),
+        "requests": " ".join(f"{kind}={count}" for kind, count in row["requests"].items()),
+        "in_bytes": row["in_bytes"],
+        "out_bytes": row["out_bytes"],
+    }
+
+
+def _hour_row(row: Answer) -> Answer:
+    at = datetime.fromtimestamp(row["number"] * HOUR_MS // 1000, UTC)
+    return {"hour": f"{at:%Y-%m-%dT%H}Z", **_metered_row(row)}
+
+
+def _print_quotas(answer: Answer, form: Form) -> None:
+    rows = [
+        {
+            "of": held["subject"],
+            "name": held["name"],
+            "limits": " ".join(f"{name}={limit}" for name, limit in held["limits"].items()),
+        }
+        for held in answer["quotas"]
+    ]
+    _print(answer, "limits", rows, form)
+
+
+def _print(answer: Answer, title: str, rows: Sequence[Answer], form: Form) -> None:
+    if form is Form.CSV:
+        typer.echo(_csv(rows), nl=False)
+    else:
+        show(answer, lambda _: _table(title, rows), as_json=form is Form.JSON)
+
+
+def _table(title: str, rows: Sequence[Answer]) -> RenderableType:
+    columns = list(rows[0]) if rows else []
+    cells = [[text(_cell(name, row.get(name, ""))) for name in columns] for row in rows]
+    return titled_table(title, [name.replace("_", " ") for name in columns], cells)
+
+
+def _cell(name: str, value: object) -> str:
+    if name.endswith("_bytes") and isinstance(value, int):
+        return bytes_text(value)
+    return str(value)
+
+
+def _csv(rows: Sequence[Answer]) -> str:
+    written = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(written, list(rows[0]), restval="", lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: _plain(value) for name, value in row.items()})
+    return written.getvalue()
+
+
+def _plain(value: object) -> object:
+    """A cell that no spreadsheet takes for a formula."""
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+        return "'" + value
+    return value
+
+
+def _plan_view(answer: Answer) -> RenderableType:
+    rows = [(text(name.replace("_", " ")), text(str(value))) for name, value in answer.items()]
+    return titled_table("plan", ("", ""), rows)
