@@ -13,13 +13,14 @@ from dataclasses import replace
 
 from gateway.admin.outlook import Document
 from gateway.meta.accounts import AccessKey, Tenant
-from gateway.meta.identities import Group, NamedPolicy, Role, User
+from gateway.meta.identities import Group, IdentityProvider, NamedPolicy, Role, User
 from gateway.model.errors import MalformedPolicy
 from gateway.model.names import TenantId
-from gateway.objects import attachments, tenancy, users
+from gateway.objects import attachments, providers, tenancy, users
 from gateway.objects.attachments import Holder
 from gateway.objects.bootstrap import read_root
 from gateway.objects.context import Services
+from gateway.objects.web_identity import public_keys
 from storaged.base.errors import Kind, StorageError
 
 Fields = Mapping[str, str]
@@ -69,6 +70,9 @@ class AccessDesk:
             "role list": self._list_roles,
             "role show": self._show_role,
             "role delete": self._delete_role,
+            "identity-provider put": self._put_provider,
+            "identity-provider list": self._list_providers,
+            "identity-provider delete": self._delete_provider,
         }
 
     async def run(self, command: str, fields: Fields) -> Document:
@@ -265,6 +269,26 @@ class AccessDesk:
         deleted = await attachments.delete_role(self._services, self._tenant(fields), name)
         return {"deleted": self._role_document(deleted)}
 
+    async def _put_provider(self, fields: Fields) -> Document:
+        provider = await providers.put_provider(
+            self._services,
+            self._tenant(fields),
+            _needed(fields, "name"),
+            _needed(fields, "issuer"),
+            tuple(_needed(fields, "audiences").split("\n")),
+            _needed(fields, "jwks"),
+        )
+        return {"identity_provider": _provider_document(provider)}
+
+    async def _list_providers(self, fields: Fields) -> Document:
+        found = providers.providers(self._services, self._tenant(fields))
+        return {"identity_providers": [_provider_document(one) for one in found]}
+
+    async def _delete_provider(self, fields: Fields) -> Document:
+        name = _needed(fields, "name")
+        deleted = await providers.delete_provider(self._services, self._tenant(fields), name)
+        return {"deleted": _provider_document(deleted)}
+
     def _role_document(self, role: Role) -> Document:
         owner_id = self._services.identities.of_tenant(role.tenant).owner_id
         return {
@@ -348,4 +372,14 @@ def _policy_document(policy: NamedPolicy) -> Document:
         "created_at_ms": policy.created_at_ms,
         "updated_at_ms": policy.updated_at_ms,
         "characters": len(policy.text),
+    }
+
+
+def _provider_document(provider: IdentityProvider) -> Document:
+    return {
+        "name": provider.name,
+        "issuer": provider.issuer,
+        "audiences": list(provider.audiences),
+        "keys": sorted(public_keys(provider.jwks)),
+        "created_at_ms": provider.created_at_ms,
     }

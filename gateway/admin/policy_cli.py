@@ -1,4 +1,6 @@
-"""Commands about what users may do: policy, role. Only the admin port's client."""
+"""Commands about what callers may do: policy, role, identity-provider. Only the admin port's
+client.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,17 @@ role_app = typer.Typer(
     no_args_is_help=True, help="Roles for sessions (AssumeRole): put, list, show, delete."
 )
 
+provider_app = typer.Typer(
+    no_args_is_help=True,
+    help="Identity providers (OpenID Connect) whose tokens roles may trust: put, list, delete.",
+)
+
 
 def add_commands(target: typer.Typer) -> None:
     """Put the commands on another app."""
     target.add_typer(policy_app, name="policy")
     target.add_typer(role_app, name="role")
+    target.add_typer(provider_app, name="identity-provider")
 
 
 def confirm(loss: str, *, yes: bool) -> None:
@@ -229,4 +237,64 @@ def delete_role(
     confirm(f"Role {name} and its sessions will be gone.", yes=yes)
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("role", "delete", fields))
+    show(answer, lambda got: one_view("deleted", got["deleted"]), as_json=as_json)
+
+
+@provider_app.command("put")
+def put_provider(
+    name: NameArgument,
+    issuer: Annotated[str, typer.Option("--issuer", help="https://…, as its tokens name it")],
+    audience: Annotated[
+        list[str], typer.Option("--audience", help="whom its tokens are for; may be said again")
+    ],
+    jwks: Annotated[Path, typer.Option("--jwks", help="its public keys, JSON; - = input")],
+    tenant: TenantOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take tokens of an identity provider, or set its keys. Nothing is ever fetched from it.
+
+    Example: curl -s https://id.example.fr/realms/x/certs | hexagone identity-provider put id
+    --issuer https://id.example.fr/realms/x --audience s3 --jwks - --tenant mairie
+    """
+    fields = {
+        "tenant": tenant,
+        "name": name,
+        "issuer": issuer,
+        "audiences": "\n".join(audience),
+        "jwks": document_text(jwks),
+    }
+    answer = asked(lambda: client_of(data, socket).access("identity-provider", "put", fields))
+    title = "identity_provider"
+    show(answer, lambda got: one_view("identity provider", got[title]), as_json=as_json)
+
+
+@provider_app.command("list")
+def list_providers(
+    tenant: TenantOption = "",
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Identity providers of a tenant."""
+    fields = {"tenant": tenant}
+    answer = asked(lambda: client_of(data, socket).access("identity-provider", "list", fields))
+    columns, title = ("name", "issuer", "audiences", "keys"), "identity providers"
+    show(answer, lambda got: rows_view(title, columns, got["identity_providers"]), as_json=as_json)
+
+
+@provider_app.command("delete")
+def delete_provider(
+    name: NameArgument,
+    tenant: TenantOption = "",
+    yes: YesOption = False,
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take no more tokens of an identity provider; sessions got with them last to their end."""
+    confirm(f"Identity provider {name} will be gone.", yes=yes)
+    fields = {"tenant": tenant, "name": name}
+    answer = asked(lambda: client_of(data, socket).access("identity-provider", "delete", fields))
     show(answer, lambda got: one_view("deleted", got["deleted"]), as_json=as_json)

@@ -1,4 +1,4 @@
-"""Users, groups, roles and policies of tenants: typed reads and writes.
+"""Users, groups, roles, policies and identity providers of tenants: typed reads and writes.
 
 Not for what policies say (`gateway.model.policy_document`), nor for secrets of access keys
 (`gateway.meta.accounts`): a user's row has the ids of its keys.
@@ -19,7 +19,7 @@ from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.model.names import UUID_BYTES, TenantId
 from gateway.model.version import Pairs
 
-USER, GROUP, ROLE, POLICY = b"u", b"g", b"r", b"p"
+USER, GROUP, ROLE, POLICY, PROVIDER = b"u", b"g", b"r", b"p", b"i"
 ROWS_PER_SCAN = 1000
 _NAME_AT = keyspace.HEAD_BYTES + UUID_BYTES + 1
 
@@ -86,7 +86,25 @@ class NamedPolicy:
     text: str
 
 
-Entity = TypeVar("Entity", User, Group, Role, NamedPolicy)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdentityProvider:
+    """Somebody whose signed tokens say who their holder is.
+
+    Args:
+        issuer: as tokens name it.
+        audiences: tokens for others are not taken.
+        jwks: its public keys, as they were given.
+    """
+
+    tenant: TenantId
+    name: str
+    created_at_ms: int
+    issuer: str
+    audiences: tuple[str, ...]
+    jwks: str
+
+
+Entity = TypeVar("Entity", User, Group, Role, NamedPolicy, IdentityProvider)
 
 
 class Stored(NamedTuple, Generic[Entity]):
@@ -237,7 +255,28 @@ def _policy_of(tenant: TenantId, name: str, held: dict[str, Any]) -> NamedPolicy
     )
 
 
+def _provider_document(provider: IdentityProvider) -> dict[str, object]:
+    return {
+        "created_at_ms": provider.created_at_ms,
+        "issuer": provider.issuer,
+        "audiences": list(provider.audiences),
+        "jwks": provider.jwks,
+    }
+
+
+def _provider_of(tenant: TenantId, name: str, held: dict[str, Any]) -> IdentityProvider:
+    return IdentityProvider(
+        tenant=tenant,
+        name=name,
+        created_at_ms=held["created_at_ms"],
+        issuer=held["issuer"],
+        audiences=tuple(held["audiences"]),
+        jwks=held["jwks"],
+    )
+
+
 USERS: Family[User] = Family(USER, _user_document, _user_of)
 GROUPS: Family[Group] = Family(GROUP, _group_document, _group_of)
 ROLES: Family[Role] = Family(ROLE, _role_document, _role_of)
 POLICIES: Family[NamedPolicy] = Family(POLICY, _policy_document, _policy_of)
+PROVIDERS: Family[IdentityProvider] = Family(PROVIDER, _provider_document, _provider_of)

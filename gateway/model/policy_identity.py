@@ -167,10 +167,14 @@ def _trust(raw: dict[str, Any], with_variables: bool) -> Statement:
     tests, raw_tests = conditions_of(
         raw.get("Condition", {}), with_variables, lambda key: is_key(key) or is_token_key(key)
     )
+    principals, actions = _trusted(raw["Principal"]), _actions(raw["Action"])
+    if principals.everybody and effect is Effect.ALLOW:
+        # Everybody who has signed: an issuer of tokens is trusted by its name only.
+        actions -= {TokenAction.ASSUME_ROLE_WITH_WEB_IDENTITY.value.lower()}
     return Statement(
         effect=effect,
-        principals=_trusted(raw["Principal"]),
-        actions=_actions(raw["Action"]),
+        principals=principals,
+        actions=actions,
         negates_actions=False,
         resources=(_ANYTHING,),
         negates_resources=False,

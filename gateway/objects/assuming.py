@@ -4,8 +4,8 @@ Not for the tokens themselves (`objects.sessions`). Whoever asks for a role is t
 own policy of trust, and, unless that names the caller, allowed to by a policy of the caller's
 account. That there is no such role is told to nobody.
 
-Source: AWS STS API Reference, "AssumeRole", "GetSessionToken"; AWS IAM User Guide, "Policy
-evaluation logic".
+Source: AWS STS API Reference, "AssumeRole", "AssumeRoleWithWebIdentity", "GetSessionToken"; AWS IAM
+User Guide, "Policy evaluation logic".
 """
 
 from __future__ import annotations
@@ -17,15 +17,26 @@ from typing import NamedTuple
 from gateway.meta.identities import Role
 from gateway.model.errors import AccessDenied, InvalidArgument
 from gateway.model.identity_names import ROOT_USER, is_session_name
-from gateway.model.names import TenantId
-from gateway.model.policy import Effect, Policy, role_name, root_name, session_name, user_name
+from gateway.model.names import UUID_BYTES, TenantId
+from gateway.model.policy import (
+    Caller,
+    Effect,
+    Policy,
+    federated_name,
+    role_name,
+    root_name,
+    session_name,
+    user_name,
+)
 from gateway.model.policy_identity import parse_trust_policy
 from gateway.model.policy_names import TokenAction
 from gateway.objects.access_request import Asked, Values, caller_of
 from gateway.objects.attachments import SESSION_S_DEFAULT, SESSION_S_MIN
 from gateway.objects.context import Context, Principal
+from gateway.objects.identities import Identity
 from gateway.objects.rights import session_policy
 from gateway.objects.sessions import Session, new_credentials, seal_session
+from gateway.objects.web_identity import Claims, IdentityTokenInvalid, verified
 
 OWN_SESSION_S_DEFAULT = 43_200
 OWN_SESSION_S_MAX = 129_600
@@ -128,6 +139,39 @@ def assume_role(ctx: Context, principal: Principal, wish: Wish) -> Issued:
     return issue(ctx, tenant, owner_id, role, wish, longest_s)
 
 
+def assume_role_with_token(ctx: Context, wish: Wish, token: str) -> tuple[Issued, Claims]:
+    """A session of a role for the holder of a token of an identity provider of the role's tenant.
+
+    Raises: AccessDenied, InvalidArgument, MalformedPolicy, IdentityTokenInvalid,
+        IdentityTokenExpired.
+    """
+    found = _ROLE_ARN.match(wish.role_arn)
+    if found is None:
+        raise InvalidArgument(message="RoleArn is not the ARN of a role")
+    check_session_name(wish.name)
+    if wish.policy:
+        session_policy(wish.policy)
+    services = ctx.services
+    identity = _account(ctx, found[1])
+    if identity is None:
+        raise IdentityTokenInvalid()
+    claims = verified(services, identity.tenant, token)
+    role = services.credentials.rights.of_role(identity.tenant, found[2])
+    if role is None:
+        raise AccessDenied()
+    accounts = (identity.owner_id, identity.tenant.hex())
+    names = [f"arn:aws:iam::{one}:oidc-provider/{claims.host}" for one in accounts]
+    holder = frozenset(federated_name(name) for name in (claims.issuer, *names))
+    action = TokenAction.ASSUME_ROLE_WITH_WEB_IDENTITY
+    given: dict[str, Values] = {"sts:rolesessionname": (wish.name,), **claims.values}
+    asked = Asked(ctx, None, action, given=given)
+    said = trust_policy(role[0].trust).effect(action, "", Caller(holder, holder), asked)
+    if said is not Effect.ALLOW:
+        raise AccessDenied()
+    longest_s = role[0].session_s_max
+    return issue(ctx, identity.tenant, identity.owner_id, role[0], wish, longest_s), claims
+
+
 def issue(
     ctx: Context, tenant: TenantId, owner_id: str, role: Role, wish: Wish, longest_s: int
 ) -> Issued:
@@ -169,19 +213,25 @@ def trust_policy(text: str) -> Policy:
 
 def _role(ctx: Context, account: str, name: str) -> tuple[TenantId, Role, str]:
     """A role by what its ARN says. Raises: AccessDenied."""
-    identities = ctx.services.identities
-    identity = identities.of_owner(account)
-    if identity is None and len(account) == 32:
-        try:
-            identity = identities.of_tenant(TenantId(bytes.fromhex(account)))
-        except ValueError:
-            identity = None
+    identity = _account(ctx, account)
     if identity is None:
         raise AccessDenied()
     found = ctx.services.credentials.rights.of_role(identity.tenant, name)
     if found is None:
         raise AccessDenied()
     return identity.tenant, found[0], identity.owner_id
+
+
+def _account(ctx: Context, account: str) -> Identity | None:
+    """An account by its canonical id or the hexadecimal id of its tenant."""
+    identities = ctx.services.identities
+    identity = identities.of_owner(account)
+    if identity is None and len(account) == 2 * UUID_BYTES:
+        try:
+            return identities.of_tenant(TenantId(bytes.fromhex(account)))
+        except ValueError:
+            return None
+    return identity
 
 
 def _may_become(

@@ -15,6 +15,7 @@ from gateway.model.errors import InvalidArgument, MalformedPolicy
 from gateway.objects import assuming
 from gateway.objects.assuming import EXTERNAL_ID_MAX, Issued, Wish
 from gateway.objects.context import Context, Principal
+from gateway.objects.web_identity import IdentityTokenExpired, IdentityTokenInvalid
 from gateway.s3 import sigv4, xml
 from gateway.s3.authentication import lookup
 from gateway.s3.call import Call
@@ -24,6 +25,7 @@ from gateway.s3.sigv4 import RequestHead
 from storaged.base.errors import Kind, StorageError
 
 OPERATION = "SecurityTokenService"
+WITH_TOKEN = "AssumeRoleWithWebIdentity"
 SERVICE = "sts"
 VERSION = "2011-06-15"
 NAMESPACE = f"https://sts.amazonaws.com/doc/{VERSION}/"
@@ -74,6 +76,9 @@ async def answer(
     try:
         body = await call.body.read_document(BODY_BYTES_MAX)
         form = _form(head.raw_query, body)
+        if form.get("Action") == WITH_TOKEN:
+            # What proves the holder of a token is the token.
+            return _reply(200, _document(WITH_TOKEN, _done_with_token(ctx, form), request_id))
         found: list[Principal] = []
         sigv4.authorize_body(
             head,
@@ -91,6 +96,12 @@ async def answer(
         return _reply(200, _document(action, inside, request_id))
     except TokenRefused as refused:
         return _refusal(refused.status, refused.code, refused.text, request_id)
+    except IdentityTokenInvalid:
+        text = "The web identity token that was passed could not be validated."
+        return _refusal(400, "InvalidIdentityToken", text, request_id)
+    except IdentityTokenExpired:
+        text = "The web identity token that was passed is expired."
+        return _refusal(400, "ExpiredTokenException", text, request_id)
     except MalformedPolicy as error:
         text = str(error.fields.get("message", ""))
         return _refusal(400, "MalformedPolicyDocument", text, request_id)
@@ -148,16 +159,33 @@ def _done(ctx: Context, principal: Principal, form: Mapping[str, str]) -> tuple[
     if action == "AssumeRole":
         known = {"DurationSeconds", "RoleArn", "RoleSessionName", "Policy", "ExternalId"}
         _refuse_others(form, known)
-        wish = Wish(
-            role_arn=_needed(form, "RoleArn"),
-            name=_needed(form, "RoleSessionName"),
-            policy=form.get("Policy", ""),
-            duration_s=_duration(form),
-            external_id=form.get("ExternalId", "")[:EXTERNAL_ID_MAX],
-        )
-        issued = assuming.assume_role(ctx, principal, wish)
+        issued = assuming.assume_role(ctx, principal, _wish(form))
         return action, _credentials(issued) + _assumed(issued)
     raise TokenRefused("InvalidAction", "The action is not one of this service.")
+
+
+def _done_with_token(ctx: Context, form: Mapping[str, str]) -> str:
+    known = {"DurationSeconds", "RoleArn", "RoleSessionName", "Policy", "WebIdentityToken"}
+    _refuse_others(form, known)
+    token = _needed(form, "WebIdentityToken")
+    issued, claims = assuming.assume_role_with_token(ctx, _wish(form), token)
+    return (
+        _credentials(issued)
+        + _assumed(issued)
+        + xml.element("SubjectFromWebIdentityToken", claims.subject)
+        + xml.element("Audience", claims.audience)
+        + xml.element("Provider", claims.issuer)
+    )
+
+
+def _wish(form: Mapping[str, str]) -> Wish:
+    return Wish(
+        role_arn=_needed(form, "RoleArn"),
+        name=_needed(form, "RoleSessionName"),
+        policy=form.get("Policy", ""),
+        duration_s=_duration(form),
+        external_id=form.get("ExternalId", "")[:EXTERNAL_ID_MAX],
+    )
 
 
 def _refuse_others(form: Mapping[str, str], known: set[str]) -> None:

@@ -27,6 +27,11 @@ from tests.support.access import allowed, document, trust
 from tests.support.admin_rig import AdminRig, admin_rig
 
 CLI = CliRunner()
+# RFC 7517, appendix A.1.
+JWKS = (
+    '{"keys":[{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",'
+    '"y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","use":"sig","kid":"1"}]}'
+)
 APP = typer.Typer()
 access_cli.add_commands(APP)
 
@@ -97,6 +102,14 @@ def test_a_tenant_its_users_and_their_rights_from_nothing(tmp_path: Path) -> Non
         role = run(tmp_path, "role", "put", "backup", "--trust", str(tmp_path / "trust.json"), *of)
         assert role["role"]["arn"].endswith(":role/backup")
         run(tmp_path, "policy", "attach", "readers", "--role", "backup", *of)
+        (tmp_path / "jwks.json").write_text(JWKS)
+        keys = ["--jwks", str(tmp_path / "jwks.json"), "--audience", "s3", "--audience", "x"]
+        issuer = ["--issuer", "https://id.example.fr"]
+        put = run(tmp_path, "identity-provider", "put", "id", *issuer, *keys, *of)
+        assert put["identity_provider"]["audiences"] == ["s3", "x"]
+        listed = CLI.invoke(APP, ["identity-provider", "list", *of, "--data", str(tmp_path)])
+        assert "https://id.example.fr" in listed.output
+        run(tmp_path, "identity-provider", "delete", "id", "--yes", *of)
         key = run(tmp_path, "access-key", "create", "--user", "alice", "--show-secret", *of)
         assert len(key["access_key"]["secret"]) == 40
         shown = run(tmp_path, "user", "show", "alice", *of)["user"]
