@@ -42,7 +42,59 @@ class Mutation:
     seen_by: tuple[Command, ...]
 
 
+ROTATION = "tests/unit/gateway/jobs/test_rotation.py"
+ROTATION_RACES = "tests/unit/gateway/jobs/test_rotation_races.py"
 MUTATIONS: tuple[Mutation, ...] = (
+    # Rotation of keys
+    Mutation(
+        name="put-under-older-epoch",
+        file="gateway/objects/publish.py",
+        old="    if version.key_epoch != target.opened.bucket.key_epoch:\n",
+        new="    if False:\n",
+        seen_by=(ROTATION,),
+    ),
+    Mutation(
+        name="promoted-under-older-epoch",
+        file="gateway/objects/history.py",
+        old="rewrapped_version(services, target.opened.bucket, target.key, promoted)",
+        new="promoted",
+        seen_by=(ROTATION,),
+    ),
+    Mutation(
+        name="part-under-older-epoch",
+        file="gateway/objects/multipart.py",
+        old="_part_change(services, target, stored.upload,",
+        new="_part_change(services, target, upload,",
+        seen_by=(ROTATION,),
+    ),
+    Mutation(
+        name="annotation-under-older-epoch",
+        file="gateway/objects/annotation_copy.py",
+        old="                bucket.bucket.key_epoch,\n",
+        new="                self._new.key_epoch,\n",
+        seen_by=(ROTATION,),
+    ),
+    Mutation(
+        name="rotation-overwrites",
+        file="gateway/jobs/rotation.py",
+        old="            checks.append(Check(row.key, revision_of(row.value)))\n",
+        new="",
+        seen_by=(ROTATION_RACES,),
+    ),
+    Mutation(
+        name="customer-epoch-lost",
+        file="gateway/objects/rewrapping.py",
+        old="        encryption = replace(encryption, bound_epoch=old_epoch)\n",
+        new="        pass\n",
+        seen_by=(ROTATION,),
+    ),
+    Mutation(
+        name="disabled-key-still-cached",
+        file="gateway/objects/key_epochs.py",
+        old="        services.bucket_keys.forget(bucket)\n",
+        new="        pass\n",
+        seen_by=(ROTATION,),
+    ),
     # The chain of the log
     Mutation(
         name="chain-digest",

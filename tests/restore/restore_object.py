@@ -111,24 +111,31 @@ class Cluster:
         end = 33 + int.from_bytes(value[29:33])
         return key.decrypt(value[1:13], value[33:end], value[:33] + b"C" + row), value
 
+    def bucket_key(self, bucket: bytes, row: bytes) -> tuple[bytes, bytes, int, AESGCM]:
+        held = json.loads(self.row(b"K" + bucket + row[25:29])[0])  # of the row's key epoch
+        tenant, wrapped = bytes.fromhex(held["tenant"]), bytes.fromhex(held["wrapped"])
+        copy = base64.b64decode(json.loads(self.row(b"R" + bytes(16))[0])["sealed"])
+        third = "key-epochs", b"\0" + held.get("tenant_epoch", 1).to_bytes(4), 18
+        ring, unnamed, at = (("tenants", b"", 0), ("named-keys", b"\0", 0), third)[copy[3] - 1]
+        keys = open_secret(self.key("tenant-keyring"), "tenant-keys", enc(ring, self.id), copy[4:])
+        tenant_key, epoch = keys.partition(tenant + unnamed)[2][at : at + 32], row[25:29]
+        context = enc("bucket", self.id, tenant, bucket, int.from_bytes(epoch))
+        key = open_secret(tenant_key, "wrap-bucket", context, wrapped)
+        cipher = AESGCM(hmac.digest(key, b"hexagone/v1/record", "sha256"))
+        return tenant, key, int.from_bytes(epoch), cipher
+
     def restore(self, name: str, key: str) -> Iterator[bytes]:
         bucket = bytes.fromhex(json.loads(self.row(b"b" + bytes(16) + name.encode())[0])["bucket"])
         place, value = self.row(row := b"O" + bucket + key.encode())  # "Row keys"
-        held = json.loads(self.row(b"K" + bucket + value[25:29])[0])
-        tenant, wrapped = bytes.fromhex(held["tenant"]), bytes.fromhex(held["wrapped"])
-        copy = base64.b64decode(json.loads(self.row(b"R" + bytes(16))[0])["sealed"])
-        ring, unnamed = (("tenants", b""), ("named-keys", b"\0"))[copy[3] - 1]
-        keys = open_secret(self.key("tenant-keyring"), "tenant-keys", enc(ring, self.id), copy[4:])
-        ids = self.id, tenant, bucket, int.from_bytes(value[25:29])  # "Contexts"
-        tenant_key, uuid = keys.partition(tenant + unnamed)[2][:32], place[17:33]
-        bucket_key = open_secret(tenant_key, "wrap-bucket", enc("bucket", *ids), wrapped)
-        cipher = AESGCM(hmac.digest(bucket_key, b"hexagone/v1/record", "sha256"))
+        tenant, bucket_key, epoch, cipher = self.bucket_key(bucket, value)
+        ids, uuid = (self.id, tenant, bucket, epoch), place[17:33]  # "Contexts"
         inner = cipher.decrypt(value[13:25], value[49 + len(place) :], b"\1T" + row)  # "Versions"
         dek = open_secret(bucket_key, "wrap-dek", enc("dek", *ids, row[17:], uuid), inner[87:192])
         parts = [(1, place, inner[192:])] if inner[0] & 2 else []
         runs = iter_unpack(">HHQ", inner[192:][: 12 * int.from_bytes(inner[85:87])])
         for number in (first + i for first, count, _ in runs for i in range(count)):
             place, value = self.row(row := b"P" + bucket + uuid + number.to_bytes(2))
+            cipher = self.bucket_key(bucket, value)[3]  # a rotation may be between the two
             part = cipher.decrypt(value[13:25], value[49 + len(place) :], b"\1T" + row)
             parts.append((number, place, part[26:]))  # "Uploads and parts"
         for number, place, seal in parts:

@@ -15,6 +15,7 @@ from gateway.objects.bootstrap import read_root
 from gateway.objects.buckets import create_bucket
 from gateway.objects.context import Context, Principal
 from gateway.objects.delete import delete_object
+from gateway.objects.key_rotation import rotate_bucket_key, rotate_tenant_key
 from gateway.objects.named_keys import create_named_key
 from gateway.objects.put import put_object
 from gateway.objects.values import PutOptions
@@ -23,7 +24,7 @@ from storaged.base.env import RealEnv
 from tests.support.gateway import BytesBody
 
 SCRIPT = Path(__file__).with_name("restore_object.py")
-LINES_MAX = 150
+LINES_MAX = 160
 SMALL = b"a few bytes in a commit stripe"
 LARGE = Random(7).randbytes(9_000_000)  # two full data stripes of 4+2 and a rest
 FORMER = Random(8).randbytes(300_000)
@@ -99,6 +100,32 @@ def test_bodies_in_pack_stripes_come_back(tmp_path: Path) -> None:
     asyncio.run(compact(tmp_path))
     for name in ("marseille-1", "marseille-2"):
         shutil.rmtree(tmp_path / "nodes" / name)
+    assert restore(tmp_path, "dir/é") == (0, SMALL)
+    assert restore(tmp_path, "large") == (0, LARGE)
+
+
+async def rotate(folder: Path) -> None:
+    """All keys; what was under the older ones is under the newest, or some of it not yet."""
+    env = RealEnv()
+    config = lay_out(UpOptions(folder=folder, port=9000, processes=False, tls=False), env)
+    gateway = await open_gateway(config, env)
+    ctx = context_of(gateway)
+    assert ctx.principal is not None
+    opened = gateway.services.buckets.find("papers")
+    assert opened is not None
+    for number in (1, 2):
+        await rotate_tenant_key(gateway.services, ctx.principal.tenant, 0)
+        await rotate_bucket_key(gateway.services, opened.bucket.bucket_id, 0)
+        while await gateway.rotation.step() == 0.0 and number == 1:
+            pass
+    await gateway.close()
+
+
+def test_objects_come_back_after_keys_were_rotated_and_in_the_middle_of_it(tmp_path: Path) -> None:
+    asyncio.run(fill(tmp_path))
+    asyncio.run(rotate(tmp_path))
+    shutil.rmtree(tmp_path / "index")
+    (tmp_path / "keys" / "tenants.sealed").unlink()
     assert restore(tmp_path, "dir/é") == (0, SMALL)
     assert restore(tmp_path, "large") == (0, LARGE)
 

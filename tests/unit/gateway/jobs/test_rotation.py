@@ -18,16 +18,18 @@ from gateway.model.bucket import Versioning
 from gateway.model.errors import KmsKeyDestroyed, KmsKeyDisabled
 from gateway.model.key_states import KeyState
 from gateway.model.names import ObjectKey
-from gateway.objects import key_epochs
+from gateway.objects import annotation_copy, key_epochs, multipart
 from gateway.objects.buckets import create_bucket, delete_bucket
 from gateway.objects.complete import complete_upload
 from gateway.objects.copy import copy_object
 from gateway.objects.delete import delete_object
+from gateway.objects.encryption import PLAIN, Choice
 from gateway.objects.key_rotation import RotationUnderWay, rotate_bucket_key, rotate_tenant_key
 from gateway.objects.multipart import create_upload, upload_part
 from gateway.objects.named_keys import create_named_key
 from gateway.objects.put import put_object
 from gateway.objects.rename import rename_object
+from gateway.objects.store import store_part
 from gateway.objects.tagging import put_object_tags
 from gateway.objects.values import (
     CompleteOptions,
@@ -283,6 +285,8 @@ def test_a_disabled_epoch_refuses_until_it_is_enabled() -> None:
                 await gateway.get(key)
             with pytest.raises(KmsKeyDisabled):
                 await put_object_tags(gateway.ctx(), BUCKET, key, None, (("a", "b"),))
+        with pytest.raises(KmsKeyDisabled):
+            await keys(gateway)
         assert await gateway.get("next") == SMALL
         job = await to_the_end(gateway)
         assert "waits" in job.progress().detail and epochs_of_rows(gateway) == {1: 2, 2: 1}
@@ -377,20 +381,60 @@ def test_a_tenants_disabled_epoch_refuses_what_is_under_it() -> None:
     run(test)
 
 
-def test_a_copy_under_way_gets_its_annotations_under_the_newest_epoch() -> None:
+def test_a_copy_under_way_gets_its_annotations_under_the_newest_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rotation comes and ends while a copy has stored some of its annotations."""
+    gate, came = asyncio.Event(), asyncio.Event()
+
+    async def slow(*given: object) -> object:
+        if gateway_rotates:
+            came.set()
+            await gate.wait()
+        return await store_part(*given)  # type: ignore[arg-type]
+
+    gateway_rotates: list[bool] = []
+
     async def test(gateway: Gateway) -> None:
         await gateway.put("k", SMALL)
-        for number in range(20):
+        for number in range(12):
             await annotate(gateway, f"note-{number}", LARGE)
         source = CopySource(bucket=BUCKET, key="k")
         options = CopyOptions(with_annotations=True)
+        monkeypatch.setattr(annotation_copy, "store_part", slow)
+        gateway_rotates.append(True)
         copying = asyncio.ensure_future(copy_object(gateway.ctx(), source, BUCKET, "copy", options))
-        while not copying.done() and len(gateway.rows_of(keyspace.ANNOTATION)) < 25:
-            await asyncio.sleep(0)
+        await came.wait()
         await rotate(gateway)
-        await copying
         await to_the_end(gateway)
+        gate.set()
+        await copying
         assert set(epochs_of_rows(gateway)) == {2}
-        assert await annotation(gateway, "note-19", key="copy") == LARGE
+        assert await annotation(gateway, "note-11", key="copy") == LARGE
+
+    run(test)
+
+
+def test_an_upload_that_begins_while_the_key_is_rotated_is_under_the_newest_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, came = asyncio.Event(), asyncio.Event()
+
+    async def slow(*given: object) -> Choice:
+        came.set()
+        await gate.wait()
+        return PLAIN
+
+    async def test(gateway: Gateway) -> None:
+        monkeypatch.setattr(multipart, "choose", slow)
+        beginning = asyncio.ensure_future(
+            create_upload(gateway.ctx(), BUCKET, "key", CreateUploadOptions())
+        )
+        await came.wait()
+        await rotate(gateway)
+        await to_the_end(gateway)
+        gate.set()
+        await beginning
+        assert epochs_of_rows(gateway) == {2: 1}
 
     run(test)
