@@ -67,7 +67,9 @@ WRITES: frozenset[str] = frozenset(
     }
 )
 _REMOVALS = frozenset({Operation.DELETE_OBJECT.value, Operation.DELETE_OBJECTS.value})
+_MAYBE_ACTS = ACTS | _REMOVALS
 _COPIES = frozenset({Operation.COPY_OBJECT.value, Operation.UPLOAD_PART_COPY.value})
+SOME, ALL = Accesses.WRITES, Accesses.ALL
 _NOTHING_DONE = "Unknown"  # the request was refused before anybody knew what it was
 
 
@@ -92,8 +94,8 @@ def log_of(services: Services, exchange: Exchange, bucket: str) -> str:
 
 async def before(journal: Journal, services: Services, exchange: Exchange) -> None:
     """Record an act. Raises: S3Error, ServiceUnavailable, when it cannot be recorded."""
-    if not is_act(exchange):
-        if journal.failure and journal.accesses is not Accesses.OFF:
+    if exchange.operation not in _MAYBE_ACTS or not is_act(exchange):
+        if journal.failure and _is_recorded(journal, exchange.operation):
             try:
                 journal.check_accesses()
             except JournalUnavailable as error:
@@ -114,15 +116,10 @@ def after(
     journal: Journal, services: Services, exchange: Exchange, reply: Reply, bytes_in: int
 ) -> None:
     """Take note of what was answered; costs no wait."""
-    operation = exchange.operation
-    if operation == _NOTHING_DONE:
-        return
-    phase = Phase.ACCESS
-    if is_act(exchange):
+    operation, phase = exchange.operation, Phase.ACCESS
+    if operation in _MAYBE_ACTS and is_act(exchange):
         phase = Phase.OUTCOME
-    elif journal.accesses is Accesses.OFF or (
-        journal.accesses is Accesses.WRITES and operation not in WRITES
-    ):
+    elif operation == _NOTHING_DONE or not _is_recorded(journal, operation):
         return
     body = _body(exchange)
     body["status"] = reply.status
@@ -138,6 +135,11 @@ def after(
         journal.note(log, event._replace(type="s3.DeleteObjects.one", key=key))
     if operation in _COPIES:
         _note_source(journal, services, exchange, body)
+
+
+def _is_recorded(journal: Journal, operation: str) -> bool:
+    accesses = journal.accesses
+    return accesses is ALL or (accesses is SOME and operation in WRITES)
 
 
 def _note_source(
