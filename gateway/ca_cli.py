@@ -81,8 +81,8 @@ def ca_init(
         authority = create_authority(domain, _env())
         write_authority(authority, folder)
     except (StorageError, OSError) as error:
-        _exit(error)
-    _say({"domain": domain, "valid_until": _until(authority), "directory": str(folder)}, as_json)
+        stop(error)
+    say({"domain": domain, "valid_until": _until(authority), "directory": str(folder)}, as_json)
 
 
 @ca_app.command("issue-node")
@@ -103,8 +103,8 @@ def ca_issue_node(
         issued = issue_node(authority, identity, _env())
         answer = _keep(authority, issued, out, name)
     except (StorageError, OSError) as error:
-        _exit(error)
-    _say({"name": node_uri(authority.domain, identity), **answer}, as_json)
+        stop(error)
+    say({"name": node_uri(authority.domain, identity), **answer}, as_json)
 
 
 @ca_app.command("issue-gateway")
@@ -117,8 +117,8 @@ def ca_issue_gateway(
         issued = issue_gateway(authority, name, _env())
         answer = _keep(authority, issued, out, name)
     except (StorageError, OSError) as error:
-        _exit(error)
-    _say({"name": gateway_uri(authority.domain, name), **answer}, as_json)
+        stop(error)
+    say({"name": gateway_uri(authority.domain, name), **answer}, as_json)
 
 
 @ca_app.command("issue-server")
@@ -137,8 +137,8 @@ def ca_issue_server(
         issued = issue_server(authority, names, _env())
         answer = _keep(authority, issued, out, file)
     except (StorageError, OSError) as error:
-        _exit(error)
-    _say({"name": ", ".join(names), **answer}, as_json)
+        stop(error)
+    say({"name": ", ".join(names), **answer}, as_json)
 
 
 @keys_app.command("init")
@@ -147,8 +147,8 @@ def keys_init(keys: KeysOption, as_json: JsonOption = False) -> None:
     try:
         root = RootKey.create(keys, _env())
     except (StorageError, OSError) as error:
-        _exit(error)
-    _say({"root_key": str(keys / ROOT_FILE), "cluster": root.cluster_id.hex()}, as_json)
+        stop(error)
+    say({"root_key": str(keys / ROOT_FILE), "cluster": root.cluster_id.hex()}, as_json)
 
 
 @keys_app.command("show")
@@ -157,8 +157,8 @@ def keys_show(keys: KeysOption, as_json: JsonOption = False) -> None:
     try:
         root = RootKey.load(keys)
     except (StorageError, OSError) as error:
-        _exit(error)
-    _say({"root_key": str(keys / ROOT_FILE), "cluster": root.cluster_id.hex()}, as_json)
+        stop(error)
+    say({"root_key": str(keys / ROOT_FILE), "cluster": root.cluster_id.hex()}, as_json)
 
 
 def _env() -> Env:
@@ -178,7 +178,7 @@ def _keep(authority: Authority, issued: Issued, out: Path, name: str) -> dict[st
     return {"certificate": str(certificate), "key": str(key), "days": str(CERTIFICATE_DAYS)}
 
 
-def _say(answer: dict[str, str], as_json: bool) -> None:
+def say(answer: dict[str, str], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(answer))
         return
@@ -186,7 +186,7 @@ def _say(answer: dict[str, str], as_json: bool) -> None:
         typer.echo(f"{name.replace('_', ' '):<12} {value}")
 
 
-def _exit(error: Exception) -> NoReturn:
+def stop(error: Exception) -> NoReturn:
     """One line for people, and what to do."""
     typer.echo(f"error: {error}", err=True)
     hint = getattr(error, "hint", None)

@@ -20,7 +20,7 @@ from aiohttp import web
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from gateway import ca_cli
+from gateway import ca_cli, enrol_cli
 from gateway.admin import access_cli, journal_cli, keys_cli, metering_cli, where_cli
 from gateway.admin.access_api import access_routes
 from gateway.admin.access_desk import AccessDesk
@@ -68,6 +68,7 @@ app.add_typer(gateway_app, name="gateway")
 add_commands(app)
 where_cli.add_commands(app)
 ca_cli.add_commands(app)
+enrol_cli.add_commands(ca_cli.ca_app)
 access_cli.add_commands(app)
 metering_cli.add_commands(app)
 keys_cli.add_commands(app)
@@ -357,7 +358,8 @@ def _attester(gateway: Gateway, view: ClusterView) -> Attester:
 
 
 def _frontend_config(config: GatewayConfig) -> FrontendConfig:
-    regions = (config.cluster.region, *config.cluster.locations, "us-east-1")
+    cluster = config.cluster
+    regions = (cluster.region, *cluster.locations, *cluster.region_numbers, "us-east-1")
     return FrontendConfig(
         regions=tuple(dict.fromkeys(regions)),
         base_domains=config.s3.base_domains,

@@ -119,13 +119,28 @@ def create_authority(domain: str, env: Env) -> Authority:
 
 def issue_node(authority: Authority, identity: NodeIdentity, env: Env) -> Issued:
     """A certificate that makes its holder this node. It serves; it cannot be a client."""
-    checked = NodeIdentity(
+    checked = checked_node(identity)
+    uri = x509.UniformResourceIdentifier(node_uri(authority.domain, checked))
+    return _issue(authority, [uri], ExtendedKeyUsageOID.SERVER_AUTH, f"node {checked.node}", env)
+
+
+def checked_node(identity: NodeIdentity) -> NodeIdentity:
+    """The identity, if a certificate can name it. Raises InvalidId, CertificateUnusable."""
+    return NodeIdentity(
         node=node_id(identity.node),
         datacenter=datacenter_id(identity.datacenter),
         country=_country(identity.country),
     )
+
+
+def certify_node(
+    authority: Authority, identity: NodeIdentity, key: ec.EllipticCurvePublicKey, env: Env
+) -> x509.Certificate:
+    """A certificate that makes the holder of a key this node; the private key stays where it is."""
+    checked = checked_node(identity)
     uri = x509.UniformResourceIdentifier(node_uri(authority.domain, checked))
-    return _issue(authority, [uri], ExtendedKeyUsageOID.SERVER_AUTH, f"node {checked.node}", env)
+    usage = ExtendedKeyUsageOID.SERVER_AUTH
+    return _certificate(authority, [uri], usage, f"node {checked.node}", key, env)
 
 
 def issue_gateway(authority: Authority, gateway: str, env: Env) -> Issued:
@@ -304,28 +319,35 @@ def _issue(
     env: Env,
 ) -> Issued:
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(
-        _subject(common_name[:64]),
-        authority.certificate.subject,
-        key.public_key(),
-        env,
-        CERTIFICATE_DAYS,
+    certificate = _certificate(authority, names, usage, common_name, key.public_key(), env)
+    return Issued(
+        certificate_pem=certificate.public_bytes(serialization.Encoding.PEM),
+        key_pem=_key_pem(key),
     )
-    certificate = (
+
+
+def _certificate(
+    authority: Authority,
+    names: Sequence[x509.GeneralName],
+    usage: x509.ObjectIdentifier,
+    common_name: str,
+    key: ec.EllipticCurvePublicKey,
+    env: Env,
+) -> x509.Certificate:
+    builder = _builder(
+        _subject(common_name[:64]), authority.certificate.subject, key, env, CERTIFICATE_DAYS
+    )
+    return (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()),
             critical=False,
         )
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(authority.key, hashes.SHA256())
-    )
-    return Issued(
-        certificate_pem=certificate.public_bytes(serialization.Encoding.PEM),
-        key_pem=_key_pem(key),
     )
 
 

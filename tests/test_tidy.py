@@ -295,6 +295,7 @@ def test_contracts_hold_the_lists_they_should() -> None:
         "gateway.main",
         "gateway.up",
         "gateway.ca_cli",
+        "gateway.enrol_cli",
         "gateway.compose",
         "gateway.core",
         "gateway.limits",

@@ -26,7 +26,7 @@ from gateway.admin.cli import (
     show,
 )
 from gateway.admin.tables import Answer, text
-from storaged.identity import write_public
+from storaged.base.durable import replace_file
 
 
 def add_commands(target: typer.Typer) -> None:
@@ -75,7 +75,7 @@ def where(
     signed = asked(lambda: client_of(data, socket).attest(bucket, key, challenge))
     line = json.dumps(signed, sort_keys=True)
     if out is not None:
-        write_public(out, line.encode("ascii") + b"\n")
+        replace_file(out, line.encode("ascii") + b"\n", mode=0o644)
         report = verified(line.encode("ascii"), signed["public_key"])
         show(report, report_view, as_json=as_json)
         return

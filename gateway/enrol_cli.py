@@ -1,0 +1,154 @@
+"""`hexagone ca invite | request | approve | withdraw | register`: how a machine becomes a node.
+
+`request` runs on the machine, all others where the CA is. Nothing here talks to a daemon: an
+invitation's token and a request are carried by people.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from gateway.ca_cli import AUTHORITY_FILE, DirOption, IdOption, JsonOption, OutOption, say, stop
+from storaged.base.env import Env, RealEnv
+from storaged.base.errors import StorageError
+from storaged.base.ids import datacenter_id, node_id
+from storaged.enrolment import (
+    HOURS,
+    REQUEST_BYTES_MAX,
+    approve,
+    invite,
+    invited,
+    make_request,
+    read_register,
+    read_request,
+    register_head,
+    take_back,
+)
+from storaged.identity import node_uri, read_authority, write_public
+from storaged.node import NodeIdentity
+
+TOKEN_CHARACTERS_MAX = 256
+
+
+def add_commands(target: typer.Typer) -> None:
+    """Put the commands of this module on `hexagone ca`."""
+    target.command("invite")(ca_invite)
+    target.command("withdraw")(ca_withdraw)
+    target.command("request")(ca_request)
+    target.command("approve")(ca_approve)
+    target.command("register")(ca_register)
+
+
+def ca_invite(
+    folder: DirOption,
+    name: IdOption,
+    datacenter: Annotated[str, typer.Option("--datacenter", help="where it stands")],
+    country: Annotated[str, typer.Option("--country", help="two letters, ISO 3166-1")] = "fr",
+    hours: Annotated[int, typer.Option("--hours", min=1, max=24 * 30)] = HOURS,
+    as_json: JsonOption = False,
+) -> None:
+    """Invite a node. The token is shown once; it is good for one key.
+
+    Example: hexagone ca invite --dir ca --id paris-4 --datacenter paris --country fr
+    """
+    try:
+        authority = read_authority(folder)
+        identity = NodeIdentity(
+            node=node_id(name), datacenter=datacenter_id(datacenter), country=country
+        )
+        token = invite(folder, identity, _env(), hours=hours)
+    except (StorageError, OSError) as error:
+        stop(error)
+    say(
+        {"name": node_uri(authority.domain, identity), "token": token, "hours": str(hours)}, as_json
+    )
+
+
+def ca_withdraw(folder: DirOption, name: IdOption, as_json: JsonOption = False) -> None:
+    """Take an invitation back that nobody has used. A certificate is not taken back by it."""
+    try:
+        done = take_back(folder, name, _env())
+    except (StorageError, OSError) as error:
+        stop(error)
+    say({"node": name, "withdrawn": "yes" if done else "there was none"}, as_json)
+    raise typer.Exit(0 if done else 1)
+
+
+def ca_request(
+    name: IdOption,
+    token: Annotated[Path, typer.Option("--token", help="file with the invitation's token")],
+    out: OutOption,
+    as_json: JsonOption = False,
+) -> None:
+    """On the machine: make OUT/ID.key, which stays there, and OUT/ID.request for the CA."""
+    try:
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with token.open(encoding="utf-8") as file:
+            text = file.read(TOKEN_CHARACTERS_MAX)
+        request, fingerprint = make_request(name, text, out / f"{node_id(name)}.key")
+        path = out / f"{name}.request"
+        write_public(path, request)
+    except (StorageError, OSError, UnicodeDecodeError) as error:
+        stop(error)
+    say({"request": str(path), "key_sha256": fingerprint}, as_json)
+
+
+def ca_approve(
+    folder: DirOption,
+    request: Annotated[Path, typer.Argument(metavar="ID.request")],
+    out: OutOption,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Certify the invited node for the key of a request: OUT/ID.pem and authority.pem, no secrets.
+
+    Compare the key's fingerprint with what the machine has printed, over another channel.
+    """
+    try:
+        authority = read_authority(folder)
+        with request.open("rb") as file:
+            asked = read_request(file.read(REQUEST_BYTES_MAX + 1))
+        held = invited(folder, asked, _env())
+        uri = node_uri(authority.domain, held.identity)
+        if not yes:
+            typer.echo(f"{uri}\nkey {asked.fingerprint}", err=True)
+            if typer.prompt("the name of the node, to approve it", err=True) != asked.name:
+                raise typer.Exit(1)
+        certificate = approve(folder, authority, asked, _env())
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = out / f"{asked.name}.pem"
+        write_public(path, certificate.public_bytes(Encoding.PEM))
+        write_public(out / AUTHORITY_FILE, authority.certificate.public_bytes(Encoding.PEM))
+    except (StorageError, OSError) as error:
+        stop(error)
+    fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+    say({"name": uri, "certificate": str(path), "certificate_sha256": fingerprint}, as_json)
+
+
+def ca_register(folder: DirOption, as_json: JsonOption = False) -> None:
+    """Who was invited and approved, and when; every line is checked against the one before."""
+    try:
+        entries = read_register(folder)
+        head = register_head(folder)
+    except (StorageError, OSError) as error:
+        stop(error)
+    if as_json:
+        typer.echo(json.dumps({"entries": entries, "head": head}))
+        return
+    for entry in entries:
+        when = datetime.fromtimestamp(entry["at_ms"] // 1000, UTC)
+        place = f"{entry['node']} {entry['datacenter']} {entry['country']}"
+        key = entry.get("certificate_sha256", "")
+        typer.echo(f"{when:%Y-%m-%d %H:%M:%S}Z  {entry['what']:<10} {place}  {key}".rstrip())
+    typer.echo(f"head {head}")
+
+
+def _env() -> Env:
+    return RealEnv(threads_max=1)
