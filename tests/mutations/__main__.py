@@ -19,8 +19,10 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
-from tests.mutations.table import MUTATIONS, Command, Mutation, Sim
+from tests.mutations import attacks, table
+from tests.mutations.table import Command, Mutation, Sim
 
+MUTATIONS = (*table.MUTATIONS, *attacks.MUTATIONS)
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("gateway", "storaged", "tests", "docs", "pyproject.toml")
 COMMAND_S = 900.0
