@@ -99,7 +99,13 @@ async def _run(name: str, folder: Path, *, budget_s: float) -> dict[str, Any]:
 
 def run_all(*, is_quick: bool, folder: Path) -> Iterator[dict[str, Any]]:
     """Measure every path; one line each. Folders of nodes and indexes are made below `folder`."""
-    for module in ("bench.hot_data", "bench.hot_syntax", "bench.hot_store", "bench.hot_access"):
+    for module in (
+        "bench.hot_data",
+        "bench.hot_syntax",
+        "bench.hot_store",
+        "bench.hot_access",
+        "bench.hot_keys",
+    ):
         importlib.import_module(module)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         for number, name in enumerate(PATHS):
