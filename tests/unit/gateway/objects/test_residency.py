@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from gateway.commit.compact import Compacter
-from gateway.data.topology import Region, Topology
+from gateway.data.topology import OWN_REGION, Region, Topology
 from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.meta import keyspace
 from gateway.meta.records import open_stored_bytes
@@ -232,3 +232,29 @@ def test_a_location_that_could_never_acknowledge_is_refused() -> None:
             await create_bucket(gateway.ctx(), "never", "atlantis")
 
     run(test)
+
+
+def test_the_log_and_small_bodies_of_other_buckets_stay_in_the_clusters_own_region() -> None:
+    async def main() -> None:
+        cluster = memory_cluster(2, 2, 2, 2)
+        own = Region(
+            number=OWN_REGION,
+            name="fr",
+            datacenters=frozenset(map(DatacenterId, ("paris", "lyon", "marseille"))),
+        )
+        cluster.topology = Topology(1, cluster.topology.nodes, (own,))
+        cluster.store.set_topology(cluster.topology)
+        async with memory_gateway(cluster=cluster) as gateway:
+            for number in range(20):
+                await gateway.put(f"small-{number}", SMALL)
+            await gateway.put("large", LARGE)
+            cluster.in_datacenter("paris")[0].down = True
+            await gateway.put("handed-off", LARGE)
+            assert await gateway.get("handed-off") == LARGE
+        first = ShardId(StripeId(StripeFamily.DATA, 0, 0), 0)
+        for node in cluster.in_datacenter("lille"):
+            assert not (await node.list(first, None, limit=1000)).shards
+        for node in cluster.in_datacenter("lyon"):
+            assert (await node.list(first, None, limit=1000)).shards
+
+    asyncio.run(asyncio.wait_for(main(), 60))
