@@ -42,6 +42,8 @@ from gateway.config import GatewayConfig, check_config
 from gateway.core import rebuild as rebuild_from_nodes
 from gateway.data.buffers import tune_allocator
 from gateway.data.erasure import backend_name, codec_for
+from gateway.journal.events import CLUSTER
+from gateway.journal.opening import command_event
 from gateway.metrics import S3Metrics, exposition, new_registry
 from gateway.objects.bootstrap import ensure_root
 from gateway.s3.http import FrontendConfig, S3Frontend
@@ -162,8 +164,11 @@ def gateway_credentials(
 
     async def main() -> None:
         settings = _read(config)
-        gateway = await open_gateway(settings, RealEnv())
+        env = RealEnv()
+        gateway = await open_gateway(settings, env)
         try:
+            if gateway.journal is not None:
+                await gateway.journal.record(CLUSTER, command_event("credentials", env))
             await _write_credentials(gateway, settings, to, settings.s3.port, authority)
         finally:
             await gateway.close()

@@ -41,6 +41,11 @@ def open_journal(
     return Journal(config, journal_keys(cluster_id, derive), env)
 
 
+def command_event(command: str, env: Env) -> Event:
+    """That somebody who holds the root key has run a command without a gateway."""
+    return Event(env.now_ms(), f"command.{command}", Phase.INTENT, {})
+
+
 def start_event(effective: str, node_count: int, env: Env) -> Event:
     """That the gateway started, and with which configuration: its digest, not its text."""
     digest = sha256(effective.encode()).hexdigest()

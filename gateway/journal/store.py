@@ -108,11 +108,13 @@ class LogStore:
             for directory in (folder, folder.parent):
                 sync_directory(directory)
         self._hashes = os.open(folder / HASHES, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        is_open = False
         try:
             self._recover()
-        except BaseException:
-            self.close()
-            raise
+            is_open = True
+        finally:
+            if not is_open:
+                self.close()
 
     @property
     def size(self) -> int:

@@ -16,7 +16,7 @@ from gateway.journal.events import CLUSTER, Event, Phase, Value
 from gateway.journal.journal import Accesses, Journal
 from gateway.journal.store import JournalUnavailable
 from gateway.objects.context import Services
-from gateway.s3 import routes
+from gateway.s3 import routes, tokens
 from gateway.s3.actions import Operation
 from gateway.s3.errors import S3Error
 from gateway.s3.responses import Reply
@@ -119,6 +119,8 @@ def after(
     operation, phase = exchange.operation, Phase.ACCESS
     if operation in _MAYBE_ACTS and is_act(exchange):
         phase = Phase.OUTCOME
+    elif operation == tokens.OPERATION and exchange.access_key_id:
+        phase = Phase.OUTCOME  # a session was asked for by somebody who is known
     elif operation == _NOTHING_DONE or not _is_recorded(journal, operation):
         return
     body = _body(exchange)
