@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gateway.admin.margins import MarginCounter, Margins
 from gateway.admin.outlook import PRODUCTION_SENTENCE, Document, durability_report, spread
+from gateway.admin.regions import refused_regions, regions_report
 from gateway.admin.where import Locator, no_certificate
 from gateway.commit.checkpoint import Checkpointer
 from gateway.commit.log import Log
@@ -95,6 +96,7 @@ class ClusterView:
             "warnings": self.warnings(),
             "log": self._log(),
             "nodes": [self._node(node) for node in self.topology.nodes],
+            "regions": self._regions(),
             "margins": self._margins(),
             "repair": self._repair(),
             "jobs": self.jobs(),
@@ -185,6 +187,7 @@ class ClusterView:
         reason = self._writes()["reason"]
         if reason:
             found.append(f"writes are refused: {reason}")
+        found += refused_regions(self._regions())
         found += [_trouble(node) for node in map(self._node, self.topology.nodes) if _trouble(node)]
         lowest = self.margins().lowest
         if lowest is not None and lowest < 0:
@@ -196,6 +199,11 @@ class ClusterView:
         return found
 
     # Sections of the status
+
+    def _regions(self) -> list[Document]:
+        floor = Tier.FULL if self.config.policy.refuse_reduced_margin else Tier.NODE
+        geometry = self.config.cluster.geometry
+        return regions_report(self.topology, geometry, self.health.usable(), floor)
 
     def _tier(self) -> Document:
         tier = self.tier()

@@ -74,6 +74,7 @@ def status_view(answer: Answer) -> Group:
             f"checkpoint {_checkpoint(log['checkpoint'])}"
         ),
         _nodes(answer["nodes"]),
+        *_regions(answer["regions"]),
         _margins(answer["margins"]),
         _repair(answer["repair"]),
         jobs_view(answer["jobs"]),
@@ -126,6 +127,24 @@ def _node_row(node: Answer) -> list[RenderableType]:
         takes,
         *map(text, drive),
     ]
+
+
+def _regions(regions: Sequence[Answer]) -> list[RenderableType]:
+    """A table where there is a region beside the cluster's own."""
+    if len(regions) < 2:
+        return []
+    rows = [
+        (
+            text(region["name"]),
+            text(" ".join(region["datacenters"]) or "any"),
+            text(" ".join(region["countries"]) or "any"),
+            text(f"{region['usable']} of {region['nodes']}"),
+            text(region["reachable"], "green" if region["writes"] else "red"),
+        )
+        for region in regions
+    ]
+    columns = ("region", "datacenters", "countries", "usable nodes", "a write there reaches")
+    return [titled_table("regions", columns, rows)]
 
 
 def _margins(margins: Answer) -> RenderableType:

@@ -8,14 +8,16 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
-from gateway.admin import attest, attestation, where_cli
+from gateway.admin import attest, attestation, tables, where_cli
 from gateway.admin.attest import Attester, ChallengeInvalid
 from gateway.admin.attestation import AttestationInvalid, public_key_of, signed, verified
 from gateway.data.topology import Region, Topology
@@ -238,3 +240,32 @@ def test_the_command_checks_a_file_without_a_gateway(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["--verify", str(path), "--json"]).exit_code == 1
     assert CliRunner().invoke(app, ["--verify", str(tmp_path / "none")]).exit_code == 2
     assert CliRunner().invoke(app, []).exit_code == 2
+
+
+def test_the_status_says_which_regions_take_writes() -> None:
+    async def check(rig: AdminRig) -> None:
+        cluster = rig.gateway.cluster
+        names = frozenset({DatacenterId("paris"), DatacenterId("lyon")})
+        regions = (
+            Region(number=0, name="fr", countries=frozenset({"fr"})),
+            Region(number=3, name="north", datacenters=names),
+        )
+        cluster.store.set_topology(Topology(1, cluster.topology.nodes, regions))
+        view = replace(rig.view, topology=cluster.store.topology)
+        said = {region["name"]: region for region in view.status()["regions"]}
+        assert (said["fr"]["nodes"], said["fr"]["reachable"]) == (6, "FULL")
+        assert (said["north"]["nodes"], said["north"]["reachable"]) == (4, "NODE")
+        assert not any("region" in warning for warning in view.warnings())
+        await rig.lose("lyon")
+        assert not view.status()["regions"][1]["writes"]
+        wanted = "writes to buckets of region north are refused: 2 of its 4 nodes are usable"
+        assert wanted in view.warnings()
+        assert "north" in str(status_text(view.status()))
+
+    run(check)
+
+
+def status_text(answer: dict[str, Any]) -> str:
+    console = Console(width=200, record=True, file=StringIO())
+    console.print(tables.status_view(answer))
+    return console.export_text()
