@@ -14,6 +14,7 @@ from dataclasses import replace
 from gateway.admin.outlook import Document
 from gateway.meta.accounts import AccessKey, Tenant
 from gateway.meta.identities import Group, IdentityProvider, NamedPolicy, Role, User
+from gateway.model.action import Action
 from gateway.model.errors import MalformedPolicy
 from gateway.model.names import TenantId
 from gateway.objects import attachments, providers, tenancy, users
@@ -21,7 +22,11 @@ from gateway.objects.attachments import Holder
 from gateway.objects.bootstrap import read_root
 from gateway.objects.context import Services
 from gateway.objects.web_identity import public_keys
+from gateway.objects.who_may import who_may
 from storaged.base.errors import Kind, StorageError
+
+_OF_OBJECT = (Action.GET_OBJECT, Action.PUT_OBJECT, Action.DELETE_OBJECT)
+_OF_BUCKET = (Action.LIST_BUCKET, Action.PUT_BUCKET_POLICY, Action.DELETE_BUCKET)
 
 Fields = Mapping[str, str]
 Command = Callable[[Fields], Awaitable[Document]]
@@ -70,6 +75,7 @@ class AccessDesk:
             "role list": self._list_roles,
             "role show": self._show_role,
             "role delete": self._delete_role,
+            "right who": self._who_may,
             "identity-provider put": self._put_provider,
             "identity-provider list": self._list_providers,
             "identity-provider delete": self._delete_provider,
@@ -268,6 +274,24 @@ class AccessDesk:
         name = _needed(fields, "name")
         deleted = await attachments.delete_role(self._services, self._tenant(fields), name)
         return {"deleted": self._role_document(deleted)}
+
+    async def _who_may(self, fields: Fields) -> Document:
+        bucket, key = _needed(fields, "bucket"), fields.get("key", "")
+        named = [one for one in fields.get("actions", "").split("\n") if one]
+        try:
+            actions = [Action(one) for one in named] or list(_OF_OBJECT if key else _OF_BUCKET)
+        except ValueError as error:
+            raise AccessCommandInvalid(reason="no such action") from error
+        found = [
+            {
+                "tenant": one.tenant,
+                "kind": one.kind,
+                "name": one.name,
+                "actions": [action.value for action in one.actions],
+            }
+            async for one in who_may(self._services, bucket, key, actions)
+        ]
+        return {"bucket": bucket, "key": key, "asked": [a.value for a in actions], "who": found}
 
     async def _put_provider(self, fields: Fields) -> Document:
         provider = await providers.put_provider(

@@ -43,6 +43,7 @@ def add_commands(target: typer.Typer) -> None:
     target.add_typer(policy_app, name="policy")
     target.add_typer(role_app, name="role")
     target.add_typer(provider_app, name="identity-provider")
+    target.command("who-may")(who_may)
 
 
 def confirm(loss: str, *, yes: bool) -> None:
@@ -298,3 +299,28 @@ def delete_provider(
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("identity-provider", "delete", fields))
     show(answer, lambda got: one_view("deleted", got["deleted"]), as_json=as_json)
+
+
+def who_may(
+    url: Annotated[str, typer.Argument(metavar="s3://BUCKET[/KEY]")],
+    action: Annotated[
+        list[str] | None, typer.Option("--action", help="such as s3:GetObject; may be said again")
+    ] = None,
+    data: DataOption = None,
+    socket: SocketOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Who may do what to a bucket or an object: every user, role and root that is let in.
+
+    Decided as for a request that comes without anything a condition might ask for.
+
+    Example: hexagone who-may s3://archives/2026/a.pdf --action s3:GetObject
+    """
+    scheme, _, rest = url.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise typer.BadParameter("write it as s3://BUCKET/KEY", param_hint="URL")
+    fields = {"bucket": bucket, "key": key, "actions": "\n".join(action or ())}
+    answer = asked(lambda: client_of(data, socket).access("right", "who", fields))
+    columns = ("tenant", "kind", "name", "actions")
+    show(answer, lambda got: rows_view(url, columns, got["who"]), as_json=as_json)

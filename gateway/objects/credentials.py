@@ -14,6 +14,7 @@ from collections import OrderedDict
 
 from gateway.meta import accounts
 from gateway.meta.accounts import Tenant
+from gateway.meta.identities import Role, User
 from gateway.meta.kv import MetaStore
 from gateway.meta.sealing import RecordKeys
 from gateway.model.errors import MalformedPolicy
@@ -141,16 +142,13 @@ class Credentials:
         found = self.rights.of_role(session.tenant, session.role)
         if found is None or found[0].role_id != session.role_id:
             return None
-        return Principal(
-            tenant=tenant.tenant_id,
+        return principal_of_role(
+            tenant,
+            found[0],
+            _narrowed(found[1], session.policy),
+            session.name,
             access_key_id=session.access_key_id,
-            owner_id=tenant.owner_id,
-            user=f"{session.role}/{session.name}",
-            display_name=tenant.name,
-            user_id=f"{session.role_id}:{session.name}",
-            role=session.role,
             issued_at_ms=session.issued_at_ms,
-            rights=_narrowed(found[1], session.policy),
         )
 
     def _principal(
@@ -170,20 +168,59 @@ class Credentials:
         if found is None:
             return None
         held, rights = found
-        return Principal(
-            tenant=tenant.tenant_id,
-            access_key_id=access_key_id,
-            owner_id=tenant.owner_id,
-            user=user,
-            display_name=tenant.name,
-            user_id=held.user_id,
-            tags=held.tags,
-            issued_at_ms=issued_at_ms,
-            rights=rights if session is None else _narrowed(rights, session.policy),
+        if session is not None:
+            rights = _narrowed(rights, session.policy)
+        return principal_of_user(
+            tenant, held, rights, access_key_id=access_key_id, issued_at_ms=issued_at_ms
         )
 
     def __repr__(self) -> str:
         return f"Credentials({len(self._held)} held)"
+
+
+def principal_of_user(
+    tenant: Tenant,
+    user: User,
+    rights: Rights,
+    *,
+    access_key_id: str = "",
+    issued_at_ms: int | None = None,
+) -> Principal:
+    """A user as a caller."""
+    return Principal(
+        tenant=tenant.tenant_id,
+        access_key_id=access_key_id,
+        owner_id=tenant.owner_id,
+        user=user.name,
+        display_name=tenant.name,
+        user_id=user.user_id,
+        tags=user.tags,
+        issued_at_ms=issued_at_ms,
+        rights=rights,
+    )
+
+
+def principal_of_role(
+    tenant: Tenant,
+    role: Role,
+    rights: Rights,
+    session_name: str,
+    *,
+    access_key_id: str = "",
+    issued_at_ms: int | None = None,
+) -> Principal:
+    """Who has become a role, as a caller."""
+    return Principal(
+        tenant=tenant.tenant_id,
+        access_key_id=access_key_id,
+        owner_id=tenant.owner_id,
+        user=f"{role.name}/{session_name}",
+        display_name=tenant.name,
+        user_id=f"{role.role_id}:{session_name}",
+        role=role.name,
+        issued_at_ms=issued_at_ms,
+        rights=rights,
+    )
 
 
 def _narrowed(rights: Rights, policy: str) -> Rights:

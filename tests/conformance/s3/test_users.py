@@ -6,10 +6,13 @@ Source: AWS IAM User Guide, "Policy evaluation logic", "Cross-account policy eva
 from __future__ import annotations
 
 import itertools
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.conformance.s3.test_access_actions import ASKED, is_denied, needs
 from tests.support.access import Operator, allowed, denied
@@ -285,3 +288,102 @@ def test_aut_10_a_user_of_another_tenant_learns_nothing(
         assert refusal(client.get_object, Bucket=held, Key=key, IfMatch="x") == DENIED
     assert refusal(client.list_objects_v2, Bucket=held) == DENIED
     assert held not in [one["Name"] for one in client.list_buckets()["Buckets"]]
+
+
+def test_aut_04_what_is_beside_an_operation_is_asked_for_too(
+    gateway: S3Gateway, operator: Operator, tenant: Account, root: Any, held: str
+) -> None:
+    name = new_name()
+    client = boto_of(gateway, operator.user(tenant, name, allowed("s3:PutObject")))
+    client.put_object(Bucket=held, Key="new", Body=b"")
+    tagged = {"Bucket": held, "Key": "tagged", "Body": b"", "Tagging": "a=b"}
+    assert refusal(client.put_object, **tagged) == DENIED
+    operator.allow(tenant, name, allowed("s3:PutObject", "s3:PutObjectTagging"))
+    client.put_object(**tagged)
+    operator.allow(tenant, name, allowed("s3:*"), denied("s3:RenameObject"))
+    asked = {"Bucket": held, "Key": "renamed", "RenameSource": "new"}
+    assert refusal(client.rename_object, **asked) == DENIED
+    operator.allow(tenant, name, allowed("s3:*"))
+    client.rename_object(**asked)
+
+
+def test_a_form_has_the_rights_of_the_user_that_signed_it(
+    gateway: S3Gateway, operator: Operator, tenant: Account, held: str
+) -> None:
+    name = new_name()
+    client = boto_of(gateway, operator.user(tenant, name, allowed("s3:GetObject")))
+
+    def post() -> int:
+        form = client.generate_presigned_post(held, "posted")
+        fields = {**form["fields"], "file": "content"}
+        body = "".join(
+            f'--b\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
+            for field, value in fields.items()
+        )
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        request = urllib.request.Request(form["url"], f"{body}--b--\r\n".encode(), headers)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as refused:
+            return refused.code
+
+    assert post() == 403
+    operator.allow(tenant, name, allowed("s3:PutObject"))
+    assert post() == 204
+
+
+def test_who_may_is_what_each_of_them_is_answered(
+    gateway: S3Gateway, operator: Operator, other: Account
+) -> None:
+    tenant = operator.tenant("listed")
+    root = boto_of(gateway, tenant)
+    bucket = NAMES.next()
+    root.create_bucket(Bucket=bucket)
+    root.put_object(Bucket=bucket, Key="k", Body=b"", Tagging="team=blue")
+    tags = {"StringEquals": {"s3:ExistingObjectTag/team": "blue"}}
+    people = {
+        "none": operator.user(tenant, "none"),
+        "reader": operator.user(tenant, "reader", allowed("s3:GetObject")),
+        "tagged": operator.user(tenant, "tagged", allowed("s3:GetObject", Condition=tags)),
+        "named": operator.user(tenant, "named"),
+        "denied": operator.user(tenant, "denied", allowed("s3:*")),
+        "guest": operator.user(other, "guest", allowed("s3:GetObject")),
+        "off": operator.user(tenant, "off", allowed("s3:*")),
+        "root": tenant,
+    }
+    operator("user disable", tenant=tenant.owner_id, name="off")
+    arn = f"arn:aws:iam::{tenant.owner_id}:user/"
+    guests = f"arn:aws:iam::{other.owner_id}:root"
+    policy = policy_text(
+        bucket,
+        {"Principal": {"AWS": [f"{arn}named", guests]}, "Action": "s3:GetObject"},
+        {"Effect": "Deny", "Principal": {"AWS": f"{arn}denied"}, "Action": "s3:PutObject"},
+    )
+    root.put_bucket_policy(Bucket=bucket, Policy=policy)
+    told = operator("right who", bucket=bucket, key="k")
+    found = {
+        one["name"]: set(one["actions"])
+        for one in told["who"]
+        if (one["tenant"], one["name"]) != (other.name, "root")
+    }
+    calls = {
+        "s3:GetObject": lambda client: client.get_object(Bucket=bucket, Key="k"),
+        "s3:PutObject": lambda client: client.put_object(
+            Bucket=bucket, Key="k", Body=b"", Tagging=""
+        ),
+    }
+    for name, account in people.items():
+        for action, call in calls.items():
+            root.put_object(Bucket=bucket, Key="k", Body=b"", Tagging="team=blue")
+            try:
+                call(boto_of(gateway, account))
+                may = True
+            except ClientError:
+                may = False
+            assert (action in found.get(name, set())) is may, (name, action)
+    assert "anybody" not in {one["kind"] for one in told["who"]}
+    assert {one["name"] for one in operator("right who", bucket=bucket)["who"]} == {
+        "root",
+        "denied",
+    }

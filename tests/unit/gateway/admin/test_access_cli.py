@@ -24,6 +24,7 @@ from gateway.admin.client import AdminClient, AdminRefused
 from gateway.meta import accounts, keyspace
 from gateway.objects.credentials import SIGNING_KEY_TTL_S, Credentials
 from tests.support.access import allowed, document, trust
+from tests.support.gateway import BUCKET
 from tests.support.admin_rig import AdminRig, admin_rig
 
 CLI = CliRunner()
@@ -117,6 +118,13 @@ def test_a_tenant_its_users_and_their_rights_from_nothing(tmp_path: Path) -> Non
         assert shown["access_keys"] == [key["access_key"]["access_key_id"]]
         held = run(tmp_path, "policy", "show", "readers", *of)["policy"]
         assert held["attached"] == {"user": [], "group": ["readers"], "role": ["backup"]}
+        may = run(tmp_path, "who-may", f"s3://{BUCKET}/k", "--action", "s3:GetObject")
+        assert may["asked"] == ["s3:GetObject"]
+        assert [(one["kind"], one["tenant"]) for one in may["who"]] == [("root", "tests")]
+        assert "no such action" in run(
+            tmp_path, "who-may", f"s3://{BUCKET}", "--action", "s3:Eat", code=1
+        )
+        run(tmp_path, "who-may", BUCKET, code=2)
         listed = run(tmp_path, "access-key", "list", *of)["access_keys"]
         assert [one["user"] for one in listed] == ["root", "alice"]
         for words in (["tenant", "list"], ["user", "list", *of], ["access-key", "list", *of]):
