@@ -33,9 +33,11 @@ def keys_view(answer: Answer) -> Group:
         ("keys of buckets", answer["buckets"], "bucket"),
     ):
         rows = [_epoch_row(one[name], epoch) for one in held for epoch in one["epochs"]]
-        tables.append(titled_table(title, columns, rows))
-    named = [(text(key["name"]),) for key in answer["keys"]]
-    tables.append(titled_table("named keys", ("name",), named))
+        if rows:
+            tables.append(titled_table(title, columns, rows))
+    if answer["keys"]:
+        named = [(text(key["name"]),) for key in answer["keys"]]
+        tables.append(titled_table("named keys", ("name",), named))
     if answer["is_truncated"]:
         tables.append(text("there are more buckets: name one with --bucket", "yellow"))
     return Group(*tables)

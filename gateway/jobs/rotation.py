@@ -35,8 +35,10 @@ logger = logging.getLogger(__name__)
 
 PAGE_ROWS = 512
 PAGE_BYTES_MAX = 2 * 1024 * 1024  # of rows in one change
-COUNTED_ROWS = 2000  # rows that are looked at in a step, where none is to be written
-TURN_ROWS = 32  # rows between turns of the event loop, some 1.5 ms
+PAGES_PER_S = 20  # under a limit of rows: small changes keep readers waiting for less
+PAGE_ROWS_MIN = 32
+COUNTED_ROWS = 500  # rows that are looked at in a step, where none is to be written
+TURN_ROWS = 16  # rows between turns of the event loop, less than 1 ms
 ROTATIONS_MAX = 1000  # that are looked at for one that can go on
 IDLE_S = 1.0
 BLOCKED_S = 30.0
@@ -135,7 +137,7 @@ class KeyRotation:
         family = _FAMILIES[current.family]
         start, end = keyspace.family_range(family, bucket)
         start = bytes.fromhex(current.at) or start
-        limit = PAGE_ROWS if current.number else COUNTED_ROWS
+        limit = _page_rows(current) if current.number else COUNTED_ROWS
         rows = services.log.scan(start, end, limit=limit)
         old, is_cut = _older(rows, current.epoch)
         ahead = current
@@ -299,6 +301,12 @@ class KeyRotation:
             writes=(*writes, place),
         )
         await services.log.commit_change(Change(batch=batch))
+
+
+def _page_rows(rotation: Rotation) -> int:
+    if not rotation.rows_per_s:
+        return PAGE_ROWS
+    return min(PAGE_ROWS, max(PAGE_ROWS_MIN, rotation.rows_per_s // PAGES_PER_S))
 
 
 def _older(rows: Sequence[Row], epoch: int) -> tuple[list[Row], bool]:

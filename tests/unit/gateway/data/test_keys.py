@@ -15,6 +15,7 @@ from gateway.data.envelope import (
     KeyringConflict,
     NamedKeyMissing,
     SealInvalid,
+    TenantKeyDisabled,
     TenantKeyMissing,
     open_secret,
     seal_secret,
@@ -23,6 +24,7 @@ from gateway.data.envelope import (
 )
 from gateway.data.keyring import FileKeyring, KeyringInvalid, RootKey, RootKeyInvalid
 from gateway.model.encoding import enc
+from gateway.model.key_states import KeyState
 from tests.support.cluster import TestEnv
 
 KEY, DEK, SALT = b"k" * 32, b"d" * 32, b"s" * 24
@@ -198,3 +200,42 @@ def test_named_keys_survive_a_restart_and_travel_with_the_sealed_copy(tmp_path: 
         assert held.unwrap_bucket_key(T1, B1, 1, wrapped) == KEY
     with pytest.raises(SealInvalid):
         fresh.import_sealed(before[:3] + b"\x02" + before[4:])
+
+
+def test_k10_epochs_of_a_tenants_key_are_kept_and_older_copies_bring_nothing_back(
+    tmp_path: Path,
+) -> None:
+    ring = keyring(tmp_path)
+    ring.create_tenant_key(T1)
+    first = ring.wrap_bucket_key(T1, B1, 1, KEY)
+    before = ring.export_sealed()
+    assert ring.add_tenant_epoch(T1) == ring.add_tenant_epoch(T1) == 2
+    assert ring.active_epoch(T1) == 1, "a pending epoch wraps nothing"
+    ring.set_tenant_epoch(T1, 2, KeyState.ACTIVE)
+    assert ring.active_epoch(T1) == 2
+    second = ring.wrap_bucket_key(T1, B1, 1, KEY, 2)
+    assert not ring.is_whole(before) and ring.export_sealed()[:4] == b"HXK\x03"
+    again = keyring(tmp_path)
+    assert again.tenant_epochs(T1) == ring.tenant_epochs(T1)
+    assert again.unwrap_bucket_key(T1, B1, 1, first) == KEY
+    assert again.unwrap_bucket_key(T1, B1, 1, second, 2) == KEY
+    with pytest.raises(SealInvalid):
+        again.unwrap_bucket_key(T1, B1, 1, second, 1)
+    again.set_tenant_epoch(T1, 1, KeyState.DISABLED)
+    with pytest.raises(TenantKeyDisabled):
+        again.unwrap_bucket_key(T1, B1, 1, first)
+    again.set_tenant_epoch(T1, 1, KeyState.DESTROYED)
+    again.import_sealed(before)
+    for held in (again, keyring(tmp_path)):
+        assert [one.state for one in held.tenant_epochs(T1)] == ["DESTROYED", "ACTIVE"]
+        with pytest.raises(TenantKeyDisabled):
+            held.unwrap_bucket_key(T1, B1, 1, first)
+        with pytest.raises(TenantKeyMissing):
+            held.set_tenant_epoch(T1, 1, KeyState.ACTIVE)
+    # Who lost the file, or has an older one, takes the copy's word.
+    older = keyring(tmp_path / "b")
+    older.import_sealed(before)
+    older.import_sealed(again.export_sealed())
+    assert older.tenant_epochs(T1) == again.tenant_epochs(T1) and again.is_whole(
+        older.export_sealed()
+    )
