@@ -93,7 +93,8 @@ class Journal:
         self._shelf = Shelf(folder, keys, env)
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
-        self._signed_at_s = self._last_event_s = env.monotonic_s()
+        self._last_event_s = env.monotonic_s()
+        self._signed_at_s = self._last_event_s - CHECKPOINT_S  # the first events are signed at once
 
     def start(self) -> None:
         """Begin to write. What cannot be opened makes acts fail, not the start."""

@@ -70,6 +70,13 @@ _REMOVALS = frozenset({Operation.DELETE_OBJECT.value, Operation.DELETE_OBJECTS.v
 _MAYBE_ACTS = ACTS | _REMOVALS
 _COPIES = frozenset({Operation.COPY_OBJECT.value, Operation.UPLOAD_PART_COPY.value})
 SOME, ALL = Accesses.WRITES, Accesses.ALL
+# What a write says of the rights and the retention of what it makes.
+_RIGHTS_OF_A_WRITE = (
+    ("acl", "x-amz-acl"),
+    ("lock", "x-amz-object-lock-mode"),
+    ("lock_until", "x-amz-object-lock-retain-until-date"),
+    ("hold", "x-amz-object-lock-legal-hold"),
+)
 _NOTHING_DONE = "Unknown"  # the request was refused before anybody knew what it was
 
 
@@ -125,6 +132,10 @@ def after(
         return
     body = _body(exchange)
     body["status"] = reply.status
+    if operation in WRITES:
+        for name, header in _RIGHTS_OF_A_WRITE:
+            if header in exchange.headers:
+                body[name] = exchange.headers[header]
     if reply.code:
         body["code"] = reply.code
     body["in"] = bytes_in

@@ -217,6 +217,14 @@ def test_accesses_are_recorded_as_configured(rig: Rig, accesses: Accesses) -> No
     assert found == [*expected[accesses], "s3.PutBucketPolicy", "s3.PutBucketPolicy"]
 
 
+def test_a_write_tells_which_rights_it_gives(rig: Rig) -> None:
+    with pytest.raises(ClientError):  # the bucket has no ACLs, which is recorded, too
+        rig.client.put_object(Bucket=BUCKET, Key=CANARY, Body=b"x", ACL="public-read")
+    (entry,) = rig.entries()
+    assert (entry.phase, entry.body["acl"]) == ("access", "public-read")
+    assert entry.body["code"]
+
+
 def test_jrn_05_every_answered_request_has_its_event(rig: Rig) -> None:
     """JRN-05: acts and accesses against events, over a mixed run."""
     expected: dict[str, int] = {}

@@ -223,6 +223,20 @@ def test_what_a_crash_left_unsigned_is_signed_after_the_start(tmp_path: Path) ->
     run(tmp_path, again)
 
 
+def test_l_05_silence_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L-05: an hour without an event makes one, and a checkpoint over it."""
+    monkeypatch.setattr(journal_module, "FLUSH_S", 0.01)
+    monkeypatch.setattr(journal_module, "IDLE_S", 0.03)
+    monkeypatch.setattr(journal_module, "CHECKPOINT_S", 0.03)
+
+    async def use(journal: Journal) -> None:
+        await journal.record(CLUSTER, event(0))
+        await until(lambda: types(tmp_path, CLUSTER).count("journal.idle") >= 2)
+        assert (tmp_path / "logs" / CLUSTER / "checkpoint").exists()
+
+    run(tmp_path, use)
+
+
 def test_nothing_is_taken_after_the_end(tmp_path: Path) -> None:
     async def main() -> None:
         env = RealEnv(threads_max=1)
