@@ -1,4 +1,4 @@
-"""Commands about access: tenant, user, group, access-key. Only the admin port's client.
+"""Commands about access: tenant, user, access-key. Only the admin port's client.
 
 Not for policies and roles (`gateway.admin.policy_cli`). A secret is written once: to a file of
 its own that only its owner can read, or to the terminal when that is asked for.
@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 from rich.console import RenderableType
 
-from gateway.admin import policy_cli
+from gateway.admin import group_cli, policy_cli
 from gateway.admin.access_views import keys_view, one_view, rows_view
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
 from gateway.admin.policy_cli import TenantOption, confirm
@@ -40,9 +40,6 @@ tenant_app = typer.Typer(no_args_is_help=True, help="Tenants: create, list, show
 user_app = typer.Typer(
     no_args_is_help=True, help="Users of a tenant: create, list, show, disable, enable, delete."
 )
-group_app = typer.Typer(
-    no_args_is_help=True, help="Groups of users: create, list, add, remove, delete."
-)
 key_app = typer.Typer(
     no_args_is_help=True, help="Access keys, two for each user: create, list, disable, delete."
 )
@@ -52,7 +49,7 @@ def add_commands(target: typer.Typer) -> None:
     """Put the commands on another app (the `hexagone` command)."""
     target.add_typer(tenant_app, name="tenant")
     target.add_typer(user_app, name="user")
-    target.add_typer(group_app, name="group")
+    target.add_typer(group_cli.group_app, name="group")
     target.add_typer(key_app, name="access-key")
     policy_cli.add_commands(target)
 
@@ -222,79 +219,6 @@ def delete_user(
     """
     confirm(f"User {name} and all its access keys will be gone.", yes=yes)
     _one_user("delete", name, tenant, data, socket, as_json=as_json)
-
-
-@group_app.command("create")
-def create_group(
-    name: NameArgument,
-    tenant: TenantOption = "",
-    data: DataOption = None,
-    socket: SocketOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make a group. Example: hexagone group create readers --tenant mairie"""
-    fields = {"tenant": tenant, "name": name}
-    answer = asked(lambda: client_of(data, socket).access("group", "create", fields))
-    show(answer, lambda got: one_view("group", got["group"]), as_json=as_json)
-
-
-@group_app.command("list")
-def list_groups(
-    tenant: TenantOption = "",
-    data: DataOption = None,
-    socket: SocketOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Groups of a tenant and who is in them."""
-    answer = asked(lambda: client_of(data, socket).access("group", "list", {"tenant": tenant}))
-    columns = ("name", "group_id", "policies", "members")
-    show(answer, lambda got: rows_view("groups", columns, got["groups"]), as_json=as_json)
-
-
-@group_app.command("delete")
-def delete_group(
-    name: NameArgument,
-    tenant: TenantOption = "",
-    yes: YesOption = False,
-    data: DataOption = None,
-    socket: SocketOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Delete a group that nobody is in."""
-    confirm(f"Group {name} will be gone.", yes=yes)
-    fields = {"tenant": tenant, "name": name}
-    answer = asked(lambda: client_of(data, socket).access("group", "delete", fields))
-    show(answer, lambda got: one_view("deleted", got["deleted"]), as_json=as_json)
-
-
-@group_app.command("add")
-def add_member(
-    name: NameArgument,
-    user: UserOption,
-    tenant: TenantOption = "",
-    data: DataOption = None,
-    socket: SocketOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Put a user into a group. Example: hexagone group add readers --user alice"""
-    fields = {"tenant": tenant, "name": name, "user": user}
-    answer = asked(lambda: client_of(data, socket).access("group", "add", fields))
-    show(answer, lambda got: one_view("user", got["user"]), as_json=as_json)
-
-
-@group_app.command("remove")
-def remove_member(
-    name: NameArgument,
-    user: UserOption,
-    tenant: TenantOption = "",
-    data: DataOption = None,
-    socket: SocketOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Take a user out of a group."""
-    fields = {"tenant": tenant, "name": name, "user": user}
-    answer = asked(lambda: client_of(data, socket).access("group", "remove", fields))
-    show(answer, lambda got: one_view("user", got["user"]), as_json=as_json)
 
 
 @key_app.command("create")

@@ -11,9 +11,17 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
+from gateway.admin.access_documents import (
+    group_document,
+    key_document,
+    new_key_document,
+    policy_document,
+    provider_document,
+    tenant_document,
+    user_document,
+)
 from gateway.admin.outlook import Document
-from gateway.meta.accounts import AccessKey, Tenant
-from gateway.meta.identities import Group, IdentityProvider, NamedPolicy, Role, User
+from gateway.meta.identities import Role
 from gateway.model.action import Action
 from gateway.model.errors import MalformedPolicy
 from gateway.model.names import TenantId
@@ -21,7 +29,6 @@ from gateway.objects import attachments, providers, tenancy, users
 from gateway.objects.attachments import Holder
 from gateway.objects.bootstrap import read_root
 from gateway.objects.context import Services
-from gateway.objects.web_identity import public_keys
 from gateway.objects.who_may import who_may
 from storaged.base.errors import Kind, StorageError
 
@@ -103,10 +110,10 @@ class AccessDesk:
 
     async def _create_tenant(self, fields: Fields) -> Document:
         tenant, key = await tenancy.create_tenant(self._services, _needed(fields, "name"))
-        return {"tenant": _tenant_document(tenant), "access_key": _new_key(key)}
+        return {"tenant": tenant_document(tenant), "access_key": new_key_document(key)}
 
     async def _list_tenants(self, fields: Fields) -> Document:
-        return {"tenants": [_tenant_document(one) for one in tenancy.tenants(self._services)]}
+        return {"tenants": [tenant_document(one) for one in tenancy.tenants(self._services)]}
 
     async def _show_tenant(self, fields: Fields) -> Document:
         services = self._services
@@ -118,29 +125,29 @@ class AccessDesk:
             "policies": len(attachments.policies(services, tenant_id)),
             "roles": len(attachments.roles(services, tenant_id)),
         }
-        return {"tenant": {**_tenant_document(tenant), **counts}}
+        return {"tenant": {**tenant_document(tenant), **counts}}
 
     async def _set_tenant(self, fields: Fields, *, enabled: bool) -> Document:
         name = _needed(fields, "name")
         tenant = await tenancy.set_tenant_enabled(self._services, name, enabled=enabled)
-        return {"tenant": _tenant_document(tenant)}
+        return {"tenant": tenant_document(tenant)}
 
     async def _create_user(self, fields: Fields) -> Document:
         tags = tuple(sorted(_mapping(fields.get("tags", "{}")).items()))
         user = await users.create_user(
             self._services, self._tenant(fields), _needed(fields, "name"), tags
         )
-        return {"user": _user_document(user)}
+        return {"user": user_document(user)}
 
     async def _list_users(self, fields: Fields) -> Document:
         found = users.users(self._services, self._tenant(fields))
         group = fields.get("group", "")
-        return {"users": [_user_document(one) for one in found if not group or group in one.groups]}
+        return {"users": [user_document(one) for one in found if not group or group in one.groups]}
 
     async def _show_user(self, fields: Fields) -> Document:
         name = _needed(fields, "name")
         return {
-            "user": _user_document(users.find_user(self._services, self._tenant(fields), name).held)
+            "user": user_document(users.find_user(self._services, self._tenant(fields), name).held)
         }
 
     async def _set_user(self, fields: Fields, *, enabled: bool) -> Document:
@@ -150,17 +157,17 @@ class AccessDesk:
             _needed(fields, "name"),
             lambda held: replace(held, enabled=enabled),
         )
-        return {"user": _user_document(user)}
+        return {"user": user_document(user)}
 
     async def _delete_user(self, fields: Fields) -> Document:
         name = _needed(fields, "name")
         deleted = await users.delete_user(self._services, self._tenant(fields), name)
-        return {"deleted": _user_document(deleted)}
+        return {"deleted": user_document(deleted)}
 
     async def _create_group(self, fields: Fields) -> Document:
         name = _needed(fields, "name")
         group = await users.create_group(self._services, self._tenant(fields), name)
-        return {"group": _group_document(group, [])}
+        return {"group": group_document(group, [])}
 
     async def _list_groups(self, fields: Fields) -> Document:
         tenant = self._tenant(fields)
@@ -169,12 +176,12 @@ class AccessDesk:
             for group in user.groups:
                 members.setdefault(group, []).append(user.name)
         found = users.groups(self._services, tenant)
-        return {"groups": [_group_document(one, members.get(one.name, [])) for one in found]}
+        return {"groups": [group_document(one, members.get(one.name, [])) for one in found]}
 
     async def _delete_group(self, fields: Fields) -> Document:
         name = _needed(fields, "name")
         deleted = await users.delete_group(self._services, self._tenant(fields), name)
-        return {"deleted": _group_document(deleted, [])}
+        return {"deleted": group_document(deleted, [])}
 
     async def _set_member(self, fields: Fields, *, is_member: bool) -> Document:
         user = await users.set_member(
@@ -184,13 +191,13 @@ class AccessDesk:
             _needed(fields, "user"),
             is_member=is_member,
         )
-        return {"user": _user_document(user)}
+        return {"user": user_document(user)}
 
     async def _create_key(self, fields: Fields) -> Document:
         key = await users.create_access_key(
             self._services, self._tenant(fields), _needed(fields, "user")
         )
-        return {"access_key": _new_key(key)}
+        return {"access_key": new_key_document(key)}
 
     async def _list_keys(self, fields: Fields) -> Document:
         tenant = self._tenant(fields)
@@ -199,38 +206,38 @@ class AccessDesk:
             [named] if named else ["root", *(o.name for o in users.users(self._services, tenant))]
         )
         found = [key for name in names for key in users.access_keys(self._services, tenant, name)]
-        return {"access_keys": [_key_document(key) for key in found]}
+        return {"access_keys": [key_document(key) for key in found]}
 
     async def _set_key(self, fields: Fields, *, enabled: bool) -> Document:
         key = await users.set_access_key_enabled(
             self._services, _needed(fields, "access_key_id"), enabled=enabled
         )
-        return {"access_key": _key_document(key)}
+        return {"access_key": key_document(key)}
 
     async def _delete_key(self, fields: Fields) -> Document:
         key = await users.delete_access_key(self._services, _needed(fields, "access_key_id"))
-        return {"deleted": _key_document(key)}
+        return {"deleted": key_document(key)}
 
     async def _put_policy(self, fields: Fields) -> Document:
         policy = await attachments.put_policy(
             self._services, self._tenant(fields), _needed(fields, "name"), _needed(fields, "text")
         )
-        return {"policy": _policy_document(policy)}
+        return {"policy": policy_document(policy)}
 
     async def _list_policies(self, fields: Fields) -> Document:
         found = attachments.policies(self._services, self._tenant(fields))
-        return {"policies": [_policy_document(one) for one in found]}
+        return {"policies": [policy_document(one) for one in found]}
 
     async def _show_policy(self, fields: Fields) -> Document:
         tenant, name = self._tenant(fields), _needed(fields, "name")
         policy = attachments.find_policy(self._services, tenant, name).held
         holders = attachments.holders_of(self._services, tenant, name)
-        return {"policy": {**_policy_document(policy), "text": policy.text, "attached": holders}}
+        return {"policy": {**policy_document(policy), "text": policy.text, "attached": holders}}
 
     async def _delete_policy(self, fields: Fields) -> Document:
         name = _needed(fields, "name")
         deleted = await attachments.delete_policy(self._services, self._tenant(fields), name)
-        return {"deleted": _policy_document(deleted)}
+        return {"deleted": policy_document(deleted)}
 
     async def _attach(self, fields: Fields, *, is_attached: bool) -> Document:
         kinds: list[Holder] = ["user", "group", "role"]
@@ -302,16 +309,16 @@ class AccessDesk:
             tuple(_needed(fields, "audiences").split("\n")),
             _needed(fields, "jwks"),
         )
-        return {"identity_provider": _provider_document(provider)}
+        return {"identity_provider": provider_document(provider)}
 
     async def _list_providers(self, fields: Fields) -> Document:
         found = providers.providers(self._services, self._tenant(fields))
-        return {"identity_providers": [_provider_document(one) for one in found]}
+        return {"identity_providers": [provider_document(one) for one in found]}
 
     async def _delete_provider(self, fields: Fields) -> Document:
         name = _needed(fields, "name")
         deleted = await providers.delete_provider(self._services, self._tenant(fields), name)
-        return {"deleted": _provider_document(deleted)}
+        return {"deleted": provider_document(deleted)}
 
     def _role_document(self, role: Role) -> Document:
         owner_id = self._services.identities.of_tenant(role.tenant).owner_id
@@ -342,68 +349,3 @@ def _mapping(text: str) -> dict[str, str]:
     if any(not key or len(key) > 128 or len(value) > 256 for key, value in found.items()):
         raise AccessCommandInvalid(reason="a tag is too long")
     return found
-
-
-def _tenant_document(tenant: Tenant) -> Document:
-    return {
-        "name": tenant.name,
-        "tenant_id": tenant.tenant_id.hex(),
-        "owner_id": tenant.owner_id,
-        "created_at_ms": tenant.created_at_ms,
-        "enabled": tenant.enabled,
-    }
-
-
-def _user_document(user: User) -> Document:
-    return {
-        "name": user.name,
-        "user_id": user.user_id,
-        "created_at_ms": user.created_at_ms,
-        "enabled": user.enabled,
-        "access_keys": list(user.access_keys),
-        "groups": list(user.groups),
-        "policies": list(user.policies),
-        "tags": dict(user.tags),
-    }
-
-
-def _group_document(group: Group, members: list[str]) -> Document:
-    return {
-        "name": group.name,
-        "group_id": group.group_id,
-        "created_at_ms": group.created_at_ms,
-        "policies": list(group.policies),
-        "members": members,
-    }
-
-
-def _key_document(key: AccessKey) -> Document:
-    return {
-        "access_key_id": key.access_key_id,
-        "user": key.user,
-        "created_at_ms": key.created_at_ms,
-        "enabled": key.enabled,
-    }
-
-
-def _new_key(key: AccessKey) -> Document:
-    return {**_key_document(key), "secret": key.secret}
-
-
-def _policy_document(policy: NamedPolicy) -> Document:
-    return {
-        "name": policy.name,
-        "created_at_ms": policy.created_at_ms,
-        "updated_at_ms": policy.updated_at_ms,
-        "characters": len(policy.text),
-    }
-
-
-def _provider_document(provider: IdentityProvider) -> Document:
-    return {
-        "name": provider.name,
-        "issuer": provider.issuer,
-        "audiences": list(provider.audiences),
-        "keys": sorted(public_keys(provider.jwks)),
-        "created_at_ms": provider.created_at_ms,
-    }

@@ -9,10 +9,9 @@ The order: an explicit denial of the bucket's policy; what its owner, or that of
 right; what the policy allows; what ACLs grant, where they have a meaning. The owner's root always
 reaches the policy itself. A policy allows nothing about objects of other owners than the bucket's.
 
-An account's rights are those of its root. A user, or who has become a role, has of them what the
-policies of its own account allow (`Principal.rights`), and never what those deny. Beside that, the
-policy of a bucket of the same account lets in whom it names, or everybody, not whom it means by the
-account's name alone.
+An account's rights are those of its root. A user, or a role, has of them what `Principal.rights`
+allow, and never what those deny. Beside that, the policy of a bucket of the same account lets in
+whom it names, or everybody, not whom it means by the account's name alone.
 
 Source: Amazon S3 User Guide, "How Amazon S3 authorizes a request", "Blocking public access"; AWS
 IAM User Guide, "Policy evaluation logic".
@@ -30,6 +29,13 @@ from gateway.model.errors import AccessDenied, NoSuchBucket
 from gateway.model.names import ObjectKey
 from gateway.model.policy import Caller, Effect
 from gateway.model.version import Pairs, Version
+from gateway.objects.access_actions import (
+    OBJECT_ACTIONS,
+    OF_BUCKET_OWNER,
+    OF_OBJECT_OWNER,
+    OF_SOURCE,
+    POLICY_ACTIONS,
+)
 from gateway.objects.access_request import ROOT_USER, Asked, Values, caller_of
 from gateway.objects.access_rules import RULING, BucketRules, rules_of
 from gateway.objects.context import Context, Principal, Services
@@ -38,79 +44,9 @@ from gateway.objects.values import WriteConditions
 if TYPE_CHECKING:
     from gateway.objects.target import OpenBucket
 
-# What depends on the object that is there.
-OBJECT_ACTIONS = frozenset(
-    {
-        Action.DELETE_OBJECT_ANNOTATION,
-        Action.DELETE_OBJECT_TAGGING,
-        Action.DELETE_OBJECT_VERSION_ANNOTATION,
-        Action.DELETE_OBJECT_VERSION_TAGGING,
-        Action.GET_OBJECT,
-        Action.GET_OBJECT_ACL,
-        Action.GET_OBJECT_ANNOTATION,
-        Action.GET_OBJECT_ATTRIBUTES,
-        Action.GET_OBJECT_LEGAL_HOLD,
-        Action.GET_OBJECT_RETENTION,
-        Action.GET_OBJECT_TAGGING,
-        Action.GET_OBJECT_VERSION,
-        Action.GET_OBJECT_VERSION_ACL,
-        Action.GET_OBJECT_VERSION_ANNOTATION,
-        Action.GET_OBJECT_VERSION_ATTRIBUTES,
-        Action.GET_OBJECT_VERSION_TAGGING,
-        Action.LIST_OBJECT_ANNOTATIONS,
-        Action.LIST_OBJECT_VERSION_ANNOTATIONS,
-        Action.PUT_OBJECT_ACL,
-        Action.PUT_OBJECT_ANNOTATION,
-        Action.PUT_OBJECT_LEGAL_HOLD,
-        Action.PUT_OBJECT_RETENTION,
-        Action.PUT_OBJECT_TAGGING,
-        Action.PUT_OBJECT_VERSION_ACL,
-        Action.PUT_OBJECT_VERSION_ANNOTATION,
-        Action.PUT_OBJECT_VERSION_TAGGING,
-        Action.RESTORE_OBJECT,
-        Action.UPDATE_OBJECT_ENCRYPTION,
-    }
-)
-# What belongs to the owner of the object, be it another than the bucket's.
-_OF_OBJECT_OWNER = frozenset(
-    {
-        Action.GET_OBJECT,
-        Action.GET_OBJECT_ACL,
-        Action.GET_OBJECT_ATTRIBUTES,
-        Action.GET_OBJECT_VERSION,
-        Action.GET_OBJECT_VERSION_ACL,
-        Action.GET_OBJECT_VERSION_ATTRIBUTES,
-        Action.PUT_OBJECT_ACL,
-        Action.PUT_OBJECT_VERSION_ACL,
-        Action.UPDATE_OBJECT_ENCRYPTION,
-    }
-)
-# What no writer of another account may do to its own object: the bucket's owner says what is kept.
-_OF_BUCKET_OWNER = frozenset({Action.PUT_OBJECT_LEGAL_HOLD, Action.PUT_OBJECT_RETENTION})
-_POLICY_ACTIONS = frozenset(
-    {Action.GET_BUCKET_POLICY, Action.PUT_BUCKET_POLICY, Action.DELETE_BUCKET_POLICY}
-)
-# What a copy does to its source.
-_OF_SOURCE = frozenset(
-    {
-        Action.GET_OBJECT,
-        Action.GET_OBJECT_ANNOTATION,
-        Action.GET_OBJECT_TAGGING,
-        Action.GET_OBJECT_VERSION,
-        Action.GET_OBJECT_VERSION_ANNOTATION,
-        Action.GET_OBJECT_VERSION_TAGGING,
-    }
-)
 ANY_ETAG = "*"
 _EXPECTED_OWNER = "x-amz-expected-bucket-owner"
 _EXPECTED_SOURCE_OWNER = "x-amz-source-expected-bucket-owner"
-
-
-def authenticated(ctx: Context) -> Principal:
-    """The caller. Raises AccessDenied for an anonymous one."""
-    if ctx.principal is None:
-        raise AccessDenied()
-    return ctx.principal
 
 
 def check_account(ctx: Context, action: Action, resource: str) -> Principal:
@@ -121,12 +57,12 @@ def check_account(ctx: Context, action: Action, resource: str) -> Principal:
 
     Raises: AccessDenied.
     """
-    principal = authenticated(ctx)
-    rights = principal.rights
-    if rights is not None:
-        asked = Asked(ctx, None, action)
-        if rights.effect(action, resource, asked) is not Effect.ALLOW:
-            raise AccessDenied()
+    principal = ctx.principal
+    if principal is None:
+        raise AccessDenied()
+    rights, asked = principal.rights, Asked(ctx, None, action)
+    if rights is not None and rights.effect(action, resource, asked) is not Effect.ALLOW:
+        raise AccessDenied()
     return principal
 
 
@@ -221,8 +157,8 @@ def _may_in_bucket(asked: Asked, action: Action, rules: BucketRules, key: Object
     if effect is Effect.DENY:
         principal = ctx.principal
         is_root = principal is not None and principal.user == ROOT_USER
-        return is_owner and is_root and action in _POLICY_ACTIONS
-    if not is_owner and action in _POLICY_ACTIONS:
+        return is_owner and is_root and action in POLICY_ACTIONS
+    if not is_owner and action in POLICY_ACTIONS:
         return False  # whom a policy lets in does not become its master
     if (is_owner and is_account) or _lets_in(rules, effect, is_owner):
         return True
@@ -356,9 +292,9 @@ class ObjectJudge:
             return False
         principal = ctx.principal
         is_owner = is_bucket_owner
-        if owner_id and action not in _OF_BUCKET_OWNER:
+        if owner_id and action not in OF_BUCKET_OWNER:
             is_owner = principal is not None and principal.owner_id == owner_id
-        is_owner = is_owner or (is_bucket_owner and action not in _OF_OBJECT_OWNER)
+        is_owner = is_owner or (is_bucket_owner and action not in OF_OBJECT_OWNER)
         if is_owner and is_account:
             return True
         if not owner_id and _lets_in(rules, effect, is_bucket_owner):
@@ -455,7 +391,7 @@ def admits_service(
 def _check_expected_owner(ctx: Context, opened: OpenBucket, action: Action) -> None:
     """Raises AccessDenied when the bucket is another's than the client expects."""
     headers = ctx.facts.headers
-    is_source = "x-amz-copy-source" in headers and action in _OF_SOURCE
+    is_source = "x-amz-copy-source" in headers and action in OF_SOURCE
     expected = headers.get(_EXPECTED_SOURCE_OWNER if is_source else _EXPECTED_OWNER)
     if expected is None:
         return
