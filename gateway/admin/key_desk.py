@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from gateway.admin.outlook import Document
 from gateway.jobs.rotation import KeyRotation
-from gateway.meta import accounts
+from gateway.meta import accounts, bucket_key_rows
 from gateway.meta import buckets as bucket_rows
 from gateway.meta import rotations as rotation_rows
 from gateway.meta.rotations import Rotation
@@ -255,7 +255,7 @@ class KeyDesk:
 
     def _bucket(self, target: Target) -> Document:
         assert target.bucket is not None
-        held = bucket_rows.scan_bucket_keys(
+        held = bucket_key_rows.scan_bucket_keys(
             self._services.log, self._services.records, target.bucket.bucket_id
         )
         epochs = [

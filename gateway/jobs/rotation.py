@@ -18,8 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.commit.change import Change
-from gateway.meta import buckets as bucket_rows
-from gateway.meta import keyspace
+from gateway.meta import bucket_key_rows, keyspace
 from gateway.meta import rotations as rotation_rows
 from gateway.meta.kv import Batch, BatchConflict, Check, Row, Write, revision_of
 from gateway.meta.rotations import Rotation
@@ -163,7 +162,7 @@ class KeyRotation:
             first = replace(current, number=1, family=0, at="")
             await self._save(first)
             return
-        if not bucket_rows.scan_bucket_keys(self._services.log, self._services.records, bucket):
+        if not bucket_key_rows.scan_bucket_keys(self._services.log, self._services.records, bucket):
             outcome = key_rotation.GONE
         elif not current.found:
             outcome = key_rotation.COMPLETE
@@ -255,7 +254,7 @@ class KeyRotation:
         services, provider = self._services, self._services.bucket_keys.provider
         tenant = bytes.fromhex(current.tenant)
         for row in rows:
-            held = bucket_rows.open_bucket_key(services.records, row.key, row.value)
+            held = bucket_key_rows.open_bucket_key(services.records, row.key, row.value)
             is_done = held.tenant_epoch == current.epoch or not held.wrapped
             if held.tenant != tenant or is_done:
                 continue
@@ -263,7 +262,8 @@ class KeyRotation:
             key = provider.unwrap_bucket_key(tenant, bucket, epoch, held.wrapped, held.tenant_epoch)
             wrapped = provider.wrap_bucket_key(tenant, bucket, epoch, key, current.epoch)
             changed = held._replace(wrapped=wrapped, tenant_epoch=current.epoch)
-            write = bucket_rows.set_bucket_key(services.records, services.nonces, bucket, changed)
+            records, nonces = services.records, services.nonces
+            write = bucket_key_rows.set_bucket_key(records, nonces, bucket, changed)
             counts = Counter(current.rewrapped)
             counts["bucket keys"] += 1
             after = replace(

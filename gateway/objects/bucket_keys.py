@@ -10,8 +10,8 @@ from collections import OrderedDict
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.data.envelope import KeyProvider
-from gateway.meta import buckets as bucket_rows
-from gateway.meta.buckets import StoredBucketKey
+from gateway.meta import bucket_key_rows
+from gateway.meta.bucket_key_rows import StoredBucketKey
 from gateway.meta.kv import MetaStore
 from gateway.meta.sealing import RecordKeys, record_cipher
 from gateway.model.bucket import Bucket
@@ -52,7 +52,7 @@ class BucketKeys:
         held = self._held.get((bucket, epoch))
         if held is not None and held[0] > now_s:
             return held[1]
-        stored = bucket_rows.read_bucket_key(self._store, self.records, bucket, epoch)
+        stored = bucket_key_rows.read_bucket_key(self._store, self.records, bucket, epoch)
         key = self.unwrapped(bucket, stored)
         self._held[bucket, epoch] = (now_s + KEY_TTL_S, key)
         self._held.move_to_end((bucket, epoch))

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+from gateway.meta import bucket_key_rows, keyspace
 from gateway.meta import buckets as bucket_rows
-from gateway.meta import keyspace
-from gateway.meta.buckets import StoredBucketKey
+from gateway.meta.bucket_key_rows import StoredBucketKey
 from gateway.meta.kv import BatchConflict, Check, Row
 from gateway.meta.sealing import key_epoch_of
 from gateway.model.bucket import Bucket
@@ -168,7 +168,7 @@ async def left_in_tenant(services: Services, tenant: TenantId, epoch: int) -> di
     start = keyspace.BUCKET_KEY
     for page in _pages(services, start, keyspace.successor(start)):
         for row in page:
-            key = bucket_rows.open_bucket_key(services.records, row.key, row.value)
+            key = bucket_key_rows.open_bucket_key(services.records, row.key, row.value)
             count += (key.tenant, key.tenant_epoch, bool(key.wrapped)) == (tenant, epoch, True)
         await services.env.sleep(0)
     return {"bucket keys": count} if count else {}
@@ -189,7 +189,7 @@ def _newest_of(services: Services, bucket: Bucket) -> int:
 
 
 def _bucket_key(services: Services, bucket: BucketId, epoch: int) -> StoredBucketKey:
-    for held in bucket_rows.scan_bucket_keys(services.log, services.records, bucket):
+    for held in bucket_key_rows.scan_bucket_keys(services.log, services.records, bucket):
         if held.about.epoch == epoch and held.about.state is not KeyState.DESTROYED:
             return held
     raise NoSuchEpoch(bucket=bucket.hex(), epoch=epoch)
@@ -210,7 +210,7 @@ async def _put(
         about = replace(changed.about, changed_at_ms=services.env.now_ms())
         changed = changed._replace(about=about)
     row_key = keyspace.bucket_key_row(bucket, held.about.epoch)
-    write = bucket_rows.set_bucket_key(services.records, services.nonces, bucket, changed)
+    write = bucket_key_rows.set_bucket_key(services.records, services.nonces, bucket, changed)
     try:
         await commit_rows(services, (Check(row_key, held.revision),), (write,), bucket)
     finally:

@@ -14,10 +14,11 @@ from dataclasses import replace
 
 from gateway.commit.change import Change
 from gateway.data.cipher import KEY_BYTES
-from gateway.meta import accounts, keyspace
+from gateway.meta import accounts, bucket_key_rows, keyspace
 from gateway.meta import buckets as bucket_rows
 from gateway.meta import rotations as rotation_rows
-from gateway.meta.buckets import StoredBucket, StoredBucketKey
+from gateway.meta.bucket_key_rows import StoredBucketKey
+from gateway.meta.buckets import StoredBucket
 from gateway.meta.kv import Batch, BatchConflict, Check, Write
 from gateway.meta.rotations import Rotation
 from gateway.model.errors import OperationAborted
@@ -87,7 +88,7 @@ def _beginning(services: Services, stored: StoredBucket, rotation: Rotation) -> 
         stored,
         changed,
         services.env.random_bytes(16),
-        bucket_rows.set_bucket_key(records, nonces, changed.bucket_id, key),
+        bucket_key_rows.set_bucket_key(records, nonces, changed.bucket_id, key),
         rotation_rows.set_rotation(records, nonces, rotation),
     )
     absent = (
@@ -155,14 +156,14 @@ async def end_bucket_rotation(services: Services, rotation: Rotation, outcome: s
     for _ in range(TRIES_MAX):
         checks: list[Check] = []
         writes = list(rotation_rows.end_rotation(records, nonces, ended))
-        held = bucket_rows.scan_bucket_keys(services.log, records, bucket)
+        held = bucket_key_rows.scan_bucket_keys(services.log, records, bucket)
         for key in held if outcome == COMPLETE else ():
             about = _retired(key.about, rotation.epoch, ended.ended_at_ms)
             if about != key.about:
                 row_key = keyspace.bucket_key_row(bucket, about.epoch)
                 checks.append(Check(row_key, key.revision))
                 changed = key._replace(about=about)
-                writes.append(bucket_rows.set_bucket_key(records, nonces, bucket, changed))
+                writes.append(bucket_key_rows.set_bucket_key(records, nonces, bucket, changed))
         try:
             await commit_rows(services, tuple(checks), tuple(writes), bucket)
         except BatchConflict:

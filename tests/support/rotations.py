@@ -7,8 +7,7 @@ from collections import Counter
 from hashlib import md5
 
 from gateway.jobs.rotation import IDLE_S, KeyRotation
-from gateway.meta import buckets as bucket_rows
-from gateway.meta import keyspace
+from gateway.meta import bucket_key_rows, keyspace
 from gateway.meta.sealing import key_epoch_of
 from gateway.model.bucket import Bucket
 from gateway.objects.key_rotation import rotate_bucket_key
@@ -60,7 +59,7 @@ def epochs_of_rows(gateway: Gateway, name: str = BUCKET) -> Counter[int]:
 def states_of(gateway: Gateway, name: str = BUCKET) -> list[str]:
     """States of the epochs of a bucket's key, the oldest first."""
     bucket = bucket_of(gateway, name).bucket_id
-    held = bucket_rows.scan_bucket_keys(gateway.log, gateway.services.records, bucket)
+    held = bucket_key_rows.scan_bucket_keys(gateway.log, gateway.services.records, bucket)
     return [key.about.state.value for key in held]
 
 

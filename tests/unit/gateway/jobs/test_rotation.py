@@ -13,7 +13,6 @@ from gateway.data.envelope import TenantKeyDisabled
 from gateway.jobs.rotation import KeyRotation
 from gateway.meta import keyspace, rotations
 from gateway.meta.records import open_version
-from gateway.model.attributes import KMS
 from gateway.model.bucket import Versioning
 from gateway.model.errors import KmsKeyDestroyed, KmsKeyDisabled
 from gateway.model.key_states import KeyState
@@ -26,7 +25,6 @@ from gateway.objects.delete import delete_object
 from gateway.objects.encryption import PLAIN, Choice
 from gateway.objects.key_rotation import RotationUnderWay, rotate_bucket_key, rotate_tenant_key
 from gateway.objects.multipart import create_upload, upload_part
-from gateway.objects.named_keys import create_named_key
 from gateway.objects.put import put_object
 from gateway.objects.rename import rename_object
 from gateway.objects.store import store_part
@@ -37,8 +35,6 @@ from gateway.objects.values import (
     CopyOptions,
     CopySource,
     CreateUploadOptions,
-    EncryptionAsked,
-    GetOptions,
     PutOptions,
     RenameOptions,
 )
@@ -46,9 +42,8 @@ from gateway.objects.versioning import set_versioning
 from tests.support.annotations import annotate
 from tests.support.annotations import content_of as annotation
 from tests.support.gateway import BUCKET, TENANT, BytesBody, Gateway, memory_gateway
-from tests.support.object_rig import keys, put_parts
+from tests.support.object_rig import keys
 from tests.support.rotations import (
-    CUSTOMER_KEY,
     bucket_of,
     epochs_of_rows,
     forget_all,
@@ -56,10 +51,7 @@ from tests.support.rotations import (
     states_of,
     to_the_end,
 )
-
-SMALL, LARGE = b"small", bytes(range(128)) * 2400
-BY_CUSTOMER = EncryptionAsked(customer=CUSTOMER_KEY)
-WITH_KEY = GetOptions(customer_key=CUSTOMER_KEY)
+from tests.support.under_keys import BY_CUSTOMER, LARGE, SMALL, WITH_KEY, Everything
 
 
 def run(test: Callable[[Gateway], Awaitable[None]]) -> None:
@@ -70,81 +62,11 @@ def run(test: Callable[[Gateway], Awaitable[None]]) -> None:
     asyncio.run(asyncio.wait_for(main(), 60))
 
 
-async def everything(gateway: Gateway) -> Callable[[], Awaitable[None]]:
-    """One of each kind of thing that holds a wrapped DEK or lies under a bucket's key; the answer
-    reads all of it.
-    """
-    await create_named_key(gateway.services, TENANT, "named")
-    await gateway.put("small", SMALL)
-    await gateway.put("large", LARGE)
-    await gateway.put("empty", b"")
-    await put_parts(gateway, "parts", b"p" * (5 << 20), b"end")
-    await gateway.put("customer", LARGE, PutOptions(encryption=BY_CUSTOMER))
-    await gateway.put(
-        "kms", SMALL, PutOptions(encryption=EncryptionAsked(kind=KMS, key_id="named"))
-    )
-    await gateway.put("k", SMALL)
-    await annotate(gateway, "note", b"a text")
-    await annotate(gateway, "long", LARGE)
-    await set_versioning(gateway.ctx(), BUCKET, Versioning.ENABLED)
-    old = (await gateway.put("history", b"one")).version_id
-    await gateway.put("history", b"two")
-    await gateway.put("gone", b"hidden")
-    await delete_object(gateway.ctx(), BUCKET, "gone")
-    options = CreateUploadOptions(encryption=BY_CUSTOMER)
-    made = await create_upload(gateway.ctx(), BUCKET, "begun", options)
-    first = await upload_part(
-        gateway.ctx(),
-        BUCKET,
-        "begun",
-        made.upload_id,
-        1,
-        BytesBody(b"1" * (5 << 20)),
-        None,
-        CUSTOMER_KEY,
-    )
-
-    async def read() -> None:
-        assert await gateway.get("small") == SMALL
-        assert await gateway.get("large") == LARGE
-        assert await gateway.get("empty") == b""
-        assert await gateway.get("parts") == b"p" * (5 << 20) + b"end"
-        assert await gateway.get("customer", WITH_KEY) == LARGE
-        assert await gateway.get("kms") == SMALL
-        assert await annotation(gateway, "note") == b"a text"
-        assert await annotation(gateway, "long") == LARGE
-        assert await gateway.get("history") == b"two"
-        assert await gateway.get("history", GetOptions(version_id=old)) == b"one"
-        assert "gone" not in await keys(gateway)
-        if "begun" not in await keys(gateway):
-            second = await upload_part(
-                gateway.ctx(),
-                BUCKET,
-                "begun",
-                made.upload_id,
-                2,
-                BytesBody(b"2"),
-                None,
-                CUSTOMER_KEY,
-            )
-            await complete_upload(
-                gateway.ctx(),
-                BUCKET,
-                "begun",
-                made.upload_id,
-                [CompletePart(part_number=n, etag=p.etag) for n, p in ((1, first), (2, second))],
-                CompleteOptions(customer_key=CUSTOMER_KEY),
-            )
-        assert await gateway.get("begun", WITH_KEY) == b"1" * (5 << 20) + b"2"
-        assert gateway.live_bytes() == gateway.named_bytes()
-
-    return read
-
-
 @pytest.mark.parametrize("times", [1, 3])
 def test_k10_everything_is_read_after_the_old_key_was_destroyed(times: int) -> None:
     async def test(gateway: Gateway) -> None:
-        read = await everything(gateway)
+        everything = Everything(gateway)
+        await everything.store()
         for epoch in range(1, times + 1):
             before = epochs_of_rows(gateway)
             assert set(before) == {epoch}
@@ -164,7 +86,7 @@ def test_k10_everything_is_read_after_the_old_key_was_destroyed(times: int) -> N
             )
             assert lost == {}
             forget_all(gateway)
-        await read()
+        await everything.read()
         assert states_of(gateway) == ["DESTROYED"] * times + ["ACTIVE"]
 
     run(test)

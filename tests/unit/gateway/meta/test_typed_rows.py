@@ -11,7 +11,7 @@ from itertools import count
 
 import pytest
 
-from gateway.meta import accounts, buckets, stripes, uploads, versions
+from gateway.meta import accounts, bucket_key_rows, buckets, stripes, uploads, versions
 from gateway.meta import keyspace as ks
 from gateway.meta.kv import Batch, BatchConflict, Check, Exists, RowCorrupt, Write
 from gateway.meta.memory import MemoryStore
@@ -81,10 +81,10 @@ def test_a_bucket_is_found_listed_and_changed() -> None:
     create(store, made)
     stored = buckets.find_bucket(store, KEYS, made.name)
     assert stored is not None and stored.bucket == made
-    held = buckets.read_bucket_key(store, KEYS, made.bucket_id, 1)
+    held = bucket_key_rows.read_bucket_key(store, KEYS, made.bucket_id, 1)
     assert (held.tenant, held.wrapped, held.about.epoch) == (TENANT, b"wrapped", 1)
     with pytest.raises(RowCorrupt):
-        buckets.read_bucket_key(store, KEYS, made.bucket_id, 2)
+        bucket_key_rows.read_bucket_key(store, KEYS, made.bucket_id, 2)
     with pytest.raises(BatchConflict):
         create(store, bucket("abc", number=2))
     changed = replace(made, versioning=Versioning.ENABLED)
