@@ -344,6 +344,7 @@ def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
         env=env,
         started_at_ms=env.now_ms(),
         certificate_of=core.certificate_of,
+        journal=gateway.journal,
     )
 
 

@@ -23,6 +23,7 @@ from gateway.data.health import HealthView
 from gateway.data.placement import reachable_tier, tier_of
 from gateway.data.topology import OWN_REGION, NodeState, Topology, TopologyNode
 from gateway.jobs.repair import Repairer, RepairQueue
+from gateway.journal.journal import Journal
 from gateway.meta import keyspace
 from gateway.meta.sealing import RecordKeys
 from gateway.model.durability import Assumptions, durability
@@ -66,6 +67,7 @@ class ClusterView:
     env: Env
     started_at_ms: int
     certificate_of: Callable[[int], str | None] = no_certificate
+    journal: Journal | None = None
     closing: bool = False
     _counted: Margins | None = field(default=None, init=False)
     _counter: MarginCounter = field(init=False)
@@ -187,6 +189,8 @@ class ClusterView:
         reason = self._writes()["reason"]
         if reason:
             found.append(f"writes are refused: {reason}")
+        if self.journal is not None and self.journal.failure:
+            found.append(f"acts are refused: {self.journal.failure}")
         found += refused_regions(self._regions())
         found += [_trouble(node) for node in map(self._node, self.topology.nodes) if _trouble(node)]
         lowest = self.margins().lowest

@@ -240,3 +240,17 @@ def test_record_fails_for_whoever_waits_when_the_journal_ends(tmp_path: Path) ->
         served.run(journal.close())
         with pytest.raises(JournalUnavailable):
             accessed(served, "k")
+
+
+def test_jrn_02_status_warns_while_acts_are_refused(tmp_path: Path) -> None:
+    async def main() -> None:
+        env = RealEnv(threads_max=1)
+        async with admin_rig(folder=tmp_path) as rig:
+            journal = Journal(JournalConfig(folder=tmp_path / "journal"), keys_with(), env)
+            rig.view.journal = journal
+            assert not [text for text in rig.view.warnings() if "acts are refused" in text]
+            journal.failure = "No space left on device"
+            assert "acts are refused: No space left on device" in rig.view.warnings()
+        env.close()
+
+    asyncio.run(main())
