@@ -19,6 +19,7 @@ from gateway.commit.change import Change
 from gateway.meta import keyspace
 from gateway.meta.queues import Queued, Queues
 from gateway.model.attributes import Attributes, Grant
+from gateway.model.errors import QuotaExceeded
 from gateway.model.names import BucketId
 from gateway.objects.access_request import ROOT_USER
 from gateway.objects.body import Buffer, ExpectedDigest
@@ -178,7 +179,8 @@ async def _deliver_object(services: Services, group: LogObject, rows: Sequence[Q
     try:
         await put_object(ctx, group.target_name, key, body, PutOptions(metadata=metadata))
     except StorageError as error:
-        if error.kind not in _FINAL:
+        # A target that is full loses its lines, so that no other waits for it.
+        if error.kind not in _FINAL and not isinstance(error, QuotaExceeded):
             raise
         logger.warning("an access log cannot be put into %s: %s", group.target_name, error)
 

@@ -1,4 +1,4 @@
-"""Usage, limits, plans and statements as operators see them; a statement computed again is equal."""
+"""Usage, limits, plans and statements as operators see them; computed again, they are the same."""
 
 from __future__ import annotations
 
@@ -104,6 +104,7 @@ async def _a_month(rig: Metered) -> None:
 
 
 def test_a_statement_computed_again_from_its_hours_is_the_same(tmp_path: Path) -> None:
+    """A-16."""
     prices = tmp_path / "prices.toml"
     prices.write_text(PRICES)
     first, end = statements.month_hours("2026-11")
@@ -142,6 +143,7 @@ def test_a_statement_computed_again_from_its_hours_is_the_same(tmp_path: Path) -
 
 
 def test_plans_reserve_and_who_is_switching_pays_nothing_for_what_is_sent(tmp_path: Path) -> None:
+    """MET-03."""
     prices = statements.prices_of(
         {"reserved_gb": "2", "overage_gb": "3", "out_gb": "5", "storage": {"STANDARD": "7"}}
     )

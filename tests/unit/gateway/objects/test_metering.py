@@ -76,6 +76,8 @@ async def act(rig: Rig, rng: Random, uploads: list[tuple[str, str]]) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_integral_is_what_every_moment_adds_up_to(tmp_path: Path, seed: int) -> None:
+    """MET-01."""
+
     async def main() -> None:
         rng, uploads = Random(seed), []
         async with metered_gateway(tmp_path) as rig:
@@ -101,6 +103,8 @@ def test_the_integral_is_what_every_moment_adds_up_to(tmp_path: Path, seed: int)
 def test_a_crash_loses_no_more_than_what_was_not_flushed_and_invents_nothing(
     tmp_path: Path, seed: int
 ) -> None:
+    """MET-02."""
+
     async def main() -> None:
         rng, uploads = Random(seed), []
         async with metered_gateway(tmp_path) as rig:
@@ -110,7 +114,8 @@ def test_a_crash_loses_no_more_than_what_was_not_flushed_and_invents_nothing(
                     await act(rig, rng, uploads)
                     brute.turn(rng.choice((1, 1800)))
                 await rig.meter.flush()
-                grows = rng.random() < 0.5  # what falls and rises again is not seen: docs/metering.md
+                # What falls and rises again is not seen: docs/metering.md.
+                grows = rng.random() < 0.5
                 for _ in range(3):
                     if grows:
                         await rig.gateway.put(f"new-{rng.random()}", bytes(3000))
@@ -194,6 +199,8 @@ def test_requests_and_bytes_are_counted_by_kind(tmp_path: Path) -> None:
 
 
 def test_a_wall_clock_that_is_set_makes_no_hours(tmp_path: Path) -> None:
+    """MET-02."""
+
     async def main() -> None:
         env = TurnedEnv()
         async with metered_gateway(tmp_path, env) as rig:

@@ -17,9 +17,12 @@ from gateway.objects.delete import delete_object
 from gateway.objects.limits_set import set_limits, stored_limits
 from gateway.objects.multipart import abort_upload, create_upload, upload_part
 from gateway.objects.put import put_object
+from gateway.objects.tenancy import IdentityLimit
+from gateway.objects.users import create_access_key, create_user
 from gateway.objects.values import CompleteOptions, CompletePart, CreateUploadOptions, PutOptions
 from tests.support.gateway import BUCKET, TENANT, BytesBody
 from tests.support.metered import Metered, metered_gateway
+from tests.unit.gateway.objects.test_log_delivery import delivered_lines, route_to
 
 WRITERS = 16
 
@@ -125,6 +128,36 @@ def test_a_tenant_has_so_many_buckets(tmp_path: Path) -> None:
         await put_object(gateway.ctx(), "second", "k", body, PutOptions())
         with pytest.raises(QuotaExceeded):
             await gateway.put("k", bytes(60))
+
+    run(tmp_path, main)
+
+
+def test_a_user_has_so_many_access_keys(tmp_path: Path) -> None:
+    async def main(metered: Metered) -> None:
+        services = metered.gateway.services
+        await set_limits(services, Subject.TENANT, tenant_id(), Quota(access_keys=1))
+        await create_user(services, TENANT, "ana")
+        await create_access_key(services, TENANT, "ana")
+        with pytest.raises(IdentityLimit):
+            await create_access_key(services, TENANT, "ana")
+        await set_limits(services, Subject.TENANT, tenant_id(), NO_QUOTA)
+        await create_access_key(services, TENANT, "ana")
+
+    run(tmp_path, main)
+
+
+def test_an_access_log_into_a_full_bucket_holds_up_no_other(tmp_path: Path) -> None:
+    async def main(metered: Metered) -> None:
+        gateway, services = metered.gateway, metered.gateway.services
+        full, roomy = await route_to(gateway, "full-logs"), await route_to(gateway, "logs")
+        name = full.target.hex()
+        await set_limits(services, Subject.BUCKET, name, Quota(stored_bytes=3))
+        services.log_spool.add(full, "one line\n")
+        await services.log_spool.flush()
+        assert await delivered_lines(gateway, "full-logs") == 0
+        services.log_spool.add(roomy, "another\n")
+        await services.log_spool.flush()
+        assert await delivered_lines(gateway, "logs") == 1
 
     run(tmp_path, main)
 
