@@ -47,8 +47,8 @@ from gateway.outside.nats_stream import SCHEMES as NATS_SCHEMES
 from gateway.outside.nats_stream import NatsStream
 from gateway.outside.remote_s3 import RemoteBucket, RemoteS3
 from gateway.outside.webhook import Webhook
-from storaged.base.env import Env, RealEnv
 from storaged.base.config import render_effective
+from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId, StripeId
 from storaged.base.jobs import Scheduler

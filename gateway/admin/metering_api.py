@@ -20,39 +20,36 @@ from aiohttp import web
 from gateway.admin.metering_desk import Fields, MeteringDesk
 from gateway.admin.outlook import Document
 
+Work = Callable[[Fields], Awaitable[Document]]
+
 
 def metering_routes(desk: MeteringDesk) -> list[web.RouteDef]:
     """One route for each command."""
 
-    def shows(show: Callable[[Fields], Document]) -> Callable[..., Awaitable[web.Response]]:
+    def answering(work: Work) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def answer(request: web.Request) -> web.Response:
-            return _json(show(request.query))
+            document = await work(request.query)
+            return web.Response(
+                body=json.dumps(document).encode("ascii") + b"\n",
+                content_type="application/json",
+                charset="utf-8",
+            )
 
         return answer
 
-    def sets(
-        change: Callable[[Fields], Awaitable[Document]],
-    ) -> Callable[..., Awaitable[web.Response]]:
-        async def answer(request: web.Request) -> web.Response:
-            return _json(await change(request.query))
+    async def quotas(fields: Fields) -> Document:
+        return desk.quotas()
 
-        return answer
+    async def plan(fields: Fields) -> Document:
+        return desk.plan(fields)
 
     return [
-        web.get("/v1/metering/usage", shows(desk.usage)),
-        web.get("/v1/metering/metered", shows(desk.metered)),
-        web.get("/v1/metering/hours", shows(desk.hours)),
-        web.get("/v1/metering/quotas", shows(lambda fields: desk.quotas())),
-        web.post("/v1/metering/quotas/set", sets(desk.set_quota)),
-        web.post("/v1/metering/quotas/clear", sets(desk.clear_quota)),
-        web.get("/v1/metering/plan", shows(desk.plan)),
-        web.post("/v1/metering/plan/set", sets(desk.set_plan)),
+        web.get("/v1/metering/usage", answering(desk.usage)),
+        web.get("/v1/metering/metered", answering(desk.metered)),
+        web.get("/v1/metering/hours", answering(desk.hours)),
+        web.get("/v1/metering/quotas", answering(quotas)),
+        web.post("/v1/metering/quotas/set", answering(desk.set_quota)),
+        web.post("/v1/metering/quotas/clear", answering(desk.clear_quota)),
+        web.get("/v1/metering/plan", answering(plan)),
+        web.post("/v1/metering/plan/set", answering(desk.set_plan)),
     ]
-
-
-def _json(document: Document) -> web.Response:
-    return web.Response(
-        body=json.dumps(document).encode("ascii") + b"\n",
-        content_type="application/json",
-        charset="utf-8",
-    )

@@ -15,7 +15,6 @@ from gateway.model.errors import (
     BucketAlreadyExists,
     BucketAlreadyOwnedByYou,
     BucketNotEmpty,
-    InvalidLocationConstraint,
     NoSuchBucket,
     OperationAborted,
     TooManyBuckets,

@@ -51,16 +51,16 @@ def test_usage_equals_a_full_scan(tmp_path: Path) -> None:
     async def main(rig: Metered, desk: MeteringDesk) -> None:
         for number in range(5):
             await rig.gateway.put(f"k{number}", bytes(1000 * number))
-        answer = desk.usage({"bucket": BUCKET})
+        answer = await desk.usage({"bucket": BUCKET})
         (found,) = full_scan(rig.gateway.log, rig.gateway.services.records).values()
         assert answer["usage"][0]["stored_bytes"] == found.stored_bytes == 10_000
         assert answer["total"]["objects"] == found.objects == 5
-        assert desk.usage({"tenant": TENANT.hex()}) == answer == desk.usage({})
+        assert await desk.usage({"tenant": TENANT.hex()}) == answer == await desk.usage({})
         rows = metering_cli._usage_rows(answer["usage"], answer["total"])
         table = list(csv.DictReader(io.StringIO(metering_cli._csv(rows))))
         assert [row["stored_bytes"] for row in table] == ["10000", "10000"]
         with pytest.raises(NoSuchMeteredBucket):
-            desk.usage({"bucket": "absent"})
+            await desk.usage({"bucket": "absent"})
 
     run(tmp_path, main)
 
@@ -113,8 +113,8 @@ def test_a_statement_computed_again_from_its_hours_is_the_same(tmp_path: Path) -
     async def main(rig: Metered, desk: MeteringDesk) -> None:
         await _a_month(rig)
         fields = {"tenant": TENANT.hex(), "from_hour": str(first), "to_hour": str(end)}
-        held["hours"], held["plan"] = desk.hours(fields), desk.plan(fields)
-        held["metered"] = desk.metered(fields)
+        held["hours"], held["plan"] = await desk.hours(fields), desk.plan(fields)
+        held["metered"] = await desk.metered(fields)
         held["statement"] = statements.statement_of(
             tenant=held["plan"]["tenant"],
             month="2026-11",
