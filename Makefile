@@ -54,7 +54,7 @@ check: venv ## format, lint, types, layers, house rules (below 60 s)
 	$(PY) -m pytest tests/test_tidy.py
 
 test: venv deb ## all set-up, then the suites and the short simulation (below 15 min)
-	$(PY) -m pytest tests -n 2 --dist loadgroup -m "not slow"
+	$(PY) -m pytest tests -n 2 -m "not slow"
 	$(call need,$(or $(wildcard tests/sim.py),tests/sim/__main__.py),the simulation)
 	PYTHONHASHSEED=0 $(PY) -m tests.sim --count $(SIM_COUNT)
 

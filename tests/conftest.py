@@ -4,7 +4,11 @@ reason, for other users, and run one after the other for root.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -13,14 +17,25 @@ from hypothesis import settings
 settings.register_profile("hexagone", deadline=None)
 settings.load_profile("hexagone")
 
+ONE_AT_A_TIME = Path(tempfile.gettempdir(), "hexagone-root-tests.lock")
 
-@pytest.hookimpl(tryfirst=True)
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    mark = pytest.mark.skip(reason="needs root: loop mounts or network namespaces")
     if os.geteuid() == 0:
-        # A namespace holds every mount that was there when it was made: a file system that another
-        # test has cut and unmounted would come back as it was cut.
-        mark = pytest.mark.xdist_group("root")
+        return
+    needs_root = pytest.mark.skip(reason="needs root: loop mounts or network namespaces")
     for item in items:
         if "root" in item.keywords:
-            item.add_marker(mark)
+            item.add_marker(needs_root)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A namespace holds every mount that was there when it was made: a file system that another
+    test has cut and unmounted would come back as it was cut. The wait is not the test's time.
+    """
+    if "root" not in item.keywords or os.geteuid() != 0:
+        return (yield)
+    with ONE_AT_A_TIME.open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        return (yield)
