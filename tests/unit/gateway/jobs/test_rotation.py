@@ -39,6 +39,8 @@ from gateway.objects.values import (
     RenameOptions,
 )
 from gateway.objects.versioning import set_versioning
+from gateway.s3.errors import s3_code_for
+from storaged.base.errors import StorageError
 from tests.support.annotations import annotate
 from tests.support.annotations import content_of as annotation
 from tests.support.gateway import BUCKET, TENANT, BytesBody, Gateway, memory_gateway
@@ -360,3 +362,16 @@ def test_an_upload_that_begins_while_the_key_is_rotated_is_under_the_newest_epoc
         assert epochs_of_rows(gateway) == {2: 1}
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KmsKeyDisabled(), "KMS.DisabledException"),
+        (TenantKeyDisabled(), "KMS.DisabledException"),
+        (KmsKeyDestroyed(), "KMS.KMSInvalidStateException"),
+    ],
+)
+def test_s3_tells_of_a_refusing_key_as_its_own_does(error: StorageError, code: str) -> None:
+    answer = s3_code_for(error)
+    assert (answer.status, answer.code) == (400, code)
