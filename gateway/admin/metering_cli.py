@@ -143,7 +143,8 @@ def statement(
     answer = asked(computed)
     rows: list[Answer] = list(answer["lines"])
     rows.append({"item": "total", "amount": answer["total"], "unit": answer["currency"]})
-    _print(answer, f"{answer['tenant']} {month} ({answer['plan']})", rows, form)
+    so_far = "" if answer["is_final"] else ", so far"
+    _print(answer, f"{answer['tenant']} {month} ({answer['plan']}{so_far})", rows, form)
 
 
 @quota_app.command("show")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from gateway.model.names import BucketId, TenantId
 from gateway.model.quota import Quota, Subject, quota_of
 from gateway.objects import limits_set, tenancy
 from gateway.objects.context import Services
+from gateway.objects.metering import Meter
 from storaged.base.errors import Kind, StorageError
 
 PAGE_ROWS = 1000
@@ -78,8 +80,7 @@ class MeteringDesk:
     async def metered(self, fields: Fields) -> Document:
         """What buckets used from an hour to before another."""
         first, end = self._hours(fields)
-        meter = self._services.meter
-        assert meter is not None, "the composition root gives it"
+        meter = await self._meter()
         rows, total = [], Metered()
         for count, one in enumerate(self._metered(fields)):
             await self._give_way(count)
@@ -100,8 +101,7 @@ class MeteringDesk:
     async def hours(self, fields: Fields) -> Document:
         """The hours themselves, from which all the rest can be computed again."""
         first, end = self._hours(fields)
-        meter = self._services.meter
-        assert meter is not None, "the composition root gives it"
+        meter = await self._meter()
         rows = []
         for one in self._metered(fields):
             for hour in self._rows(one, first, end):
@@ -161,6 +161,14 @@ class MeteringDesk:
         )
         await limits_set.set_plan(self._services, tenant.tenant_id, plan)
         return self.plan(fields)
+
+    async def _meter(self) -> Meter:
+        """The meter, with its hours up to this moment, if they can be written."""
+        meter = self._services.meter
+        assert meter is not None, "the composition root gives it"
+        with suppress(StorageError):
+            await meter.flush()
+        return meter
 
     async def _give_way(self, count: int) -> None:
         """Let requests go on now and then."""

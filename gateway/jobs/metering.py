@@ -55,7 +55,7 @@ class Metering:
     async def step(self) -> float:
         """Write what is due, look at some buckets."""
         now_s = self._services.env.monotonic_s()
-        if now_s - self._flushed_s >= FLUSH_S:
+        if not self._to_look:
             self._rows += await self._meter.flush()
             self._flushed_s = now_s
         if not self._to_look and now_s >= self._next_look_s:

@@ -12,6 +12,7 @@ Source: docs/metering.md, "What a crash may lose".
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -112,6 +113,7 @@ class Meter:
         self._anchor_s = env.monotonic_s()
         self._running: dict[bytes, _Running] = {}
         self._ended: dict[tuple[bytes, int], tuple[_Running, Hour]] = {}
+        self._flushing = asyncio.Lock()
         self.flushed_at_ms = 0
 
     def now_ms(self) -> int:
@@ -176,8 +178,12 @@ class Meter:
 
     async def flush(self) -> int:
         """Write what has changed; returns how many rows. Raises what the log raises: then it is all
-        still to be written.
+        still to be written. One at a time: a row must not be set back to what it was.
         """
+        async with self._flushing:
+            return await self._flush()
+
+    async def _flush(self) -> int:
         now_ms = self.now_ms()
         dirty = [running for running in self._running.values() if running.is_dirty]
         for running in dirty:

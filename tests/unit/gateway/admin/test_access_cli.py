@@ -24,8 +24,8 @@ from gateway.admin.client import AdminClient, AdminRefused
 from gateway.meta import accounts, keyspace
 from gateway.objects.credentials import SIGNING_KEY_TTL_S, Credentials
 from tests.support.access import allowed, document, trust
-from tests.support.gateway import BUCKET
 from tests.support.admin_rig import AdminRig, admin_rig
+from tests.support.gateway import BUCKET
 
 CLI = CliRunner()
 # RFC 7517, appendix A.1.
