@@ -55,7 +55,7 @@ class Metering:
     async def step(self) -> float:
         """Write what is due, look at some buckets."""
         now_s = self._services.env.monotonic_s()
-        if not self._to_look:
+        if not self._to_look or now_s - self._flushed_s >= FLUSH_S:
             self._rows += await self._meter.flush()
             self._flushed_s = now_s
         if not self._to_look and now_s >= self._next_look_s:
@@ -63,9 +63,7 @@ class Metering:
         for tenant, bucket in self._to_look[:STEP_BUCKETS]:
             await self._look(tenant, bucket)
         del self._to_look[:STEP_BUCKETS]
-        if self._to_look:
-            return 0.0
-        return max(0.1, min(FLUSH_S, FLUSH_S - (now_s - self._flushed_s)))
+        return 0.0 if self._to_look else FLUSH_S
 
     async def finish(self) -> None:
         """Write what is left, at the end of the process."""
