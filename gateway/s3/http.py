@@ -22,6 +22,7 @@ from gateway.metrics import S3Metrics
 from gateway.objects import access
 from gateway.objects.context import Context, Principal, RequestFacts, Services
 from gateway.s3 import (
+    answered,
     authentication,
     cors,
     journaling,
@@ -32,14 +33,13 @@ from gateway.s3 import (
     website,
 )
 from gateway.s3 import call as calls
-from gateway.s3.access_log import AccessLog, AccessRecord
+from gateway.s3.access_log import AccessLog
 from gateway.s3.aws_chunked import ChunkDecoder
 from gateway.s3.body import UNMEASURED, RequestBody, no_body
 from gateway.s3.call import Call, OperationFunction
 from gateway.s3.connections import Exchange, RequestPayloadError, S3Server
 from gateway.s3.errors import S3Error, s3_code_for
 from gateway.s3.frontend_config import FrontendConfig
-from gateway.s3.log_records import log_request
 from gateway.s3.operations.table import OPERATIONS
 from gateway.s3.responses import Reply, encode_head, error_reply
 from gateway.s3.sending import send_answer
@@ -196,7 +196,14 @@ class S3Frontend:
                 self._idle.set()
             if exchange.is_large:
                 self._large_bodies -= 1
-        self._record(exchange, reply)
+        answered.tell(
+            exchange,
+            reply,
+            services=self._services,
+            metrics=self.metrics,
+            host_id=self._host_id,
+            access_log=self._access_log,
+        )
         return keeps
 
     def _tell_page(self, exchange: Exchange, reply: Reply) -> None:
@@ -384,35 +391,3 @@ class S3Frontend:
             exchange.batch.flush()
             exchange.protocol.force_close()
         return keeps
-
-    def _record(self, exchange: Exchange, reply: Reply) -> None:
-        latency_s = self._env.monotonic_s() - exchange.began_s
-        bytes_in = 0 if exchange.body is None else exchange.body.content_bytes
-        self.metrics.operation(exchange.operation).count(
-            latency_s=latency_s, bytes_in=bytes_in, bytes_out=exchange.bytes_out, code=reply.code
-        )
-        if exchange.bucket and reply.code != "NoSuchBucket":
-            log_request(self._services, exchange, reply, host_id=self._host_id, latency_s=latency_s)
-        limits_on_requests.count(self._services, exchange, reply, bytes_in)
-        if (journal := self._services.journal) is not None:
-            journaling.after(journal, self._services, exchange, reply, bytes_in)
-        if self._access_log is None:
-            return
-        self._access_log.add(
-            AccessRecord(
-                at_ms=self._env.now_ms(),
-                request_id=exchange.request_id,
-                remote=exchange.peer,
-                access_key_id=exchange.access_key_id,
-                operation=exchange.operation,
-                method=exchange.message.method,
-                bucket=exchange.bucket,
-                key=exchange.key,
-                status=reply.status,
-                code=reply.code,
-                bytes_in=bytes_in,
-                bytes_out=exchange.bytes_out,
-                latency_s=latency_s,
-                user_agent=exchange.headers.get("user-agent", ""),
-            )
-        )
