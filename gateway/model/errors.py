@@ -125,12 +125,6 @@ set for the bucket or its account."""
     kind = Kind.EXHAUSTED
 
 
-class SlowDown(SemanticError):
-    """Please reduce your request rate."""
-
-    kind = Kind.EXHAUSTED
-
-
 class TooManyBuckets(SemanticError):
     """You have attempted to create more buckets than allowed."""
 
