@@ -38,7 +38,8 @@ from gateway.admin.metrics import ClusterMetrics
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.status import ClusterView
 from gateway.compose import Gateway, open_gateway
-from gateway.config import GatewayConfig, check_config
+from gateway.config import GatewayConfig
+from gateway.config_check import check_config
 from gateway.core import rebuild as rebuild_from_nodes
 from gateway.data.buffers import tune_allocator
 from gateway.data.erasure import backend_name, codec_for

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import tomli_w
 
-from gateway.config import GatewayConfig, UnsafeTestProfileConfig, check_config
+from gateway.config import GatewayConfig, UnsafeTestProfileConfig
+from gateway.config_check import check_config
 from gateway.data.keyring import ROOT_FILE, RootKey
 from gateway.meta.accounts import AccessKey
 from storaged.base.config import effective_values, read_config

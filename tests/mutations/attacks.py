@@ -74,7 +74,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         name="attack-link-local",
-        file="gateway/config.py",
+        file="gateway/config_check.py",
         old="if (mapped or address).is_link_local:",
         new="if address.is_link_local:",
         seen_by=(OUTSIDE,),

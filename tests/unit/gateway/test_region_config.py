@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import GatewayConfig, check_config, topology_of
+from gateway.config import GatewayConfig, topology_of
+from gateway.config_check import check_config
 from gateway.data.topology import OWN_REGION
 from storaged.base.config import read_config
 from storaged.base.errors import ConfigError

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.compose import _pool, open_gateway
-from gateway.config import GatewayConfig, StorageClassConfig, check_config
+from gateway.config import GatewayConfig, StorageClassConfig
+from gateway.config_check import check_config
 from gateway.limits import FULL_CELL_BYTES
 from gateway.meta.stripes import scan_stripes
 from gateway.model.layout import Geometry, Tier

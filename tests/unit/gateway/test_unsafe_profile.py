@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gateway.compose import open_gateway
-from gateway.config import GatewayConfig, check_config
+from gateway.config import GatewayConfig
+from gateway.config_check import check_config
 from gateway.meta.accounts import read_access_key, scan_tenants
 from gateway.objects.context import Services
 from gateway.up import UpOptions, lay_out

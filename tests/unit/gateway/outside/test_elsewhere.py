@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from gateway.config import EventTargetConfig, ReplicationTargetConfig, check_config
+from gateway.config import EventTargetConfig, ReplicationTargetConfig
+from gateway.config_check import check_config
 from gateway.outside.remote_s3 import RemoteBucket, RemoteS3
 from gateway.outside.webhook import Webhook
 from gateway.up import UpOptions, lay_out
