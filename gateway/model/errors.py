@@ -158,7 +158,8 @@ class InvalidLocationConstraint(SemanticError):
 
 
 class IllegalLocationConstraint(SemanticError):
-    """The datacenters of that location cannot hold a bucket."""
+    """The unspecified location constraint is incompatible for the region specific endpoint this \
+request was sent to."""
 
 
 class InvalidArgument(SemanticError):

@@ -5,7 +5,7 @@ there are no such rows. So a token opens under the record key of the cluster onl
 access key id. Whose it is, is looked up again with every signing key: what is disabled or deleted
 has no sessions left.
 
-Source: docs/data-layout.md, "Sessions"; AWS STS API Reference.
+Source: docs/data-layout.md, "Accounts"; AWS STS API Reference.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ import base64
 import hmac
 import json
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from hashlib import sha256
 from io import BytesIO
@@ -46,17 +45,28 @@ class Cluster:
                     end, start = at + 88 + attributes, at + 92 + attributes + 4 * pages
                     raw, content = volume[at + 88 : end], volume[start : start + length]
                     records.append((path.parent, sequence, kind, shard, raw, content))
-        self.shards = defaultdict[bytes, dict[tuple[Path, int], tuple[bytes, bytes]]](dict)
+        self.shards: dict[bytes, dict[tuple[Path, int], tuple[bytes, bytes]]] = {}
         for node, _, kind, shard, raw, content in sorted(records):
             if kind == 2:
-                self.shards[shard[:16]][node, shard[16]] = raw, content
+                self.shards.setdefault(shard[:16], {})[node, shard[16]] = raw, content
             for at in range(0, len(content) if kind == 3 else 0, 17):
-                self.shards[content[at : at + 16]].pop((node, content[at + 16]), None)
-        self.replay()
+                self.shards.get(content[at : at + 16], {}).pop((node, content[at + 16]), None)
+        ids = sorted((s for s in self.shards if s[0] == 3), key=lambda s: s[8:] + s[:8])[::-1]
+        newest = next(filter(None, map(self.group, ids)))[0]  # "Reading the log by hand"
+        found = self.group(b"\3" + newest[73:88])  # the checkpoint; zeros name no stripe
+        manifest = json.loads(found[2]) if found else {"floor": "00" * 49, "segments": []}
+        floor = bytes.fromhex(manifest["floor"])
+        self.rows, sequence, previous = {}, int.from_bytes(floor[9:17]), floor[17:49]
+        for stripe in (bytes.fromhex(segment["stripe"]) for segment in manifest["segments"]):
+            self.set_rows(self.key("log-segments"), stripe[4:], self.stripe(stripe)[1], stripe)
+        for s in sorted(ids, key=lambda stripe: stripe[8:]):  # among equals the highest epoch first
+            if int.from_bytes(s[8:]) == sequence + 1 and (found := self.group(s, previous)):
+                sequence, previous = sequence + 1, found[1]
+        assert sequence == int.from_bytes(newest[28:36]), f"no group {sequence + 1}"
 
     def stripe(self, stripe: bytes) -> tuple[bytes, bytes]:  # "Shard attributes", "Stripes"
-        alike: dict[bytes, dict[int, bytes]] = defaultdict(dict)
-        for (_, index), (raw, cell) in self.shards[stripe].items():
+        alike: dict[bytes, dict[int, bytes]] = {}
+        for (_, index), (raw, cell) in self.shards.get(stripe, {}).items():
             head = raw[5 : 18 + int.from_bytes(raw[16:18])]
             k, m, _, payload_bytes = sizes = unpack_from(">BBxII", head)
             info = enc("shard-tag", self.id, stripe, *sizes, sha256(head[13:]).digest())
@@ -64,8 +74,8 @@ class Cluster:
             units = enumerate(cell[at : at + 65_536] for at in range(0, len(cell), 65_536))
             tags = [tag((index << 88 | n).to_bytes(12), b"", unit) for n, unit in units]
             if raw[:5] == b"HXS\1%c" % index and raw[7 + len(head) :] == b"".join(tags):
-                alike[head][index] = cell
-            if len(cells := alike[head]) == k:
+                alike.setdefault(head, {})[index] = cell
+            if len(cells := alike.get(head, {})) == k:
                 data = zfec.Decoder(k, k + m).decode([*cells.values()], [*cells])
                 return head[13:], b"".join(data)[:payload_bytes]
         return b"", b""
@@ -91,62 +101,45 @@ class Cluster:
         extra = self.set_rows(key, nonce, sealed, head[4:36] + head[40:72])
         return head, sha256(head + sealed[-16:]).digest(), extra
 
-    def replay(self) -> None:  # "Reading the log by hand"
-        ids = sorted((s for s in self.shards if s[0] == 3), key=lambda s: s[8:] + s[:8])[::-1]
-        newest = next(filter(None, map(self.group, ids)))[0]
-        found = self.group(b"\3" + newest[73:88])  # the checkpoint; zeros name no stripe
-        manifest = json.loads(found[2]) if found else {"floor": "00" * 49, "segments": []}
-        floor = bytes.fromhex(manifest["floor"])
-        self.rows, sequence, previous = {}, int.from_bytes(floor[9:17]), floor[17:49]
-        for stripe in (bytes.fromhex(segment["stripe"]) for segment in manifest["segments"]):
-            self.set_rows(self.key("log-segments"), stripe[4:], self.stripe(stripe)[1], stripe)
-        for s in sorted(ids, key=lambda stripe: stripe[8:]):  # among equals the highest epoch first
-            if int.from_bytes(s[8:]) == sequence + 1 and (found := self.group(s, previous)):
-                sequence, previous = sequence + 1, found[1]
-        assert sequence == int.from_bytes(newest[28:36]), f"no group {sequence + 1}"
-
     def row(self, row: bytes) -> tuple[bytes, bytes]:  # "Row values"
         value, key = self.rows.get(row), AESGCM(self.key("cluster-record"))
         assert value, f"no row {row!r}"
         end = 33 + int.from_bytes(value[29:33])
         return key.decrypt(value[1:13], value[33:end], value[:33] + b"C" + row), value
 
-    def bucket_key(self, bucket: bytes, row: bytes) -> tuple[bytes, bytes, int, AESGCM]:
-        held = json.loads(self.row(b"K" + bucket + row[25:29])[0])  # of the row's key epoch
+    def opened(self, bucket: bytes, row: bytes) -> tuple[bytes, bytes, list[bytes | int], bytes]:
+        place, value = self.row(row)
+        held = json.loads(self.row(b"K" + bucket + (epoch := value[25:29]))[0])
         tenant, wrapped = bytes.fromhex(held["tenant"]), bytes.fromhex(held["wrapped"])
         copy = base64.b64decode(json.loads(self.row(b"R" + bytes(16))[0])["sealed"])
         third = "key-epochs", b"\0" + held.get("tenant_epoch", 1).to_bytes(4), 18
         ring, unnamed, at = (("tenants", b"", 0), ("named-keys", b"\0", 0), third)[copy[3] - 1]
         keys = open_secret(self.key("tenant-keyring"), "tenant-keys", enc(ring, self.id), copy[4:])
-        tenant_key, epoch = keys.partition(tenant + unnamed)[2][at : at + 32], row[25:29]
-        context = enc("bucket", self.id, tenant, bucket, int.from_bytes(epoch))
-        key = open_secret(tenant_key, "wrap-bucket", context, wrapped)
+        tenant_key = keys.partition(tenant + unnamed)[2][at : at + 32]
+        ids: list[bytes | int] = [self.id, tenant, bucket, int.from_bytes(epoch)]  # "Contexts"
+        key = open_secret(tenant_key, "wrap-bucket", enc("bucket", *ids), wrapped)
         cipher = AESGCM(hmac.digest(key, b"hexagone/v1/record", "sha256"))
-        return tenant, key, int.from_bytes(epoch), cipher
+        inner = cipher.decrypt(value[13:25], value[49 + len(place) :], b"\1T" + row)
+        return place, inner, ids, key
 
     def restore(self, name: str, key: str) -> Iterator[bytes]:
         bucket = bytes.fromhex(json.loads(self.row(b"b" + bytes(16) + name.encode())[0])["bucket"])
-        place, value = self.row(row := b"O" + bucket + key.encode())  # "Row keys"
-        tenant, bucket_key, epoch, cipher = self.bucket_key(bucket, value)
-        ids, uuid = (self.id, tenant, bucket, epoch), place[17:33]  # "Contexts"
-        inner = cipher.decrypt(value[13:25], value[49 + len(place) :], b"\1T" + row)  # "Versions"
-        dek = open_secret(bucket_key, "wrap-dek", enc("dek", *ids, row[17:], uuid), inner[87:192])
+        place, inner, ids, above = self.opened(bucket, row := b"O" + bucket + key.encode())
+        context = enc("dek", *ids, row[17:], uuid := place[17:33])  # "Row keys", "Versions"
+        dek = open_secret(above, "wrap-dek", context, inner[87:192])
         parts = [(1, place, inner[192:])] if inner[0] & 2 else []
         runs = iter_unpack(">HHQ", inner[192:][: 12 * int.from_bytes(inner[85:87])])
         for number in (first + i for first, count, _ in runs for i in range(count)):
-            place, value = self.row(row := b"P" + bucket + uuid + number.to_bytes(2))
-            cipher = self.bucket_key(bucket, value)[3]  # a rotation may be between the two
-            part = cipher.decrypt(value[13:25], value[49 + len(place) :], b"\1T" + row)
+            place, part, *_ = self.opened(bucket, b"P" + bucket + uuid + number.to_bytes(2))
             parts.append((number, place, part[26:]))  # "Uploads and parts"
         for number, place, seal in parts:
             kind, plain_bytes, first, *where = unpack_from(">BQ24x16sQQ", place)  # "Records"
             names = (int.from_bytes(first) + i for i in range(where[0] if kind == 1 else 1))
             sealed = b"".join(self.stripe(name.to_bytes(16))[1] for name in names)  # "Layouts"
             sealed = sealed if kind == 1 else sealed[where[0] : sum(where)]
-            context = enc("body", self.id, tenant, uuid, number)
-            okm = expand(dek, context + seal[:24])  # "Frames"
+            okm = expand(dek, (context := enc("body", *ids[:2], uuid, number)) + seal[:24])
             assert hmac.compare_digest(okm[44:], seal[24:56]), "another key sealed this body"
-            base, last = int.from_bytes(okm[32:44]), max(0, plain_bytes - 1) // 65_536
+            base, last = int.from_bytes(okm[32:44]), max(0, plain_bytes - 1) // 65_536  # "Frames"
             for i in range(last + 1):  # each is needed, and says whether it is the last
                 nonce, frame = (base ^ i).to_bytes(12), sealed[65_552 * i : 65_552 * (i + 1)]
                 bound = sha256(context).digest() + i.to_bytes(8) + bytes([i == last])
