@@ -1,60 +1,39 @@
 """The `hexagone` command: run a cluster on this machine, run a gateway, rebuild an index, and the
 admin verbs, which only talk to a running gateway's socket.
+
+Not for how a gateway serves: `gateway.serve`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import resource
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 import uvloop
-from aiohttp import web
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway import ca_cli, enrol_cli
 from gateway.admin import access_cli, journal_cli, keys_cli, metering_cli, where_cli
-from gateway.admin.access_api import access_routes
-from gateway.admin.access_desk import AccessDesk
-from gateway.admin.api import AdminServer
-from gateway.admin.attest import Attester
-from gateway.admin.attest_api import attest_routes
 from gateway.admin.cli import add_commands
-from gateway.admin.health import HealthServer
-from gateway.admin.journal_api import journal_routes, recording
-from gateway.admin.key_api import key_routes
-from gateway.admin.key_desk import KeyDesk
-from gateway.admin.metering_api import metering_routes
-from gateway.admin.metering_desk import MeteringDesk
-from gateway.admin.metrics import ClusterMetrics
-from gateway.admin.named_keys import NamedKeyDesk
-from gateway.admin.status import ClusterView
-from gateway.compose import Gateway, open_gateway
+from gateway.compose import open_gateway
 from gateway.config import GatewayConfig
 from gateway.config_check import check_config
 from gateway.core import rebuild as rebuild_from_nodes
-from gateway.data.buffers import tune_allocator
-from gateway.data.erasure import backend_name, codec_for
 from gateway.journal.events import CLUSTER
 from gateway.journal.opening import command_event
-from gateway.metrics import S3Metrics, exposition, new_registry
-from gateway.objects.bootstrap import ensure_root
-from gateway.s3.http import FrontendConfig, S3Frontend
-from gateway.up import SITES, Laid, NodeProcesses, UpOptions, lay_out, write_aws_env
+from gateway.serve import serve, write_credentials
+from gateway.up import Laid, NodeProcesses, UpOptions, lay_out
 from storaged.base.config import effective_values, read_config, render_effective
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.log import configure_logs
-from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
-from storaged.tls import s3_server_context
 
 logger = logging.getLogger(__name__)
 
@@ -87,13 +66,7 @@ TakeoverOption = Annotated[
     bool,
     typer.Option("--takeover", help="the gateway that served this cluster elsewhere is off"),
 ]
-GC_THRESHOLDS = (50_000, 20, 50)  # young objects before a collection, and how often older ones go
-SWITCH_INTERVAL_S = 0.0005  # after a sync, its thread waits so long for the interpreter's lock
 DEFAULT_DATA = Path("hexagone-data")
-MARGIN_NOTE = (
-    "4+2 on three datacenters survives the loss of any one of them, with margin 0 until it is\n"
-    "repaired. Production uses 5+4 on nine nodes, margin 1 (see `hexagone durability`)."
-)
 
 
 @app.command()
@@ -133,7 +106,7 @@ def up(
         if children is not None:
             await children.start()
         try:
-            await _serve(config, env, takeover=takeover, folder=data)
+            await serve(config, env, takeover=takeover, folder=data)
         finally:
             if children is not None:
                 await children.stop()
@@ -148,7 +121,7 @@ def gateway_run(config: ConfigOption, takeover: TakeoverOption = False) -> None:
     async def main() -> None:
         settings = _read(config)
         configure_logs(settings.log.format)
-        await _serve(settings, RealEnv(), takeover=takeover, folder=None)
+        await serve(settings, RealEnv(), takeover=takeover, folder=None)
 
     _run(main)
 
@@ -170,7 +143,7 @@ def gateway_credentials(
         try:
             if gateway.journal is not None:
                 await gateway.journal.record(CLUSTER, command_event("credentials", env))
-            await _write_credentials(gateway, settings, to, settings.s3.port, authority)
+            await write_credentials(gateway, settings, to, settings.s3.port, authority)
         finally:
             await gateway.close()
 
@@ -258,159 +231,6 @@ def _run(start: object) -> None:
 def _raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-async def _serve(
-    config: GatewayConfig, env: RealEnv, *, takeover: bool, folder: Path | None
-) -> None:
-    """Open everything, print `ready`, serve until SIGTERM or SIGINT, drain."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stopping.set)
-    tune_allocator()
-    codec_for(config.cluster.geometry)  # checks that ISA-L and zfec agree
-    gateway = await open_gateway(config, env, takeover=takeover)
-    if config.unsafe_test_profile is not None:
-        print("unsafe test profile: known secrets; keep nothing here", file=sys.stderr, flush=True)
-    metrics = S3Metrics()
-    view = _view(gateway, config, env)
-    keys = KeyDesk(gateway.services, gateway.rotation)
-    registry = new_registry(metrics, ClusterMetrics(view))
-    admin = AdminServer(
-        view=view,
-        scheduler=gateway.scheduler,
-        run_job=gateway.run_job,
-        path=config.admin.socket,
-        env=env,
-        keys=NamedKeyDesk(gateway.services),
-        more=_admin_routes(gateway, view, keys),
-        journaled=recording(gateway.services),
-    )
-    health = HealthServer(metrics=lambda: exposition(registry), not_ready=view.not_ready)
-    frontend = S3Frontend(gateway.services, _frontend_config(config), metrics)
-    try:
-        context = None
-        if config.s3.certificate is not None and config.s3.key is not None:
-            context = s3_server_context(config.s3.certificate, config.s3.key)
-        port = await frontend.start(config.s3.host, config.s3.port, context)
-        gateway.start()
-        await admin.start()
-        if config.metrics is not None:
-            await health.start(config.metrics.host, config.metrics.port)
-        _settle_memory()
-        if folder is not None:
-            laid = Laid(folder)
-            await _write_credentials(gateway, config, laid.aws_env, port, laid.authority)
-            _greet(config, port, laid.aws_env)
-        print("ready", flush=True)
-        notify_systemd(READY)
-        await stopping.wait()
-        notify_systemd(STOPPING)
-        print("stopping", file=sys.stderr, flush=True)
-    finally:
-        view.closing = True
-        await frontend.stop()
-        await health.close()
-        await admin.close()
-        await gateway.close()
-        ignore_stop_signals(loop)
-
-
-def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[web.AbstractRouteDef]:
-    """Of what operators ask about, beside the state of the cluster."""
-    return [
-        *attest_routes(_attester(gateway, view)),
-        *access_routes(AccessDesk(gateway.services)),
-        *key_routes(keys),
-        *journal_routes(gateway.services),
-        *metering_routes(MeteringDesk(gateway.services)),
-    ]
-
-
-def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
-    core = gateway.core
-    return ClusterView(
-        config=config,
-        topology=core.topology,
-        health=core.health,
-        log=gateway.log,
-        scheduler=gateway.scheduler,
-        repairs=gateway.repairs,
-        repairer=gateway.repairer,
-        checkpointer=gateway.checkpointer,
-        records=core.records,
-        damage=core.damage,
-        pool=gateway.services.pool,
-        env=env,
-        started_at_ms=env.now_ms(),
-        certificate_of=core.certificate_of,
-        journal=gateway.journal,
-    )
-
-
-def _attester(gateway: Gateway, view: ClusterView) -> Attester:
-    core = gateway.core
-    return Attester(
-        view.locator,
-        core.nodes,
-        core.topology,
-        core.config.cluster,
-        seed=core.root.derive("attestation"),
-        integrity_key=core.root.integrity_key,
-        cluster_id=core.root.cluster_id,
-        certificate_of=core.certificate_of,
-        env=core.env,
-    )
-
-
-def _frontend_config(config: GatewayConfig) -> FrontendConfig:
-    cluster = config.cluster
-    regions = (cluster.region, *cluster.locations, *cluster.region_numbers, "us-east-1")
-    return FrontendConfig(
-        regions=tuple(dict.fromkeys(regions)),
-        base_domains=config.s3.base_domains,
-        website_domains=config.s3.website_domains,
-        access_log=_to_standard_output if config.s3.access_log else None,
-    )
-
-
-def _settle_memory() -> None:
-    """What start-up has made lives as long as the process: no collection needs to look at it again.
-
-    A request makes a few hundred objects and no cycles; with Python's own thresholds, collections
-    cost a sixth of a small GET.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-
-
-def _to_standard_output(lines: bytes) -> None:
-    sys.stdout.buffer.write(lines)
-    sys.stdout.flush()
-
-
-async def _write_credentials(
-    gateway: Gateway, config: GatewayConfig, to: Path, port: int, authority: Path | None
-) -> None:
-    core = gateway.core
-    assert core.nonces is not None
-    key = await ensure_root(gateway.log, core.records, core.nonces, core.keyring, core.env)
-    write_aws_env(config, to, port, key, authority)
-
-
-def _greet(config: GatewayConfig, port: int, aws_env: Path) -> None:
-    scheme = "https" if config.s3.certificate is not None else "http"
-    geometry = config.cluster.geometry
-    print(f"endpoint  {scheme}://{config.s3.host}:{port}")
-    print(f"clients   source {aws_env}; aws s3 mb s3://test")
-    print(
-        f"layout    {geometry.k}+{geometry.m} on {len(config.cluster.nodes)} nodes in "
-        f"{', '.join(SITES)}; code computed by {backend_name()}"
-    )
-    print(MARGIN_NOTE)
 
 
 def _exit(error: Exception) -> NoReturn:

@@ -1,0 +1,201 @@
+"""One gateway as a process: opened, listening, `ready`, then drained on SIGTERM or SIGINT.
+
+Not for what a gateway is made of (`gateway.compose`), nor for the command line (`gateway.main`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+from gateway.admin.access_api import access_routes
+from gateway.admin.access_desk import AccessDesk
+from gateway.admin.api import AdminServer
+from gateway.admin.attest import Attester
+from gateway.admin.attest_api import attest_routes
+from gateway.admin.health import HealthServer
+from gateway.admin.journal_api import journal_routes, recording
+from gateway.admin.key_api import key_routes
+from gateway.admin.key_desk import KeyDesk
+from gateway.admin.metering_api import metering_routes
+from gateway.admin.metering_desk import MeteringDesk
+from gateway.admin.metrics import ClusterMetrics
+from gateway.admin.named_keys import NamedKeyDesk
+from gateway.admin.status import ClusterView
+from gateway.compose import Gateway, open_gateway
+from gateway.config import GatewayConfig
+from gateway.data.buffers import tune_allocator
+from gateway.data.erasure import backend_name, codec_for
+from gateway.metrics import S3Metrics, exposition, new_registry
+from gateway.objects.bootstrap import ensure_root
+from gateway.s3.http import FrontendConfig, S3Frontend
+from gateway.up import SITES, Laid, write_aws_env
+from storaged.base.env import RealEnv
+from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
+from storaged.tls import s3_server_context
+
+GC_THRESHOLDS = (50_000, 20, 50)  # young objects before a collection, and how often older ones go
+SWITCH_INTERVAL_S = 0.0005  # after a sync, its thread waits so long for the interpreter's lock
+MARGIN_NOTE = (
+    "4+2 on three datacenters survives the loss of any one of them, with margin 0 until it is\n"
+    "repaired. Production uses 5+4 on nine nodes, margin 1 (see `hexagone durability`)."
+)
+
+
+async def serve(
+    config: GatewayConfig, env: RealEnv, *, takeover: bool, folder: Path | None
+) -> None:
+    """Open everything, print `ready`, serve until SIGTERM or SIGINT, drain."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopping.set)
+    tune_allocator()
+    codec_for(config.cluster.geometry)  # checks that ISA-L and zfec agree
+    gateway = await open_gateway(config, env, takeover=takeover)
+    if config.unsafe_test_profile is not None:
+        print("unsafe test profile: known secrets; keep nothing here", file=sys.stderr, flush=True)
+    metrics = S3Metrics()
+    view = _view(gateway, config, env)
+    keys = KeyDesk(gateway.services, gateway.rotation)
+    registry = new_registry(metrics, ClusterMetrics(view))
+    admin = AdminServer(
+        view=view,
+        scheduler=gateway.scheduler,
+        run_job=gateway.run_job,
+        path=config.admin.socket,
+        env=env,
+        keys=NamedKeyDesk(gateway.services),
+        more=_admin_routes(gateway, view, keys),
+        journaled=recording(gateway.services),
+    )
+    health = HealthServer(metrics=lambda: exposition(registry), not_ready=view.not_ready)
+    frontend = S3Frontend(gateway.services, _frontend_config(config), metrics)
+    try:
+        context = None
+        if config.s3.certificate is not None and config.s3.key is not None:
+            context = s3_server_context(config.s3.certificate, config.s3.key)
+        port = await frontend.start(config.s3.host, config.s3.port, context)
+        gateway.start()
+        await admin.start()
+        if config.metrics is not None:
+            await health.start(config.metrics.host, config.metrics.port)
+        _settle_memory()
+        if folder is not None:
+            laid = Laid(folder)
+            await write_credentials(gateway, config, laid.aws_env, port, laid.authority)
+            _greet(config, port, laid.aws_env)
+        print("ready", flush=True)
+        notify_systemd(READY)
+        await stopping.wait()
+        notify_systemd(STOPPING)
+        print("stopping", file=sys.stderr, flush=True)
+    finally:
+        view.closing = True
+        await frontend.stop()
+        await health.close()
+        await admin.close()
+        await gateway.close()
+        ignore_stop_signals(loop)
+
+
+async def write_credentials(
+    gateway: Gateway, config: GatewayConfig, to: Path, port: int, authority: Path | None
+) -> None:
+    """Write the root user's access key, made if there is none, to a file only its owner reads."""
+    core = gateway.core
+    assert core.nonces is not None
+    key = await ensure_root(gateway.log, core.records, core.nonces, core.keyring, core.env)
+    write_aws_env(config, to, port, key, authority)
+
+
+def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[web.AbstractRouteDef]:
+    """Of what operators ask about, beside the state of the cluster."""
+    return [
+        *attest_routes(_attester(gateway, view)),
+        *access_routes(AccessDesk(gateway.services)),
+        *key_routes(keys),
+        *journal_routes(gateway.services),
+        *metering_routes(MeteringDesk(gateway.services)),
+    ]
+
+
+def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
+    core = gateway.core
+    return ClusterView(
+        config=config,
+        topology=core.topology,
+        health=core.health,
+        log=gateway.log,
+        scheduler=gateway.scheduler,
+        repairs=gateway.repairs,
+        repairer=gateway.repairer,
+        checkpointer=gateway.checkpointer,
+        records=core.records,
+        damage=core.damage,
+        pool=gateway.services.pool,
+        env=env,
+        started_at_ms=env.now_ms(),
+        certificate_of=core.certificate_of,
+        journal=gateway.journal,
+    )
+
+
+def _attester(gateway: Gateway, view: ClusterView) -> Attester:
+    core = gateway.core
+    return Attester(
+        view.locator,
+        core.nodes,
+        core.topology,
+        core.config.cluster,
+        seed=core.root.derive("attestation"),
+        integrity_key=core.root.integrity_key,
+        cluster_id=core.root.cluster_id,
+        certificate_of=core.certificate_of,
+        env=core.env,
+    )
+
+
+def _frontend_config(config: GatewayConfig) -> FrontendConfig:
+    cluster = config.cluster
+    regions = (cluster.region, *cluster.locations, *cluster.region_numbers, "us-east-1")
+    return FrontendConfig(
+        regions=tuple(dict.fromkeys(regions)),
+        base_domains=config.s3.base_domains,
+        website_domains=config.s3.website_domains,
+        access_log=_to_standard_output if config.s3.access_log else None,
+    )
+
+
+def _settle_memory() -> None:
+    """What start-up has made lives as long as the process: no collection needs to look at it again.
+
+    A request makes a few hundred objects and no cycles; with Python's own thresholds, collections
+    cost a sixth of a small GET.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+
+
+def _to_standard_output(lines: bytes) -> None:
+    sys.stdout.buffer.write(lines)
+    sys.stdout.flush()
+
+
+def _greet(config: GatewayConfig, port: int, aws_env: Path) -> None:
+    scheme = "https" if config.s3.certificate is not None else "http"
+    geometry = config.cluster.geometry
+    print(f"endpoint  {scheme}://{config.s3.host}:{port}")
+    print(f"clients   source {aws_env}; aws s3 mb s3://test")
+    print(
+        f"layout    {geometry.k}+{geometry.m} on {len(config.cluster.nodes)} nodes in "
+        f"{', '.join(SITES)}; code computed by {backend_name()}"
+    )
+    print(MARGIN_NOTE)
