@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.accounts import ALT, THIRD, add_account, boto_of
+from tests.support.replica_pair import Pair, paired
 from tests.support.s3_gateway import NAMES, S3Gateway, running_gateway
 
 
@@ -52,3 +53,17 @@ def opened(s3: Any) -> str:
     s3.create_bucket(Bucket=name, ObjectOwnership="ObjectWriter")
     s3.delete_public_access_block(Bucket=name)
     return name
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[S3Gateway]:
+    """Another cluster."""
+    with running_gateway() as running:
+        yield running
+
+
+@pytest.fixture
+def pair(gateway: S3Gateway, s3: Any, elsewhere: S3Gateway) -> Iterator[Pair]:
+    """A bucket and the one of another cluster that it replicates to."""
+    with paired(gateway, s3, elsewhere) as made:
+        yield made
