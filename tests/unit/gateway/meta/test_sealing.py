@@ -11,7 +11,7 @@ from gateway.meta import keyspace as ks
 from gateway.meta import records, sealing
 from gateway.meta.kv import Row
 from gateway.model.names import BucketId, ObjectKey
-from tests.unit.gateway.meta.test_records import (
+from tests.support.sample_rows import (
     BUCKET,
     KEYS,
     PACKED,

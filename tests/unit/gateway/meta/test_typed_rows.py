@@ -20,7 +20,7 @@ from gateway.model.bucket import Bucket, Versioning
 from gateway.model.layout import Geometry, StripeRow, Tier
 from gateway.model.names import BucketId, BucketName, ObjectKey, TenantId
 from storaged.base.ids import StripeFamily, StripeId
-from tests.unit.gateway.meta.test_records import (
+from tests.support.sample_rows import (
     PACKED,
     PART,
     UPLOAD,
