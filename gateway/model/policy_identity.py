@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.model.action import Action
@@ -52,8 +52,10 @@ _FIELDS = frozenset(
     {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 )
 _TRUST_FIELDS = frozenset({"Sid", "Effect", "Principal", "Action", "Condition"})
-_S3_ARN = re.compile(r"arn:aws[a-z-]*:s3:[a-z0-9-]*:[A-Za-z0-9_-]*:(.+)\Z", re.DOTALL)
-_OTHER_ARN = re.compile(r"arn:[^:]*:[^:]*:[^:]*:[^:]*:.+\Z", re.DOTALL)
+_S3_ARN = re.compile(r"arn:(?:aws[a-z*?-]*|\*):s3:[a-z0-9*?-]*:[A-Za-z0-9_*?-]*:(.+)\Z", re.DOTALL)
+# Of a service that is named as such: what might mean S3 after all must not be overlooked.
+_OTHER_ARN = re.compile(r"arn:(?:aws[a-z*?-]*|\*):(?!s3:)[a-z0-9-]+:[^:]*:[^:]*:.+\Z", re.DOTALL)
+_OF_TOKENS = frozenset(action.value.lower() for action in TokenAction)
 _EVERYBODY = Principals(True, frozenset(), frozenset(), False)
 _ANYTHING = Pattern(EVERYBODY)
 
@@ -110,7 +112,32 @@ def merged(policies: Iterable[Policy]) -> Policy:
 def _parsed(text: str, characters_max: int) -> Policy:
     _check_size(text, characters_max)
     listed, with_variables = listed_statements(text)
-    return Policy(tuple(_statement(raw, with_variables) for raw in listed))
+    found: list[Statement] = []
+    for raw in listed:
+        statement = _statement(raw, with_variables)
+        found += _by_service(raw, statement)
+    return Policy(tuple(found))
+
+
+def _by_service(raw: dict[str, Any], statement: Statement) -> list[Statement]:
+    """A statement as it is about S3, and about the token service: patterns of S3's names would fit
+    names of roles, which are no resources of S3.
+    """
+    asked = frozenset(name for name in _OF_TOKENS if statement.is_about(name))
+    if not asked:
+        return [statement]
+    texts = texts_of(raw.get("Resource", raw.get("NotResource")), "resource")
+    pairs = zip(texts, statement.resources, strict=True)
+    resources = tuple(one for text, one in pairs if _S3_ARN.match(text) is None)
+    of_s3 = statement.actions | asked if statement.negates_actions else statement.actions - asked
+    of_tokens = replace(
+        statement,
+        actions=asked,
+        negates_actions=False,
+        resources=resources,
+        heads=("",) if statement.negates_resources else tuple(one.head for one in resources),
+    )
+    return [replace(statement, actions=of_s3), of_tokens]
 
 
 def _check_size(text: str, characters_max: int) -> None:

@@ -85,6 +85,8 @@ def asked(values: dict[str, tuple[str, ...]]) -> Any:
             "b/k",
             Effect.NOTHING,
         ),
+        (said("Deny", on="arn:*:s3:::b/*"), Action.GET_OBJECT, "b/k", Effect.DENY),
+        (said("Deny", on="arn:aws*:s3:*:*:b/*"), Action.GET_OBJECT, "b/k", Effect.DENY),
     ],
 )
 def test_what_a_policy_of_a_user_says(
@@ -114,6 +116,10 @@ def test_what_a_policy_of_a_user_says(
         text_of(said(action=[])),
         text_of(said(on="b/k")),
         text_of(said(on=[1])),
+        text_of(said("Deny", on="arn:aws:*:::b/*")),
+        text_of(said("Deny", on="arn:aws:s?:::b/*")),
+        text_of(said("Deny", on="arn:aws:S3:::b/*")),
+        text_of(said("Deny", on="arn:aws:s3::${aws:username}:b/*")),
         text_of(said("Maybe")),
         text_of(said(Condition={"Nearly": {"aws:username": "x"}})),
         text_of(said(Condition={"StringEquals": {"s3:nothing": "x"}})),
@@ -127,6 +133,38 @@ def test_what_is_no_policy(text: str) -> None:
     for parse in (parse_identity_policy, parse_session_policy):
         with pytest.raises(MalformedPolicy):
             parse(text)
+
+
+ROLE_ARN = "arn:aws:iam::1:role/admin"
+
+
+@pytest.mark.parametrize(
+    ("statement", "of_role", "of_object"),
+    [
+        (said(action="*", on="arn:aws:s3:::*"), Effect.NOTHING, Effect.ALLOW),
+        (said(action="*", on="arn:aws:s3:::a*"), Effect.NOTHING, Effect.ALLOW),
+        (said(action="*", on="*"), Effect.ALLOW, Effect.ALLOW),
+        (said(action="*", on=["arn:aws:s3:::a*", ROLE_ARN]), Effect.ALLOW, Effect.ALLOW),
+        (said(action="sts:*", on="arn:*:iam::*:role/adm*"), Effect.ALLOW, Effect.NOTHING),
+        (
+            {"Effect": "Allow", "NotAction": "s3:PutObject", "Resource": "arn:aws:s3:::a*"},
+            Effect.NOTHING,
+            Effect.ALLOW,
+        ),
+        (
+            {"Effect": "Deny", "Action": "*", "NotResource": "arn:aws:s3:::a*"},
+            Effect.DENY,
+            Effect.NOTHING,
+        ),
+    ],
+)
+def test_what_is_said_of_buckets_gives_no_role(
+    statement: dict[str, Any], of_role: Effect, of_object: Effect
+) -> None:
+    policy = parse_identity_policy(text_of(statement))
+    nothing = asked({})
+    assert policy.effect(TokenAction.ASSUME_ROLE, ROLE_ARN, ANYBODY, nothing) is of_role
+    assert policy.effect(Action.GET_OBJECT, "apples/k", ANYBODY, nothing) is of_object
 
 
 def test_sizes_are_those_of_what_is_written_beside_white_space() -> None:
