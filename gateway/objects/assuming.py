@@ -35,7 +35,12 @@ from gateway.objects.attachments import SESSION_S_DEFAULT, SESSION_S_MIN
 from gateway.objects.context import Context, Principal
 from gateway.objects.identities import Identity
 from gateway.objects.rights import session_policy
-from gateway.objects.sessions import Session, new_credentials, seal_session
+from gateway.objects.sessions import (
+    TOKEN_CHARACTERS_MAX,
+    Session,
+    new_credentials,
+    seal_session,
+)
 from gateway.objects.web_identity import Claims, IdentityTokenInvalid, verified
 
 OWN_SESSION_S_DEFAULT = 43_200
@@ -149,13 +154,13 @@ def assume_role_with_token(ctx: Context, wish: Wish, token: str) -> tuple[Issued
     if found is None:
         raise InvalidArgument(message="RoleArn is not the ARN of a role")
     check_session_name(wish.name)
-    if wish.policy:
-        session_policy(wish.policy)
     services = ctx.services
     identity = _account(ctx, found[1])
     if identity is None:
         raise IdentityTokenInvalid()
     claims = verified(services, identity.tenant, token)
+    if wish.policy:
+        session_policy(wish.policy)  # read for nobody who has proved nothing: it is kept
     role = services.credentials.rights.of_role(identity.tenant, found[2])
     if role is None:
         raise AccessDenied()
@@ -195,6 +200,8 @@ def issue(
         expires_at_ms=now_ms + lasting_s * 1000,
     )
     token = seal_session(services.records, services.nonces, session)
+    if len(token) > TOKEN_CHARACTERS_MAX:  # nobody would take it; white space is policy as well
+        raise InvalidArgument(message="The session's policy has too much white space")
     arn = session_name(owner_id, role.name, wish.name).replace(":iam:", ":sts:", 1)
     return Issued(session, token, arn, f"{role.role_id}:{wish.name}")
 

@@ -127,7 +127,9 @@ def _checked(provider: IdentityProvider, key: _Key, token: str, now_s: float) ->
         raise IdentityTokenInvalid()
     host = provider.issuer.removeprefix("https://")
     audiences = _texts(held["aud"]) or ()
-    audience = next(one for one in audiences if one in provider.audiences)
+    audience = next((one for one in audiences if one in provider.audiences), None)
+    if audience is None:
+        raise IdentityTokenInvalid()  # behind more others than are looked at
     values = {key_name(f"{host}:{name}"): _texts(held.get(name)) for name in _CLAIMS}
     return Claims(provider.issuer, host, subject, audience, values)
 

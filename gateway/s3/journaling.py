@@ -138,6 +138,8 @@ def after(
                 body[name] = exchange.headers[header]
     if reply.code:
         body["code"] = reply.code
+    for name, text in reply.issued:
+        body[name] = text  # whose the acts of the session are
     body["in"] = bytes_in
     body["out"] = exchange.bytes_out
     log = log_of(services, exchange, exchange.bucket)

@@ -40,6 +40,7 @@ class Reply:
         length: bytes of the content; None: those of `body`. HEAD states it and sends nothing.
         code: S3 error code for the log and the counters; "" for success.
         key, signer: of what a form has stored, for the log: its head tells neither.
+        issued: (name, value) of the session that was given out, for the journal.
         deleted: (key, version id, S3 error code) of each delete of many, for the bucket's log.
         close_connection: the next request cannot be read from this connection.
     """
@@ -55,6 +56,7 @@ class Reply:
     signer: Principal | None = None
     close_connection: bool = False
     deleted: tuple[tuple[str, str, str], ...] = ()
+    issued: tuple[tuple[str, str], ...] = ()
 
 
 def xml_reply(document: bytes, *, status: int = 200, headers: list[Header] | None = None) -> Reply:

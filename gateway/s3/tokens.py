@@ -16,7 +16,7 @@ from gateway.objects import assuming
 from gateway.objects.assuming import EXTERNAL_ID_MAX, Issued, Wish
 from gateway.objects.context import Context, Principal
 from gateway.objects.web_identity import IdentityTokenExpired, IdentityTokenInvalid
-from gateway.s3 import sigv4, xml
+from gateway.s3 import limits_on_requests, sigv4, xml
 from gateway.s3.authentication import lookup
 from gateway.s3.call import Call
 from gateway.s3.errors import S3Error, s3_code_for
@@ -78,7 +78,8 @@ async def answer(
         form = _form(head.raw_query, body)
         if form.get("Action") == WITH_TOKEN:
             # What proves the holder of a token is the token.
-            return _reply(200, _document(WITH_TOKEN, _done_with_token(ctx, form), request_id))
+            inside, session = _done_with_token(ctx, form, tell_signer)
+            return _given(WITH_TOKEN, inside, request_id, session)
         found: list[Principal] = []
         sigv4.authorize_body(
             head,
@@ -91,9 +92,10 @@ async def answer(
         principal = found[-1]
         _check_token(call.headers, principal)
         tell_signer(principal)
+        limits_on_requests.admit_caller(services, principal)
         ctx.principal = principal
-        action, inside = _done(ctx, principal, form)
-        return _reply(200, _document(action, inside, request_id))
+        action, inside, issued = _done(ctx, principal, form)
+        return _given(action, inside, request_id, issued)
     except TokenRefused as refused:
         return _refusal(refused.status, refused.code, refused.text, request_id)
     except IdentityTokenInvalid:
@@ -143,8 +145,10 @@ def _form(raw_query: str, body: bytes) -> dict[str, str]:
     return form
 
 
-def _done(ctx: Context, principal: Principal, form: Mapping[str, str]) -> tuple[str, str]:
-    """The action, and what its result holds."""
+def _done(
+    ctx: Context, principal: Principal, form: Mapping[str, str]
+) -> tuple[str, str, Issued | None]:
+    """The action, what its result holds, and the session it has given out."""
     action = form.get("Action", "")
     if action == "GetCallerIdentity":
         held = (
@@ -152,30 +156,42 @@ def _done(ctx: Context, principal: Principal, form: Mapping[str, str]) -> tuple[
             xml.element("UserId", principal.user_id or principal.owner_id),
             xml.element("Account", principal.owner_id),
         )
-        return action, "".join(held)
+        return action, "".join(held), None
     if action == "GetSessionToken":
         _refuse_others(form, {"DurationSeconds"})
-        return action, _credentials(assuming.get_session(ctx, principal, _duration(form)))
+        issued = assuming.get_session(ctx, principal, _duration(form))
+        return action, _credentials(issued), issued
     if action == "AssumeRole":
         known = {"DurationSeconds", "RoleArn", "RoleSessionName", "Policy", "ExternalId"}
         _refuse_others(form, known)
         issued = assuming.assume_role(ctx, principal, _wish(form))
-        return action, _credentials(issued) + _assumed(issued)
+        return action, _credentials(issued) + _assumed(issued), issued
     raise TokenRefused("InvalidAction", "The action is not one of this service.")
 
 
-def _done_with_token(ctx: Context, form: Mapping[str, str]) -> str:
+def _done_with_token(
+    ctx: Context, form: Mapping[str, str], tell_signer: Callable[[Principal | None], None]
+) -> tuple[str, Issued]:
     known = {"DurationSeconds", "RoleArn", "RoleSessionName", "Policy", "WebIdentityToken"}
     _refuse_others(form, known)
     token = _needed(form, "WebIdentityToken")
     issued, claims = assuming.assume_role_with_token(ctx, _wish(form), token)
-    return (
+    session = issued.session
+    owner_id = ctx.services.identities.of_tenant(session.tenant).owner_id
+    # Who has no key of his own is known by that of the session.
+    tell_signer(
+        Principal(
+            tenant=session.tenant, access_key_id=session.access_key_id, owner_id=owner_id, user=""
+        )
+    )
+    inside = (
         _credentials(issued)
         + _assumed(issued)
         + xml.element("SubjectFromWebIdentityToken", claims.subject)
         + xml.element("Audience", claims.audience)
         + xml.element("Provider", claims.issuer)
     )
+    return inside, issued
 
 
 def _wish(form: Mapping[str, str]) -> Wish:
@@ -234,6 +250,13 @@ def _document(action: str, inside: str, request_id: str) -> str:
     result = xml.group(f"{action}Result", inside)
     told = xml.group("ResponseMetadata", xml.element("RequestId", request_id))
     return f'<{action}Response xmlns="{NAMESPACE}">{result}{told}</{action}Response>'
+
+
+def _given(action: str, inside: str, request_id: str, issued: Issued | None) -> Reply:
+    reply = _reply(200, _document(action, inside, request_id))
+    if issued is not None:
+        reply.issued = (("session", issued.session.access_key_id), ("as", issued.arn))
+    return reply
 
 
 def _refusal(status: int, code: str, text: str, request_id: str) -> Reply:

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import boto3
 import pytest
+from botocore import UNSIGNED
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from gateway.journal import journal as journal_module
@@ -22,9 +25,11 @@ from gateway.journal.store import read_lines
 from gateway.s3.actions import Operation
 from gateway.s3.journaling import ACTS, WRITES
 from storaged.base.env import RealEnv
+from tests.conformance.s3.test_web_identity import ISSUER, put_provider, role_of, token_of
+from tests.support.access import Operator
 from tests.support.gateway import ACCESS_KEY, SECRET, TENANT
 from tests.support.journal_rig import findings, keys_with
-from tests.support.s3_gateway import S3Gateway, running_gateway
+from tests.support.s3_gateway import REGION, S3Gateway, running_gateway
 
 LOG = TENANT.hex()
 BUCKET = "bucket"
@@ -250,6 +255,29 @@ def test_jrn_05_every_answered_request_has_its_event(rig: Rig) -> None:
     found["s3.GetObject"] -= missing
     assert found == expected
     assert {tuple(phases) for phases in requests.values()} == {("access",), ("intent", "outcome")}
+
+
+def test_l_01_whose_a_session_is_can_be_told(rig: Rig) -> None:
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET}
+    sts = boto3.client("sts", endpoint_url=rig.s3.url, region_name=REGION, **keys)
+    made = sts.get_session_token()["Credentials"]["AccessKeyId"]
+    (entry,) = [one for one in rig.entries() if one.type == "s3.SecurityTokenService"]
+    assert (entry.phase, entry.body["who"], entry.body["session"]) == ("outcome", ACCESS_KEY, made)
+    assert str(entry.body["as"]).endswith(":root")
+    operator = Operator(rig.s3)
+    tenant = operator.tenant("mairie")
+    put_provider(operator, tenant)
+    role = role_of(operator, tenant, "reader", {"Federated": ISSUER})
+    asked = {"RoleArn": role, "RoleSessionName": "web", "WebIdentityToken": token_of()}
+    anybody = Config(signature_version=UNSIGNED)
+    web = boto3.client("sts", endpoint_url=rig.s3.url, region_name=REGION, config=anybody)
+    given = web.assume_role_with_web_identity(**asked)
+    made = given["Credentials"]["AccessKeyId"]
+    (entry,) = rig.entries(
+        rig.s3.gateway.services.identities.of_owner(tenant.owner_id).tenant.hex()
+    )
+    assert (entry.phase, entry.body["who"], entry.body["session"]) == ("outcome", made, made)
+    assert entry.body["as"] == given["AssumedRoleUser"]["Arn"]
 
 
 def test_jrn_03_nobody_who_is_not_known_writes_events(rig: Rig) -> None:

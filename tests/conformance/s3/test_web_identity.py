@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.admin.access_desk import AccessCommandInvalid
 from gateway.objects.providers import IdentityProviderInvalid
 from gateway.objects.tenancy import IdentityExists
-from gateway.objects.web_identity import KeySetInvalid
+from gateway.objects.web_identity import VALUES_MAX, KeySetInvalid
 from tests.conformance.s3.test_sessions import of_session
 from tests.support.access import Operator, allowed, document
 from tests.support.accounts import Account, boto_of
@@ -127,6 +127,9 @@ def test_a_token_gives_a_session_of_the_role(
     client = of_session(gateway, made["Credentials"])
     assert client.get_object(Bucket=bucket, Key="k")["Body"].read() == b"content"
     assert refusal(client.put_object, Bucket=bucket, Key="k", Body=b"") == DENIED
+    long = document(allowed("s3:PutObject")) + " " * 9000
+    refused = refusal(ask, sts, role, token_of(key, kid, algorithm), Policy=long)
+    assert refused == (400, "ValidationError")
     narrow = ask(sts, role, token_of(key, kid, algorithm), Policy=document(allowed("s3:PutObject")))
     client = of_session(gateway, narrow["Credentials"])
     assert refusal(client.get_object, Bucket=bucket, Key="k") == DENIED
@@ -160,6 +163,7 @@ def test_sig_16_tokens_that_prove_nothing(sts: Any, role: str) -> None:
         token_of(iss=None),
         token_of(aud="web"),
         token_of(aud=[]),
+        token_of(aud=[*(f"web-{at}" for at in range(VALUES_MAX)), "s3"]),
         token_of(aud=None),
         token_of(sub=None),
         token_of(sub=""),
