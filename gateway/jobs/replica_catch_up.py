@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from gateway.commit.change import Change
+from gateway.jobs.replica_versions import KEY_DISABLED
 from gateway.meta import buckets as bucket_rows
 from gateway.meta import keyspace
 from gateway.meta.kv import Batch, BatchConflict, Check, Row, Write, revision_of
 from gateway.meta.queues import mark_row
 from gateway.meta.records import open_version
+from gateway.model.errors import KmsKeyDestroyed
 from gateway.model.names import BucketId, ObjectKey
 from gateway.model.version import Version
 from gateway.objects import outbox, replicas
@@ -64,7 +66,10 @@ class CatchUp:
         room = self._services.replica_backlog.room(look.bucket)
         self._last = look.bucket
         rows, is_last = self._page(look.bucket, look.after)
-        taken, writes = self._entries(look.bucket, rows, room)
+        try:
+            taken, writes = self._entries(look.bucket, rows, room)
+        except KEY_DISABLED:
+            return False  # until it is enabled again
         if writes:
             batch = queues_of(self._services).changed(look.bucket, (), writes)
             await self._services.log.commit_change(Change(batch=batch))
@@ -125,7 +130,10 @@ class CatchUp:
         for count, row in enumerate(rows):
             if len(writes) == room:
                 return count, tuple(writes)
-            version = open_version(services.records, row.key, row.value).version
+            try:
+                version = open_version(services.records, row.key, row.value).version
+            except KmsKeyDestroyed:
+                continue
             if version.attributes.replication == PENDING:
                 document = self._document(opened, row.key, version)
                 writes.append(services.replica_backlog.left(bucket, document))

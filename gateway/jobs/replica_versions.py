@@ -13,10 +13,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gateway.commit.change import Change
+from gateway.data.envelope import TenantKeyDisabled
 from gateway.meta import keyspace
 from gateway.meta.kv import Batch, Check, Write
 from gateway.meta.records import StoredVersion, open_version, seal_version
 from gateway.model.attributes import Attributes
+from gateway.model.errors import KmsKeyDisabled
 from gateway.model.names import NULL_VERSION, BucketId, ObjectKey, VersionId, version_id_text
 from gateway.model.version import Version
 from gateway.objects.context import Services
@@ -35,6 +37,8 @@ from gateway.objects.replicas import (
 RUN_MAX = 256  # versions of a key that are sent before the next look
 PAGE_ROWS = 64
 OLDER_LOOKED_AT = 16
+# What is under such a key waits: it may be enabled again.
+KEY_DISABLED = (KmsKeyDisabled, TenantKeyDisabled)
 _SETTLED = frozenset({COMPLETED, FAILED})
 
 

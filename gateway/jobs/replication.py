@@ -22,7 +22,13 @@ from gateway.jobs import replica_sending
 from gateway.jobs.replica_catch_up import CatchUp
 from gateway.jobs.replica_sending import Source
 from gateway.jobs.replica_target import ReplicaTarget
-from gateway.jobs.replica_versions import Pending, older_replica, pending_versions, write_status
+from gateway.jobs.replica_versions import (
+    KEY_DISABLED,
+    Pending,
+    older_replica,
+    pending_versions,
+    write_status,
+)
 from gateway.meta import buckets as bucket_rows
 from gateway.meta import keyspace
 from gateway.meta.queues import LAST_MS, Queued
@@ -134,6 +140,8 @@ class Replicator:
             return False
         try:
             await self._replicate(row)
+        except KEY_DISABLED:
+            return False  # until it is enabled again, and nothing else waits for that
         except StorageError as error:
             logger.warning("%s is not replicated to %s: %s", row.document["key"], name, error)
             if error.kind not in _FINAL:

@@ -74,6 +74,10 @@ async def rename_object(
     renaming = _Renaming(ctx, source, target, options)
     # Always in this order: two renames that exchange their keys do not wait for each other.
     first, second = sorted((source.row_key, target.row_key))
+    if first == second:
+        # Is refused; in a queue it would wait behind itself.
+        await renaming.attempt()
+        return
     await until_committed(
         services, first, lambda: until_committed(services, second, renaming.attempt)
     )

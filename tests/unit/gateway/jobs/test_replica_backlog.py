@@ -10,15 +10,19 @@ from gateway.jobs import replica_catch_up, replica_versions, replication
 from gateway.jobs.replication import Replicator
 from gateway.meta import keyspace
 from gateway.model.bucket import Versioning
+from gateway.model.key_states import KeyState
+from gateway.objects import key_epochs
 from gateway.objects.annotating import AnnotationOptions, put_annotation
 from gateway.objects.buckets import create_bucket, delete_bucket
 from gateway.objects.delete import delete_object
+from gateway.objects.key_rotation import rotate_bucket_key
 from gateway.objects.replication import put_replication
 from gateway.objects.tagging import put_object_tags
 from gateway.objects.versioning import set_versioning
 from tests.support.gateway import BUCKET, BytesBody, Gateway, memory_gateway
 from tests.support.lifecycle_rig import Clock, one_pass, rule, ruled, run
 from tests.support.replica_there import LIMIT, RULE, There, bound, replicate, settle, status
+from tests.support.rotations import bucket_of
 
 
 def test_what_has_no_room_waits_and_is_found_after_a_crash() -> None:
@@ -296,5 +300,33 @@ def test_what_no_rule_covers_any_more_has_failed_and_a_bucket_that_has_gone_is_f
             await settle(gateway, there)
             assert not there.history
             assert not gateway.services.replica_backlog.behind
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("limit", [8, 2])  # with rows for all, and without
+def test_what_is_under_a_disabled_key_waits_until_that_is_enabled_again(limit: int) -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await replicate(gateway, limit)
+            there = There()
+            for number in range(4):
+                await gateway.put(f"k{number}", b"old")
+            services, bucket = gateway.services, bucket_of(gateway)
+            await rotate_bucket_key(services, bucket.bucket_id, 0)
+            await key_epochs.set_bucket_epoch(services, bucket, 1, KeyState.DISABLED)
+            job = Replicator(services, {"there": there})
+            for _ in range(6):
+                await job.step()
+            assert there.history == {}
+            bound(gateway, 9)
+            await gateway.put("new", b"new")
+            for _ in range(3):
+                await job.step()
+            assert there.history == {"new": [b"new"]}, "nothing else waits for it"
+            await key_epochs.set_bucket_epoch(services, bucket, 1, KeyState.DECRYPT_ONLY)
+            await settle(gateway, there, job=job)
+            assert there.history == {"new": [b"new"], **{f"k{n}": [b"old"] for n in range(4)}}
+            assert await status(gateway, "k3") == "COMPLETED"
 
     asyncio.run(scenario())

@@ -9,13 +9,16 @@ import pytest
 
 from gateway.commit.change import Change
 from gateway.commit.compact import Compacter
+from gateway.meta.keyspace import current_row
 from gateway.meta.kv import OutcomeUnknown
 from gateway.meta.memory import MemoryStore
 from gateway.model.errors import (
     ConditionalRequestConflict,
+    InvalidRequest,
     NoSuchKey,
 )
 from gateway.model.layout import Packed
+from gateway.model.names import ObjectKey
 from gateway.objects.delete import delete_object
 from gateway.objects.rename import rename_object
 from gateway.objects.values import (
@@ -25,6 +28,7 @@ from tests.support.cluster import memory_cluster
 from tests.support.gateway import BUCKET, Gateway, memory_gateway
 from tests.support.log_rig import MemoryHistory, keys_of
 from tests.support.object_rig import keys, layout_of, run
+from tests.support.rotations import bucket_of
 
 PLAIN = RenameOptions()
 SMALL, LARGE = b"small", bytes(range(256)) * 1200
@@ -187,3 +191,21 @@ def test_a_crash_leaves_one_name_or_the_other(content: bytes, crash: str) -> Non
             assert again.live_bytes() == again.named_bytes()
 
     asyncio.run(main())
+
+
+def test_a_rename_onto_itself_does_not_wait_behind_itself() -> None:
+    """While others queue up for the row it would hold the queue for ever."""
+
+    async def test(gateway: Gateway) -> None:
+        await gateway.put("k", SMALL)
+        row_key = current_row(bucket_of(gateway).bucket_id, ObjectKey(b"k"))
+        async with gateway.services.queues.turn(row_key):
+            renaming = asyncio.create_task(rename(gateway, "k", "k"))
+            for _ in range(8):
+                await asyncio.sleep(0)
+        with pytest.raises(InvalidRequest):
+            await asyncio.wait_for(renaming, 2)
+        assert not gateway.services.queues.is_contended(row_key)
+        assert await gateway.get("k") == SMALL
+
+    run(test)
