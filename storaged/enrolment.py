@@ -19,7 +19,7 @@ import hmac
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class Invitation:
 
     identity: NodeIdentity
     expires_at_ms: int
-    token_key: bytes
+    token_key: bytes = field(repr=False)  # who has it can make requests
     used_by: str = ""
 
 

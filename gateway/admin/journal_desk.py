@@ -308,7 +308,7 @@ class JournalDesk:
             "who": _peer(request),
         }
         hidden = []
-        for name, value in sorted(said.items())[:FIELDS_TAKEN]:
+        for name, value in sorted(said.items()):
             if name in OPEN_FIELDS and isinstance(value, str | int):
                 body[name] = value
             else:
@@ -322,13 +322,22 @@ class JournalDesk:
 
 
 async def _said(request: web.Request) -> dict[str, object]:
-    """The fields of a request, from its query and its body."""
-    said: dict[str, object] = dict(parse_qsl(request.rel_url.raw_query_string))
+    """The fields of a request, from its query or its body: what could be read in two ways is
+    refused, so that nothing else is recorded than what is done. Raises: JournalInputInvalid.
+    """
+    pairs = parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True)
+    said: dict[str, object] = dict(pairs)
+    body = await request.read()
+    if len(said) != len(pairs) or (said and body):
+        raise JournalInputInvalid(reason="a field is there twice, or in the query beside a body")
     try:
-        sent = json.loads(await request.read() or b"{}")
+        sent = json.loads(body or b"{}")
     except (ValueError, RecursionError):
         return said
-    return said | sent if isinstance(sent, dict) else said
+    found = sent if isinstance(sent, dict) and sent else said
+    if len(found) > FIELDS_TAKEN:
+        raise JournalInputInvalid(reason=f"{FIELDS_TAKEN} fields at most can be recorded")
+    return {name: value for name, value in found.items() if value != ""}
 
 
 def _text(said: Mapping[str, object], *names: str) -> str:

@@ -26,6 +26,7 @@ from storaged.enrolment import (
     RegisterBroken,
     approve,
     invite,
+    invited,
     make_request,
     read_register,
     read_request,
@@ -81,6 +82,8 @@ def test_the_invited_node_gets_the_identity_it_was_invited_as(
 ) -> None:
     token = invite(tmp_path, PARIS_4, env)
     raw = asked(tmp_path, token)
+    held = invited(tmp_path, read_request(raw), env)
+    assert "token" not in repr(held) and repr(held.token_key) not in repr(held)
     assert token.encode() not in raw and b"PRIVATE" not in raw
     assert stat.S_IMODE((tmp_path / "paris-4.key").stat().st_mode) == 0o600
     assert certified(tmp_path, authority, raw, env) == PARIS_4
