@@ -26,6 +26,7 @@ from gateway.model.errors import (
     InvalidBucketAclWithObjectOwnership,
 )
 from gateway.model.version import Version
+from gateway.objects import access
 from gateway.objects.access_rules import (
     ACL,
     OWNERSHIP,
@@ -143,6 +144,7 @@ def owned(ctx: Context, target: Target, metadata: Metadata) -> Metadata:
     owner_id = acl.ANONYMOUS_ID if principal is None else principal.owner_id
     grants: tuple[Grant, ...] = ()
     if asked is not None:
+        _check_may_grant(ctx, target)
         _check_grantees(services, asked.grants)
         grants = _resolved(asked, owner_id, bucket_owner_id)
         if rules.public_access.blocks_acls and acl.is_public(grants):
@@ -155,6 +157,18 @@ def owned(ctx: Context, target: Target, metadata: Metadata) -> Metadata:
         acl=grants,
     )
     return replace(metadata, attributes=attributes)
+
+
+def _check_may_grant(ctx: Context, target: Target) -> None:
+    """A write that brings an ACL needs the right to set it; whom another account lets write owns
+    what is made, and is only not to be forbidden it. Raises AccessDenied.
+    """
+    principal, opened = ctx.principal, target.opened
+    is_user = principal is not None and principal.rights is not None
+    if is_user and principal is not None and principal.tenant == opened.bucket.tenant:
+        access.check(ctx, opened, Action.PUT_OBJECT_ACL, target.key)
+    else:
+        access.check_not_denied(ctx, opened, Action.PUT_OBJECT_ACL, target.key)
 
 
 def _gives_bucket_owner_everything(asked: AskedAcl, bucket_owner_id: str) -> bool:

@@ -300,6 +300,17 @@ def test_aut_04_what_is_beside_an_operation_is_asked_for_too(
     assert refusal(client.put_object, **tagged) == DENIED
     operator.allow(tenant, name, allowed("s3:PutObject", "s3:PutObjectTagging"))
     client.put_object(**tagged)
+    root.put_bucket_ownership_controls(
+        Bucket=held, OwnershipControls={"Rules": [{"ObjectOwnership": "ObjectWriter"}]}
+    )
+    granting = {"Bucket": held, "Key": "granted", "ACL": "bucket-owner-read"}
+    assert refusal(client.put_object, **granting) == DENIED
+    assert refusal(client.create_multipart_upload, **granting) == DENIED
+    operator.allow(tenant, name, allowed("s3:*"), denied("s3:PutObjectAcl"))
+    assert refusal(client.put_object, **granting) == DENIED
+    assert refusal(client.copy_object, **granting, CopySource=f"{held}/new") == DENIED
+    operator.allow(tenant, name, allowed("s3:PutObject", "s3:PutObjectAcl"))
+    client.put_object(**granting)
     operator.allow(tenant, name, allowed("s3:*"), denied("s3:RenameObject"))
     asked = {"Bucket": held, "Key": "renamed", "RenameSource": "new"}
     assert refusal(client.rename_object, **asked) == DENIED
