@@ -7,7 +7,8 @@ read, in one change with the place up to which the pass has come and the counts:
 goes on from there, and counts nothing twice. No shard moves. A tenant's rotation does the same with
 the keys of buckets.
 
-A rotation whose older key was disabled waits until it is enabled again; others go on.
+A rotation whose older key was disabled waits until it is enabled again; others go on. What is under
+a destroyed one stays there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from gateway.meta import rotations as rotation_rows
 from gateway.meta.kv import Batch, BatchConflict, Check, Row, Write, revision_of
 from gateway.meta.rotations import Rotation
 from gateway.meta.sealing import key_epoch_of
+from gateway.model.errors import KmsKeyDestroyed
+from gateway.model.key_states import KeyState
 from gateway.model.names import BucketId
 from gateway.objects import key_rotation
 from gateway.objects.context import Services
@@ -188,6 +191,9 @@ class KeyRotation:
                 await self._services.env.sleep(0)
             try:
                 value = rewrapped_row(self._services, row, ahead.epoch)
+            except KmsKeyDestroyed:
+                unreadable += 1
+                continue
             except StorageError as error:
                 if error.kind is not Kind.CORRUPT:
                     raise
@@ -253,9 +259,11 @@ class KeyRotation:
         """Wrap those of the bucket keys that are the tenant's anew; each in a change of its own."""
         services, provider = self._services, self._services.bucket_keys.provider
         tenant = bytes.fromhex(current.tenant)
+        epochs = provider.tenant_epochs(tenant)
+        lost = {about.epoch for about in epochs if about.state is KeyState.DESTROYED}
         for row in rows:
             held = bucket_key_rows.open_bucket_key(services.records, row.key, row.value)
-            is_done = held.tenant_epoch == current.epoch or not held.wrapped
+            is_done = held.tenant_epoch in (current.epoch, *lost) or not held.wrapped
             if held.tenant != tenant or is_done:
                 continue
             bucket, epoch = keyspace.parse_bucket_key(row.key)

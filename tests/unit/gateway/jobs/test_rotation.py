@@ -244,6 +244,46 @@ def test_a_destroyed_epoch_is_gone_with_what_was_left_under_it() -> None:
     run(test)
 
 
+def test_a_rotation_ends_without_what_is_under_a_destroyed_epoch() -> None:
+    """Else the key could never be rotated again."""
+
+    async def test(gateway: Gateway) -> None:
+        services = gateway.services
+        await gateway.put("lost", SMALL)
+        await rotate(gateway)
+        bucket = bucket_of(gateway)
+        await key_epochs.set_bucket_epoch(services, bucket, 1, KeyState.DISABLED)
+        await key_epochs.destroy_bucket_epoch(services, bucket, 1, forced=True)
+        await gateway.put("kept", SMALL)
+        await to_the_end(gateway)
+        report = rotations.scan_reports(gateway.log, services.records, limit=9)[0]
+        assert (report.outcome, report.unreadable) == ("left", 1)
+        assert await rotate(gateway) == 3
+        await to_the_end(gateway)
+        assert epochs_of_rows(gateway) == {1: 1, 3: 1}
+        assert await gateway.get("kept") == SMALL
+
+    run(test)
+
+
+def test_a_tenants_rotation_ends_without_what_is_under_a_destroyed_epoch() -> None:
+    async def test(gateway: Gateway) -> None:
+        services = gateway.services
+        await rotate_tenant_key(services, TENANT, 0)
+        await key_epochs.set_tenant_epoch(services, TENANT, 1, KeyState.DISABLED)
+        lost = await key_epochs.destroy_tenant_epoch(services, TENANT, 1, forced=True)
+        assert lost == {"bucket keys": 1}
+        await create_bucket(gateway.ctx(), "other", None)
+        await gateway.put("kept", SMALL, bucket="other")
+        await to_the_end(gateway)
+        await rotate_tenant_key(services, TENANT, 0)
+        await to_the_end(gateway)
+        assert not rotations.scan_rotations(gateway.log, services.records, limit=9)
+        assert await gateway.get("kept", bucket="other") == SMALL
+
+    run(test)
+
+
 def test_a_bucket_that_goes_takes_its_rotation_along() -> None:
     async def test(gateway: Gateway) -> None:
         await create_bucket(gateway.ctx(), "other", None)
