@@ -4,20 +4,25 @@ Not for what is stored (`gateway.objects.quotas`). Requests take a token when th
 taken when a request has ended, and while they are overdrawn the next one is refused. A refusal is
 503 SlowDown with Retry-After, before the body is read.
 
-The table forgets whoever was not seen for longest; he begins with full buckets again, so who
-changes addresses faster than the table has places is not held by the limit of an address.
+Access keys and addresses have a table each, so that addresses, which cost nothing, push out no
+key. A table forgets whoever was not seen for longest; he begins with full buckets again, so who
+changes addresses faster than the table has places is not held by the limit of an address. IPv6
+addresses without a limit of their own count by their /64, which is what one machine can get.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
 
 from gateway.model.errors import SlowDown
 from gateway.model.quota import EVERY, Quota, Subject
 from storaged.base.env import Env
 
-TABLE_MAX = 20_000  # about 250 bytes each
+TABLE_MAX = 20_000  # of each kind; about 250 bytes each
+NETWORKS_CACHED_MAX = 4096
 
 _KINDS = (Subject.ACCESS_KEY, Subject.SOURCE)
 
@@ -69,13 +74,16 @@ class Throttle:
         self._env = env
         self.is_set = False
         self._quotas: dict[tuple[Subject, str], Quota] = {}
-        self._held: OrderedDict[tuple[Subject, str], _Tokens] = OrderedDict()
+        self._held: dict[Subject, OrderedDict[str, _Tokens]] = {
+            kind: OrderedDict() for kind in _KINDS
+        }
         self.refused = 0
 
     def load(self, quotas: Mapping[tuple[Subject, str], Quota]) -> None:
         """Take all limits, in place of those before; everybody begins with full buckets."""
         self._quotas = {owner: quota for owner, quota in quotas.items() if owner[0] in _KINDS}
-        self._held.clear()
+        for table in self._held.values():
+            table.clear()
         self.is_set = bool(self._quotas)
 
     def admit(self, subject: Subject, name: str) -> None:
@@ -95,15 +103,33 @@ class Throttle:
             tokens.out_bytes -= out_bytes
 
     def _tokens(self, subject: Subject, name: str) -> _Tokens | None:
-        owner = (subject, name)
-        held = self._held.get(owner)
-        if held is not None:
-            self._held.move_to_end(owner)
-            return held
-        quota = self._quotas.get(owner) or self._quotas.get((subject, EVERY))
+        quota = self._quotas.get((subject, name))
         if quota is None:
-            return None
-        held = self._held[owner] = _Tokens(quota, self._env.monotonic_s())
-        if len(self._held) > TABLE_MAX:
-            self._held.popitem(last=False)
+            quota = self._quotas.get((subject, EVERY))
+            if quota is None:
+                return None
+            if subject is Subject.SOURCE and ":" in name:
+                name = _network(name)
+        table = self._held[subject]
+        held = table.get(name)
+        if held is not None:
+            table.move_to_end(name)
+            return held
+        held = table[name] = _Tokens(quota, self._env.monotonic_s())
+        if len(table) > TABLE_MAX:
+            table.popitem(last=False)
         return held
+
+
+@lru_cache(maxsize=NETWORKS_CACHED_MAX)
+def _network(address: str) -> str:
+    """The /64 of an IPv6 address; the address itself where it stands for one of IPv4."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return parsed.packed[:8].hex()

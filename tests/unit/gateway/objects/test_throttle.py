@@ -59,7 +59,21 @@ def test_overdrawn_bytes_hold_up_what_comes_after() -> None:
 def test_the_table_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttles, "TABLE_MAX", 10)
     throttle = Throttle(TurnedEnv())
-    throttle.load({(SOURCE, EVERY): Quota(requests_per_s=1)})
+    one = Quota(requests_per_s=1)
+    throttle.load({(SOURCE, EVERY): one, (KEY, EVERY): one})
+    throttle.admit(KEY, "a")
     for number in range(1000):
         throttle.admit(SOURCE, f"10.0.0.{number}")
-    assert len(throttle._held) == 10
+    assert len(throttle._held[SOURCE]) == 10
+    assert admitted(throttle, KEY, "a", 5) == 0  # no address makes room for a key
+
+
+def test_a_machine_with_many_addresses_is_one() -> None:
+    throttle = Throttle(TurnedEnv())
+    one = Quota(requests_per_s=1)
+    throttle.load({(SOURCE, EVERY): one, (SOURCE, "2001:db8::5"): one})
+    assert sum(admitted(throttle, SOURCE, f"2001:db8::1:{n:x}", 1) for n in range(100)) == 1
+    assert admitted(throttle, SOURCE, "2001:db8::5", 9) == 1
+    assert admitted(throttle, SOURCE, "2001:db8:0:1::1", 9) == 1
+    assert sum(admitted(throttle, SOURCE, f"::ffff:10.0.0.{n}", 1) for n in range(100)) == 100
+    assert admitted(throttle, SOURCE, "", 9) == 1
