@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 BYPASS = "x-amz-bypass-governance-retention"
 DECLARED_SHA256 = "x-amz-content-sha256"
 COPY_SOURCE = "x-amz-copy-source"
+RENAME_SOURCE = "x-amz-rename-source"
 REFUSED = (
     "The journal cannot be written, and this request has to be recorded before it takes effect."
 )
@@ -68,11 +69,16 @@ WRITES: frozenset[str] = frozenset(
 )
 _REMOVALS = frozenset({Operation.DELETE_OBJECT.value, Operation.DELETE_OBJECTS.value})
 _MAYBE_ACTS = ACTS | _REMOVALS
-_COPIES = frozenset({Operation.COPY_OBJECT.value, Operation.UPLOAD_PART_COPY.value})
+_RENAME = Operation.RENAME_OBJECT.value
+_WITH_SOURCE = frozenset({Operation.COPY_OBJECT.value, Operation.UPLOAD_PART_COPY.value, _RENAME})
 SOME, ALL = Accesses.WRITES, Accesses.ALL
 # What a write says of the rights and the retention of what it makes.
 _RIGHTS_OF_A_WRITE = (
     ("acl", "x-amz-acl"),
+    ("grant_all", "x-amz-grant-full-control"),
+    ("grant_read", "x-amz-grant-read"),
+    ("grant_read_acl", "x-amz-grant-read-acp"),
+    ("grant_write_acl", "x-amz-grant-write-acp"),
     ("lock", "x-amz-object-lock-mode"),
     ("lock_until", "x-amz-object-lock-retain-until-date"),
     ("hold", "x-amz-object-lock-legal-hold"),
@@ -148,7 +154,7 @@ def after(
         gone = {**_body(exchange), "version": version_id, "code": code}
         event = _event(services, exchange, phase, gone)
         journal.note(log, event._replace(type="s3.DeleteObjects.one", key=key))
-    if operation in _COPIES:
+    if operation in _WITH_SOURCE:
         _note_source(journal, services, exchange, body)
 
 
@@ -160,9 +166,15 @@ def _is_recorded(journal: Journal, operation: str) -> bool:
 def _note_source(
     journal: Journal, services: Services, exchange: Exchange, body: dict[str, Value]
 ) -> None:
-    """A copy is a read of its source, for whoever owns that."""
+    """A copy is a read of its source, for whoever owns that; a rename takes its source away."""
+    version: str | None = None
     try:
-        bucket, key, version = routes.split_copy_source(exchange.headers.get(COPY_SOURCE, ""))
+        if exchange.operation == _RENAME:
+            bucket = exchange.bucket
+            key = routes.split_rename_source(exchange.headers.get(RENAME_SOURCE, ""), bucket)
+        else:
+            copied = exchange.headers.get(COPY_SOURCE, "")
+            bucket, key, version = routes.split_copy_source(copied)
     except StorageError:
         return  # nothing that can be named was copied
     event = _event(services, exchange, Phase.ACCESS, {**body, "version": version or ""})

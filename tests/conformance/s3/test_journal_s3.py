@@ -225,9 +225,21 @@ def test_accesses_are_recorded_as_configured(rig: Rig, accesses: Accesses) -> No
 def test_a_write_tells_which_rights_it_gives(rig: Rig) -> None:
     with pytest.raises(ClientError):  # the bucket has no ACLs, which is recorded, too
         rig.client.put_object(Bucket=BUCKET, Key=CANARY, Body=b"x", ACL="public-read")
-    (entry,) = rig.entries()
+    everybody = "uri=http://acs.amazonaws.com/groups/global/AllUsers"
+    with pytest.raises(ClientError):
+        rig.client.put_object(Bucket=BUCKET, Key=CANARY, Body=b"x", GrantRead=everybody)
+    entry, granting = rig.entries()
     assert (entry.phase, entry.body["acl"]) == ("access", "public-read")
     assert entry.body["code"]
+    assert granting.body["grant_read"] == everybody
+
+
+def test_l_03_what_was_renamed_is_found_by_its_old_name(rig: Rig) -> None:
+    rig.client.put_object(Bucket=BUCKET, Key="old", Body=b"x")
+    rig.client.rename_object(Bucket=BUCKET, Key="new", RenameSource=f"{BUCKET}/old")
+    put, renamed, source = rig.entries()
+    assert (renamed.type, source.type) == ("s3.RenameObject", "s3.RenameObject.source")
+    assert source.body["key"] == put.body["key"] != renamed.body["key"]
 
 
 def test_jrn_05_every_answered_request_has_its_event(rig: Rig) -> None:
