@@ -97,6 +97,9 @@ class Quotas:
         self._quotas: dict[tuple[Subject, bytes], Quota] = {}
         self._limited: dict[tuple[Subject, bytes], _Account] = {}
         self._accounts: dict[bytes, tuple[_Account, ...]] = {}  # by bucket; only limited ones
+        self._weights: dict[
+            bytes, tuple[int, int]
+        ] = {}  # of each of these, as its accounts have it
 
     def load(
         self,
@@ -108,7 +111,7 @@ class Quotas:
         so for a moment writers under way may overshoot a limit that has just been set.
         """
         self._quotas = dict(quotas)
-        self._accounts = {}
+        self._accounts, self._weights = {}, {}
         self._limited = {
             owner: _Account(quota)
             for owner, quota in quotas.items()
@@ -142,19 +145,19 @@ class Quotas:
         return _Room(accounts, more_bytes, more_objects)
 
     def follow(self, counts: Mapping[bytes, tuple[Moves, bytes | None]]) -> None:
-        """Take in what a transaction has moved."""
+        """Take in what a transaction has moved. By what there is after it: who counted a bucket in
+        meanwhile has perhaps seen that already.
+        """
         if not self.is_set:
             return
-        for bucket, (moves, kept) in counts.items():
+        for bucket, (_, kept) in counts.items():
             accounts = self._accounts.get(bucket)
             if accounts is None:
                 continue
-            objects, moved_bytes = weight_of(moves)
-            for account in accounts:
-                account.held_objects += objects
-                account.held_bytes += moved_bytes
+            self._weigh(bucket, accounts, kept)
             if kept is None and (Subject.BUCKET, bucket) not in self._limited:
-                del self._accounts[bucket]  # whoever writes to it again makes it known again
+                # Whoever writes to it again makes it known again.
+                del self._accounts[bucket], self._weights[bucket]
 
     def _follow(self, bucket: bytes, tenant: bytes) -> tuple[_Account, ...]:
         """The accounts of a bucket, which count it in from here on."""
@@ -162,12 +165,18 @@ class Quotas:
         owners = ((Subject.TENANT, tenant), (Subject.BUCKET, bucket))
         accounts = tuple(self._limited[owner] for owner in owners if owner in self._limited)
         if accounts:
-            objects, held_bytes = weight_of(unpack_slots(self.usage.usage_entry(bucket)))
-            for account in accounts:
-                account.held_objects += objects
-                account.held_bytes += held_bytes
+            self._weigh(bucket, accounts, self.usage.usage_entry(bucket))
             self._accounts[bucket] = accounts
         return accounts
+
+    def _weigh(self, bucket: bytes, accounts: tuple[_Account, ...], kept: bytes | None) -> None:
+        """Set what a bucket counts for in its accounts."""
+        objects, held_bytes = weight_of(unpack_slots(kept))
+        objects_before, bytes_before = self._weights.get(bucket, (0, 0))
+        for account in accounts:
+            account.held_objects += objects - objects_before
+            account.held_bytes += held_bytes - bytes_before
+        self._weights[bucket] = objects, held_bytes
 
 
 def _buckets_of(store: MetaStore, records: RecordKeys, tenant: TenantId) -> list[bytes]:
