@@ -236,6 +236,8 @@ class S3Frontend:
             raise S3Error("SlowDown")
         limits_on_requests.admit_source(self._services, exchange)
         if self.config.website_domains and self._is_website(exchange, host):
+            if (journal := self._services.journal) is not None:
+                await journaling.before(journal, self._services, exchange)
             call = self._call(exchange, host, {}, None, _NO_BODY, is_presigned=False)
             return await website.serve(call, message.method)
         head = sigv4.RequestHead(

@@ -94,7 +94,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     monkeypatch.setattr(journal_module, "RETRY_S", 0.02)
     monkeypatch.setattr(journal_module, "FLUSH_S", 0.02)
     env = RealEnv(threads_max=1)
-    with running_gateway() as s3:
+    with running_gateway(website_domains=("web.test",)) as s3:
 
         async def started() -> Journal:
             config = JournalConfig(folder=tmp_path / "journal", accesses=Accesses.ALL)
@@ -177,6 +177,28 @@ def test_jrn_02_without_a_journal_acts_are_refused_and_objects_served(rig: Rig) 
     rig.client.put_bucket_policy(Bucket=BUCKET, Policy=POLICY)
     seen = [entry.type for entry in rig.entries()]
     assert seen.count("s3.PutObject") == 2 and "s3.GetObject" in seen, "nothing was lost"
+
+
+def test_l_02_accesses_that_have_to_be_recorded_are_refused_on_every_way(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal_module, "BUFFERED_S", 0.0)
+    rig.client.put_object(Bucket=BUCKET, Key=CANARY, Body=b"before")
+    rig.journal.accesses_required = True
+
+    def page() -> int:
+        with rig.s3.raw() as raw:
+            raw.send(f"GET /{CANARY} HTTP/1.1\r\nhost: {BUCKET}.web.test\r\n\r\n".encode())
+            return int(raw.read_answer().status)
+
+    assert page() == 404  # there is no website
+    rig.drive.full = True
+    with pytest.raises(ClientError, match="journal"):
+        rig.client.put_bucket_policy(Bucket=BUCKET, Policy=POLICY)
+    with pytest.raises(ClientError, match="journal"):
+        rig.client.get_object(Bucket=BUCKET, Key=CANARY)
+    assert page() == 503
+    rig.drive.full = False
 
 
 def test_jrn_04_no_secret_and_no_name_is_in_the_journal(rig: Rig) -> None:
