@@ -243,7 +243,7 @@ class S3Frontend:
         head = sigv4.RequestHead(
             method=message.method, raw_path=exchange.raw_path, raw_query=raw_query, headers=pairs
         )
-        if message.method == "POST" and exchange.raw_path == "/" and tokens.is_asked(headers):
+        if message.method == "POST" and message.path == "/" and tokens.is_asked(headers):
             exchange.operation = tokens.OPERATION
             body = self._body(exchange, sigv4.unsigned(head))
             call = self._call(exchange, host, {}, None, body, is_presigned=False)

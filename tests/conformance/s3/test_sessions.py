@@ -342,3 +342,15 @@ def test_what_goes_away_takes_its_sessions_along(
     operator("role put", **me, trust=trust(user_arn(user)))
     operator("policy attach", tenant=tenant.owner_id, name=f"of-{name}", role=name)
     assert refusal_code(client.get_object, Bucket=held, Key="k") == "InvalidAccessKeyId"
+
+
+def test_a_delete_of_many_is_none_of_the_token_service(gateway: S3Gateway) -> None:
+    """A bucket in the host makes the path `/`, and some clients call every body a form."""
+    with gateway.raw() as raw:
+        raw.send(
+            b"POST /?delete HTTP/1.1\r\nhost: bucket.s3.test\r\ncontent-length: 0\r\n"
+            b"content-type: application/x-www-form-urlencoded\r\n\r\n"
+        )
+        answer = raw.read_answer()
+    assert answer.status == 403
+    assert b"<Error><Code>AccessDenied" in answer.body
