@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from gateway.meta import keyspace
 from gateway.meta.kv import Batch, Check, Write
 from gateway.meta.records import StoredVersion, open_version, seal_version
 from gateway.model.attributes import Attributes
-from gateway.model.errors import KmsKeyDisabled
+from gateway.model.errors import KmsKeyDestroyed, KmsKeyDisabled
 from gateway.model.names import NULL_VERSION, BucketId, ObjectKey, VersionId, version_id_text
 from gateway.model.version import Version
 from gateway.objects.context import Services
@@ -130,7 +131,9 @@ def _older(services: Services, bucket: BucketId, key: str, sequence: int) -> Ite
     while True:
         rows = services.log.scan(start, end, limit=PAGE_ROWS)
         for row in rows:
-            yield open_version(services.records, row.key, row.value).version
+            # What is lost holds up nothing that is newer.
+            with suppress(KmsKeyDestroyed):
+                yield open_version(services.records, row.key, row.value).version
         if len(rows) < PAGE_ROWS:
             return
         start = keyspace.after(rows[-1].key)

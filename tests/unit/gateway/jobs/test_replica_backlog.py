@@ -330,3 +330,21 @@ def test_what_is_under_a_disabled_key_waits_until_that_is_enabled_again(limit: i
             assert await status(gateway, "k3") == "COMPLETED"
 
     asyncio.run(scenario())
+
+
+def test_a_version_under_a_destroyed_key_holds_up_none_that_is_newer() -> None:
+    async def scenario() -> None:
+        async with memory_gateway() as gateway:
+            await replicate(gateway)
+            there = There()
+            await gateway.put("k", b"lost")
+            services, bucket = gateway.services, bucket_of(gateway)
+            await rotate_bucket_key(services, bucket.bucket_id, 0)
+            await gateway.put("k", b"kept")
+            await key_epochs.set_bucket_epoch(services, bucket, 1, KeyState.DISABLED)
+            await key_epochs.destroy_bucket_epoch(services, bucket, 1, forced=True)
+            await settle(gateway, there)
+            assert there.history == {"k": [b"kept"]}
+            assert await status(gateway, "k") == "COMPLETED"
+
+    asyncio.run(scenario())
