@@ -189,6 +189,8 @@ class KeyDesk:
     # What is meant
 
     def _one(self, fields: Mapping[str, str]) -> Target:
+        if fields.get("all"):
+            raise KeyCommandInvalid(reason="name one: a bucket or a tenant")
         return next(self._targets({**fields, "only_tenant": "1"}))
 
     def _targets(self, fields: Mapping[str, str]) -> Iterator[Target]:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from gateway.admin import keys_cli
 from gateway.admin.api import AdminServer
 from gateway.admin.cli import app
+from gateway.admin.client import AdminClient, AdminRefused
 from gateway.admin.key_api import key_routes
 from gateway.admin.key_desk import KeyDesk
 from gateway.admin.named_keys import NamedKeyDesk
@@ -164,3 +165,11 @@ def test_k10_all_keys_at_once_with_their_progress(keys: Serving) -> None:
 def test_what_is_not_said_well_is_refused(keys: Serving, words: tuple[str, ...], code: int) -> None:
     keys(*words, code=code)
     assert _states(keys) == [(1, "ACTIVE")]
+
+
+def test_one_key_is_never_meant_by_all(tmp_path: Path) -> None:
+    with serving(tmp_path) as keys:
+        client = AdminClient(keys.path)
+        for method, verb in (("POST", "disable"), ("POST", "destroy"), ("GET", "left")):
+            with pytest.raises(AdminRefused, match="name one"):
+                client.key_epochs(method, verb, {"all": "1", "epoch": "0"})
