@@ -57,9 +57,6 @@ ATTACKS: dict[str, str] = {
 }
 # What of an attack cannot be tried yet, and what takes its place until then.
 AWAITING: dict[str, str] = {
-    "SIG-16": "No web identity is taken, so there is no algorithm of others to be confused about: "
-    "a session's token is sealed by the gateway itself. To be tried when identities come from "
-    "elsewhere.",
     "SIG-17": "No password exists, nor a place to exchange one. Equal answers, equal times and a "
     "limit on tries are to be tried when there is.",
     "AUT-05": "Only the operator makes users and roles, and a session has no more rights than who "
