@@ -272,6 +272,7 @@ class _Connection(web.RequestHandler):
         if self._upgraded:  # somebody asked for another protocol; what follows is HTTP all the same
             await self.finish_response(cast(web.BaseRequest, exchange), _SENT, None)
         if not content.is_eof():
+            server.batch.flush()  # what is forgotten may end in a close
             await self._forget(content)
         return keeps
 

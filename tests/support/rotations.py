@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from hashlib import md5
 
 from gateway.jobs.rotation import IDLE_S, KeyRotation
@@ -13,7 +15,7 @@ from gateway.model.bucket import Bucket
 from gateway.objects.key_rotation import rotate_bucket_key
 from gateway.objects.rewrapping import FAMILIES
 from gateway.objects.values import CustomerKey
-from tests.support.gateway import BUCKET, Gateway
+from tests.support.gateway import BUCKET, Gateway, memory_gateway
 
 SECRET_KEY = b"customer-key-of-thirty-two-bytes"
 CUSTOMER_KEY = CustomerKey(
@@ -69,3 +71,13 @@ def forget_all(gateway: Gateway) -> None:
     gateway.services.opened = type(gateway.services.opened)(
         gateway.services.records, gateway.services.bucket_keys
     )
+
+
+def run(test: Callable[[Gateway], Awaitable[None]]) -> None:
+    """Run a test over a gateway in memory."""
+
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            await test(gateway)
+
+    asyncio.run(asyncio.wait_for(main(), 60))

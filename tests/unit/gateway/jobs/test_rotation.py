@@ -5,7 +5,6 @@ readable, also when it is written meanwhile; the older epochs can be disabled an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -17,23 +16,18 @@ from gateway.model.bucket import Versioning
 from gateway.model.errors import KmsKeyDestroyed, KmsKeyDisabled
 from gateway.model.key_states import KeyState
 from gateway.model.names import ObjectKey
-from gateway.objects import annotation_copy, key_epochs, multipart
+from gateway.objects import key_epochs
 from gateway.objects.buckets import create_bucket, delete_bucket
 from gateway.objects.complete import complete_upload
-from gateway.objects.copy import copy_object
 from gateway.objects.delete import delete_object
-from gateway.objects.encryption import PLAIN, Choice
 from gateway.objects.key_rotation import RotationUnderWay, rotate_bucket_key, rotate_tenant_key
 from gateway.objects.multipart import create_upload, upload_part
 from gateway.objects.put import put_object
 from gateway.objects.rename import rename_object
-from gateway.objects.store import store_part
 from gateway.objects.tagging import put_object_tags
 from gateway.objects.values import (
     CompleteOptions,
     CompletePart,
-    CopyOptions,
-    CopySource,
     CreateUploadOptions,
     PutOptions,
     RenameOptions,
@@ -42,26 +36,18 @@ from gateway.objects.versioning import set_versioning
 from gateway.s3.errors import s3_code_for
 from storaged.base.errors import StorageError
 from tests.support.annotations import annotate
-from tests.support.annotations import content_of as annotation
-from tests.support.gateway import BUCKET, TENANT, BytesBody, Gateway, memory_gateway
+from tests.support.gateway import BUCKET, TENANT, BytesBody, Gateway
 from tests.support.object_rig import keys
 from tests.support.rotations import (
     bucket_of,
     epochs_of_rows,
     forget_all,
     rotate,
+    run,
     states_of,
     to_the_end,
 )
 from tests.support.under_keys import BY_CUSTOMER, LARGE, SMALL, WITH_KEY, Everything
-
-
-def run(test: Callable[[Gateway], Awaitable[None]]) -> None:
-    async def main() -> None:
-        async with memory_gateway() as gateway:
-            await test(gateway)
-
-    asyncio.run(asyncio.wait_for(main(), 60))
 
 
 @pytest.mark.parametrize("times", [1, 3])
@@ -341,65 +327,6 @@ def test_a_tenants_disabled_epoch_refuses_what_is_under_it() -> None:
         assert await gateway.get("key") == SMALL
         await to_the_end(gateway)
         assert provider.tenant_epochs(TENANT)[0].state is KeyState.DECRYPT_ONLY
-
-    run(test)
-
-
-def test_a_copy_under_way_gets_its_annotations_under_the_newest_epoch(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The rotation comes and ends while a copy has stored some of its annotations."""
-    gate, came = asyncio.Event(), asyncio.Event()
-
-    async def slow(*given: object) -> object:
-        if gateway_rotates:
-            came.set()
-            await gate.wait()
-        return await store_part(*given)  # type: ignore[arg-type]
-
-    gateway_rotates: list[bool] = []
-
-    async def test(gateway: Gateway) -> None:
-        await gateway.put("k", SMALL)
-        for number in range(12):
-            await annotate(gateway, f"note-{number}", LARGE)
-        source = CopySource(bucket=BUCKET, key="k")
-        options = CopyOptions(with_annotations=True)
-        monkeypatch.setattr(annotation_copy, "store_part", slow)
-        gateway_rotates.append(True)
-        copying = asyncio.ensure_future(copy_object(gateway.ctx(), source, BUCKET, "copy", options))
-        await came.wait()
-        await rotate(gateway)
-        await to_the_end(gateway)
-        gate.set()
-        await copying
-        assert set(epochs_of_rows(gateway)) == {2}
-        assert await annotation(gateway, "note-11", key="copy") == LARGE
-
-    run(test)
-
-
-def test_an_upload_that_begins_while_the_key_is_rotated_is_under_the_newest_epoch(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    gate, came = asyncio.Event(), asyncio.Event()
-
-    async def slow(*given: object) -> Choice:
-        came.set()
-        await gate.wait()
-        return PLAIN
-
-    async def test(gateway: Gateway) -> None:
-        monkeypatch.setattr(multipart, "choose", slow)
-        beginning = asyncio.ensure_future(
-            create_upload(gateway.ctx(), BUCKET, "key", CreateUploadOptions())
-        )
-        await came.wait()
-        await rotate(gateway)
-        await to_the_end(gateway)
-        gate.set()
-        await beginning
-        assert epochs_of_rows(gateway) == {2: 1}
 
     run(test)
 
