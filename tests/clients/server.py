@@ -15,6 +15,7 @@ from pathlib import Path
 
 COMMAND_S = 300.0
 MIB = 1024 * 1024
+TREE_AGE_S = 60.0
 
 
 class ClientFailed(Exception):
@@ -155,7 +156,11 @@ def command(
 
 
 def make_tree(folder: Path, files: int = 40) -> dict[str, bytes]:
-    """A small tree with odd names, an empty file and one of 12 MiB; returns name → bytes."""
+    """A small tree with odd names, an empty file and one of 12 MiB; returns name → bytes.
+
+    It is a minute old: S3 tells times in whole seconds, so a file that is written and stored within
+    one second looks newer than its copy, and clients that go by times would send it again.
+    """
     wanted = {f"d{number % 5}/file {number}é.bin": payload(700 * number, number)
               for number in range(files)}  # fmt: skip
     wanted["large.bin"] = payload(12 * MIB + 1, 1)
@@ -164,6 +169,8 @@ def make_tree(folder: Path, files: int = 40) -> dict[str, bytes]:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
+        written_s = path.stat().st_mtime
+        os.utime(path, (written_s - TREE_AGE_S, written_s - TREE_AGE_S))
     return wanted
 
 
