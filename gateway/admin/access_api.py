@@ -11,6 +11,7 @@ import json
 from aiohttp import web
 
 from gateway.admin.access_desk import AccessCommandInvalid, AccessDesk
+from gateway.admin.answers import json_answer
 
 
 def access_routes(desk: AccessDesk) -> list[web.RouteDef]:
@@ -20,12 +21,7 @@ def access_routes(desk: AccessDesk) -> list[web.RouteDef]:
         matched = request.match_info
         fields = _fields(await request.read())
         document = await desk.run(f"{matched['noun']} {matched['verb']}", fields)
-        return web.Response(
-            body=json.dumps(document).encode("ascii") + b"\n",
-            content_type="application/json",
-            charset="utf-8",
-            headers={"Cache-Control": "no-store"},
-        )
+        return json_answer(document, has_secret=True)
 
     return [web.post("/v1/access/{noun}/{verb}", answer)]
 

@@ -19,7 +19,6 @@ Errors are {"error", "kind", "hint"} with the status of their kind.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
@@ -29,6 +28,7 @@ from urllib.parse import parse_qs
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from gateway.admin.answers import json_answer, json_line
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.outlook import Document
 from gateway.admin.socket_file import bind_socket
@@ -150,10 +150,10 @@ class AdminServer:
 
     async def _status(self, request: web.Request) -> web.Response:
         await self._view.count_margins()
-        return _json(self._view.status())
+        return json_answer(self._view.status())
 
     async def _durability(self, request: web.Request) -> web.Response:
-        return _json(self._view.durability())
+        return json_answer(self._view.durability())
 
     async def _where(self, request: web.Request) -> web.Response:
         query = parse_qs(
@@ -162,30 +162,30 @@ class AdminServer:
         bucket, key = query.get("bucket", [""])[0], query.get("key", [""])[0]
         if not bucket or not key:
             raise AdminInputInvalid(reason="bucket and key are needed")
-        return _json(await self._view.where(bucket, key))
+        return json_answer(await self._view.where(bucket, key))
 
     async def _list_keys(self, request: web.Request) -> web.Response:
         assert self._keys is not None
-        return _json(self._keys.names(request.query.get("access_key_id", "")))
+        return json_answer(self._keys.names(request.query.get("access_key_id", "")))
 
     async def _create_key(self, request: web.Request) -> web.Response:
         assert self._keys is not None
         query = request.query
         created = await self._keys.create(query.get("name", ""), query.get("access_key_id", ""))
-        return _json(created)
+        return json_answer(created)
 
     async def _jobs(self, request: web.Request) -> web.Response:
-        return _json({"jobs": self._view.jobs()})
+        return json_answer({"jobs": self._view.jobs()})
 
     async def _pause(self, request: web.Request) -> web.Response:
         name = self._known(request)
         self._scheduler.pause(name)
-        return _json({"job": self._job(name)})
+        return json_answer({"job": self._job(name)})
 
     async def _resume(self, request: web.Request) -> web.Response:
         name = self._known(request)
         self._scheduler.resume(name)
-        return _json({"job": self._job(name)})
+        return json_answer({"job": self._job(name)})
 
     async def _run(self, request: web.Request) -> web.StreamResponse:
         name = self._known(request)
@@ -195,7 +195,7 @@ class AdminServer:
         if request.query.get("follow") == "1":
             return await self._follow(request, name, round_task)
         result = await round_task
-        return _json(self._outcome(name, result))
+        return json_answer(self._outcome(name, result))
 
     async def _one_round(self, name: str) -> object:
         return await self._run_job(name)
@@ -206,15 +206,15 @@ class AdminServer:
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         while not round_task.done():
-            await response.write(_line({"job": self._job(name)}))
+            await response.write(json_line({"job": self._job(name)}))
             waking = asyncio.ensure_future(self._env.sleep(PROGRESS_EVERY_S))
             await asyncio.wait({round_task, waking}, return_when=asyncio.FIRST_COMPLETED)
             waking.cancel()
         error = round_task.exception()
         if error is None:
-            await response.write(_line(self._outcome(name, round_task.result())))
+            await response.write(json_line(self._outcome(name, round_task.result())))
         else:
-            await response.write(_line(_error_of(error)[1]))
+            await response.write(json_line(_error_of(error)[1]))
         await response.write_eof()
         return response
 
@@ -251,21 +251,12 @@ async def _answer_errors(
     try:
         return await handler(request)
     except web.HTTPException as refused:
-        return _json({"error": refused.reason, "kind": "invalid", "hint": None}, refused.status)
+        return json_answer(
+            {"error": refused.reason, "kind": "invalid", "hint": None}, refused.status
+        )
     except ConnectionError:
         raise  # the client has gone: nobody is left to answer
     except Exception as error:
         # The request boundary: whatever went wrong is answered as JSON, and logged if it is ours.
         status, body = _error_of(error)
-        return _json(body, status)
-
-
-def _json(body: Document, status: int = 200) -> web.Response:
-    return web.Response(
-        body=_line(body), status=status, content_type="application/json", charset="utf-8"
-    )
-
-
-def _line(body: Document) -> bytes:
-    """One line of JSON in ASCII: a key that is no UTF-8 goes through as surrogate escapes."""
-    return json.dumps(body).encode("ascii") + b"\n"
+        return json_answer(body, status)

@@ -6,11 +6,11 @@ Not for what they say (`gateway.admin.attest`).
 
 from __future__ import annotations
 
-import json
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from gateway.admin.answers import json_answer
 from gateway.admin.api import AdminInputInvalid
 from gateway.admin.attest import Attester
 
@@ -28,10 +28,6 @@ def attest_routes(attester: Attester) -> list[web.RouteDef]:
         if not bucket or not key:
             raise AdminInputInvalid(reason="bucket and key are needed")
         document = await attester.attest(bucket, key, challenge)
-        return web.Response(
-            body=json.dumps(document).encode("ascii") + b"\n",
-            content_type="application/json",
-            charset="utf-8",
-        )
+        return json_answer(document)
 
     return [web.get("/v1/where/attest", answer)]

@@ -13,13 +13,11 @@ Not for what they do (`gateway.admin.journal_desk`).
 
 from __future__ import annotations
 
-import json
-
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from gateway.admin.answers import json_answer
 from gateway.admin.journal_desk import JournalDesk, JournalInputInvalid
-from gateway.admin.outlook import Document
 from gateway.objects.context import Services
 
 
@@ -37,32 +35,32 @@ def journal_routes(services: Services) -> list[web.RouteDef]:
     desk = JournalDesk(services.journal, services)
 
     async def status(request: web.Request) -> web.Response:
-        return _json(await desk.status())
+        return json_answer(await desk.status())
 
     async def lines(request: web.Request) -> web.Response:
         first, count = _number(request, "first"), _number(request, "count")
-        return _json(desk.lines(request.query.get("log", ""), first, count))
+        return json_answer(desk.lines(request.query.get("log", ""), first, count))
 
     async def proof(request: web.Request) -> web.Response:
-        return _json(await desk.proof(request.query.get("log", ""), _number(request, "seq")))
+        return json_answer(await desk.proof(request.query.get("log", ""), _number(request, "seq")))
 
     async def hashes(request: web.Request) -> web.Response:
         query = request.query
         found = desk.hashes(query.get("log", ""), query.get("bucket", ""), query.get("key", ""))
-        return _json(found)
+        return json_answer(found)
 
     async def names(request: web.Request) -> web.Response:
-        return _json(desk.names())
+        return json_answer(desk.names())
 
     async def ask(request: web.Request) -> web.Response:
         old = _number(request, "old") if "old" in request.query else None
-        return _json(await desk.request(old))
+        return json_answer(await desk.request(old))
 
     async def checkpoint(request: web.Request) -> web.Response:
-        return _json(await desk.checkpoint(request.query.get("log", "")))
+        return json_answer(await desk.checkpoint(request.query.get("log", "")))
 
     async def cosign(request: web.Request) -> web.Response:
-        return _json(await desk.cosign(await request.read()))
+        return json_answer(await desk.cosign(await request.read()))
 
     return [
         web.get("/v1/journal", status),
@@ -81,8 +79,3 @@ def _number(request: web.Request, name: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise JournalInputInvalid(reason=f"{name} is a number")
     return int(text)
-
-
-def _json(body: Document) -> web.Response:
-    content = json.dumps(body).encode("ascii") + b"\n"
-    return web.Response(body=content, content_type="application/json", charset="utf-8")

@@ -11,12 +11,10 @@ Not for what they do (`gateway.admin.key_desk`).
 
 from __future__ import annotations
 
-import json
-
 from aiohttp import web
 
+from gateway.admin.answers import json_answer
 from gateway.admin.key_desk import KeyDesk
-from gateway.admin.outlook import Document
 from gateway.model.key_states import KeyState
 
 
@@ -24,28 +22,28 @@ def key_routes(desk: KeyDesk) -> list[web.RouteDef]:
     """The routes."""
 
     async def listed(request: web.Request) -> web.Response:
-        return _json(desk.listed(request.query))
+        return json_answer(desk.listed(request.query))
 
     async def status(request: web.Request) -> web.Response:
-        return _json(desk.status())
+        return json_answer(desk.status())
 
     async def left(request: web.Request) -> web.Response:
-        return _json(await desk.left(request.query))
+        return json_answer(await desk.left(request.query))
 
     async def plan(request: web.Request) -> web.Response:
-        return _json(await desk.rotate(request.query, dry_run=True))
+        return json_answer(await desk.rotate(request.query, dry_run=True))
 
     async def rotate(request: web.Request) -> web.Response:
-        return _json(await desk.rotate(request.query))
+        return json_answer(await desk.rotate(request.query))
 
     async def disable(request: web.Request) -> web.Response:
-        return _json(await desk.set_state(request.query, KeyState.DISABLED))
+        return json_answer(await desk.set_state(request.query, KeyState.DISABLED))
 
     async def enable(request: web.Request) -> web.Response:
-        return _json(await desk.set_state(request.query, KeyState.DECRYPT_ONLY))
+        return json_answer(await desk.set_state(request.query, KeyState.DECRYPT_ONLY))
 
     async def destroy(request: web.Request) -> web.Response:
-        return _json(await desk.destroy(request.query))
+        return json_answer(await desk.destroy(request.query))
 
     return [
         web.get("/v1/key-epochs", listed),
@@ -57,11 +55,3 @@ def key_routes(desk: KeyDesk) -> list[web.RouteDef]:
         web.post("/v1/key-epochs/enable", enable),
         web.post("/v1/key-epochs/destroy", destroy),
     ]
-
-
-def _json(body: Document) -> web.Response:
-    return web.Response(
-        body=json.dumps(body).encode("ascii") + b"\n",
-        content_type="application/json",
-        charset="utf-8",
-    )

@@ -12,11 +12,11 @@ Not for what they do (`gateway.admin.metering_desk`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from gateway.admin.answers import json_answer
 from gateway.admin.metering_desk import Fields, MeteringDesk
 from gateway.admin.outlook import Document
 
@@ -28,12 +28,7 @@ def metering_routes(desk: MeteringDesk) -> list[web.RouteDef]:
 
     def answering(work: Work) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def answer(request: web.Request) -> web.Response:
-            document = await work(request.query)
-            return web.Response(
-                body=json.dumps(document).encode("ascii") + b"\n",
-                content_type="application/json",
-                charset="utf-8",
-            )
+            return json_answer(await work(request.query))
 
         return answer
 
