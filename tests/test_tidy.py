@@ -324,7 +324,7 @@ def test_only_declared_packages_are_imported() -> None:
     runtime = {normal(spec) for spec in project["dependencies"]}
     everything = runtime | {normal(s) for s in project["optional-dependencies"]["dev"]}
     # Come with a declared package that pins them: botocore with boto3, grimp with import-linter.
-    everything |= {"botocore", "grimp", "click"}
+    everything |= {"botocore", "grimp", "click", "jsonschema"}
     owners = packages_distributions()
     own = {*sys.stdlib_module_names, *PACKAGES, "tests", "bench"}
     bad = []
