@@ -18,6 +18,7 @@ import threading
 from dataclasses import replace
 from hashlib import scrypt
 from pathlib import Path
+from typing import Protocol
 
 from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
 from gateway.data.envelope import (
@@ -66,7 +67,21 @@ class KeyringInvalid(ConfigError):
     hint = "restore it, or delete it and import the sealed copy from the log"
 
 
-def _scrypt(passphrase: bytes, salt: bytes) -> bytes:
+class SealingRoot(Protocol):
+    """What a keyring's file is sealed under: the root key, or the key service's own secret."""
+
+    @property
+    def cluster_id(self) -> bytes:
+        """16 bytes that name the cluster; no secret."""
+        ...
+
+    def derive(self, label: str) -> bytes:
+        """A 32-byte key for one purpose."""
+        ...
+
+
+def passphrase_key(passphrase: bytes, salt: bytes) -> bytes:
+    """32 bytes by scrypt: a few ten milliseconds and 32 MiB."""
     return scrypt(
         passphrase,
         salt=salt,
@@ -107,7 +122,7 @@ class RootKey:
         if passphrase is not None:
             salt = env.random_bytes(SALT_BYTES)
             sealed = seal_secret(
-                _scrypt(passphrase, salt), "root", b"", key, env.random_bytes(SALT_BYTES)
+                passphrase_key(passphrase, salt), "root", b"", key, env.random_bytes(SALT_BYTES)
             )
             content = _ROOT_MAGIC + salt + sealed
         replace_file(path, content)
@@ -136,7 +151,7 @@ class RootKey:
             raise RootKeyInvalid(path=path, file_bytes=len(content), passphrase=bool(passphrase))
         salt, sealed = content[4 : 4 + SALT_BYTES], content[4 + SALT_BYTES :]
         try:
-            return cls(open_secret(_scrypt(passphrase, salt), "root", b"", sealed))
+            return cls(open_secret(passphrase_key(passphrase, salt), "root", b"", sealed))
         except SealInvalid as error:
             raise RootKeyInvalid(path=path, reason="wrong passphrase") from error
 
@@ -182,13 +197,13 @@ class RootKey:
 
 
 class FileKeyring:
-    """`KeyProvider` over `folder/tenants.sealed`. Any thread may call.
+    """`KeyProvider` over `folder/tenants.sealed`, sealed under `root`. Any thread may call.
 
     Raises (on construction):
         KeyringInvalid: the file is there and does not open under this root key.
     """
 
-    def __init__(self, folder: Path, root: RootKey, env: Env) -> None:
+    def __init__(self, folder: Path, root: SealingRoot, env: Env) -> None:
         self._path = folder / TENANTS_FILE
         self._env = env
         self._cluster_id = root.cluster_id

@@ -1,0 +1,101 @@
+"""Where a gateway's keys of tenants are, and what the key service is told.
+
+A gateway has a section `[keys]`. The key service reads a file of its own, `keyd.toml`: it shares
+nothing with gateways but the socket, least of all a folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from storaged.base.config import Bounds, SecretPath
+from storaged.base.log import LogFormat
+
+
+class KeysFrom(StrEnum):
+    """Who keeps the keys of tenants for a gateway."""
+
+    FILE = "file"  # this very process, sealed under the root key: simulations, tests
+    KEYD = "keyd"  # the key service
+
+
+class KeydProvider(StrEnum):
+    """What the key service keeps them in."""
+
+    FILE = "file"
+    PKCS11 = "pkcs11"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeysConfig:
+    """Section `[keys]` of a gateway.
+
+    Args:
+        socket: Unix socket of the key service on this machine.
+        address: host:port of one elsewhere; mutual TLS with the certificate of `[node_tls]`.
+        service_id: what the certificate of that one is made out to.
+        deadline_ms: after which a call has failed.
+        cache_s: how long what was handed out is used.
+    """
+
+    provider: KeysFrom = KeysFrom.FILE
+    socket: Path | None = None
+    address: str | None = None
+    service_id: str = "keyd"
+    deadline_ms: Annotated[int, Bounds(10, 60_000)] = 1000
+    cache_s: Annotated[int, Bounds(1, 3600)] = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeydListenConfig:
+    """Where gateways of other machines reach the key service: mutual TLS 1.3.
+
+    Args:
+        gateways: names of the gateways whose certificates are taken.
+    """
+
+    host: str
+    port: Annotated[int, Bounds(0, 65535)]
+    certificate: Path
+    key: SecretPath
+    authority: Path
+    domain: str = "hexagone.internal"
+    gateways: tuple[str, ...] = ("hexagone",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeydLogConfig:
+    """Form of the log on standard error."""
+
+    format: LogFormat = LogFormat.AUTO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeydConfig:
+    """`keyd.toml`, all that the key service is told.
+
+    Args:
+        folder: its own, which no gateway can read: its secret, and the sealed keys.
+        cluster_id: 32 hexadecimal digits; `hexagone keyd cluster-id` prints a gateway's.
+        socket: where gateways of this machine reach it; mode 0600, or 0660 with `group`.
+        group: who may reach it beside its own user.
+        users: names of the users whose processes may call; none: its own user only.
+        passphrase: file with the passphrase that its secret is sealed under.
+        former_keys: the folder of a gateway whose tenant keys it takes over at its first start.
+        cache_s: how long a bucket's key stays open.
+    """
+
+    folder: Path
+    cluster_id: str
+    socket: Path | None = None
+    group: str | None = None
+    users: tuple[str, ...] = ()
+    provider: KeydProvider = KeydProvider.FILE
+    passphrase: SecretPath | None = None
+    former_keys: Path | None = None
+    cache_s: Annotated[int, Bounds(1, 3600)] = 300
+    listen: KeydListenConfig | None = None
+    log: KeydLogConfig = KeydLogConfig()
