@@ -16,9 +16,7 @@ import os
 import stat
 import threading
 from dataclasses import replace
-from hashlib import scrypt
 from pathlib import Path
-from typing import Protocol
 
 from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
 from gateway.data.envelope import (
@@ -36,9 +34,11 @@ from gateway.data.keyring_form import (
     TENANT_KEY,
     HeldKey,
     Keys,
+    SealingRoot,
     open_keys,
     seal_keys,
 )
+from gateway.data.passphrase import passphrase_key
 from gateway.model.encoding import enc
 from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState, is_later
 from storaged.base.durable import replace_file
@@ -49,8 +49,6 @@ from storaged.base.ids import LogId, log_id
 ROOT_FILE = "root.key"
 TENANTS_FILE = "tenants.sealed"
 KEYS_MAX = 100_000  # 4.8 MB of keyring without the names
-SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 15, 8, 1
-SCRYPT_MEMORY_BYTES = 64 * 1024 * 1024
 
 _ROOT_MAGIC = b"HXR\x01"
 
@@ -65,32 +63,6 @@ class KeyringInvalid(ConfigError):
     """The file of tenant keys is not usable."""
 
     hint = "restore it, or delete it and import the sealed copy from the log"
-
-
-class SealingRoot(Protocol):
-    """What a keyring's file is sealed under: the root key, or the key service's own secret."""
-
-    @property
-    def cluster_id(self) -> bytes:
-        """16 bytes that name the cluster; no secret."""
-        ...
-
-    def derive(self, label: str) -> bytes:
-        """A 32-byte key for one purpose."""
-        ...
-
-
-def passphrase_key(passphrase: bytes, salt: bytes) -> bytes:
-    """32 bytes by scrypt: a few ten milliseconds and 32 MiB."""
-    return scrypt(
-        passphrase,
-        salt=salt,
-        n=SCRYPT_N,
-        r=SCRYPT_R,
-        p=SCRYPT_P,
-        maxmem=SCRYPT_MEMORY_BYTES,
-        dklen=KEY_BYTES,
-    )
 
 
 class RootKey:

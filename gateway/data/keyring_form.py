@@ -14,7 +14,7 @@ Source: docs/data-layout.md, "Keys".
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from gateway.data.cipher import KEY_BYTES
 from gateway.data.envelope import SealInvalid, open_secret, seal_secret
@@ -49,6 +49,19 @@ KeyId = tuple[bytes, bytes, int]
 """Tenant id, name and epoch."""
 
 Keys = dict[KeyId, HeldKey]
+
+
+class SealingRoot(Protocol):
+    """What a keyring's file is sealed under: the root key, or the key service's own secret."""
+
+    @property
+    def cluster_id(self) -> bytes:
+        """16 bytes that name the cluster; no secret."""
+        ...
+
+    def derive(self, label: str) -> bytes:
+        """A 32-byte key for one purpose."""
+        ...
 
 
 def seal_keys(sealing_key: bytes, cluster_id: bytes, keys: Keys, salt: bytes) -> bytes:

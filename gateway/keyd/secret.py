@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
 from gateway.data.envelope import SealInvalid, open_secret, seal_secret
-from gateway.data.keyring import passphrase_key
+from gateway.data.passphrase import passphrase_key
 from gateway.model.encoding import enc
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
