@@ -14,7 +14,7 @@ Source: docs/data-layout.md, "Sealed keys"; NIST SP 800-38D.
 from __future__ import annotations
 
 import hmac
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -163,11 +163,18 @@ class KeyProvider(Protocol):
         """
         ...
 
-    def set_tenant_epoch(self, tenant_id: bytes, epoch: int, state: KeyState) -> None:
-        """Change the state of an epoch; DESTROYED erases the key. Which changes are allowed is the
-        caller's.
+    def set_tenant_epoch(
+        self, tenant_id: bytes, epoch: int, state: KeyState, warrant: bytes = b""
+    ) -> None:
+        """Change the state of an epoch; DESTROYED erases the key, and with a tenant's last epoch
+        its named keys. Which changes are allowed is the caller's, but that nothing is DESTROYED
+        without the approvals of the approvers whom the provider knows, if any.
 
-        Raises: TenantKeyMissing: there is no such epoch, or it was destroyed.
+        Args:
+            warrant: for DESTROYED: what `gateway.approvals.warrant` encodes, verified here
+                against the item `tenant_key_item(tenant_id, epoch)`.
+
+        Raises: TenantKeyMissing: there is no such epoch, or it was destroyed; WarrantRefused.
         Idempotent: yes. Durable when: it returns. Cancelled: cannot be. Concurrent: any number.
         """
         ...
@@ -252,5 +259,34 @@ class KeyProvider(Protocol):
         Raises: SealInvalid: another root key sealed it; KeyringConflict: a tenant has another key
             here.
         Idempotent: yes. Durable when: it returns. Concurrent: any number.
+        """
+        ...
+
+
+@runtime_checkable
+class WarrantKeeper(Protocol):
+    """A key provider that knows approvers: it verifies what they have approved by itself. Any
+    thread may call; `gateway.data.approval_book` is what providers have for it.
+    """
+
+    def approvers(self) -> bytes:
+        """The document of the set of approvers; b"" where nobody was registered."""
+        ...
+
+    def set_approvers(self, document: bytes, warrant: bytes = b"") -> None:
+        """Register a set of approvers: the first one freely, a later one with a warrant of the
+        present set.
+
+        Raises: ApproversInvalid, WarrantRefused, RequestInvalid.
+        Idempotent: yes. Durable when: it returns.
+        """
+        ...
+
+    def spend_warrant(self, item: str, warrant: bytes, holder: str) -> None:
+        """Whether an act that the provider does not carry out itself was approved; from then on
+        nobody but `holder` can use these approvals for it. Where nobody was registered all is.
+
+        Raises: WarrantRefused, RequestInvalid.
+        Idempotent: for one holder. Durable when: it returns.
         """
         ...

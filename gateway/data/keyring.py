@@ -18,6 +18,8 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+from gateway.approvals.request import tenant_key_item
+from gateway.data.approval_book import ApprovalBook, KeepsApprovers
 from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
 from gateway.data.envelope import (
     NAME_BYTES_MAX,
@@ -168,7 +170,7 @@ class RootKey:
         return self.derive("sums")
 
 
-class FileKeyring:
+class FileKeyring(KeepsApprovers):
     """`KeyProvider` over `folder/tenants.sealed`, sealed under `root`. Any thread may call.
 
     Raises (on construction):
@@ -180,6 +182,7 @@ class FileKeyring:
         self._env = env
         self._cluster_id = root.cluster_id
         self._sealing_key = root.derive("tenant-keyring")
+        self._book = ApprovalBook(folder, root.derive("approvers"), root.cluster_id, env)
         self._lock = threading.Lock()
         self._keys: Keys = {}
         self._active: dict[bytes, int] = {}  # epoch of each tenant's key that wraps
@@ -222,14 +225,8 @@ class FileKeyring:
 
     def tenant_epochs(self, tenant_id: bytes) -> list[KeyEpoch]:
         """Epochs of the tenant's key; see the port."""
-        return sorted(
-            (
-                held.about
-                for (tenant, name, _), held in self._keys.items()
-                if tenant == tenant_id and name == TENANT_KEY
-            ),
-            key=lambda about: about.epoch,
-        )
+        held = [one.about for key_id, one in self._keys.items() if key_id[:2] == (tenant_id, b"")]
+        return sorted(held, key=lambda about: about.epoch)
 
     def active_epoch(self, tenant_id: bytes) -> int:
         """The epoch that wraps; see the port."""
@@ -249,8 +246,11 @@ class FileKeyring:
             self._add(tenant_id, TENANT_KEY, held[-1].epoch + 1, KeyState.PENDING)
             return held[-1].epoch + 1
 
-    def set_tenant_epoch(self, tenant_id: bytes, epoch: int, state: KeyState) -> None:
+    def set_tenant_epoch(
+        self, tenant_id: bytes, epoch: int, state: KeyState, warrant: bytes = b""
+    ) -> None:
         """Change the state of an epoch; see the port."""
+        item = tenant_key_item(tenant_id, epoch)
         with self._lock:
             key_id = (tenant_id, TENANT_KEY, epoch)
             held = self._keys.get(key_id)
@@ -258,11 +258,27 @@ class FileKeyring:
                 raise TenantKeyMissing(tenant=tenant_id.hex(), epoch=epoch)
             if held.about.state is state:
                 return
-            about = replace(
-                held.about, state=state, before=held.about.state, changed_at_ms=self._env.now_ms()
-            )
-            key = b"" if state is KeyState.DESTROYED else held.key
-            self._save({**self._keys, key_id: HeldKey(key, about)})
+            if state is KeyState.DESTROYED:
+                self._book.verify(item, warrant)
+            changed = {**self._keys, key_id: self._become(held, state)}
+            if not any(
+                one.key
+                for (tenant, name, _), one in changed.items()
+                if (tenant, name) == (tenant_id, TENANT_KEY)
+            ):  # the last epoch takes the named keys along
+                for named in [named for named in changed if named[0] == tenant_id]:
+                    changed[named] = self._become(changed[named], state)
+            self._save(changed)
+            if state is KeyState.DESTROYED:
+                self._book.spend(item, warrant, item)
+
+    def _become(self, held: HeldKey, state: KeyState) -> HeldKey:
+        if held.about.state is state:
+            return held
+        about = replace(
+            held.about, state=state, before=held.about.state, changed_at_ms=self._env.now_ms()
+        )
+        return HeldKey(b"" if state is KeyState.DESTROYED else held.key, about)
 
     def wrap_bucket_key(
         self,
@@ -296,11 +312,13 @@ class FileKeyring:
 
     def has_named_key(self, tenant_id: bytes, name: str) -> bool:
         """Whether there is a key of that name; see the port."""
-        return bool(name) and (tenant_id, name.encode(), FIRST_EPOCH) in self._keys
+        held = self._keys.get((tenant_id, name.encode(), FIRST_EPOCH))
+        return bool(name) and held is not None and bool(held.key)
 
     def named_keys(self, tenant_id: bytes) -> list[str]:
         """Names of the tenant's keys; see the port."""
-        return sorted(name.decode() for held, name, _ in self._keys if held == tenant_id and name)
+        held = [name for (of, name, _), one in self._keys.items() if of == tenant_id and one.key]
+        return sorted(name.decode() for name in held if name)
 
     def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
         """Seal a secret under a named key; see the port."""
@@ -350,7 +368,7 @@ class FileKeyring:
 
     def _named_key(self, tenant_id: bytes, name: str) -> bytes:
         held = self._keys.get((tenant_id, name.encode(), FIRST_EPOCH)) if name else None
-        if held is None:
+        if held is None or not held.key:
             raise NamedKeyMissing(tenant=tenant_id.hex(), name=name)
         return held.key
 

@@ -155,7 +155,9 @@ class MemoryKeyring:
             held.append(KeyEpoch(epoch=held[-1].epoch + 1, state=KeyState.PENDING))
         return held[-1].epoch
 
-    def set_tenant_epoch(self, tenant_id: bytes, epoch: int, state: KeyState) -> None:
+    def set_tenant_epoch(
+        self, tenant_id: bytes, epoch: int, state: KeyState, warrant: bytes = b""
+    ) -> None:
         """See `KeyProvider`."""
         held = self.tenant_epochs(tenant_id)
         was = held[epoch - 1]
