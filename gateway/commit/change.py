@@ -7,13 +7,13 @@ instant or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from gateway.meta.batches import validate, validate_key
 from gateway.meta.kv import Batch
 from gateway.model.layout import Packed, StripeRow, Tier
 from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import StripeId
+from storaged.base.values import value
 from storaged.node import Buffer
 
 
@@ -35,7 +35,7 @@ class StripeBusy(StorageError):
     kind = Kind.CONFLICT
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Draft:
     """A row whose value names the place of a small body of the same change.
 
@@ -48,7 +48,7 @@ class Draft:
     seal: Callable[[Packed], bytes]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class StripeChange:
     """A step of one stripe's row; the committer turns it into the row's value, in order, so that no
     two changes conflict over a shared stripe.
@@ -70,7 +70,7 @@ class StripeChange:
     drop: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Change:
     """One batch with what rides along.
 
@@ -97,7 +97,7 @@ def validate_change(change: Change) -> None:
         validate_key(draft.key, change.batch.partition)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Position:
     """A place in the log; sequence numbers run on across epochs."""
 
@@ -105,7 +105,7 @@ class Position:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Committed:
     """Where a change was committed, and where its bodies lie."""
 

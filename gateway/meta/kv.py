@@ -13,10 +13,10 @@ an await: every call is complete in itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from storaged.base.errors import Kind, StorageError
+from storaged.base.values import value
 
 ROW_KEY_BYTES_MAX = 1100
 ROW_VALUE_BYTES_MAX = 16 * 1024 * 1024
@@ -61,7 +61,7 @@ class IndexFull(StorageError):
     hint = "raise storage.index_map_mib, or free its drive; deletes still work"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Check:
     """`revision` None: the key must be absent. Else: it must be there at exactly this revision."""
 
@@ -69,7 +69,7 @@ class Check:
     revision: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Exists:
     """The key must be there, at any revision: the check every batch makes on its bucket's open
     row.
@@ -78,7 +78,7 @@ class Exists:
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Write:
     """Set the row, or delete it when `value` is None (also when it is absent)."""
 
@@ -86,7 +86,7 @@ class Write:
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Batch:
     """Checks and writes that happen at one instant, or not at all.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from storaged.base.ids import StripeId
+from storaged.base.values import value
 
 
 class Tier(IntEnum):
@@ -33,7 +34,7 @@ class Geometry:
         return self.k + self.m
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Striped:
     """A part in data stripes of its own, with consecutive counters from `first`.
 
@@ -46,7 +47,7 @@ class Striped:
     sealed_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Packed:
     """A small part: `sealed_bytes` bytes at `offset` of the payload of a commit or pack stripe."""
 
@@ -58,7 +59,7 @@ class Packed:
 Layout = Striped | Packed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class StripeRow:
     """What the index knows of one stripe.
 

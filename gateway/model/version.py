@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from gateway.model.attributes import NO_ATTRIBUTES, Attributes
 from gateway.model.names import ObjectKey, ObjectUuid, TenantId, UploadId, VersionId
+from storaged.base.values import value
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -59,7 +60,7 @@ SALT_BYTES = 24
 COMMITMENT_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Checksum:
     """A checksum as S3 prints it.
 
@@ -74,7 +75,7 @@ class Checksum:
     value: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class PartSeal:
     """What opening one part needs beside the DEK: plaintext length, HKDF salt (24), key commitment
     (32).
@@ -94,7 +95,7 @@ class PartRun:
     plain_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Version:
     """One version of an object, or a delete marker.
 

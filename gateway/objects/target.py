@@ -21,6 +21,7 @@ from gateway.model.names import BucketId, ObjectKey, bucket_name, object_key
 from gateway.model.version import Version
 from gateway.objects import access
 from gateway.objects.context import Context
+from storaged.base.values import value
 
 BUCKETS_MAX = 4096  # cached, about 1 KiB each
 BUCKETS_BYTES_MAX = 4 << 20  # of cached rows; what is made of a policy is some 25 times as large
@@ -40,7 +41,7 @@ class OpenBucket:
     parsed: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Target:
     """An object name in an open bucket; `row_key` is that of its current version.
 

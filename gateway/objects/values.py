@@ -14,6 +14,7 @@ from gateway.model.attributes import NO_ATTRIBUTES, Attributes, Encryption
 from gateway.model.conditions import Conditions
 from gateway.model.version import Checksum, Pairs
 from storaged.base.errors import StorageError
+from storaged.base.values import value
 
 ReadConditions = Conditions  # of a get, head or copy source
 WriteConditions = Conditions  # of a put, copy, complete or delete: only the ETag conditions count
@@ -44,7 +45,7 @@ class EncryptionAsked(NamedTuple):
     customer: CustomerKey | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Metadata:
     """What a client says about an object, given back as it was sent.
 
@@ -67,7 +68,7 @@ class Metadata:
 NO_METADATA = Metadata()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class PutOptions:
     """`checksum_algorithm`: the one that is kept with the object; it must be among the body's
     digests. `has_digest`: the client sent a digest of the content, beside its signature.
@@ -91,7 +92,7 @@ class GetOptions:
     customer_key: CustomerKey | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class ObjectHead:
     """What a client is told of a version.
 
@@ -125,7 +126,7 @@ class ReadBody(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class ObjectRead:
     """An answer to get or head.
 

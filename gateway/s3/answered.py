@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from gateway.metrics import S3Metrics
 from gateway.objects.context import Services
+from gateway.objects.target import OpenBucket
 from gateway.s3 import journaling, limits_on_requests
 from gateway.s3.access_log import AccessLog, AccessRecord
 from gateway.s3.log_records import log_request
 from gateway.s3.responses import Reply
+from storaged.base.errors import StorageError
 
 if TYPE_CHECKING:
     from gateway.s3.connections import Exchange
@@ -34,11 +36,12 @@ def tell(
     metrics.operation(exchange.operation).count(
         latency_s=latency_s, bytes_in=bytes_in, bytes_out=exchange.bytes_out, code=reply.code
     )
-    if exchange.bucket and reply.code != "NoSuchBucket":
-        log_request(services, exchange, reply, host_id=host_id, latency_s=latency_s)
-    limits_on_requests.count(services, exchange, reply, bytes_in)
+    opened = _opened(services, exchange.bucket)
+    if opened is not None and reply.code != "NoSuchBucket":
+        log_request(services, exchange, reply, opened, host_id=host_id, latency_s=latency_s)
+    limits_on_requests.count(services, exchange, reply, opened, bytes_in)
     if (journal := services.journal) is not None:
-        journaling.after(journal, services, exchange, reply, bytes_in)
+        journaling.after(journal, services, exchange, reply, opened, bytes_in)
     if access_log is None:
         return
     access_log.add(
@@ -59,3 +62,13 @@ def tell(
             user_agent=exchange.headers.get("user-agent", ""),
         )
     )
+
+
+def _opened(services: Services, bucket: str) -> OpenBucket | None:
+    """The bucket that a request was about; None: there is none, or its row cannot be read, of which
+    whoever asks for it is told.
+    """
+    try:
+        return services.buckets.find(bucket) if bucket else None
+    except StorageError:
+        return None

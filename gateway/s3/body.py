@@ -58,7 +58,7 @@ class BodyPromise:
     """What the head of a request says about its body.
 
     Args:
-        length: bytes of decoded content, UNMEASURED until `RequestBody.measure`.
+        length: bytes of decoded content, UNMEASURED where the head does not say it.
         md5: Content-MD5, raw, or None.
         sha256: what x-amz-content-sha256 says, raw; None unless the signature covers the content.
     """
@@ -86,6 +86,7 @@ class RequestBody:
         "_taken",
         "_trailers",
         "_waited_s",
+        "length",
     )
 
     def __init__(
@@ -107,6 +108,7 @@ class RequestBody:
         """
         self._received = received
         self._promise = promise
+        self.length = promise.length
         self._decoder = decoder
         self._on_first_read: Callable[[], None] | None = on_first_read
         self._broken = broken
@@ -120,13 +122,9 @@ class RequestBody:
         self._trailers: dict[str, str] = {}
 
     @property
-    def length(self) -> int:
-        return self._promise.length
-
-    @property
     def content_bytes(self) -> int:
         """Decoded bytes given out so far."""
-        return self._promise.length - self._remaining
+        return self.length - self._remaining
 
     @property
     def checksum_algorithm(self) -> str | None:
@@ -221,7 +219,7 @@ class RequestBody:
             pieces.append(piece)
         self._received = _Held(b"".join(pieces))
         self._taken = 0
-        self._promise.length = self._remaining = length
+        self.length = self._remaining = length
 
     async def read_document(self, bytes_max: int) -> bytes:
         """The whole body, checked against all its promises.

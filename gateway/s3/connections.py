@@ -77,6 +77,7 @@ class Exchange:
         "message",
         "operation",
         "owner_id",
+        "peer",
         "protocol",
         "raw_path",
         "request_id",
@@ -94,6 +95,8 @@ class Exchange:
         self.message = message
         self.content = content
         self.protocol = protocol
+        peer = protocol.peername
+        self.peer: str = peer[0] if isinstance(peer, tuple) else ""
         self.began_s = 0.0
         self.id_bytes = b""
         self.request_id = ""
@@ -109,12 +112,6 @@ class Exchange:
         self.expects_continue = False
         self.is_large = False
         self.bytes_out = 0
-
-    @property
-    def peer(self) -> str:
-        """Address of the client; "" when it is none of IP."""
-        peer = self.protocol.peername
-        return peer[0] if isinstance(peer, tuple) else ""
 
     def tls_version(self) -> str:
         """Version of TLS that the connection speaks, such as "1.3"; "" for none."""

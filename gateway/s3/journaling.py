@@ -16,6 +16,7 @@ from gateway.journal.events import CLUSTER, Event, Phase, Value
 from gateway.journal.journal import Accesses, Journal
 from gateway.journal.store import JournalUnavailable
 from gateway.objects.context import Services
+from gateway.objects.target import OpenBucket
 from gateway.s3 import routes, tokens
 from gateway.s3.actions import Operation
 from gateway.s3.errors import S3Error
@@ -83,6 +84,7 @@ _RIGHTS_OF_A_WRITE = (
     ("lock_until", "x-amz-object-lock-retain-until-date"),
     ("hold", "x-amz-object-lock-legal-hold"),
 )
+_RIGHTS_HEADERS = frozenset(header for _, header in _RIGHTS_OF_A_WRITE)
 _NOTHING_DONE = "Unknown"  # the request was refused before anybody knew what it was
 
 
@@ -100,9 +102,12 @@ def log_of(services: Services, exchange: Exchange, bucket: str) -> str:
         opened = services.buckets.find(bucket) if bucket else None
     except StorageError:
         opened = None
-    if opened is not None:
-        return opened.bucket.tenant.hex()
-    return exchange.tenant.hex() if exchange.tenant else CLUSTER
+    return _log(exchange, opened)
+
+
+def _log(exchange: Exchange, opened: OpenBucket | None) -> str:
+    tenant = exchange.tenant if opened is None else opened.bucket.tenant
+    return tenant.hex() if tenant else CLUSTER
 
 
 async def before(journal: Journal, services: Services, exchange: Exchange) -> None:
@@ -126,9 +131,14 @@ async def before(journal: Journal, services: Services, exchange: Exchange) -> No
 
 
 def after(
-    journal: Journal, services: Services, exchange: Exchange, reply: Reply, bytes_in: int
+    journal: Journal,
+    services: Services,
+    exchange: Exchange,
+    reply: Reply,
+    opened: OpenBucket | None,
+    bytes_in: int,
 ) -> None:
-    """Take note of what was answered; costs no wait."""
+    """Take note of what was answered; costs no wait. `opened`: the bucket it was about."""
     operation, phase = exchange.operation, Phase.ACCESS
     if operation in _MAYBE_ACTS and is_act(exchange):
         phase = Phase.OUTCOME
@@ -139,16 +149,18 @@ def after(
     body = _body(exchange)
     body["status"] = reply.status
     if operation in WRITES:
-        for name, header in _RIGHTS_OF_A_WRITE:
-            if header in exchange.headers:
-                body[name] = exchange.headers[header]
+        headers = exchange.headers
+        if not _RIGHTS_HEADERS.isdisjoint(headers):
+            for name, header in _RIGHTS_OF_A_WRITE:
+                if header in headers:
+                    body[name] = headers[header]
     if reply.code:
         body["code"] = reply.code
     for name, text in reply.issued:
         body[name] = text  # whose the acts of the session are
     body["in"] = bytes_in
     body["out"] = exchange.bytes_out
-    log = log_of(services, exchange, exchange.bucket)
+    log = _log(exchange, opened)
     journal.note(log, _event(services, exchange, phase, body))
     for key, version_id, code in reply.deleted:
         gone = {**_body(exchange), "version": version_id, "code": code}

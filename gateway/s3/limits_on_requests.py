@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from gateway.model.quota import Subject
 from gateway.objects.context import Principal, Services
+from gateway.objects.target import OpenBucket
 from gateway.s3.responses import Reply
-from storaged.base.errors import StorageError
 
 if TYPE_CHECKING:
     from gateway.s3.connections import Exchange
@@ -28,7 +28,13 @@ def admit_caller(services: Services, principal: Principal | None) -> None:
         services.throttle.admit(Subject.ACCESS_KEY, principal.access_key_id)
 
 
-def count(services: Services, exchange: Exchange, reply: Reply, bytes_in: int) -> None:
+def count(
+    services: Services,
+    exchange: Exchange,
+    reply: Reply,
+    opened: OpenBucket | None,
+    bytes_in: int,
+) -> None:
     """A request has been answered."""
     bytes_out = exchange.bytes_out
     if services.throttle.is_set and (bytes_in or bytes_out):
@@ -37,11 +43,5 @@ def count(services: Services, exchange: Exchange, reply: Reply, bytes_in: int) -
             key = exchange.access_key_id
             services.throttle.charge(Subject.ACCESS_KEY, key, bytes_in, bytes_out)
     meter = services.meter
-    if meter is None or not exchange.bucket or reply.status >= 400:
-        return
-    try:
-        opened = services.buckets.find(exchange.bucket)
-    except StorageError:
-        return  # the bucket's row cannot be read, and whoever asks for it is told
-    if opened is not None:
+    if meter is not None and opened is not None and reply.status < 400:
         meter.request(opened.bucket.bucket_id, exchange.operation, bytes_in, bytes_out)

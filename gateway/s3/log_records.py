@@ -15,6 +15,7 @@ from gateway.objects.bucket_logging import DOCUMENT
 from gateway.objects.context import Services
 from gateway.objects.log_delivery import route_of
 from gateway.objects.log_spool import LogRoute
+from gateway.objects.target import OpenBucket
 from gateway.s3 import routes
 from gateway.s3.responses import Reply
 from gateway.s3.server_log import (
@@ -48,14 +49,19 @@ _READS = frozenset({"GetObject", "HeadObject"})
 
 
 def log_request(
-    services: Services, exchange: Exchange, reply: Reply, *, host_id: str, latency_s: float
+    services: Services,
+    exchange: Exchange,
+    reply: Reply,
+    opened: OpenBucket,
+    *,
+    host_id: str,
+    latency_s: float,
 ) -> None:
     """Add records to the log of the bucket, and to that of the source of a copy or a rename, if
     they have one.
     """
     try:
-        route = _route(services, exchange.bucket)
-        if route is not None:
+        if DOCUMENT in opened.bucket.cold and (route := route_of(services, opened)) is not None:
             record = _record(services, route, exchange, reply, host_id, latency_s)
             _log_target(services, route, exchange, reply, record)
         if exchange.operation in WITH_SOURCE:

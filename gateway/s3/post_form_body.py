@@ -133,7 +133,7 @@ class FormBody(RequestBody):
     def _measure(self) -> None:
         """The length is known. Raises EntityTooLarge, EntityTooSmall."""
         length, policy = self._reader.file_bytes, self._policy
-        self._promise.length = length
+        self.length = length
         if policy.most_bytes is not None and length > policy.most_bytes:
             raise EntityTooLarge(proposed_bytes=length, max_bytes=policy.most_bytes)
         if policy.least_bytes is not None and length < policy.least_bytes:

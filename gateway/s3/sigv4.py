@@ -50,10 +50,11 @@ class PayloadMode(StrEnum):
     STREAMING_SIGNED_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
     STREAMING_UNSIGNED_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 
-    @property
-    def is_streaming(self) -> bool:
-        """The body is aws-chunked and goes through `aws_chunked.ChunkDecoder`."""
-        return self.startswith("STREAMING-")
+    is_streaming: bool
+    """The body is aws-chunked and goes through `aws_chunked.ChunkDecoder`."""
+
+    def __init__(self, value: str) -> None:
+        self.is_streaming = value.startswith("STREAMING-")
 
 
 # Not frozen: a frozen dataclass costs three times as much to make, and these are made per request.

@@ -9,11 +9,11 @@ Source: docs/data-layout.md, "Identifiers".
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NewType
 
 from storaged.base.errors import ProtocolError
+from storaged.base.values import value
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?\Z")
 
@@ -39,6 +39,13 @@ def node_id(text: str) -> NodeId:
     return NodeId(text)
 
 
+def operator_id(text: str) -> str:
+    """Validate the name of who runs a node: same form as a node id; "" where nobody is named."""
+    if text and not _NAME.match(text):
+        raise InvalidId(operator_id=text[:64])
+    return text
+
+
 def datacenter_id(text: str) -> DatacenterId:
     """Validate a datacenter id: same form as a node id."""
     if not _NAME.match(text):
@@ -54,7 +61,7 @@ class StripeFamily(IntEnum):
     COMMIT = 3  # one commit group; epoch is the log epoch, counter the sequence number
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@value(frozen=True, slots=True, order=True)
 class StripeId:
     """Family, epoch (writer epoch, or log epoch for COMMIT) and counter; ordered as its 16
     bytes.
@@ -84,7 +91,7 @@ class StripeId:
         return f"{self.family.name.lower()}-{self.epoch:x}-{self.counter:x}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@value(frozen=True, slots=True, order=True)
 class ShardId:
     """One shard of a stripe; `index` is 0-based, below k + m ≤ 255."""
 
