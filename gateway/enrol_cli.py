@@ -15,7 +15,16 @@ import typer
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.ca_cli import AUTHORITY_FILE, DirOption, IdOption, JsonOption, OutOption, say, stop
+from gateway.ca_cli import (
+    AUTHORITY_FILE,
+    DirOption,
+    IdOption,
+    JsonOption,
+    OutOption,
+    ca_app,
+    say,
+    stop,
+)
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.ids import datacenter_id, node_id
@@ -38,12 +47,13 @@ TOKEN_CHARACTERS_MAX = 256
 
 
 def add_commands(target: typer.Typer) -> None:
-    """Put the commands of this module on `hexagone ca`."""
-    target.command("invite")(ca_invite)
-    target.command("withdraw")(ca_withdraw)
-    target.command("request")(ca_request)
-    target.command("approve")(ca_approve)
-    target.command("register")(ca_register)
+    """Put the commands of this module on `hexagone ca`, and that on another app."""
+    ca_app.command("invite")(ca_invite)
+    ca_app.command("withdraw")(ca_withdraw)
+    ca_app.command("request")(ca_request)
+    ca_app.command("approve")(ca_approve)
+    ca_app.command("register")(ca_register)
+    target.add_typer(ca_app, name="ca")
 
 
 def ca_invite(

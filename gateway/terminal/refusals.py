@@ -1,0 +1,93 @@
+"""How the command ends when it cannot do what it is asked: one line that says why, one that says
+what to do next, and an exit code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import typer
+
+from gateway.terminal.help import has_colour
+from gateway.terminal.language import heard, say
+from storaged.base.errors import StorageError
+
+SPOKEN_FIELDS = frozenset({"reason", "detail"})  # of an error; all others hold names and numbers
+_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
+
+# What typer says, with its placeholders: for the catalogue.
+TYPER_SAYS = (
+    "No such command '{name}'.",
+    "No such command '{name}'. Did you mean {names}?",
+    "No such option: {name}",
+    "No such option: {name} (Possible options: {names})",
+    "Missing command.",
+    "Missing argument '{name}'.",
+    "Missing option '{name}'.",
+    "Option '{name}' requires an argument.",
+    "Option '{name}' does not take a value.",
+    "Got unexpected extra argument ({names})",
+    "Got unexpected extra arguments ({names})",
+    "'{value}' is not a valid int.",
+    "'{value}' is not a valid float.",
+    "Value '{value}' is not a valid {kind}.",
+    "'{value}' is not one of {names}.",
+    "{value} is not in the range {range}.",
+    "{kind} '{value}' does not exist.",
+)
+
+
+def said_error(title: str, fields: Mapping[str, object]) -> str:
+    """What `StorageError.message` says, in the language in use."""
+    parts = ", ".join(
+        f"{name}={heard(str(value)) if name in SPOKEN_FIELDS else value}"
+        for name, value in fields.items()
+    )
+    return f"{say(title)} ({parts})" if parts else say(title)
+
+
+def said(error: Exception) -> tuple[str, str]:
+    """What an error says and what it advises ("" = nothing), in the language in use."""
+    if not isinstance(error, StorageError):
+        return heard(str(error)), ""
+    return said_error(error.title(), error.fields), heard(error.hint or "")
+
+
+def stop(error: Exception, code: int = 1) -> NoReturn:
+    """Tell what went wrong on standard error and end the command."""
+    refuse(*said(error), code, error)
+
+
+def refuse(text: str, advice: str = "", code: int = 1, cause: Exception | None = None) -> NoReturn:
+    """End the command with words that are in the language in use already."""
+    write_refusal(text, advice)
+    raise typer.Exit(code) from cause
+
+
+def write_refusal(text: str, advice: str = "") -> None:
+    """One line for what is wrong, and one for what to do."""
+    line = say("error: {text}", text=printable(text))
+    colour = has_colour(sys.stderr)
+    typer.echo(f"{_RED}{line}{_PLAIN}" if colour else line, err=True, color=colour)
+    if advice:
+        typer.echo(say("hint: {text}", text=printable(advice)), err=True)
+
+
+def printable(text: str) -> str:
+    """A text without what a terminal would take for a command."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+def said_usage(error: Any) -> str:
+    """What typer says about a command that is wrong, in the language in use."""
+    hint = getattr(error, "param_hint", None)
+    if isinstance(error, typer.BadParameter) and error.message:
+        if hint is None and error.param is not None:
+            hint = error.param.get_error_hint()
+        if hint and not isinstance(hint, str):
+            hint = " / ".join(hint)
+        text = heard(error.message)
+        return f"{hint}: {text}" if hint else text
+    return heard(error.format_message())
