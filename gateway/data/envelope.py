@@ -28,6 +28,8 @@ from storaged.base.errors import Kind, StorageError
 SUITE = 1
 _HEAD_BYTES = 1 + SALT_BYTES + COMMITMENT_BYTES
 WRAPPED_BYTES = _HEAD_BYTES + KEY_BYTES + TAG_BYTES
+DEK_LABEL = "wrap-dek"  # a DEK alone under its bucket's key
+INNER_LABEL = "wrap-wrapped-dek"  # one that another key wraps below that
 NAME_BYTES_MAX = 255  # of a named key
 
 
@@ -117,14 +119,18 @@ def wrap_dek(bucket_key: bytes, context: bytes, dek: bytes, salt: bytes) -> byte
         WRAPPED_BYTES bytes.
     """
     assert len(dek) == KEY_BYTES
-    return seal_secret(bucket_key, "wrap-dek", context, dek, salt)
+    return seal_secret(bucket_key, DEK_LABEL, context, dek, salt)
 
 
 def unwrap_dek(bucket_key: bytes, context: bytes, wrapped: bytes) -> bytes:
     """The DEK. Raises SealInvalid."""
-    dek = open_secret(bucket_key, "wrap-dek", context, wrapped)
+    return checked_dek(open_secret(bucket_key, DEK_LABEL, context, wrapped))
+
+
+def checked_dek(dek: bytes) -> bytes:
+    """What was opened, if it is a DEK. Raises SealInvalid."""
     if len(dek) != KEY_BYTES:
-        raise SealInvalid(label="wrap-dek", secret_bytes=len(dek))
+        raise SealInvalid(label=DEK_LABEL, secret_bytes=len(dek))
     return dek
 
 

@@ -257,9 +257,9 @@ class KeyRotation:
 
     async def _rewrap_keys(self, current: Rotation, rows: Sequence[Row]) -> Rotation:
         """Wrap those of the bucket keys that are the tenant's anew; each in a change of its own."""
-        services, provider = self._services, self._services.bucket_keys.provider
+        services, keys_of = self._services, self._services.bucket_keys.keys_of
         tenant = bytes.fromhex(current.tenant)
-        epochs = provider.tenant_epochs(tenant)
+        epochs = services.bucket_keys.provider.tenant_epochs(tenant)
         lost = {about.epoch for about in epochs if about.state is KeyState.DESTROYED}
         for row in rows:
             held = bucket_key_rows.open_bucket_key(services.records, row.key, row.value)
@@ -267,8 +267,9 @@ class KeyRotation:
             if held.tenant != tenant or is_done:
                 continue
             bucket, epoch = keyspace.parse_bucket_key(row.key)
-            key = provider.unwrap_bucket_key(tenant, bucket, epoch, held.wrapped, held.tenant_epoch)
-            wrapped = provider.wrap_bucket_key(tenant, bucket, epoch, key, current.epoch)
+            wrapped = keys_of.rewrap_bucket_key(
+                tenant, bucket, epoch, held.wrapped, held.tenant_epoch, current.epoch
+            )
             changed = held._replace(wrapped=wrapped, tenant_epoch=current.epoch)
             records, nonces = services.records, services.nonces
             write = bucket_key_rows.set_bucket_key(records, nonces, bucket, changed)

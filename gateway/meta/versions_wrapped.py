@@ -11,11 +11,13 @@ from struct import Struct
 from gateway.meta.kv import RowCorrupt
 from gateway.model.names import ObjectUuid, TenantId
 
-PLAIN_WRAPPED_BYTES = 105  # of a DEK that the bucket's key alone wraps
+# Of a DEK that the bucket's key alone wraps; under a window of it.
+PLAIN_WRAPPED_BYTES = frozenset({105, 121})
 
 # Owner and bytes of the wrapped DEK, at their place among the fixed fields.
 _OWNER = Struct(">61x16sH")
 _FIXED_BYTES = 87
+_LENGTH_AT = _OWNER.size - 2
 _UUID_AT = 17
 
 
@@ -29,7 +31,7 @@ def owner_and_wrapped(row_key: bytes, tenant: bytes) -> tuple[TenantId, bytes, b
     wrapped = tenant[_FIXED_BYTES : _FIXED_BYTES + wrapped_bytes]
     if len(wrapped) != wrapped_bytes:
         raise RowCorrupt(row_key=row_key[:64].hex(), part="structure")
-    return TenantId(owner), wrapped, wrapped_bytes not in (0, PLAIN_WRAPPED_BYTES)
+    return TenantId(owner), wrapped, wrapped_bytes not in (0, *PLAIN_WRAPPED_BYTES)
 
 
 def object_uuid_of(cluster: bytes) -> ObjectUuid:
@@ -38,5 +40,14 @@ def object_uuid_of(cluster: bytes) -> ObjectUuid:
 
 
 def with_wrapped(tenant: bytes, wrapped: bytes) -> bytes:
-    """The tenant part with another wrapped DEK of the same length."""
-    return tenant[:_FIXED_BYTES] + wrapped + tenant[_FIXED_BYTES + len(wrapped) :]
+    """The tenant part with another wrapped DEK."""
+    held_bytes = int.from_bytes(tenant[_LENGTH_AT : _OWNER.size], "big")
+    return b"".join(
+        (
+            tenant[:_LENGTH_AT],
+            len(wrapped).to_bytes(2, "big"),
+            tenant[_OWNER.size : _FIXED_BYTES],
+            wrapped,
+            tenant[_FIXED_BYTES + held_bytes :],
+        )
+    )

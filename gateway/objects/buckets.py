@@ -37,7 +37,6 @@ from gateway.objects.values import BucketEntry, BucketPage
 
 FIRST_KEY_EPOCH = 1
 DEFAULT_CLASS = "default"
-BUCKET_KEY_BYTES = 32
 TRIES_MAX = 8
 UPLOADS_PER_BATCH = 500
 
@@ -154,9 +153,8 @@ async def _create(
     object_lock: bool,
     documents: Document,
 ) -> BucketEntry:
-    entropy = services.env.random_bytes(UUID_BYTES + BUCKET_KEY_BYTES)
     bucket = Bucket(
-        bucket_id=BucketId(entropy[:UUID_BYTES]),
+        bucket_id=BucketId(services.env.random_bytes(UUID_BYTES)),
         name=name,
         tenant=principal.tenant,
         created_at_ms=services.env.now_ms(),
@@ -168,7 +166,7 @@ async def _create(
         documents=documents,
         cold=frozenset() if tagging is None else frozenset({BUCKET_DOCUMENT}),
     )
-    wrapped, tenant_epoch = services.bucket_keys.wrap(bucket, entropy[UUID_BYTES:])
+    wrapped, tenant_epoch = services.bucket_keys.new_key(bucket)
     records, nonces = services.records, services.nonces
     also: tuple[Write, ...] = ()
     if tagging is not None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.commit.change import Change
-from gateway.data.cipher import KEY_BYTES
 from gateway.meta import accounts, bucket_key_rows, keyspace
 from gateway.meta import buckets as bucket_rows
 from gateway.meta import rotations as rotation_rows
@@ -78,7 +77,7 @@ async def rotate_bucket_key(services: Services, bucket: BucketId, rows_per_s: in
 def _beginning(services: Services, stored: StoredBucket, rotation: Rotation) -> Batch:
     records, nonces = services.records, services.nonces
     changed = replace(stored.bucket, key_epoch=rotation.epoch)
-    wrapped, tenant_epoch = services.bucket_keys.wrap(changed, services.env.random_bytes(KEY_BYTES))
+    wrapped, tenant_epoch = services.bucket_keys.new_key(changed)
     now_ms = rotation.started_at_ms
     about = KeyEpoch(epoch=rotation.epoch, created_at_ms=now_ms, changed_at_ms=now_ms)
     key = StoredBucketKey(changed.tenant, wrapped, about, tenant_epoch)

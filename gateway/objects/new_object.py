@@ -9,7 +9,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from gateway.data.cipher import KEY_BYTES, SALT_BYTES
-from gateway.data.envelope import SealInvalid, open_secret, seal_secret, unwrap_dek, wrap_dek
+from gateway.data.envelope import (
+    DEK_LABEL,
+    INNER_LABEL,
+    SealInvalid,
+    checked_dek,
+    unwrap_dek,
+    wrap_dek,
+)
 from gateway.limits import USER_METADATA_BYTES_MAX
 from gateway.meta.records import StoredVersion
 from gateway.model.attributes import CUSTOMER, Attributes, Encryption
@@ -88,10 +95,10 @@ def wrapped_dek(
     Raises: NamedKeyMissing, and what the key provider raises.
     """
     context = _context(services, place)
-    bucket_key = services.bucket_keys.key(place.bucket, place.key_epoch)
+    sealer = services.bucket_keys.sealer(place.bucket, place.key_epoch)
     chosen = choice.encryption
     if chosen is None:
-        return wrap_dek(bucket_key, context, dek, salt), None
+        return sealer.seal(DEK_LABEL, context, dek, salt), None
     if chosen.kind == CUSTOMER:
         assert choice.customer_key is not None, "the choice brings the key"
         key = customer_wrapping_key(choice.customer_key, services.cluster_id)
@@ -102,7 +109,7 @@ def wrapped_dek(
         bound = named_context(services, chosen, place.bucket, place.key, place.uuid)
         provider = services.bucket_keys.provider
         inner = provider.wrap_named(place.tenant, name_of(chosen.key_id), bound, dek)
-    return seal_secret(bucket_key, "wrap-wrapped-dek", context, inner, salt), chosen
+    return sealer.seal(INNER_LABEL, context, inner, salt), chosen
 
 
 def opened_dek(
@@ -118,10 +125,10 @@ def opened_dek(
         the key provider raises.
     """
     context = _context(services, place)
-    bucket_key = services.bucket_keys.key(place.bucket, place.key_epoch)
+    sealer = services.bucket_keys.sealer(place.bucket, place.key_epoch)
     if encryption is None:
-        return unwrap_dek(bucket_key, context, wrapped)
-    inner = open_secret(bucket_key, "wrap-wrapped-dek", context, wrapped)
+        return checked_dek(sealer.open(DEK_LABEL, context, wrapped))
+    inner = sealer.open(INNER_LABEL, context, wrapped)
     if encryption.kind == CUSTOMER:
         if customer_key is None:
             raise SealInvalid(label="wrap-dek", reason="the client's key is missing")

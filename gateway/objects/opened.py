@@ -70,7 +70,7 @@ class OpenedRows:
         is_versioned = target.opened.bucket.versioning is not Versioning.OFF
         if held is not None and held.row == row and held.is_versioned is is_versioned:
             try:
-                self._bucket_keys.key(target.bucket_id, held.stored.version.key_epoch)
+                self._bucket_keys.sealer(target.bucket_id, held.stored.version.key_epoch)
             except StorageError:
                 del self._held[target.row_key]
                 raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gateway.data.cipher import SALT_BYTES
-from gateway.data.envelope import open_secret, seal_secret, unwrap_dek, wrap_dek
+from gateway.data.envelope import DEK_LABEL, INNER_LABEL
 from gateway.meta import keyspace
 from gateway.meta.kv import Row
 from gateway.meta.records import open_version, seal_version
@@ -48,17 +48,18 @@ def rewrapped_dek(
     Raises: SealInvalid, and what the bucket's keys raise.
     """
     keys = services.bucket_keys
-    old, new = keys.key(place.bucket, place.key_epoch), keys.key(place.bucket, epoch)
+    old, new = keys.sealer(place.bucket, place.key_epoch), keys.sealer(place.bucket, epoch)
     tenant, bucket, key, uuid, old_epoch = place
     before = dek_context(services.cluster_id, tenant, bucket, old_epoch, key, uuid)
     after = dek_context(services.cluster_id, tenant, bucket, epoch, key, uuid)
     salt = services.env.random_bytes(SALT_BYTES)
+    label = DEK_LABEL if encryption is None else INNER_LABEL
+    resealed = keys.keys_of.reseal(old, new, label, (before, after), wrapped, salt)
     if encryption is None:
-        return wrap_dek(new, after, unwrap_dek(old, before, wrapped), salt), None
-    inner = open_secret(old, "wrap-wrapped-dek", before, wrapped)
+        return resealed, None
     if encryption.kind == CUSTOMER and not encryption.bound_epoch:
         encryption = replace(encryption, bound_epoch=old_epoch)
-    return seal_secret(new, "wrap-wrapped-dek", after, inner, salt), encryption
+    return resealed, encryption
 
 
 def rewrapped_version(services: Services, bucket: Bucket, key: ObjectKey, held: Version) -> Version:

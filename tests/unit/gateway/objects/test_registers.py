@@ -199,16 +199,16 @@ def test_bucket_keys_are_kept_for_a_while() -> None:
             await gateway.put("key", b"x")
             row = gateway.rows_of(b"K")[0]
             bucket, epoch = row[1:17], int.from_bytes(row[17:], "big")
-            key = keys.key(bucket, epoch)  # type: ignore[arg-type]
-            assert len(key) == 32 and key.hex() not in repr(keys)
+            key = keys.sealer(bucket, epoch)  # type: ignore[arg-type]
+            assert len(key.record_key) == 32 and key.record_key.hex() not in repr(key)
             provider = keys.provider
             keys.provider = None  # type: ignore[assignment]
-            assert keys.key(bucket, epoch) == key  # type: ignore[arg-type]
+            assert keys.sealer(bucket, epoch) is key  # type: ignore[arg-type]
             await asyncio.sleep(KEY_TTL_S + 1)
             with pytest.raises(AttributeError):
-                keys.key(bucket, epoch)  # type: ignore[arg-type]
+                keys.sealer(bucket, epoch)  # type: ignore[arg-type]
             keys.provider = provider
-            assert keys.key(bucket, epoch) == key  # type: ignore[arg-type]
+            assert keys.sealer(bucket, epoch).record_key == key.record_key  # type: ignore[arg-type]
 
     run_virtual(main())
 

@@ -1,0 +1,203 @@
+"""What is sealed under a bucket's key, whoever holds that key: this process or the key service.
+
+A gateway that asks the key service never has the key itself. It gets the key of rows, which is
+derived from it, opens one DEK at a time, and seals its own under a *window*: a key derived from the
+bucket's and a random id, with which it can open nothing but what it has sealed itself.
+
+Under a window, a record is 2 ‖ window id 16 ‖ what `seal_secret` makes under the window's key,
+without its first byte. Not for unwrapping bucket keys: that is the provider's.
+
+Source: docs/data-layout.md, "Sealed keys"; docs/key-service.md.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import Protocol, runtime_checkable
+
+from gateway.data.cipher import KEY_BYTES, expand
+from gateway.data.envelope import SUITE, KeyProvider, SealInvalid, open_secret, seal_secret
+from gateway.model.encoding import enc
+from storaged.base.env import Env
+
+WINDOW_SUITE = 2
+WINDOW_ID_BYTES = 16
+RECORD_KEY_LABEL = b"hexagone/v1/record"
+
+
+class BucketSealer(Protocol):
+    """One epoch of a bucket's key in use.
+
+    Attributes:
+        record_key: 32 bytes; the cipher of the tenant part of the bucket's rows.
+    """
+
+    @property
+    def record_key(self) -> bytes: ...
+
+    def seal(self, label: str, context: bytes, secret: bytes, salt: bytes) -> bytes:
+        """Seal a secret. `salt`: 24 random bytes, never used again. Raises: as the provider."""
+        ...
+
+    def open(self, label: str, context: bytes, record: bytes) -> bytes:
+        """The secret. Raises: SealInvalid, as the provider."""
+        ...
+
+
+@runtime_checkable
+class BucketKeysOf(Protocol):
+    """Makes bucket keys, and opens them for use, without showing them.
+
+    Raises (all): TenantKeyMissing, TenantKeyDisabled, SealInvalid.
+    """
+
+    def new_bucket_key(
+        self, tenant_id: bytes, bucket_id: bytes, epoch: int, tenant_epoch: int
+    ) -> bytes:
+        """A fresh key, wrapped under an epoch of the tenant's key. Idempotent: no."""
+        ...
+
+    def rewrap_bucket_key(
+        self,
+        tenant_id: bytes,
+        bucket_id: bytes,
+        epoch: int,
+        wrapped: bytes,
+        tenant_epoch: int,
+        to_epoch: int,
+    ) -> bytes:
+        """A bucket key under another epoch of the tenant's key."""
+        ...
+
+    def bucket_sealer(
+        self, tenant_id: bytes, bucket_id: bytes, epoch: int, wrapped: bytes, tenant_epoch: int
+    ) -> BucketSealer:
+        """A bucket key in use."""
+        ...
+
+    def reseal(
+        self,
+        old: BucketSealer,
+        new: BucketSealer,
+        label: str,
+        contexts: tuple[bytes, bytes],
+        record: bytes,
+        salt: bytes,
+    ) -> bytes:
+        """What is sealed under one bucket key, under another; `contexts`: then and from here on."""
+        ...
+
+
+def record_key_of(bucket_key: bytes) -> bytes:
+    """The key of the tenant part of rows: HMAC-SHA256(bucket key, label)."""
+    return hmac.digest(bucket_key, RECORD_KEY_LABEL, "sha256")
+
+
+def window_key(bucket_key: bytes, window_id: bytes) -> bytes:
+    """The key of a window."""
+    assert len(window_id) == WINDOW_ID_BYTES
+    return expand(bucket_key, enc("dek-window", window_id))[:KEY_BYTES]
+
+
+def seal_in_window(
+    window_id: bytes, key: bytes, label: str, context: bytes, secret: bytes, salt: bytes
+) -> bytes:
+    """Seal a secret under a window's key."""
+    record = seal_secret(key, label, context, secret, salt)
+    return b"%c%b%b" % (WINDOW_SUITE, window_id, record[1:])
+
+
+def window_of(record: bytes) -> bytes | None:
+    """The id of the window that a record is sealed under; None: under the bucket's key itself."""
+    if record[:1] != b"\x02" or len(record) <= 1 + WINDOW_ID_BYTES:
+        return None
+    return bytes(record[1 : 1 + WINDOW_ID_BYTES])
+
+
+def open_in_window(key: bytes, label: str, context: bytes, record: bytes) -> bytes:
+    """The secret of a record of which `window_of` names the window. Raises: SealInvalid."""
+    return open_secret(key, label, context, b"%c%b" % (SUITE, record[1 + WINDOW_ID_BYTES :]))
+
+
+def open_under_bucket(bucket_key: bytes, label: str, context: bytes, record: bytes) -> bytes:
+    """The secret of a record under a bucket's key, or under a window of it. Raises: SealInvalid."""
+    window_id = window_of(record)
+    if window_id is None:
+        return open_secret(bucket_key, label, context, record)
+    return open_in_window(window_key(bucket_key, window_id), label, context, record)
+
+
+class HeldBucketKey:
+    """A `BucketSealer` whose key is in this process."""
+
+    __slots__ = ("_key", "record_key")
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise SealInvalid(label="wrap-bucket", secret_bytes=len(key))
+        self._key = key
+        self.record_key = record_key_of(key)
+
+    def __repr__(self) -> str:
+        return "HeldBucketKey(…)"
+
+    def seal(self, label: str, context: bytes, secret: bytes, salt: bytes) -> bytes:
+        """See the port."""
+        return seal_secret(self._key, label, context, secret, salt)
+
+    def open(self, label: str, context: bytes, record: bytes) -> bytes:
+        """See the port."""
+        return open_under_bucket(self._key, label, context, record)
+
+    def window(self, window_id: bytes) -> bytes:
+        """The key of a window."""
+        return window_key(self._key, window_id)
+
+
+class HeldBucketKeys:
+    """`BucketKeysOf` a provider in this process."""
+
+    def __init__(self, provider: KeyProvider, env: Env) -> None:
+        self._provider = provider
+        self._env = env
+
+    def new_bucket_key(
+        self, tenant_id: bytes, bucket_id: bytes, epoch: int, tenant_epoch: int
+    ) -> bytes:
+        """See the port."""
+        key = self._env.random_bytes(KEY_BYTES)
+        return self._provider.wrap_bucket_key(tenant_id, bucket_id, epoch, key, tenant_epoch)
+
+    def rewrap_bucket_key(
+        self,
+        tenant_id: bytes,
+        bucket_id: bytes,
+        epoch: int,
+        wrapped: bytes,
+        tenant_epoch: int,
+        to_epoch: int,
+    ) -> bytes:
+        """See the port."""
+        provider = self._provider
+        key = provider.unwrap_bucket_key(tenant_id, bucket_id, epoch, wrapped, tenant_epoch)
+        return provider.wrap_bucket_key(tenant_id, bucket_id, epoch, key, to_epoch)
+
+    def bucket_sealer(
+        self, tenant_id: bytes, bucket_id: bytes, epoch: int, wrapped: bytes, tenant_epoch: int
+    ) -> HeldBucketKey:
+        """See the port."""
+        return HeldBucketKey(
+            self._provider.unwrap_bucket_key(tenant_id, bucket_id, epoch, wrapped, tenant_epoch)
+        )
+
+    def reseal(
+        self,
+        old: BucketSealer,
+        new: BucketSealer,
+        label: str,
+        contexts: tuple[bytes, bytes],
+        record: bytes,
+        salt: bytes,
+    ) -> bytes:
+        """See the port."""
+        return new.seal(label, contexts[1], old.open(label, contexts[0], record), salt)
