@@ -13,7 +13,8 @@ Not for S3, and not for deciding anything: who can open the socket may ask. The 
     /v1/metering/…                    usage, limits, plans: `gateway.admin.metering_api`
     /v1/journal/…                     the journal: `gateway.admin.journal_api`
 
-Errors are {"error", "kind", "hint"} with the status of their kind.
+Errors are {"error", "kind", "hint"} with the status of their kind; "title" and "fields" are what
+"error" is made of, for a client that says it in another language.
 """
 
 from __future__ import annotations
@@ -234,7 +235,13 @@ class AdminServer:
 def _error_of(error: BaseException) -> tuple[int, Document]:
     """Status and body of an error; what is our own mistake is logged and not described."""
     if isinstance(error, StorageError):
-        body: Document = {"error": error.message(), "kind": error.kind.value, "hint": error.hint}
+        body: Document = {
+            "error": error.message(),
+            "kind": error.kind.value,
+            "hint": error.hint,
+            "title": error.title(),
+            "fields": {name: str(value) for name, value in error.fields.items()},
+        }
         return STATUS_OF_KIND[error.kind], body
     logger.error("an admin request failed", exc_info=error)
     return 500, {

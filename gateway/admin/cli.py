@@ -20,6 +20,8 @@ from rich.console import Console, RenderableType
 from gateway.admin import tables
 from gateway.admin.client import AdminClient, AdminRefused
 from gateway.admin.tables import Answer
+from gateway.terminal.language import heard
+from gateway.terminal.refusals import refuse, said_error, stop
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
 
@@ -187,15 +189,11 @@ def asked(ask: Callable[[], Answer]) -> Answer:
 
 
 def _exit(error: StorageError) -> NoReturn:
-    if isinstance(error, AdminRefused):
-        code, said, advice = 1, error.text, error.advice
-    else:
-        code, said, advice = 2, error.message(), error.hint or ""
-    console = _console(stderr=True)
-    console.print(tables.text(f"error: {said}", "red"), soft_wrap=True)
-    if advice:
-        console.print(tables.text(f"hint: {advice}"), soft_wrap=True)
-    raise typer.Exit(code)
+    if not isinstance(error, AdminRefused):
+        stop(error, 2)
+    if error.said_title:
+        refuse(said_error(error.said_title, error.details), heard(error.advice), 1, error)
+    refuse(heard(error.text), heard(error.advice), 1, error)
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -43,13 +43,24 @@ class AdminRefused(StorageError):
     Attributes:
         text: what the gateway said.
         advice: what to do about it, "" when it does not say.
+        said_title, details: what `text` is made of, "" and none when it does not say.
     """
 
     kind = Kind.INVALID
 
-    def __init__(self, *, text: str, advice: str, status: int) -> None:
+    def __init__(
+        self,
+        *,
+        text: str,
+        advice: str,
+        status: int,
+        title: str = "",
+        details: Mapping[str, object] | None = None,
+    ) -> None:
         self.text = text
         self.advice = advice
+        self.said_title = title
+        self.details = dict(details or {})
         super().__init__(status=status, reason=text)
 
 
@@ -205,8 +216,11 @@ def _document(raw: bytes) -> Document:
 
 
 def _refusal(status: int, document: Document) -> AdminRefused:
+    fields = document.get("fields")
     return AdminRefused(
         text=str(document.get("error") or "no reason given"),
         advice=str(document.get("hint") or ""),
         status=status,
+        title=str(document.get("title") or ""),
+        details=fields if isinstance(fields, dict) else None,
     )
