@@ -15,6 +15,7 @@ from aiohttp import web
 
 from gateway.admin.answers import json_answer
 from gateway.admin.key_desk import KeyDesk
+from gateway.admin.requester import requester_of
 from gateway.model.key_states import KeyState
 
 
@@ -43,7 +44,7 @@ def key_routes(desk: KeyDesk) -> list[web.RouteDef]:
         return json_answer(await desk.set_state(request.query, KeyState.DECRYPT_ONLY))
 
     async def destroy(request: web.Request) -> web.Response:
-        return json_answer(await desk.destroy(request.query))
+        return json_answer(await desk.destroy(request.query, requester_of(request)))
 
     return [
         web.get("/v1/key-epochs", listed),

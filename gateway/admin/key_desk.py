@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 from gateway.admin.outlook import Document
+from gateway.approvals.request import Act, bucket_key_item, tenant_key_item
 from gateway.jobs.rotation import KeyRotation
 from gateway.meta import accounts, bucket_key_rows
 from gateway.meta import buckets as bucket_rows
@@ -20,6 +21,7 @@ from gateway.model.bucket import Bucket
 from gateway.model.key_states import KeyEpoch, KeyState
 from gateway.model.names import BucketId, TenantId
 from gateway.objects import key_epochs
+from gateway.objects.approving import approvers_of, warrant_for
 from gateway.objects.context import Services
 from gateway.objects.key_rotation import (
     NoSuchTenant,
@@ -166,25 +168,48 @@ class KeyDesk:
             "left": left,
         }
 
-    async def destroy(self, fields: Mapping[str, str]) -> Document:
+    async def destroy(self, fields: Mapping[str, str], requester: str = "admin") -> Document:
         """Erase an epoch. `lose`: its name, exactly, if what is under it is to be lost.
 
-        Raises: NameNotRepeated, and as the use cases.
+        Raises: NameNotRepeated, ApprovalNeeded, and as the use cases.
         """
         target, epoch = self._one(fields), _number(fields, "epoch", 0)
         lose = fields.get("lose", "")
         if lose and lose != f"{target.name}/{epoch}":
             raise NameNotRepeated(named=lose[:64])
         forced = bool(lose)
+        warrant = await self._warrant(target, epoch, requester)
         if target.bucket is None:
             lost = await key_epochs.destroy_tenant_epoch(
-                self._services, TenantId(target.owner), epoch, forced=forced
+                self._services, TenantId(target.owner), epoch, forced=forced, warrant=warrant
             )
         else:
             lost = await key_epochs.destroy_bucket_epoch(
-                self._services, target.bucket, epoch, forced=forced
+                self._services, target.bucket, epoch, forced=forced, warrant=warrant
             )
         return {"kind": target.kind, "name": target.name, "epoch": epoch, "lost": lost}
+
+    async def _warrant(self, target: Target, epoch: int, requester: str) -> bytes:
+        """What approvers have said to destroying an epoch. Raises: ApprovalNeeded."""
+        services = self._services
+        if approvers_of(services) is None:
+            return b""
+        if target.bucket is None:
+            item = tenant_key_item(target.owner, epoch)
+            left = await key_epochs.left_in_tenant(services, TenantId(target.owner), epoch)
+        else:
+            item = bucket_key_item(target.owner, epoch)
+            left = await key_epochs.left_in_bucket(services, BucketId(target.owner), epoch)
+        return await warrant_for(
+            services,
+            Act.DESTROY_KEY,
+            item,
+            about=f"epoch {epoch} of the key of {target.kind} {target.owner.hex()}",
+            name=f"{target.name}/{epoch}",
+            objects=sum(left.values()),
+            size_bytes=0,
+            requester=requester,
+        )
 
     # What is meant
 
@@ -208,7 +233,10 @@ class KeyDesk:
             return
         owners = self._tenants() if all_ else [self._named_tenant(tenant)]
         for owner in owners:
-            epoch = self._services.bucket_keys.provider.active_epoch(owner.tenant_id)
+            epochs = self._services.bucket_keys.provider.tenant_epochs(owner.tenant_id)
+            # All of them are disabled while the tenant is about to be erased.
+            active = [one.epoch for one in epochs if one.state is KeyState.ACTIVE]
+            epoch = max(active, default=epochs[-1].epoch + 1 if epochs else 0)
             yield Target(rotation_rows.TENANT, owner.tenant_id, owner.name, epoch)
         if fields.get("only_tenant"):
             return

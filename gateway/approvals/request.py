@@ -25,12 +25,14 @@ NONCE_BYTES = 16
 
 _HEAD = "hexagone approval request v1"
 _HEX32 = re.compile(r"[0-9a-f]{32}")
+_HEX64 = re.compile(r"[0-9a-f]{64}")
 _PERMIT = re.compile(r"[a-z-]{1,32}(/[A-Za-z0-9._-]{1,128}){1,4}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _FIELDS = (
     "act",
     "cluster",
     "about",
+    "name-check",
     "objects",
     "bytes",
     "requester",
@@ -89,7 +91,9 @@ class Request:
     """A request for approval.
 
     Args:
-        cluster: hex id of the cluster. about: what it is about, for people.
+        cluster: hex id of the cluster.
+        about: what it is about, by id. No name stands here, for a deletion certificate shows it.
+        name_check: `name_check` of its name, which whoever approves types from what he knows.
         objects, size_bytes: what is lost.
         requester: who asks; he cannot approve it.
         permits: what it allows, by id.
@@ -102,6 +106,7 @@ class Request:
     act: Act
     cluster: str
     about: str
+    name_check: str
     objects: int
     size_bytes: int
     requester: str
@@ -114,6 +119,8 @@ class Request:
     def __post_init__(self) -> None:
         if not _HEX32.fullmatch(self.cluster) or not _HEX32.fullmatch(self.nonce):
             raise RequestInvalid(reason="cluster and nonce are 32 hex digits")
+        if not _HEX64.fullmatch(self.name_check):
+            raise RequestInvalid(reason="the check of the name has another form")
         if not 1 <= len(self.permits) <= PERMITS_MAX or len(set(self.permits)) != len(self.permits):
             raise RequestInvalid(permits=len(self.permits), most=PERMITS_MAX)
         if not all(_PERMIT.fullmatch(item) for item in self.permits):
@@ -132,6 +139,7 @@ class Request:
             self.act.value,
             self.cluster,
             json.dumps(self.about),
+            self.name_check,
             str(self.objects),
             str(self.size_bytes),
             json.dumps(self.requester),
@@ -149,6 +157,10 @@ class Request:
         """32 hex digits that name it."""
         return request_id(self.text)
 
+    def is_about(self, name: str) -> bool:
+        """Whether the request is about something of this name."""
+        return name_check(self.nonce, name) == self.name_check
+
     def in_words(self) -> list[str]:
         """What somebody reads before he signs."""
         return [
@@ -161,6 +173,11 @@ class Request:
             "It permits exactly:",
             *(f"  {item}" for item in self.permits),
         ]
+
+
+def name_check(nonce: str, name: str) -> str:
+    """What a request tells of a name: enough to compare it, too little to read it."""
+    return sha256(bytes.fromhex(nonce) + name.encode()).hexdigest()
 
 
 def request_id(text: str) -> str:
@@ -192,6 +209,7 @@ def read_request(text: str) -> Request:
             act=Act(held["act"]),
             cluster=held["cluster"],
             about=_text(held["about"]),
+            name_check=held["name-check"],
             objects=_number(held["objects"]),
             size_bytes=_number(held["bytes"]),
             requester=_text(held["requester"]),

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
+from gateway.approvals.request import bucket_key_item
 from gateway.meta import bucket_key_rows, keyspace
 from gateway.meta import buckets as bucket_rows
 from gateway.meta.bucket_key_rows import StoredBucketKey
@@ -22,6 +23,7 @@ from gateway.model.bucket import Bucket
 from gateway.model.errors import OperationAborted
 from gateway.model.key_states import KeyEpoch, KeyState
 from gateway.model.names import BucketId, TenantId
+from gateway.objects.approving import spend
 from gateway.objects.context import Services
 from gateway.objects.key_rotation import TRIES_MAX, commit_rows, keep_copy
 from gateway.objects.rewrapping import FAMILIES
@@ -84,11 +86,15 @@ async def set_bucket_epoch(
 
 
 async def destroy_bucket_epoch(
-    services: Services, bucket: Bucket, epoch: int, *, forced: bool
+    services: Services, bucket: Bucket, epoch: int, *, forced: bool, warrant: bytes = b""
 ) -> dict[str, int]:
     """Erase an epoch of a bucket's key; the numbers of rows that are lost by that.
 
-    Raises: NoSuchEpoch, EpochNotDisabled; EpochNotEmpty: not forced, and something is left.
+    Args:
+        warrant: what approvers have approved, where there are any.
+
+    Raises: NoSuchEpoch, EpochNotDisabled; EpochNotEmpty: not forced, and something is left;
+        WarrantRefused.
     """
     held = _bucket_key(services, bucket.bucket_id, epoch)
     if held.about.state is not KeyState.DISABLED:
@@ -101,6 +107,8 @@ async def destroy_bucket_epoch(
     held = _bucket_key(services, bucket.bucket_id, epoch)
     if held.about.state is not KeyState.DISABLED:
         raise EpochNotDisabled(bucket=bucket.name, epoch=epoch)
+    item = bucket_key_item(bucket.bucket_id, epoch)
+    spend(services, item, warrant, item)
     about = replace(held.about, state=KeyState.DESTROYED)
     try:
         await _put(services, bucket.bucket_id, held, held._replace(about=about, wrapped=b""))
@@ -141,11 +149,11 @@ async def set_tenant_epoch(
 
 
 async def destroy_tenant_epoch(
-    services: Services, tenant: TenantId, epoch: int, *, forced: bool
+    services: Services, tenant: TenantId, epoch: int, *, forced: bool, warrant: bytes = b""
 ) -> dict[str, int]:
     """Erase an epoch of a tenant's key; the number of bucket keys that are lost by that.
 
-    Raises: as destroy_bucket_epoch.
+    Args, raises: as destroy_bucket_epoch.
     """
     if _tenant_epoch(services, tenant, epoch).state is not KeyState.DISABLED:
         raise EpochNotDisabled(tenant=tenant.hex(), epoch=epoch)
@@ -156,7 +164,7 @@ async def destroy_tenant_epoch(
         raise EpochNotEmpty(tenant=tenant.hex(), epoch=epoch, left=sum(left.values()))
     if _tenant_epoch(services, tenant, epoch).state is not KeyState.DISABLED:
         raise EpochNotDisabled(tenant=tenant.hex(), epoch=epoch)
-    services.bucket_keys.provider.set_tenant_epoch(tenant, epoch, KeyState.DESTROYED)
+    services.bucket_keys.provider.set_tenant_epoch(tenant, epoch, KeyState.DESTROYED, warrant)
     services.bucket_keys.forget_all()
     await keep_copy(services)
     return left
