@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.admin.cli import keys_app
 from gateway.data.keyring import ROOT_FILE, RootKey
+from gateway.terminal import language, refusals
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import datacenter_id, node_id
@@ -183,13 +184,9 @@ def say(answer: dict[str, str], as_json: bool) -> None:
         typer.echo(json.dumps(answer))
         return
     for name, value in answer.items():
-        typer.echo(f"{name.replace('_', ' '):<12} {value}")
+        typer.echo(f"{language.say(name.replace('_', ' ')):<12} {value}")
 
 
 def stop(error: Exception) -> NoReturn:
     """One line for people, and what to do."""
-    typer.echo(f"error: {error}", err=True)
-    hint = getattr(error, "hint", None)
-    if hint:
-        typer.echo(f"hint: {hint}", err=True)
-    raise typer.Exit(1) from error
+    refusals.stop(error)

@@ -25,6 +25,7 @@ from gateway.ca_cli import (
     say,
     stop,
 )
+from gateway.terminal import language
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.ids import datacenter_id, node_id
@@ -87,7 +88,9 @@ def ca_withdraw(folder: DirOption, name: IdOption, as_json: JsonOption = False) 
         done = take_back(folder, name, _env())
     except (StorageError, OSError) as error:
         stop(error)
-    say({"node": name, "withdrawn": "yes" if done else "there was none"}, as_json)
+    withdrawn = "yes" if done else "there was none"
+    said = withdrawn if as_json else language.heard(withdrawn)
+    say({"node": name, "withdrawn": said}, as_json)
     raise typer.Exit(0 if done else 1)
 
 
@@ -128,8 +131,10 @@ def ca_approve(
         held = invited(folder, asked, _env())
         uri = node_uri(authority.domain, held.identity)
         if not yes:
-            typer.echo(f"{uri}\nkey {asked.fingerprint}", err=True)
-            if typer.prompt("the name of the node, to approve it", err=True) != asked.name:
+            key = language.say("key {fingerprint}", fingerprint=asked.fingerprint)
+            typer.echo(f"{uri}\n{key}", err=True)
+            question = language.say("the name of the node, to approve it")
+            if typer.prompt(question, err=True) != asked.name:
                 raise typer.Exit(1)
         certificate = approve(folder, authority, asked, _env())
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -157,7 +162,7 @@ def ca_register(folder: DirOption, as_json: JsonOption = False) -> None:
         place = f"{entry['node']} {entry['datacenter']} {entry['country']}"
         key = entry.get("certificate_sha256", "")
         typer.echo(f"{when:%Y-%m-%d %H:%M:%S}Z  {entry['what']:<10} {place}  {key}".rstrip())
-    typer.echo(f"head {head}")
+    typer.echo(language.say("head {hash}", hash=head))
 
 
 def _env() -> Env:

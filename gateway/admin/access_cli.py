@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -19,8 +18,10 @@ from rich.console import RenderableType
 from gateway.admin import group_cli, policy_cli
 from gateway.admin.access_views import keys_view, one_view, rows_view
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
-from gateway.admin.policy_cli import TenantOption, confirm
+from gateway.admin.policy_cli import TenantOption
 from gateway.admin.tables import Answer
+from gateway.terminal.language import say
+from gateway.terminal.questions import confirm
 
 SECRET_MODE = 0o600
 
@@ -110,7 +111,9 @@ def disable_tenant(
 
     Example: hexagone tenant disable mairie --yes
     """
-    confirm(f"Nobody of tenant {name} will be let in until `tenant enable`.", yes=yes)
+    confirm(
+        say("Nobody of tenant {name} will be let in until `tenant enable`.", name=name), yes=yes
+    )
     answer = asked(lambda: client_of(data, socket).access("tenant", "disable", {"name": name}))
     show(answer, lambda got: one_view("tenant", got["tenant"]), as_json=as_json)
 
@@ -217,7 +220,7 @@ def delete_user(
 
     Example: hexagone user delete alice --tenant mairie --yes
     """
-    confirm(f"User {name} and all its access keys will be gone.", yes=yes)
+    confirm(say("User {name} and all its access keys will be gone.", name=name), yes=yes)
     _one_user("delete", name, tenant, data, socket, as_json=as_json)
 
 
@@ -290,7 +293,7 @@ def delete_key(
     as_json: JsonOption = False,
 ) -> None:
     """Delete an access key. Its secret is lost: what uses it needs another."""
-    confirm(f"Access key {access_key_id} and its secret will be gone.", yes=yes)
+    confirm(say("Access key {name} and its secret will be gone.", name=access_key_id), yes=yes)
     _one_key("delete", access_key_id, data, socket, as_json=as_json)
 
 
@@ -345,9 +348,9 @@ def _make_key(
             )
     show(answer, view, as_json=as_json)
     if not as_json:
-        typer.echo(f"access key: {key['access_key_id']}")
+        typer.echo(say("access key: {name}", name=key["access_key_id"]))
         if secret_file is None:
-            typer.echo(f"secret:     {key['secret']}")
-            print("the secret is not shown again", file=sys.stderr)
+            typer.echo(say("secret:     {secret}", secret=key["secret"]))
+            typer.echo(say("the secret is not shown again"), err=True)
         else:
-            typer.echo(f"secret in:  {secret_file}")
+            typer.echo(say("secret in:  {path}", path=secret_file))

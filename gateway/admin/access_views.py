@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 
 from gateway.admin.tables import Answer, text, titled_table
+from gateway.terminal.language import say
 
 _HIDDEN = frozenset({"secret", "text", "trust"})
 
@@ -24,7 +25,7 @@ def rows_view(title: str, columns: Sequence[str], rows: Sequence[Answer]) -> Tab
 def one_view(title: str, held: Answer) -> Table:
     """All fields of one."""
     cells = [
-        (text(name.removesuffix("_ms").replace("_", " ")), text(_said(value, name)))
+        (text(say(name.removesuffix("_ms").replace("_", " "))), text(_said(value, name)))
         for name, value in held.items()
         if name not in _HIDDEN
     ]
@@ -40,7 +41,7 @@ def _said(value: object, name: str = "") -> str:
     if name.endswith("_ms") and isinstance(value, int):
         return f"{datetime.fromtimestamp(value // 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return say("yes") if value else say("no")
     if isinstance(value, list):
         return ", ".join(str(one) for one in value)
     if isinstance(value, dict):

@@ -218,7 +218,7 @@ def show(
 
 def _job_line(job: Answer) -> str:
     detail = job["progress"]["detail"]
-    return f"{job['name']}: {tables.progress_text(job)}" + (f", {detail}" if detail else "")
+    return f"{job['name']}: {tables.progress_text(job)}" + (f", {heard(detail)}" if detail else "")
 
 
 def _job_view(answer: Answer) -> RenderableType:

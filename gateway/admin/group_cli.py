@@ -8,7 +8,9 @@ import typer
 
 from gateway.admin.access_views import one_view, rows_view
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
-from gateway.admin.policy_cli import NameArgument, TenantOption, YesOption, confirm
+from gateway.admin.policy_cli import NameArgument, TenantOption, YesOption
+from gateway.terminal.language import say
+from gateway.terminal.questions import confirm
 
 UserOption = Annotated[str, typer.Option("--user", help="name of the user")]
 
@@ -25,7 +27,10 @@ def create_group(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a group. Example: hexagone group create readers --tenant mairie"""
+    """Make a group.
+
+    Example: hexagone group create readers --tenant mairie
+    """
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("group", "create", fields))
     show(answer, lambda got: one_view("group", got["group"]), as_json=as_json)
@@ -54,7 +59,7 @@ def delete_group(
     as_json: JsonOption = False,
 ) -> None:
     """Delete a group that nobody is in."""
-    confirm(f"Group {name} will be gone.", yes=yes)
+    confirm(say("Group {name} will be gone.", name=name), yes=yes)
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("group", "delete", fields))
     show(answer, lambda got: one_view("deleted", got["deleted"]), as_json=as_json)
@@ -69,7 +74,10 @@ def add_member(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Put a user into a group. Example: hexagone group add readers --user alice"""
+    """Put a user into a group.
+
+    Example: hexagone group add readers --user alice
+    """
     fields = {"tenant": tenant, "name": name, "user": user}
     answer = asked(lambda: client_of(data, socket).access("group", "add", fields))
     show(answer, lambda got: one_view("user", got["user"]), as_json=as_json)

@@ -44,6 +44,8 @@ from gateway.journal.notes import (
 from gateway.journal.proofs import PROOF_BYTES_MAX, open_proof
 from gateway.journal.verify import KEYS, KEYS_BYTES_MAX, Report, read_keys, verify_folder
 from gateway.journal.witness import REQUEST_BYTES_MAX, cosign, judge, read_request
+from gateway.terminal.language import say
+from gateway.terminal.refusals import said, stop
 from storaged.base.durable import replace_file
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
@@ -183,7 +185,7 @@ def export(
     terminal = Console(stderr=True, highlight=False, quiet=as_json)
 
     def tell(log: str, done: int, total: int) -> None:
-        terminal.print(f"{log}: {done} of {total} events")
+        terminal.print(say("{log}: {done} of {total} events", log=log, done=done, total=total))
 
     client = client_of(data, socket)
     sizes = asked(lambda: dict(export_journal(client, folder, tenant, tell)))
@@ -237,7 +239,7 @@ def verify(
         if own:
             report.notices.append(OWN_KEYS)
     except StorageError as error:
-        report = Report(findings=[error.message()])
+        report = Report(findings=[error.message() if as_json else said(error)[0]])
     show(views.report_document(report), views.report_view, as_json=as_json)
     if report.findings:
         raise typer.Exit(1)
@@ -251,7 +253,7 @@ def witness(
 ) -> None:
     """Be a witness: read a request, check that the log only grew, print the cosigned checkpoint.
 
-    Example, on another machine: ssh HOST hexagone journal request | hexagone journal witness
+    Example: ssh HOST hexagone journal request | hexagone journal witness
     --state w --name example.org/w1 --keys journal.pub | ssh HOST hexagone journal cosign
     """
     env = RealEnv(threads_max=1)
@@ -272,8 +274,7 @@ def witness(
         replace_file(seen_path, request.note)  # before the name is put under it
         cosigned = cosign(request, judged, key=key, name=name, at_s=env.now_ms() // 1000)
     except StorageError as error:
-        typer.echo(f"error: {error.message()}", err=True)
-        raise typer.Exit(1) from error
+        stop(error)
     sys.stdout.buffer.write(cosigned)
 
 
@@ -294,7 +295,7 @@ def cosign_checkpoint(data: DataOption = None, socket: SocketOption = None) -> N
     """Give a cosigned checkpoint (on standard input) back to the journal, for its exports."""
     note = sys.stdin.buffer.read(NOTE_BYTES_MAX + 1)
     found = asked(lambda: client_of(data, socket).journal("POST", "/cosign", {}, note))
-    typer.echo(f"cosigned up to event {found['cosigned']}")
+    typer.echo(say("cosigned up to event {event}", event=found["cosigned"]))
 
 
 def _console() -> Console:
@@ -313,7 +314,8 @@ def _verify_proof(path: Path, known: list[VerifierKey] | None, *, as_json: bool)
         typer.echo(json.dumps(views.entry_document(log, proven.entry)))
         return
     _console().print(views.events_view([(log, proven.entry)], {}))
-    typer.echo(f"in {proven.checkpoint.origin}, among {proven.checkpoint.size} events")
+    origin, size = proven.checkpoint.origin, proven.checkpoint.size
+    typer.echo(say("in {origin}, among {count} events", origin=origin, count=size))
 
 
 def _witness_key(state: Path, env: RealEnv) -> SignerKey:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from gateway.admin.tables import Answer, text
+from gateway.admin.tables import Answer, text, titled_table
 from gateway.journal.events import Entry
 from gateway.journal.verify import Report
+from gateway.terminal.language import heard, say
 
 HASH_SHOWN = 12
 _TOLD = frozenset({"salt", "request", "who", "bucket", "key", "status", "code", "error"})
@@ -40,9 +41,8 @@ def _short(value: str) -> str:
 
 def events_view(found: Iterable[tuple[str, Entry]], names: Mapping[str, str]) -> Table:
     """`hexagone journal show`."""
-    table = Table(title="journal", title_justify="left", title_style="bold", header_style="dim")
-    for column in ("time", "log", "event", "phase", "who", "bucket", "result", "more"):
-        table.add_column(column, overflow="fold")
+    columns = ("time", "log", "event", "phase", "who", "bucket", "result", "more")
+    table = titled_table("journal", columns, ())
     for log, entry in found:
         body = entry.body
         bucket = str(body.get("bucket", ""))
@@ -65,20 +65,20 @@ def events_view(found: Iterable[tuple[str, Entry]], names: Mapping[str, str]) ->
 
 def logs_view(answer: Answer) -> RenderableType:
     """`hexagone journal list`."""
-    table = Table(header_style="dim")
-    for column in ("log", "tenant", "events", "signed"):
-        table.add_column(column, overflow="fold")
+    table = titled_table("", ("log", "tenant", "events", "signed"), ())
     for log in answer["logs"]:
         table.add_row(
             text(log["log"]), text(log["tenant"]), text(log["events"]), text(log["signed"])
         )
-    state = text("events are taken", "green")
+    state = text(say("events are taken"), "green")
     if answer["failure"]:
-        state = text(f"acts are refused: {answer['failure']}", "red")
-    required = ", required" if answer["accesses_required"] else ""
+        state = text(say("acts are refused: {reason}", reason=heard(answer["failure"])), "red")
+    accesses = heard(answer["accesses"])
+    if answer["accesses_required"]:
+        accesses = say("{accesses}, required", accesses=accesses)
     lines: list[RenderableType] = [
-        text(f"folder {answer['folder']}"),
-        text(f"accesses: {answer['accesses']}{required}; {answer['lost']} events lost"),
+        text(say("folder {path}", path=answer["folder"])),
+        text(say("accesses: {how}; {lost} events lost", how=accesses, lost=answer["lost"])),
         state,
         table,
     ]
@@ -97,18 +97,16 @@ def report_document(report: Report) -> Answer:
 
 def report_view(answer: Answer) -> RenderableType:
     """`hexagone journal verify`."""
-    table = Table(header_style="dim")
-    for column in ("log", "events", "signed", "first", "last", "root"):
-        table.add_column(column, overflow="fold")
+    table = titled_table("", ("log", "events", "signed", "first", "last", "root"), ())
     for log in answer["logs"]:
         times = [moment(log[name]) if log[name] else "" for name in ("first_ms", "last_ms")]
         cells = (log["name"], log["events"], log["signed"], *times, log["root"])
         table.add_row(*(text(cell) for cell in cells))
     lines: list[RenderableType] = [table]
-    lines += [text(f"- {notice}", "dim") for notice in answer["notices"]]
-    lines += [text(f"! {finding}", "red") for finding in answer["findings"]]
+    lines += [text(f"- {heard(notice)}", "dim") for notice in answer["notices"]]
+    lines += [text(f"! {heard(finding)}", "red") for finding in answer["findings"]]
     if answer["intact"]:
-        lines.append(text("intact: every event is the one that was signed", "green"))
+        lines.append(text(say("intact: every event is the one that was signed"), "green"))
     else:
-        lines.append(text("NOT intact", "red"))
+        lines.append(text(say("NOT intact"), "red"))
     return Group(*lines)

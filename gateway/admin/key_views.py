@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from gateway.admin.tables import Answer, text, titled_table
+from gateway.terminal.language import heard, say
 
 _STYLES = {"ACTIVE": "green", "DISABLED": "yellow", "DESTROYED": "red"}
 
@@ -39,12 +40,14 @@ def keys_view(answer: Answer) -> Group:
         named = [(text(key["name"]),) for key in answer["keys"]]
         tables.append(titled_table("named keys", ("name",), named))
     if answer["is_truncated"]:
-        tables.append(text("there are more buckets: name one with --bucket", "yellow"))
+        tables.append(text(say("there are more buckets: name one with --bucket"), "yellow"))
     return Group(*tables)
 
 
 def _epoch_row(name: str, epoch: Answer) -> Sequence[RenderableType]:
-    state = epoch["state"] + (", retiring" if epoch["is_retiring"] else "")
+    state = epoch["state"]
+    if epoch["is_retiring"]:
+        state = say("{state}, retiring", state=state)
     return (
         text(f"{name}/{epoch['epoch']}"),
         text(epoch["epoch"]),
@@ -57,47 +60,50 @@ def _epoch_row(name: str, epoch: Answer) -> Sequence[RenderableType]:
 def planned_view(answer: Answer) -> Group:
     """`hexagone keys rotate`."""
     rows = [
-        (text(one["kind"]), text(one["name"]), text(one["from"]), text(one["to"]))
+        (text(heard(one["kind"])), text(one["name"]), text(one["from"]), text(one["to"]))
         for one in answer["begun"]
     ]
-    title = "would be rotated" if answer["dry_run"] else "rotations begun"
+    title = say("would be rotated") if answer["dry_run"] else say("rotations begun")
     lines: list[RenderableType] = [titled_table(title, ("kind", "name", "from", "to"), rows)]
     if answer["under_way"]:
-        lines.append(text(f"{len(answer['under_way'])} more are under way already", "yellow"))
+        count = len(answer["under_way"])
+        lines.append(text(say("{count} more are under way already", count=count), "yellow"))
     if not answer["dry_run"]:
-        lines.append(text("`hexagone keys status --watch` shows how far they are", "dim"))
+        lines.append(text(say("`hexagone keys status --watch` shows how far they are"), "dim"))
     return Group(*lines)
 
 
 def pace_text(rotation: Answer) -> str:
     """How fast a rotation is, and how long it will take."""
     if rotation["is_counting"]:
-        return "counting"
+        return say("counting")
     if not rotation["rate"]:
-        return "waiting"
-    eta = f", {rotation['eta_s']:.0f} s left" if rotation["eta_s"] is not None else ""
-    return f"{rotation['rate']:.0f} rows/s{eta}"
+        return say("waiting")
+    rate, eta = rotation["rate"], rotation["eta_s"]
+    if eta is None:
+        return say("{rate:.0f} rows/s", rate=rate)
+    return say("{rate:.0f} rows/s, {eta:.0f} s left", rate=rate, eta=eta)
 
 
 def rotations_view(answer: Answer) -> Group:
     """`hexagone keys status`."""
     held = [
         (
-            text(f"{one['kind']} {one['name']}"),
+            text(f"{heard(one['kind'])} {one['name']}"),
             text(one["epoch"]),
             text(when(one["started_at_ms"])),
-            text(f"{one['done']} of {max(one['total'], one['done'])}"),
+            text(say("{done} of {total}", done=one["done"], total=max(one["total"], one["done"]))),
             text(pace_text(one)),
         )
         for one in answer["rotations"]
     ]
     ended = [
         (
-            text(f"{one['kind']} {one['name']}"),
+            text(f"{heard(one['kind'])} {one['name']}"),
             text(one["epoch"]),
             text(when(one["started_at_ms"])),
             text(when(one["ended_at_ms"])),
-            text(one["outcome"], "red" if one["outcome"] == "left" else ""),
+            text(heard(one["outcome"]), "red" if one["outcome"] == "left" else ""),
             text(counts_text(one["rewrapped"])),
         )
         for one in answer["reports"]
@@ -105,18 +111,19 @@ def rotations_view(answer: Answer) -> Group:
     return Group(
         titled_table("under way", ("key", "to epoch", "begun", "rows", "pace"), held),
         titled_table("ended", ("key", "to epoch", "begun", "ended", "outcome", "moved"), ended),
-        text(answer["said"], "dim"),
+        text(heard(answer["said"]), "dim"),
     )
 
 
 def counts_text(counts: Answer) -> str:
     """Numbers by what they are of."""
-    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "nothing"
+    return ", ".join(f"{count} {heard(name)}" for name, count in counts.items()) or say("nothing")
 
 
 def left_text(answer: Answer) -> str:
     """What is under an epoch."""
-    return f"{counts_text(answer['left'])} under {text(answer['named']).plain}"
+    named = text(answer["named"]).plain
+    return say("{counts} under {named}", counts=counts_text(answer["left"]), named=named)
 
 
 def left_view(answer: Answer) -> Text:
@@ -127,10 +134,12 @@ def left_view(answer: Answer) -> Text:
 def changed_view(answer: Answer) -> Text:
     """`hexagone keys disable` and `enable`."""
     epoch = answer["epoch"]
-    return text(f"{answer['kind']} {answer['name']}/{epoch['epoch']}: {epoch['state']}")
+    kind = heard(answer["kind"])
+    return text(f"{kind} {answer['name']}/{epoch['epoch']}: {epoch['state']}")
 
 
 def destroyed_view(answer: Answer) -> Text:
     """`hexagone keys destroy`."""
     lost = counts_text(answer["lost"])
-    return text(f"{answer['kind']} {answer['name']}/{answer['epoch']}: DESTROYED, lost: {lost}")
+    named = f"{heard(answer['kind'])} {answer['name']}/{answer['epoch']}"
+    return text(say("{named}: DESTROYED, lost: {lost}", named=named, lost=lost))

@@ -27,8 +27,9 @@ from gateway.admin.cli import (
     show,
 )
 from gateway.admin.client import AdminClient
-from gateway.admin.policy_cli import confirm
 from gateway.admin.tables import Answer
+from gateway.terminal.language import heard, say
+from gateway.terminal.questions import confirm
 from storaged.base.env import RealEnv
 
 POLL_S = 1.0
@@ -125,7 +126,8 @@ def rotate(
     if dry_run:
         show(planned, key_views.planned_view, as_json=as_json)
         return
-    confirm(f"{len(planned['begun'])} key(s) get another epoch; nothing is lost.", yes=yes)
+    count = len(planned["begun"])
+    confirm(say("{count} key(s) get another epoch; nothing is lost.", count=count), yes=yes)
     begun = asked(lambda: client.key_epochs("POST", "rotate", fields))
     if wait:
         _follow(client)
@@ -157,7 +159,8 @@ def disable(
         if dry_run:
             show(left, key_views.left_view, as_json=as_json)
             return
-        confirm(f"{key_views.left_text(left)} will not be readable until enabled again.", yes=yes)
+        held = key_views.left_text(left)
+        confirm(say("{what} will not be readable until enabled again.", what=held), yes=yes)
     _change(client, "disable", fields, as_json=as_json)
 
 
@@ -212,9 +215,11 @@ def destroy(
         show(left, key_views.left_view, as_json=as_json)
         return
     if left["left"] and lose:
-        confirm(f"{key_views.left_text(left)} will be LOST FOR EVER.", yes=yes)
+        held = key_views.left_text(left)
+        confirm(say("{what} will be LOST FOR EVER.", what=held), yes=yes)
     else:
-        confirm(f"{left['named']} is erased for ever; nothing is under it.", yes=yes)
+        named = left["named"]
+        confirm(say("{named} is erased for ever; nothing is under it.", named=named), yes=yes)
     done = asked(lambda: client.key_epochs("POST", "destroy", {**fields, "lose": lose}))
     show(done, key_views.destroyed_view, as_json=as_json)
 
@@ -259,7 +264,7 @@ def _follow(client: AdminClient) -> None:
             if not held:
                 return
             for one in held:
-                name = f"{one['kind']} {one['name']}"
+                name = f"{heard(one['kind'])} {one['name']}"
                 if name not in shown:
                     shown[name] = bars.add_task(key_views.plain(name), total=None, pace="")
                 total = None if one["is_counting"] else max(one["total"], one["done"])

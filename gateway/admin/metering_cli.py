@@ -21,6 +21,7 @@ from gateway.admin import statements
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
 from gateway.admin.tables import Answer, bytes_text, text, titled_table
 from gateway.model.billing import HOUR_MS, Plan
+from gateway.terminal.language import heard, say
 from storaged.base.env import RealEnv
 
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
@@ -143,8 +144,10 @@ def statement(
     answer = asked(computed)
     rows: list[Answer] = list(answer["lines"])
     rows.append({"item": "total", "amount": answer["total"], "unit": answer["currency"]})
-    so_far = "" if answer["is_final"] else ", so far"
-    _print(answer, f"{answer['tenant']} {month} ({answer['plan']}{so_far})", rows, form)
+    about = heard(answer["plan"])
+    if not answer["is_final"]:
+        about = say("{plan}, so far", plan=about)
+    _print(answer, f"{answer['tenant']} {month} ({about})", rows, form)
 
 
 @quota_app.command("show")
@@ -178,8 +181,11 @@ def set_quota(
 ) -> None:
     """Set limits of one tenant, bucket, access key or address; others that it has stay.
 
-    Examples: hexagone quota set --tenant mairie --bytes 2T --objects 10M
-              hexagone quota set --source '*' --requests-per-s 500
+    Examples:
+
+        hexagone quota set --tenant mairie --bytes 2T --objects 10M
+
+        hexagone quota set --source '*' --requests-per-s 500
     """
     given = {
         "stored_bytes": stored,
@@ -377,5 +383,5 @@ def _plain(value: object) -> object:
 
 
 def _plan_view(answer: Answer) -> RenderableType:
-    rows = [(text(name.replace("_", " ")), text(str(value))) for name, value in answer.items()]
+    rows = [(text(say(name.replace("_", " "))), text(str(value))) for name, value in answer.items()]
     return titled_table("plan", ("", ""), rows)

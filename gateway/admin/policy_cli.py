@@ -12,6 +12,8 @@ import typer
 
 from gateway.admin.access_views import one_view, rows_view
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
+from gateway.terminal.language import say
+from gateway.terminal.questions import confirm as confirm
 
 DOCUMENT_BYTES_MAX = 32 * 1024
 
@@ -44,15 +46,6 @@ def add_commands(target: typer.Typer) -> None:
     target.add_typer(role_app, name="role")
     target.add_typer(provider_app, name="identity-provider")
     target.command("who-may")(who_may)
-
-
-def confirm(loss: str, *, yes: bool) -> None:
-    """Go on if whoever runs the command has been told what is lost and wants it."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise typer.BadParameter(f"{loss} Say --yes to mean it.")
-    typer.confirm(f"{loss} Go on?", abort=True)
 
 
 def document_text(path: Path) -> str:
@@ -166,7 +159,7 @@ def delete_policy(
     as_json: JsonOption = False,
 ) -> None:
     """Delete a policy that is attached to nobody."""
-    confirm(f"Policy {name} will be gone.", yes=yes)
+    confirm(say("Policy {name} will be gone.", name=name), yes=yes)
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("policy", "delete", fields))
     show(answer, lambda got: one_view("deleted", got["deleted"]), as_json=as_json)
@@ -235,7 +228,7 @@ def delete_role(
     as_json: JsonOption = False,
 ) -> None:
     """Delete a role; its sessions are refused within five seconds."""
-    confirm(f"Role {name} and its sessions will be gone.", yes=yes)
+    confirm(say("Role {name} and its sessions will be gone.", name=name), yes=yes)
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("role", "delete", fields))
     show(answer, lambda got: one_view("deleted", got["deleted"]), as_json=as_json)
@@ -295,7 +288,7 @@ def delete_provider(
     as_json: JsonOption = False,
 ) -> None:
     """Take no more tokens of an identity provider; sessions got with them last to their end."""
-    confirm(f"Identity provider {name} will be gone.", yes=yes)
+    confirm(say("Identity provider {name} will be gone.", name=name), yes=yes)
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("identity-provider", "delete", fields))
     show(answer, lambda got: one_view("deleted", got["deleted"]), as_json=as_json)

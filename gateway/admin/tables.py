@@ -14,6 +14,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gateway.terminal.language import heard, say
+
 Answer = dict[str, Any]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
@@ -39,7 +41,7 @@ def bytes_text(count: float) -> str:
 def time_text(at_ms: int) -> str:
     """A moment in UTC; "never" for 0."""
     if not at_ms:
-        return "never"
+        return say("never")
     return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
 
 
@@ -47,9 +49,9 @@ def titled_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[RenderableType]]
 ) -> Table:
     """A table as all commands print it."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    table = Table(title=say(title), title_justify="left", title_style="bold", header_style="dim")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(say(column), overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
@@ -62,16 +64,28 @@ def status_view(answer: Answer) -> Group:
     style = "green" if writes["accepted"] and tier["name"] == "FULL" else "yellow"
     lines: list[RenderableType] = [
         text(
-            f"{answer['cluster']}: {geometry['k']}+{geometry['m']}, "
-            f"{len(answer['nodes'])} nodes, up {answer['uptime_s']} s"
+            say(
+                "{cluster}: {k}+{m}, {nodes} nodes, up {uptime} s",
+                cluster=answer["cluster"],
+                nodes=len(answer["nodes"]),
+                uptime=answer["uptime_s"],
+                **geometry,
+            )
         ),
-        text(f"tier {tier['name']}: {tier['meaning']}", style),
-        text("writes are accepted", "green")
-        if writes["accepted"]
-        else text(f"writes are refused: {writes['reason']}", "red"),
         text(
-            f"log epoch {log['epoch']}, group {log['sequence']}, {log['waiting']} changes waiting, "
-            f"checkpoint {_checkpoint(log['checkpoint'])}"
+            say("tier {name}: {meaning}", name=tier["name"], meaning=heard(tier["meaning"])), style
+        ),
+        text(say("writes are accepted"), "green")
+        if writes["accepted"]
+        else text(say("writes are refused: {reason}", reason=heard(writes["reason"])), "red"),
+        text(
+            say(
+                "log epoch {epoch}, group {sequence}, {waiting} changes waiting, {checkpoint}",
+                epoch=log["epoch"],
+                sequence=log["sequence"],
+                waiting=log["waiting"],
+                checkpoint=_checkpoint(log["checkpoint"]),
+            )
         ),
         _nodes(answer["nodes"]),
         *_regions(answer["regions"]),
@@ -80,23 +94,34 @@ def status_view(answer: Answer) -> Group:
         jobs_view(answer["jobs"]),
         _index_and_buffers(answer["index"], answer["buffers"]),
     ]
-    lines += [text(f"! {warning}", "yellow") for warning in answer["warnings"]]
+    lines += [text(f"! {heard(warning)}", "yellow") for warning in answer["warnings"]]
     return Group(*lines)
 
 
 def _index_and_buffers(index: Answer, buffers: Answer) -> Text:
-    more = "" if index["buckets_counted_all"] else " or more"
+    buckets = str(index["buckets"])
+    if not index["buckets_counted_all"]:
+        buckets = say("{count} or more", count=buckets)
     return text(
-        f"index: {index['rows']} rows, {bytes_text(index['bytes'])}, buckets: {index['buckets']}"
-        f"{more}; buffers: {buffers['leased']} of {buffers['max']} in use, "
-        f"{buffers['waiting']} bodies waiting"
+        say(
+            "index: {rows} rows, {size}, buckets: {buckets}; "
+            "buffers: {leased} of {max} in use, {waiting} bodies waiting",
+            rows=index["rows"],
+            size=bytes_text(index["bytes"]),
+            buckets=buckets,
+            **buffers,
+        )
     )
 
 
 def _checkpoint(checkpoint: Answer) -> str:
     if checkpoint["groups_since"] is None:
-        return "none yet"
-    return f"at group {checkpoint['sequence']}, {checkpoint['groups_since']} groups since"
+        return say("no checkpoint yet")
+    return say(
+        "checkpoint at group {sequence}, {since} groups since",
+        sequence=checkpoint["sequence"],
+        since=checkpoint["groups_since"],
+    )
 
 
 def _nodes(nodes: Sequence[Answer]) -> Table:
@@ -109,7 +134,7 @@ def _nodes(nodes: Sequence[Answer]) -> Table:
 def _node_row(node: Answer) -> list[RenderableType]:
     drive = ["?"] * 5
     if node["seen"]:
-        scrub = "never" if not node["scrubbed_at_ms"] else "done"
+        scrub = say("never") if not node["scrubbed_at_ms"] else say("done")
         drive = [
             str(node["shards"]),
             bytes_text(node["stored_bytes"]),
@@ -117,8 +142,12 @@ def _node_row(node: Answer) -> list[RenderableType]:
             f"{node['scrub_progress']:.0%}" if node["scrub_progress"] else scrub,
             str(node["corrupt_shards"]),
         ]
-    takes = text("yes", "green") if node["usable"] else text(f"no: {node['why_not']}", "red")
-    state = node["state"] if node["reachable"] else f"{node['state']}, no answer"
+    takes = text(say("yes"), "green")
+    if not node["usable"]:
+        takes = text(say("no: {reason}", reason=heard(node["why_not"])), "red")
+    state = node["state"]
+    if not node["reachable"]:
+        state = say("{state}, no answer", state=state)
     return [
         text(node["number"]),
         text(node["node"]),
@@ -136,9 +165,9 @@ def _regions(regions: Sequence[Answer]) -> list[RenderableType]:
     rows = [
         (
             text(region["name"]),
-            text(" ".join(region["datacenters"]) or "any"),
-            text(" ".join(region["countries"]) or "any"),
-            text(f"{region['usable']} of {region['nodes']}"),
+            text(" ".join(region["datacenters"]) or say("any")),
+            text(" ".join(region["countries"]) or say("any")),
+            text(say("{done} of {total}", done=region["usable"], total=region["nodes"])),
             text(region["reachable"], "green" if region["writes"] else "red"),
         )
         for region in regions
@@ -149,30 +178,35 @@ def _regions(regions: Sequence[Answer]) -> list[RenderableType]:
 
 def _margins(margins: Answer) -> RenderableType:
     if not margins["by_margin"]:
-        return text("margins: not counted yet")
+        return text(say("margins: not counted yet"))
     rows = [
         (text(left, "red" if int(left) < 0 else ""), text(count), text(_margin_means(int(left))))
         for left, count in margins["by_margin"].items()
     ]
-    title = f"stripes by margin (counted by: {margins['counted_by']})"
+    counted_by = heard(margins["counted_by"])
+    title = say("stripes by margin (counted by: {counted_by})", counted_by=counted_by)
     return titled_table(title, ("margin", "stripes", "meaning"), rows)
 
 
 def _margin_means(left: int) -> str:
     if left < 0:
-        return "cannot be read until nodes return"
-    return f"{left} more shard{'s' * (left != 1)} may go"
+        return say("cannot be read until nodes return")
+    return say("1 more shard may go") if left == 1 else say("{left} more shards may go", left=left)
 
 
 def _repair(repair: Answer) -> RenderableType:
     line = text(
-        f"repair: {repair['waiting']} stripes waiting, {repair['reported']} reports, "
-        f"{repair['unrecoverable_count']} unrecoverable",
+        say(
+            "repair: {waiting} stripes waiting, {reported} reports, {lost} unrecoverable",
+            waiting=repair["waiting"],
+            reported=repair["reported"],
+            lost=repair["unrecoverable_count"],
+        ),
         "red" if repair["unrecoverable_count"] else "",
     )
     if not repair["unrecoverable"]:
         return line
-    rows = [(text(lost["stripe"]), text(lost["reason"])) for lost in repair["unrecoverable"]]
+    rows = [(text(lost["stripe"]), text(heard(lost["reason"]))) for lost in repair["unrecoverable"]]
     return Group(line, titled_table("unrecoverable stripes", ("stripe", "reason"), rows))
 
 
@@ -182,12 +216,12 @@ def jobs_view(jobs: Sequence[Answer]) -> Table:
     rows = [
         (
             text(job["name"]),
-            text(job["state"], "red" if job["state"] == "failing" else ""),
+            text(heard(job["state"]), "red" if job["state"] == "failing" else ""),
             text(progress_text(job)),
-            text(job["progress"]["detail"]),
+            text(heard(job["progress"]["detail"])),
             text(job["rounds"]),
             text(job["failures"]),
-            text(job["last_error"]),
+            text(heard(job["last_error"])),
         )
         for job in jobs
     ]
@@ -202,8 +236,10 @@ def keys_view(answer: Answer) -> Table:
 def progress_text(job: Answer) -> str:
     """How far a job is."""
     progress = job["progress"]
-    total = f" of {progress['total']}" if progress["total"] else ""
-    return f"{progress['done']}{total} {progress['unit']}"
+    done, total, unit = progress["done"], progress["total"], heard(progress["unit"])
+    if not total:
+        return f"{done} {unit}"
+    return say("{done} of {total} {unit}", done=done, total=total, unit=unit)
 
 
 def where_view(answer: Answer) -> Group:
@@ -220,9 +256,16 @@ def where_view(answer: Answer) -> Group:
     lines: list[RenderableType] = [
         text(f"s3://{answer['bucket']}/{answer['key']}"),
         text(
-            f"{answer['kind']}, {bytes_text(answer['content_bytes'])}, {answer['part_count']} "
-            f"part(s), {answer['annotation_count']} annotation(s), {answer['stripe_count']} "
-            f"stripe(s), lowest margin {answer['lowest_margin']}"
+            say(
+                "{kind}, {size}, {parts} part(s), {annotations} annotation(s), "
+                "{stripes} stripe(s), lowest margin {margin}",
+                kind=heard(answer["kind"]),
+                size=bytes_text(answer["content_bytes"]),
+                parts=answer["part_count"],
+                annotations=answer["annotation_count"],
+                stripes=answer["stripe_count"],
+                margin=answer["lowest_margin"],
+            )
         ),
         titled_table("recorded in", ("datacenter", "country", "shards", "bytes of cells"), places),
         titled_table(
@@ -239,16 +282,29 @@ def where_view(answer: Answer) -> Group:
     counted, listed = answer["stripes_counted"], len(answer["stripes"])
     if listed < answer["stripe_count"]:
         lines.append(
-            text(f"{listed} of {answer['stripe_count']} stripes listed; totals are of {counted}")
+            text(
+                say(
+                    "{listed} of {count} stripes listed; totals are of {counted}",
+                    listed=listed,
+                    count=answer["stripe_count"],
+                    counted=counted,
+                )
+            )
         )
     if answer["stripe_rows_missing"]:
         lines.append(
-            text(f"{answer['stripe_rows_missing']} stripes have no row in the index", "red")
+            text(
+                say(
+                    "{count} stripes have no row in the index", count=answer["stripe_rows_missing"]
+                ),
+                "red",
+            )
         )
     if answer["shards_outside"]:
-        outside = f"{answer['shards_outside']} shards are outside of their region: run repair"
+        count = answer["shards_outside"]
+        outside = say("{count} shards are outside of their region: run repair", count=count)
         lines.append(text(outside, "red"))
-    lines.append(text(answer["recorded"], "dim"))
+    lines.append(text(heard(answer["recorded"]), "dim"))
     return Group(*lines)
 
 
@@ -261,7 +317,7 @@ def _node_rows(stripes: list[Answer]) -> list[list[RenderableType]]:
             text(name),
             text(shard["datacenter"]),
             text(shard["country"]),
-            text(shard["certificate_sha256"] or "none: a folder of the gateway"),
+            text(shard["certificate_sha256"] or say("none: a folder of the gateway")),
             text(time_text(shard["verified_at_ms"])),
         ]
         for name, shard in sorted(held.items())
@@ -270,10 +326,10 @@ def _node_rows(stripes: list[Answer]) -> list[list[RenderableType]]:
 
 def _stripe_row(stripe: Answer) -> list[RenderableType]:
     if not stripe["recorded"]:
-        return [text(stripe["part"]), text(stripe["stripe"]), *[text("?")] * 3, text("no row")]
+        return [text(stripe["part"]), text(stripe["stripe"]), *[text("?")] * 3, text(say("no row"))]
     shards = ", ".join(
-        f"{shard['index']} {shard['node'] or '(nowhere)'}"
-        + ("" if shard["node"] is None or shard["reachable"] else " (no answer)")
+        f"{shard['index']} {shard['node'] or say('(nowhere)')}"
+        + ("" if shard["node"] is None or shard["reachable"] else f" {say('(no answer)')}")
         for shard in stripe["shards"]
     )
     return [
@@ -289,7 +345,10 @@ def _stripe_row(stripe: Answer) -> list[RenderableType]:
 def durability_view(answer: Answer) -> Group:
     """`hexagone durability`."""
     assumed = answer["assumptions"]
-    layouts = (("this cluster", answer["present"]), ("production", answer["production"]))
+    layouts = (
+        (say("this cluster"), answer["present"]),
+        (say("production"), answer["production"]),
+    )
     columns = ("", "layout", "shards per datacenter", "raw bytes", "margin after a datacenter")
     table = titled_table(
         "durability",
@@ -298,29 +357,34 @@ def durability_view(answer: Answer) -> Group:
     )
     lines: list[RenderableType] = [
         table,
-        text(answer["sentence"]),
-        text(f"Meaning: {answer['meaning']}."),
+        text(heard(answer["sentence"])),
+        text(say("Meaning: {meaning}.", meaning=heard(answer["meaning"]))),
         text(
-            f"Assumed: {assumed['drive_failures_per_year']:.2%} of drives fail in a year, repair "
-            f"takes {assumed['repair_hours']:.0f} h, a datacenter is destroyed "
-            f"{assumed['datacenter_losses_per_year']:g} times a year and its shards exist again "
-            f"after {assumed['datacenter_restore_hours']:.0f} h."
+            say(
+                "Assumed: {failures:.2%} of drives fail in a year, repair takes {repair:.0f} h, "
+                "a datacenter is destroyed {losses:g} times a year and its shards exist again "
+                "after {restore:.0f} h.",
+                failures=assumed["drive_failures_per_year"],
+                repair=assumed["repair_hours"],
+                losses=assumed["datacenter_losses_per_year"],
+                restore=assumed["datacenter_restore_hours"],
+            )
         ),
     ]
-    lines += [text(f"! {caveat}", "yellow") for caveat in answer["caveats"]]
+    lines += [text(f"! {heard(caveat)}", "yellow") for caveat in answer["caveats"]]
     return Group(*lines)
 
 
 def _layout_row(name: str, layout: Answer) -> list[RenderableType]:
     if not layout["possible"]:
-        return [text(name), text(layout["layout"]), text(layout["reason"]), *[text("-")] * 5]
+        return [text(name), text(layout["layout"]), text(heard(layout["reason"])), *[text("-")] * 5]
     return [
         text(name),
         text(layout["layout"]),
         text("+".join(map(str, layout["shards_per_datacenter"]))),
         text(f"× {layout['raw_bytes_per_byte']:g}"),
-        text(f"{layout['margin_after_datacenter']}: {layout['after_datacenter']}"),
+        text(f"{layout['margin_after_datacenter']}: {heard(layout['after_datacenter'])}"),
         text(f"{layout['loss_per_year']:.1e}"),
-        text(layout["nines_text"]),
-        text(layout["dominant_cause"]),
+        text(heard(layout["nines_text"])),
+        text(heard(layout["dominant_cause"])),
     ]

@@ -26,6 +26,8 @@ from gateway.admin.cli import (
     show,
 )
 from gateway.admin.tables import Answer, text
+from gateway.terminal.language import heard, say
+from gateway.terminal.refusals import stop
 from storaged.base.durable import replace_file
 
 
@@ -93,8 +95,7 @@ def _checked(path: Path, public_key: str) -> Answer:
     except OSError as error:
         raise typer.BadParameter(str(error.strerror), param_hint="--verify") from error
     except AttestationInvalid as error:
-        typer.echo(f"error: {error.message()}\nhint: {error.hint}", err=True)
-        raise typer.Exit(1) from error
+        stop(error)
 
 
 def report_view(report: Answer) -> Group:
@@ -104,11 +105,23 @@ def report_view(report: Answer) -> Group:
     answered = [shard for shard in shards if not shard["failed"]]
     places = sorted({(s["country"], s["datacenter"], s["node"]) for s in answered})
     lines: list[RenderableType] = [
-        text(f"s3://{statement['bucket']}/{statement['key']}, cluster {statement['cluster']}"),
         text(
-            f"{len(answered)} of {len(shards)} shards of {statement['stripes_asked']} of "
-            f"{statement['stripe_count']} stripes answered, "
-            f"{tables.time_text(statement['began_at_ms'])}"
+            say(
+                "s3://{bucket}/{key}, cluster {cluster}",
+                bucket=statement["bucket"],
+                key=statement["key"],
+                cluster=statement["cluster"],
+            )
+        ),
+        text(
+            say(
+                "{answered} of {shards} shards of {asked} of {stripes} stripes answered, {when}",
+                answered=len(answered),
+                shards=len(shards),
+                asked=statement["stripes_asked"],
+                stripes=statement["stripe_count"],
+                when=tables.time_text(statement["began_at_ms"]),
+            )
         ),
         tables.titled_table(
             "attested in",
@@ -116,13 +129,15 @@ def report_view(report: Answer) -> Group:
             [_place_row(place, answered) for place in places],
         ),
     ]
-    lines += [text(problem, "red") for problem in report["problems"]]
-    lines.append(text(f"signed by {report['public_key']}"))
+    lines += [text(heard(problem), "red") for problem in report["problems"]]
+    lines.append(text(say("signed by {key}", key=report["public_key"])))
     if not report["key_was_given"]:
         lines.append(
-            text("the key is the statement's own: compare it with the cluster's, or give --key")
+            text(
+                say("the key is the statement's own: compare it with the cluster's, or give --key")
+            )
         )
-    lines.append(text(statement["says"], "dim"))
+    lines.append(text(heard(statement["says"]), "dim"))
     return Group(*lines)
 
 
