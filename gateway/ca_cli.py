@@ -22,7 +22,7 @@ from gateway.data.keyring import ROOT_FILE, RootKey
 from gateway.terminal import language, refusals
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import Kind, StorageError
-from storaged.base.ids import datacenter_id, node_id
+from storaged.base.ids import datacenter_id, node_id, operator_id
 from storaged.identity import (
     CA_CERTIFICATE_FILE,
     CA_KEY_FILE,
@@ -52,6 +52,9 @@ OutOption = Annotated[
     Path, typer.Option("--out", help="folder for the certificate, its key and authority.pem")
 ]
 IdOption = Annotated[str, typer.Option("--id", help="lower-case name, e.g. paris-1")]
+OperatorOption = Annotated[
+    str, typer.Option("--operator", help="who runs it, lower-case; with three, none can decode")
+]
 KeysOption = Annotated[Path, typer.Option("--keys", help="folder of the keys")]
 JsonOption = Annotated[bool, typer.Option("--json", help="for programs")]
 
@@ -93,13 +96,17 @@ def ca_issue_node(
     datacenter: Annotated[str, typer.Option("--datacenter", help="where it stands")],
     out: OutOption,
     country: Annotated[str, typer.Option("--country", help="two letters, ISO 3166-1")] = "fr",
+    operator: OperatorOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make or renew the certificate that makes its holder this node: OUT/ID.pem and OUT/ID.key."""
     try:
         authority = read_authority(folder)
         identity = NodeIdentity(
-            node=node_id(name), datacenter=datacenter_id(datacenter), country=country
+            node=node_id(name),
+            datacenter=datacenter_id(datacenter),
+            country=country,
+            operator=operator_id(operator),
         )
         issued = issue_node(authority, identity, _env())
         answer = _keep(authority, issued, out, name)

@@ -23,7 +23,7 @@ from gateway.journal.journal import JournalConfig
 from gateway.limits import STRIPE_BUFFERS_MAX
 from gateway.model.layout import Geometry
 from storaged.base.config import Bounds, SecretPath, read_config
-from storaged.base.ids import datacenter_id, node_id
+from storaged.base.ids import datacenter_id, node_id, operator_id
 from storaged.base.log import LogFormat
 
 Port = Annotated[int, Bounds(0, 65535)]
@@ -35,12 +35,14 @@ class NodeConfig:
     """One node: either a `directory` (kept by this process) or an `address` host:port.
 
     `number` is written into stripe rows: it stays with the node for ever and is never given again.
+    `operator` is who runs it, as its certificate says; all nodes have one, or none has.
     """
 
     number: Annotated[int, Bounds(1, 65535)]
     id: str
     datacenter: str
     country: str = "fr"
+    operator: str = ""
     directory: Path | None = None
     address: str | None = None
     capacity_bytes: int | None = None
@@ -303,6 +305,7 @@ def topology_of(config: GatewayConfig, *, all_active: bool = False) -> Topology:
                 node=node_id(node.id),
                 datacenter=datacenter_id(node.datacenter),
                 country=node.country,
+                operator=operator_id(node.operator),
                 state=NodeState.ACTIVE if all_active else node.state,
             )
             for node in config.cluster.nodes

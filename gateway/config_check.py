@@ -11,7 +11,7 @@ from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from gateway.config import GatewayConfig, topology_of
-from gateway.data.placement import reachable_tier
+from gateway.data.placement import OPERATORS_BOUND, reachable_tier
 from gateway.data.topology import OWN_REGION
 from gateway.model.layout import Tier
 from gateway.model.version import STORAGE_CLASSES
@@ -91,27 +91,44 @@ def _check_regions(config: GatewayConfig) -> None:
         missing = {*held.datacenters} - {node.datacenter for node in cluster.nodes}
         if missing:
             raise ConfigError(key=key, reason=f"no node is in {', '.join(sorted(missing))}")
+    _check_operators(config)
     floor = Tier.FULL if config.policy.refuse_reduced_margin else Tier.NODE
     # A node that is away for good must not keep the gateway from starting: it is counted here, and
     # CreateBucket does without it.
     whole = topology_of(config, all_active=True)
-    for region in whole.regions:
-        within = whole.within(whole.active, region.number)
-        if within == whole.active:
+    names = {OWN_REGION: cluster.region} | {held.number: held.name for held in whole.regions}
+    for number, name in names.items():
+        bound = len(whole.operators(number)) >= OPERATORS_BOUND
+        if not bound and whole.within(whole.active, number) == whole.active:
             continue
         for geometry in (cluster.geometry, *cluster.class_geometries.values()):
-            if reachable_tier(whole, geometry, within) < floor:
+            if bound and geometry.k < 2:
                 raise ConfigError(
-                    key=f"cluster.regions {region.name}",
-                    reason=f"{geometry.k}+{geometry.m} cannot be placed on its nodes so that it "
-                    f"reaches {floor.name}: no write there could ever be acknowledged",
+                    key=f"cluster.regions {name}",
+                    reason="with one data shard every operator holds whole ciphertexts",
                 )
+            if reachable_tier(whole, geometry, whole.active, number) < floor:
+                rule = f", none of its operators holding {geometry.k} shards" if bound else ""
+                raise ConfigError(
+                    key=f"cluster.regions {name}",
+                    reason=f"{geometry.k}+{geometry.m} cannot be placed on its nodes so that it "
+                    f"reaches {floor.name}{rule}: no write there could ever be acknowledged",
+                )
+
+
+def _check_operators(config: GatewayConfig) -> None:
+    """All nodes say who runs them, or none does: a rule over some would bound nobody."""
+    unnamed = [node.id for node in config.cluster.nodes if not node.operator]
+    if unnamed and len(unnamed) < len(config.cluster.nodes):
+        raise ConfigError(
+            key=f"cluster.nodes {unnamed[0]}", reason="other nodes name an operator, this one none"
+        )
 
 
 def _check_classes(config: GatewayConfig) -> None:
     """Each class is known, said once, and as safe on these nodes as what the cluster has."""
     topology, seen = topology_of(config), set[str]()
-    usable = topology.within(topology.active, OWN_REGION)
+    usable = topology.active
     wanted = reachable_tier(topology, config.cluster.geometry, usable)
     for name, geometry in config.cluster.class_geometries.items():
         key = f"cluster.storage_classes {name}"

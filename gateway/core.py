@@ -19,7 +19,6 @@ from gateway.data.health import HealthView
 from gateway.data.keyring import FileKeyring, RootKey
 from gateway.data.placement import reachable_tier
 from gateway.data.stripes import StripeStore
-from gateway.data.topology import OWN_REGION
 from gateway.meta.lmdb import LmdbIndex
 from gateway.meta.sealing import NonceSource
 from gateway.meta.stripes import StripeCodec
@@ -29,7 +28,7 @@ from gateway.objects.bucket_keys import BucketKeys
 from gateway.objects.damage import DamageQueue
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
-from storaged.base.ids import datacenter_id, node_id
+from storaged.base.ids import datacenter_id, node_id, operator_id
 from storaged.local import open_local_node
 from storaged.node import Node, NodeIdentity
 from storaged.remote import RemoteNode
@@ -66,6 +65,7 @@ async def open_nodes(config: GatewayConfig, env: Env) -> dict[int, Node]:
             node=node_id(entry.id),
             datacenter=datacenter_id(entry.datacenter),
             country=entry.country,
+            operator=operator_id(entry.operator),
         )
         if entry.directory is not None:
             try:
@@ -136,8 +136,7 @@ class Core:
 
     def reachable(self) -> Tier:
         """The best tier that writes of the log can get from the nodes that answer."""
-        usable = self.topology.within(self.health.usable(), OWN_REGION)
-        return reachable_tier(self.topology, self.geometry, usable)
+        return reachable_tier(self.topology, self.geometry, self.health.usable())
 
     def _codec(self, writer_epoch: int) -> StripeCodec:
         self.nonces = NonceSource(writer_epoch)

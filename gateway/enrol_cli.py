@@ -20,6 +20,7 @@ from gateway.ca_cli import (
     DirOption,
     IdOption,
     JsonOption,
+    OperatorOption,
     OutOption,
     ca_app,
     say,
@@ -28,7 +29,7 @@ from gateway.ca_cli import (
 from gateway.terminal import language
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
-from storaged.base.ids import datacenter_id, node_id
+from storaged.base.ids import datacenter_id, node_id, operator_id
 from storaged.enrolment import (
     HOURS,
     REQUEST_BYTES_MAX,
@@ -62,6 +63,7 @@ def ca_invite(
     name: IdOption,
     datacenter: Annotated[str, typer.Option("--datacenter", help="where it stands")],
     country: Annotated[str, typer.Option("--country", help="two letters, ISO 3166-1")] = "fr",
+    operator: OperatorOption = "",
     hours: Annotated[int, typer.Option("--hours", min=1, max=24 * 30)] = HOURS,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,7 +74,10 @@ def ca_invite(
     try:
         authority = read_authority(folder)
         identity = NodeIdentity(
-            node=node_id(name), datacenter=datacenter_id(datacenter), country=country
+            node=node_id(name),
+            datacenter=datacenter_id(datacenter),
+            country=country,
+            operator=operator_id(operator),
         )
         token = invite(folder, identity, _env(), hours=hours)
     except (StorageError, OSError) as error:
@@ -160,6 +165,8 @@ def ca_register(folder: DirOption, as_json: JsonOption = False) -> None:
     for entry in entries:
         when = datetime.fromtimestamp(entry["at_ms"] // 1000, UTC)
         place = f"{entry['node']} {entry['datacenter']} {entry['country']}"
+        if entry.get("operator"):
+            place += f" run by {entry['operator']}"
         key = entry.get("certificate_sha256", "")
         typer.echo(f"{when:%Y-%m-%d %H:%M:%S}Z  {entry['what']:<10} {place}  {key}".rstrip())
     typer.echo(language.say("head {hash}", hash=head))

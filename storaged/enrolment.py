@@ -1,10 +1,10 @@
 """How a machine becomes a node: an invitation, a request of the invited, an approval.
 
-The CA invites a node of a name, datacenter and country, and gives out a token, once. On the machine
-a key is made that never leaves it; the request carries its public half, proof that the private half
-is there, and a MAC under the token, which itself does not travel. The CA approves: it certifies the
-*invited* identity for that key, whatever the request says of itself. An invitation is good for one
-key and until its end.
+The CA invites a node of a name, datacenter, country and operator, and gives out a token, once. On
+the machine a key is made that never leaves it; the request carries its public half, proof that the
+private half is there, and a MAC under the token, which itself does not travel. The CA approves: it
+certifies the *invited* identity for that key, whatever the request says of itself. An invitation is
+good for one key and until its end.
 
 Each step is a line of the CA's register, chained to the line before it.
 
@@ -32,7 +32,7 @@ from cryptography.x509.oid import NameOID
 from storaged.base.durable import replace_file, sync_directory
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
-from storaged.base.ids import InvalidId, datacenter_id, node_id
+from storaged.base.ids import InvalidId, datacenter_id, node_id, operator_id
 from storaged.identity import Authority, certify_node, checked_node, write_private
 from storaged.node import NodeIdentity
 
@@ -267,6 +267,7 @@ def _register(
         "node": identity.node,
         "datacenter": identity.datacenter,
         "country": identity.country,
+        "operator": identity.operator,
         "by": os.getuid(),
         **about,
         "previous": register_head(folder),
@@ -295,6 +296,7 @@ def _write_invitation(path: Path, invitation: Invitation) -> None:
         "node": identity.node,
         "datacenter": identity.datacenter,
         "country": identity.country,
+        "operator": identity.operator,
         "expires_at_ms": invitation.expires_at_ms,
         "token_key": invitation.token_key.hex(),
         "used_by": invitation.used_by,
@@ -310,6 +312,7 @@ def _read_invitation(path: Path) -> Invitation | None:
             node=node_id(document["node"]),
             datacenter=datacenter_id(document["datacenter"]),
             country=document["country"],
+            operator=operator_id(document.get("operator", "")),
         )
         return Invitation(
             identity=identity,

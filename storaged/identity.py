@@ -1,8 +1,8 @@
 """Who is who inside the cluster: the internal CA and the certificates it issues.
 
 A node's certificate carries exactly one URI name,
-`spiffe://<domain>/country/<cc>/site/<datacenter>/node/<id>`; a gateway's
-`spiffe://<domain>/gateway/<id>`. Nothing else says who a peer is: no address, no host name.
+`spiffe://<domain>/operator/<operator>/country/<cc>/site/<datacenter>/node/<id>`, without operator
+where none is named; a gateway's `spiffe://<domain>/gateway/<id>`. Nothing else says who a peer is.
 
 Not for S3 credentials or encryption keys. Private keys are written with mode 0600 and never logged.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,21 +26,21 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
-from storaged.base.ids import InvalidId, datacenter_id, node_id
+from storaged.base.ids import InvalidId, datacenter_id, node_id, operator_id
 from storaged.node import NodeIdentity
 
 AUTHORITY_DAYS = 3653
 CERTIFICATE_DAYS = 730
-CLOCK_SKEW = timedelta(
-    hours=1
-)  # a certificate made here is valid on a machine whose clock is behind
+CLOCK_SKEW = timedelta(hours=1)  # made here, valid also on a machine whose clock is behind
 NAME_BYTES_MAX = 512
 
 CA_CERTIFICATE_FILE = "ca.crt"
 CA_KEY_FILE = "ca.key"
 
 _DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,98}[a-z0-9])?\Z")
-_NODE_URI = re.compile(r"spiffe://([^/]+)/country/([a-z]{2})/site/([^/]+)/node/([^/]+)\Z")
+_NODE_URI = re.compile(
+    r"spiffe://([^/]+)(?:/operator/([^/]+))?/country/([a-z]{2})/site/([^/]+)/node/([^/]+)\Z"
+)
 _GATEWAY_URI = re.compile(r"spiffe://([^/]+)/gateway/([^/]+)\Z")
 
 
@@ -82,8 +82,9 @@ class Issued:
 
 def node_uri(domain: str, identity: NodeIdentity) -> str:
     """The URI name of a node."""
+    operator = f"/operator/{identity.operator}" if identity.operator else ""
     return (
-        f"spiffe://{domain}/country/{identity.country}"
+        f"spiffe://{domain}{operator}/country/{identity.country}"
         f"/site/{identity.datacenter}/node/{identity.node}"
     )
 
@@ -130,6 +131,7 @@ def checked_node(identity: NodeIdentity) -> NodeIdentity:
         node=node_id(identity.node),
         datacenter=datacenter_id(identity.datacenter),
         country=_country(identity.country),
+        operator=operator_id(identity.operator),
     )
 
 
@@ -203,10 +205,7 @@ def write_public(path: Path, content: bytes) -> None:
 
 
 def certificate_domain(certificate: x509.Certificate) -> str:
-    """The cluster's domain: the host part of the certificate's one URI.
-
-    Raises CertificateRefused.
-    """
+    """The cluster's domain: the host of the certificate's one URI. Raises CertificateRefused."""
     return _one_uri(certificate).removeprefix("spiffe://").split("/", 1)[0]
 
 
@@ -230,15 +229,15 @@ def read_gateway_identity(certificate_path: Path) -> GatewayIdentity:
 def check_node_peer(der: bytes | None, *, domain: str, expected: NodeIdentity) -> None:
     """Hold a peer's certificate (DER, its chain already verified) against the expected node.
 
-    Raises:
-        CertificateRefused: no certificate, not exactly one URI, another domain, node, site or
-        country.
+    One that names an operator where none is expected will do: certificates are renewed first.
+
+    Raises: CertificateRefused: none, not exactly one URI, another domain, node, site, country or
+        operator.
     """
     identity = _node_of(_one_uri(_parse(der)), domain)
-    if identity != expected:
-        raise CertificateRefused(
-            node=identity.node, datacenter=identity.datacenter, country=identity.country
-        )
+    wanted = expected if expected.operator else replace(expected, operator=identity.operator)
+    if identity != wanted:
+        raise CertificateRefused(named=node_uri(domain, identity))
 
 
 def check_gateway_peer(der: bytes | None, *, domain: str) -> GatewayIdentity:
@@ -289,7 +288,10 @@ def _node_of(uri: str, domain: str) -> NodeIdentity:
         raise CertificateRefused(reason="not a node of this cluster", uri=uri[:100])
     try:
         return NodeIdentity(
-            node=node_id(match[4]), datacenter=datacenter_id(match[3]), country=match[2]
+            node=node_id(match[5]),
+            datacenter=datacenter_id(match[4]),
+            country=match[3],
+            operator=operator_id(match[2]) if match[2] is not None else "",
         )
     except InvalidId as error:
         raise CertificateRefused(reason="not a node of this cluster", uri=uri[:100]) from error

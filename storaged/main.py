@@ -124,6 +124,7 @@ def check(
         "node": identity.node,
         "datacenter": identity.datacenter,
         "country": identity.country,
+        "operator": identity.operator,
         "domain": domain,
     }
     if as_json:

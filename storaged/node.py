@@ -98,6 +98,7 @@ class NodeIdentity:
     node: NodeId
     datacenter: DatacenterId
     country: str  # ISO 3166-1 alpha-2, lower case
+    operator: str = ""  # who runs it; "": its certificate names none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 
 from storaged import verbs
@@ -165,9 +166,11 @@ class RemoteNode:
         """Health and space; see the port."""
         answer, corrupt = await self._call(verbs.encode_status(), _EMPTY, self._short_deadline_s)
         status = verbs.decode_node_status(answer, corrupt)
-        if status.identity != self._identity:
+        # Who runs the node is said by its certificate only: an answer has no place for it.
+        said = replace(status.identity, operator=self._identity.operator)
+        if said != self._identity:
             raise ProtocolError(reason="status of another node", node=status.identity.node)
-        return status
+        return replace(status, identity=said)
 
     async def fence(self, log: LogId, epoch: int, instance: bytes) -> Promise:
         """Promise an epoch of a log to one instance; see the port."""

@@ -26,6 +26,7 @@ from gateway.admin.attestation import (
 from gateway.admin.outlook import Document
 from gateway.admin.where import Locator
 from gateway.config import ClusterConfig
+from gateway.data.placement import operator_shards_max
 from gateway.data.shard_header import ShardHeader, check_range, parse_header, tag_key
 from gateway.data.topology import OWN_REGION, Topology
 from gateway.model.layout import StripeRow
@@ -160,6 +161,7 @@ class Attester:
             "region": self._name_of(row.region),
             "k": row.geometry.k,
             "m": row.geometry.m,
+            "operator_shards_max": operator_shards_max(row.geometry, self._topology, row.region),
             "cell_bytes": row.cell_bytes,
             "shards": shards,
         }
@@ -173,6 +175,7 @@ class Attester:
             "node": str(known.node) if known else f"number {number}",
             "datacenter": str(known.datacenter) if known else "?",
             "country": known.country if known else "?",
+            "operator": known.operator if known else "?",
             "certificate_sha256": None,
             "offset": offset,
             "length": length,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from typing import Any
@@ -47,10 +48,10 @@ _BOUND_TO = b"hexagone/v1/attestation\0"
 
 SENTENCE = (
     "Attested, not proved: for each shard that is listed with an answer, a node whose identity "
-    "certificate names the datacenter and country given here has produced bytes of that shard for "
-    "this challenge. It does not show that no other copy exists. A certificate says what was known "
-    "of its node when it was issued; the time of an answer bounds how far away the answering copy "
-    "was, by light in fibre."
+    "certificate names the datacenter, country and operator given here has produced bytes of that "
+    "shard for this challenge. It does not show that no other copy exists. A certificate says what "
+    "was known of its node when it was issued; the time of an answer bounds how far away the copy "
+    "that answered was, by light in fibre."
 )
 NO_CERTIFICATE = (
     "A shard without a certificate is in a folder of the gateway's own machine: its place is what "
@@ -168,9 +169,19 @@ def _problems(statement: Document) -> Iterator[str]:
             asked = unit_of(challenge, identity, stripe["cell_bytes"])
             if asked != (shard["offset"], shard["length"]):
                 yield f"{where} answered other bytes than the challenge asks for"
+        yield from _shared_out(stripe)
         if answered < stripe["k"]:
             name, needed = stripe["stripe"], stripe["k"]
             yield f"stripe {name}: only {answered} of {needed} needed shards answered"
+
+
+def _shared_out(stripe: Document) -> Iterator[str]:
+    """Operators whose nodes hold more shards than they may; statements without them say nothing."""
+    held = Counter(str(shard.get("operator", "")) for shard in stripe["shards"])
+    bound = int(stripe.get("operator_shards_max", len(stripe["shards"])))
+    for operator, count in sorted(held.items()):
+        if operator and count > bound:
+            yield f"stripe {stripe['stripe']}: operator {operator} holds {count} shards of it"
 
 
 def _is_inside(shard: Document, region: Document) -> bool:

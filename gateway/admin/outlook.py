@@ -13,7 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.config import GatewayConfig
-from gateway.data.placement import place
+from gateway.data.placement import (
+    OPERATORS_BOUND,
+    operator_shards_max,
+    place,
+    reachable_tier,
+)
 from gateway.data.topology import OWN_REGION, Topology
 from gateway.model.durability import (
     HOURS_PER_YEAR,
@@ -22,7 +27,7 @@ from gateway.model.durability import (
     Durability,
     durability,
 )
-from gateway.model.layout import Geometry
+from gateway.model.layout import Geometry, Tier
 from storaged.base.ids import StripeFamily, StripeId
 
 Document = dict[str, Any]
@@ -60,14 +65,16 @@ def durability_report(config: GatewayConfig, topology: Topology) -> Document:
             "hours_per_year": HOURS_PER_YEAR,
         },
         "meaning": "annual probability that one given stripe is lost; a model, not a measurement",
-        "caveats": caveats(config, geometry, spread(topology, geometry)),
+        "caveats": [
+            *caveats(config, geometry, spread(topology, geometry)),
+            *operator_caveats(topology, geometry),
+        ],
     }
 
 
 def spread(topology: Topology, geometry: Geometry) -> tuple[int, ...]:
     """Node numbers a stripe gets with every active node usable; () where none reaches tier NODE."""
-    usable = topology.within(topology.active, OWN_REGION)
-    return place(ANY_STRIPE, topology, geometry, usable) or ()
+    return place(ANY_STRIPE, topology, geometry, topology.active) or ()
 
 
 def shards_by_datacenter(numbers: Sequence[int], topology: Topology) -> dict[str, int]:
@@ -76,10 +83,17 @@ def shards_by_datacenter(numbers: Sequence[int], topology: Topology) -> dict[str
     return dict(sorted(held.items()))
 
 
+def shards_by_operator(numbers: Sequence[int], topology: Topology) -> dict[str, int]:
+    """Shards of one stripe with each operator, by its name."""
+    held = Counter(topology.by_number[number].operator for number in numbers if number)
+    return dict(sorted(held.items()))
+
+
 def present_layout(config: GatewayConfig, topology: Topology, assumed: Assumptions) -> Document:
     """The layout that the configured nodes give, all of them being up."""
     geometry = config.cluster.geometry
-    held = shards_by_datacenter(spread(topology, geometry), topology)
+    numbers = spread(topology, geometry)
+    held = shards_by_datacenter(numbers, topology)
     if not held:
         return {
             "layout": f"{geometry.k}+{geometry.m}",
@@ -89,7 +103,8 @@ def present_layout(config: GatewayConfig, topology: Topology, assumed: Assumptio
         }
     shards = tuple(held.values())
     report = layout_report(shards, geometry, durability(shards, geometry.k, assumed))
-    return report | {"shards_by_datacenter": held}
+    operators = shards_by_operator(numbers, topology)
+    return report | {"shards_by_datacenter": held, "shards_by_operator": operators}
 
 
 def layout_report(shards: Sequence[int], geometry: Geometry, found: Durability) -> Document:
@@ -148,6 +163,29 @@ def caveats(config: GatewayConfig, geometry: Geometry, numbers: Sequence[int]) -
             f"With fewer than three datacenters, {geometry.k}+{geometry.m} cannot survive the loss "
             "of one."
         )
+    return found
+
+
+def operator_caveats(topology: Topology, geometry: Geometry) -> list[str]:
+    """What operators are not kept from, and which of them writes cannot do without."""
+    named = topology.operators(OWN_REGION) - {""}
+    if not named:
+        return []
+    if len(named) < OPERATORS_BOUND:
+        return [
+            f"With fewer than three operators ({', '.join(sorted(named))}) nothing keeps one of "
+            f"them from holding {geometry.k} shards of a stripe, which are a whole ciphertext."
+        ]
+    found = []
+    for operator in sorted(named):
+        left = frozenset(
+            number for number in topology.active if topology.by_number[number].operator != operator
+        )
+        if reachable_tier(topology, geometry, left) is Tier.NONE:
+            found.append(
+                f"With operator {operator} away nothing can be written: the others may hold at "
+                f"most {operator_shards_max(geometry, topology, OWN_REGION)} shards each."
+            )
     return found
 
 

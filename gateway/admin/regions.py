@@ -6,7 +6,7 @@ Not for placement. Requirement: S-01.
 from __future__ import annotations
 
 from gateway.admin.outlook import Document
-from gateway.data.placement import reachable_tier
+from gateway.data.placement import operator_shards_max, reachable_tier
 from gateway.data.topology import Topology
 from gateway.model.layout import Geometry, Tier
 
@@ -22,13 +22,15 @@ def regions_report(
     every = frozenset(topology.by_number)
     report: list[Document] = []
     for region in topology.regions:
-        reachable = reachable_tier(topology, geometry, topology.within(usable, region.number))
+        reachable = reachable_tier(topology, geometry, usable, region.number)
         report.append(
             {
                 "name": region.name,
                 "number": region.number,
                 "datacenters": sorted(region.datacenters),
                 "countries": sorted(region.countries),
+                "operators": sorted(topology.operators(region.number) - {""}),
+                "operator_shards_max": operator_shards_max(geometry, topology, region.number),
                 "nodes": len(topology.within(every, region.number)),
                 "usable": len(topology.within(usable, region.number)),
                 "reachable": reachable.name,

@@ -21,7 +21,7 @@ from gateway.config import GatewayConfig
 from gateway.data.buffers import BufferPool
 from gateway.data.health import HealthView
 from gateway.data.placement import reachable_tier, tier_of
-from gateway.data.topology import OWN_REGION, NodeState, Topology, TopologyNode
+from gateway.data.topology import NodeState, Topology, TopologyNode
 from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.journal.journal import Journal
 from gateway.meta import keyspace
@@ -142,8 +142,7 @@ class ClusterView:
     def reachable_tier(self) -> Tier:
         """The best tier that the usable nodes can give to a write."""
         geometry = self.config.cluster.geometry
-        usable = self.topology.within(self.health.usable(), OWN_REGION)
-        return reachable_tier(self.topology, geometry, usable)
+        return reachable_tier(self.topology, geometry, self.health.usable())
 
     def tier(self) -> Tier:
         """What a write gets: the epoch's tier, or less where the usable nodes cannot give it."""
@@ -261,6 +260,7 @@ class ClusterView:
             "node": str(node.node),
             "datacenter": str(node.datacenter),
             "country": node.country,
+            "operator": node.operator,
             "state": node.state.value,
             "reachable": reachable,
             "usable": usable,

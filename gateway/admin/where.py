@@ -1,5 +1,5 @@
-"""`hexagone where`: on which nodes, in which datacenters and countries the shards of an object are
-recorded.
+"""`hexagone where`: on which nodes, in which datacenters and countries and with which operators the
+shards of an object are recorded.
 
 Not a proof of a place: the index says which node holds a shard, and the configuration and the
 node's certificate say where that node is. Nothing here asks a drive. Only the cluster's part of
@@ -15,7 +15,7 @@ from itertools import islice
 
 from gateway.admin.outlook import Document
 from gateway.data.health import HealthView
-from gateway.data.placement import margin, tier_of
+from gateway.data.placement import margin, tier_of, too_much_with_one
 from gateway.data.stripes import StripeGone
 from gateway.data.topology import Topology
 from gateway.meta import keyspace
@@ -53,6 +53,8 @@ class _Totals:
     rows_missing: int = 0
     shards_nowhere: int = 0
     shards_outside: int = 0
+    stripes_with_one: int = 0
+    with_operator: Counter[str] = field(default_factory=Counter)
     lowest_margin: int | None = None
 
 
@@ -128,6 +130,7 @@ class Locator:
             "stripe_rows_missing": totals.rows_missing,
             "shards_nowhere": totals.shards_nowhere,
             "shards_outside": totals.shards_outside,
+            "stripes_too_much_with_one": totals.stripes_with_one,
             "lowest_margin": totals.lowest_margin,
             "datacenters": [
                 {
@@ -139,6 +142,10 @@ class Locator:
                 for datacenter, country in sorted(totals.shards)
             ],
             "countries": sorted({country for _, country in totals.shards}),
+            "operators": [
+                {"operator": operator, "shards": count}
+                for operator, count in sorted(totals.with_operator.items())
+            ],
         }
 
     async def stripe_rows(self, bucket: str, key: str) -> tuple[int, list[StripeRow]]:
@@ -236,6 +243,9 @@ class Locator:
             place = str(node.datacenter), node.country
             totals.shards[place] += 1
             totals.cell_bytes[place] += row.cell_bytes
+            totals.with_operator[node.operator] += 1
+        held = too_much_with_one(row.nodes, self._topology, row.geometry, row.region)
+        totals.stripes_with_one += held is not None
         left = self._margin(row)
         if totals.lowest_margin is None or left < totals.lowest_margin:
             totals.lowest_margin = left
@@ -272,6 +282,7 @@ class Locator:
             "number": number,
             "datacenter": str(node.datacenter),
             "country": node.country,
+            "operator": node.operator,
             "reachable": self._health.readable(number),
             "inside": self._topology.allows(region, number),
             "certificate_sha256": self._certificate_of(number),

@@ -2,10 +2,11 @@
 
 Not for health or I/O: the caller says which nodes are usable.
 
-Rules: shards are spread evenly over datacenters, then over nodes; at most 2 shards of a stripe on
-one node (and at most m, else losing it loses the stripe); at most k − 1 in one datacenter where
-three or more are usable, so that no datacenter alone can decode a stripe. A placement is a function
-of (stripe, topology, geometry, usable nodes).
+Rules: shards are spread evenly over datacenters, then operators, then nodes; at most 2 shards of a
+stripe on one node (and at most m, else losing it loses the stripe); at most k − 1 in one datacenter
+where three or more are usable, and at most k − 1 on nodes of one operator where the stripe's region
+has three or more, usable or not: so none of them alone can decode a stripe. A placement is a
+function of (stripe, topology, geometry, usable nodes, region).
 
 Source: docs/architecture.md, "Tiers".
 """
@@ -17,11 +18,12 @@ from collections.abc import Iterable, Sequence, Set
 from functools import lru_cache
 from zlib import crc32
 
-from gateway.data.topology import NodeState, Topology
+from gateway.data.topology import OWN_REGION, NodeState, Topology
 from gateway.model.layout import Geometry, Tier
 from storaged.base.ids import DatacenterId, StripeId
 
 SHARDS_PER_NODE_MAX = 2
+OPERATORS_BOUND = 3  # so many of them, and none may hold k shards
 ROTATIONS = (
     1024  # distinct placements of one set of usable nodes: even to 1 %, and small enough to keep
 )
@@ -44,18 +46,41 @@ def datacenter_shards_max(geometry: Geometry, datacenter_count: int) -> int:
     return max(1, geometry.k - 1) if datacenter_count >= 3 else geometry.n
 
 
+def operator_shards_max(geometry: Geometry, topology: Topology, region: int) -> int:
+    """Shards of one stripe that nodes of one operator may hold. Those that are away count as
+    operators too: that some do not answer gives nobody a whole stripe.
+    """
+    bound = len(topology.operators(region)) >= OPERATORS_BOUND
+    return max(1, geometry.k - 1) if bound else geometry.n
+
+
+def too_much_with_one(
+    nodes: Sequence[int], topology: Topology, geometry: Geometry, region: int
+) -> str | None:
+    """The operator whose nodes hold more shards of a stripe than they may; None: there is none."""
+    known = topology.by_number
+    held = Counter(known[number].operator for number in nodes if number in known)
+    operator, most = max(held.items(), key=lambda item: (item[1], item[0]), default=("", 0))
+    return operator if most > operator_shards_max(geometry, topology, region) else None
+
+
 def place(
-    stripe: StripeId, topology: Topology, geometry: Geometry, usable: frozenset[int]
+    stripe: StripeId,
+    topology: Topology,
+    geometry: Geometry,
+    usable: frozenset[int],
+    region: int = OWN_REGION,
 ) -> tuple[int, ...] | None:
     """Node number for each shard index; 0 for shards that find no place.
 
     Args:
-        usable: nodes that may take shards; others are left out, as are those that are not ACTIVE.
+        usable: nodes that may take shards; others are left out, as are those that are not ACTIVE or
+            not of the region.
 
     Returns:
         k + m numbers that reach tier NODE or more once stored; None where no placement can.
     """
-    return _place(rotation_of(stripe), topology, geometry, usable)
+    return _place(rotation_of(stripe), topology, geometry, topology.within(usable, region), region)
 
 
 def _weight(rotation: int, number: int) -> int:
@@ -65,29 +90,39 @@ def _weight(rotation: int, number: int) -> int:
 
 @lru_cache(maxsize=PLACEMENTS_MAX)
 def _place(
-    rotation: int, topology: Topology, geometry: Geometry, usable: frozenset[int]
+    rotation: int, topology: Topology, geometry: Geometry, usable: frozenset[int], region: int
 ) -> tuple[int, ...] | None:
     numbers = sorted(usable & topology.active, key=lambda number: _weight(rotation, number))
     datacenter = {number: topology.by_number[number].datacenter for number in numbers}
     per_node = node_shards_max(geometry)
     per_datacenter = datacenter_shards_max(geometry, len(set(datacenter.values())))
+    operator = {number: topology.by_number[number].operator for number in numbers}
+    per_operator = operator_shards_max(geometry, topology, region)
     on_node: Counter[int] = Counter()
     in_datacenter: Counter[DatacenterId] = Counter()
+    with_operator: Counter[str] = Counter()
     placed: list[int] = []
     while len(placed) < geometry.n:
         best = min(
             (
                 number
                 for number in numbers
-                if on_node[number] < per_node and in_datacenter[datacenter[number]] < per_datacenter
+                if on_node[number] < per_node
+                and in_datacenter[datacenter[number]] < per_datacenter
+                and with_operator[operator[number]] < per_operator
             ),
-            key=lambda number: (in_datacenter[datacenter[number]], on_node[number]),
+            key=lambda number: (
+                in_datacenter[datacenter[number]],
+                with_operator[operator[number]],
+                on_node[number],
+            ),
             default=None,
         )
         if best is None:
             break
         on_node[best] += 1
         in_datacenter[datacenter[best]] += 1
+        with_operator[operator[best]] += 1
         placed.append(best)
     nodes = _permuted(placed, rotation) + (0,) * (geometry.n - len(placed))
     return nodes if tier_of(nodes, topology, geometry.k) >= Tier.NODE else None
@@ -128,6 +163,7 @@ def replacement(
     index: int,
     usable: Set[int],
     excluded: Set[int],
+    region: int = OWN_REGION,
 ) -> int | None:
     """Another node for one shard, within the same rules.
 
@@ -135,6 +171,7 @@ def replacement(
         placed: node number for each index as it stands, 0 = nowhere; the place at `index` is not
             counted.
         excluded: nodes not to take.
+        region: of the stripe; nodes that are not of it are not taken either.
 
     Returns:
         The node with which the stripe survives most; None where every node is full, excluded or
@@ -144,18 +181,20 @@ def replacement(
     known = topology.by_number
     on_node = Counter(others)
     in_datacenter = Counter(known[number].datacenter for number in others if number in known)
-    candidates = (usable & topology.active) - excluded
+    with_operator = Counter(known[number].operator for number in others if number in known)
+    allowed = topology.within(topology.active & usable, region)
+    candidates = allowed - excluded
     per_node = node_shards_max(geometry)
-    per_datacenter = datacenter_shards_max(
-        geometry, len(topology.datacenters(usable & topology.active))
-    )
+    per_datacenter = datacenter_shards_max(geometry, len(topology.datacenters(allowed)))
+    per_operator = operator_shards_max(geometry, topology, region)
     rotation = rotation_of(stripe) + index
 
-    def preference(number: int) -> tuple[int, int, int, int]:
+    def preference(number: int) -> tuple[int, int, int, int, int]:
         trial = [number if i == index else other for i, other in enumerate(placed)]
         return (
             -tier_of(trial, topology, geometry.k),
             in_datacenter[known[number].datacenter],
+            with_operator[known[number].operator],
             on_node[number],
             _weight(rotation, number),
         )
@@ -163,14 +202,18 @@ def replacement(
     fitting = [
         number
         for number in candidates
-        if on_node[number] < per_node and in_datacenter[known[number].datacenter] < per_datacenter
+        if on_node[number] < per_node
+        and in_datacenter[known[number].datacenter] < per_datacenter
+        and with_operator[known[number].operator] < per_operator
     ]
     return min(fitting, key=preference, default=None)
 
 
-def reachable_tier(topology: Topology, geometry: Geometry, usable: frozenset[int]) -> Tier:
-    """The best tier that a write to these nodes can get."""
-    nodes = _place(0, topology, geometry, usable)
+def reachable_tier(
+    topology: Topology, geometry: Geometry, usable: frozenset[int], region: int = OWN_REGION
+) -> Tier:
+    """The best tier that a write to these nodes can get, as far as they are of the region."""
+    nodes = _place(0, topology, geometry, topology.within(usable, region), region)
     return Tier.NONE if nodes is None else tier_of(nodes, topology, geometry.k)
 
 

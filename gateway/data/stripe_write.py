@@ -145,12 +145,14 @@ class StripeWrite:
     def _is_in_reach(self) -> bool:
         """Whether the nodes that acknowledged and those that still answer could make the tier."""
         alive = self._usable().union(number for number in self._acked if number)
-        return reachable_tier(self._topology, self._geometry, alive) >= self._required
+        reachable = reachable_tier(self._topology, self._geometry, alive, self._region)
+        return reachable >= self._required
 
     def _retry_is_worth_it(self) -> bool:
         if not self._missing or not any(f.error.retryable for f in self._failures):
             return False
-        return reachable_tier(self._topology, self._geometry, self._usable()) >= self._required
+        reachable = reachable_tier(self._topology, self._geometry, self._usable(), self._region)
+        return reachable >= self._required
 
     def _usable(self) -> frozenset[int]:
         """Nodes that may take a shard of this stripe, as they are known."""
@@ -205,6 +207,7 @@ class StripeWrite:
             index,
             self._usable(),
             self._excluded,
+            self._region,
         )
         if number is not None:
             self._placed[index] = number

@@ -153,8 +153,7 @@ class StripeStore:
     def _place(
         self, stripe: StripeId, geometry: Geometry, tier: Tier, region: int
     ) -> tuple[int, ...]:
-        usable = self.topology.within(self.health.usable(), region)
-        placed = place(stripe, self.topology, geometry, usable)
+        placed = place(stripe, self.topology, geometry, self.health.usable(), region)
         reachable = Tier.NONE if placed is None else tier_of(placed, self.topology, geometry.k)
         if placed is None or reachable < tier:
             raise TierNotReached(
@@ -316,12 +315,19 @@ class StripeStore:
             StripeGone, StripeUnreadable, StripeCorrupt: too few sources; nothing was put.
         """
         shards = await self.reconstruct(row, indexes)
-        usable = self.topology.within(self.health.usable(), row.region)
+        usable = self.health.usable()
         stored = [0 if index in shards else number for index, number in enumerate(row.nodes)]
         placed = list(stored)
         for index in shards:
             number = replacement(
-                row.stripe, self.topology, row.geometry, placed, index, usable, frozenset()
+                row.stripe,
+                self.topology,
+                row.geometry,
+                placed,
+                index,
+                usable,
+                frozenset(),
+                row.region,
             )
             placed[index] = number or 0
         nodes, _ = await StripeWrite(

@@ -1,4 +1,5 @@
-"""Which nodes there are, in which datacenter, whether they may take shards, and of which regions.
+"""Which nodes there are, in which datacenter, whose, whether they may take shards, and of which
+regions.
 
 A region is a set of datacenters: what S3 names in a location constraint. Shards of a stripe that
 belongs to a region lie on nodes of that region only; every choice of a node goes through `within`.
@@ -19,6 +20,7 @@ NODE_NUMBER_MAX = 0xFFFF
 OWN_REGION = 0  # the cluster's own: of the log, and of buckets without another location
 REGION_NUMBER_MAX = 0xFF
 _NO_NODE: frozenset[int] = frozenset()
+_NO_OPERATOR: frozenset[str] = frozenset()
 
 
 class InvalidTopology(ConfigError):
@@ -41,6 +43,7 @@ class TopologyNode:
     node: NodeId
     datacenter: DatacenterId
     country: str
+    operator: str = ""  # who runs it; "": nobody says
     state: NodeState = NodeState.ACTIVE
 
 
@@ -76,6 +79,7 @@ class Topology:
     by_id: dict[NodeId, TopologyNode] = field(init=False, repr=False)
     active: frozenset[int] = field(init=False, repr=False)
     _bounds: dict[int, frozenset[int] | None] = field(init=False, repr=False)
+    _operators: dict[int, frozenset[str]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         by_number = {node.number: node for node in self.nodes}
@@ -89,6 +93,7 @@ class Topology:
         object.__setattr__(self, "by_id", by_id)
         object.__setattr__(self, "active", active)
         object.__setattr__(self, "_bounds", self._bounds_of_regions())
+        object.__setattr__(self, "_operators", {n: self._named(n) for n in self._bounds})
 
     def _bounds_of_regions(self) -> dict[int, frozenset[int] | None]:
         """Node numbers of each region; None: all nodes."""
@@ -101,6 +106,17 @@ class Topology:
             held = frozenset(node.number for node in self.nodes if region.takes(node))
             bounds[region.number] = None if len(held) == len(self.nodes) else held
         return bounds
+
+    def _named(self, region: int) -> frozenset[str]:
+        numbers = self.within(frozenset(self.by_number), region)
+        nodes = [self.by_number[number] for number in numbers]
+        return frozenset(node.operator for node in nodes if node.state is not NodeState.GONE)
+
+    def operators(self, region: int) -> frozenset[str]:
+        """Who runs the nodes of a region, those that are away included; nodes of nobody's name are
+        one operator's, "".
+        """
+        return self._operators.get(region, _NO_OPERATOR)
 
     def within(self, numbers: frozenset[int], region: int) -> frozenset[int]:
         """Those of the nodes that may hold shards of a region: none for a number nobody knows."""

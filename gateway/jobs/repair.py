@@ -18,13 +18,14 @@ from gateway.commit.change import Change, StripeChange
 from gateway.commit.forming import CLUSTER_PARTITION
 from gateway.commit.log import Log
 from gateway.data.health import HealthView
-from gateway.data.placement import margin, reachable_tier, replacement, tier_of
+from gateway.data.placement import margin, reachable_tier, tier_of, too_much_with_one
 from gateway.data.stripes import StripeStore
 from gateway.data.topology import NodeState, Topology
+from gateway.jobs.repair_plan import first_steps, plan_moves, without
 from gateway.meta.kv import Batch, OutcomeUnknown
 from gateway.meta.sealing import RecordKeys
 from gateway.meta.stripes import scan_stripes
-from gateway.model.layout import StripeRow
+from gateway.model.layout import StripeRow, Tier
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId, StripeId
@@ -165,10 +166,12 @@ class Repairer:
 
     def _is_weak(self, row: StripeRow, usable: frozenset[int]) -> bool:
         topology = self._queue.topology
-        best = reachable_tier(topology, row.geometry, topology.within(usable, row.region))
+        best = reachable_tier(topology, row.geometry, usable, row.region)
         if tier_of(row.nodes, topology, row.geometry.k) < best:
             return True
         placeable = sum(1 for number in row.nodes if number) < row.geometry.n
+        if best >= Tier.NODE and too_much_with_one(row.nodes, topology, row.geometry, row.region):
+            return True
         return (placeable and best >= row.tier) or any(
             number in topology.by_number
             and (
@@ -197,7 +200,7 @@ class Repairer:
         if row is None:
             return -len(alive)
         wanted = self._queue.waiting[stripe]
-        nodes = _without(row.nodes, wanted.missing)
+        nodes = without(row.nodes, wanted.missing)
         return margin(nodes, self._queue.topology, row.geometry.k, alive) + wanted.attempts
 
     async def _repair(self, stripe: StripeId) -> None:
@@ -281,105 +284,6 @@ class Repairer:
                 return
 
 
-def _without(nodes: Sequence[int], missing: set[int]) -> tuple[int, ...]:
-    return tuple(0 if index in missing else number for index, number in enumerate(nodes))
-
-
 def _masked(row: StripeRow, missing: set[int]) -> StripeRow:
     """The row as reads should see it: a shard that is known to be bad is not a source."""
-    return replace(row, nodes=_without(row.nodes, missing))
-
-
-def first_steps(source: StripeRow, plan: dict[int, int]) -> dict[int, int]:
-    """What of a plan to do now: what is lost comes first, and no move takes a shard that is needed
-    to compute the others, as those of the plan are no sources. Pure.
-    """
-    lost = {index: number for index, number in plan.items() if not source.nodes[index]}
-    if lost:
-        return lost
-    spare = sum(1 for number in source.nodes if number) - source.geometry.k
-    return dict(sorted(plan.items())[: max(1, spare)])
-
-
-def plan_moves(
-    row: StripeRow, missing: set[int], topology: Topology, usable: frozenset[int]
-) -> dict[int, int]:
-    """Which shards to make again, and on which node: index → node number. Pure.
-
-    First every shard that is nowhere gets a place; then, while a better tier is in reach, shards
-    are moved from the datacenter that holds most to where they count more. Nothing goes to a node
-    outside of the stripe's region, and what lies outside is moved in.
-    """
-    geometry = row.geometry
-    usable = topology.within(usable, row.region)
-    placed = list(_without(row.nodes, missing))
-    for index, number in enumerate(placed):
-        node = topology.by_number.get(number)
-        stays = node is not None and node.state is NodeState.ACTIVE
-        if not stays or not topology.allows(row.region, number):
-            placed[index] = 0
-    plan: dict[int, int] = {}
-    for index, number in enumerate(placed):
-        if number:
-            continue
-        # The same node first: its copy was lost or bad, and a fresh one there moves nothing else.
-        target = _best(row, placed, index, topology, usable, row.nodes[index])
-        if target is not None:
-            placed[index] = plan[index] = target
-    best = reachable_tier(topology, geometry, usable)
-    for _ in range(geometry.n):
-        if tier_of(placed, topology, geometry.k) >= best:
-            break
-        move = _improving_move(row, placed, topology, usable)
-        if move is None:
-            break
-        index, target = move
-        placed[index] = plan[index] = target
-    return plan
-
-
-def _best(
-    row: StripeRow,
-    placed: Sequence[int],
-    index: int,
-    topology: Topology,
-    usable: frozenset[int],
-    home: int,
-) -> int | None:
-    target = replacement(row.stripe, topology, row.geometry, placed, index, usable, frozenset())
-    if home not in usable or target is None or target == home:
-        return target
-    at_home = [home if i == index else number for i, number in enumerate(placed)]
-    elsewhere = [target if i == index else number for i, number in enumerate(placed)]
-    k = row.geometry.k
-    stays = tier_of(at_home, topology, k) >= tier_of(elsewhere, topology, k)
-    return (
-        home if stays and _crowding(at_home, topology) <= _crowding(elsewhere, topology) else target
-    )
-
-
-def _crowding(placed: Sequence[int], topology: Topology) -> tuple[int, int]:
-    """Sums of squares of shards per datacenter and per node: lower is more even."""
-    held = [number for number in placed if number]
-    datacenters = Counter(topology.by_number[number].datacenter for number in held)
-    nodes = Counter(held)
-    return sum(n * n for n in datacenters.values()), sum(n * n for n in nodes.values())
-
-
-def _improving_move(
-    row: StripeRow, placed: Sequence[int], topology: Topology, usable: frozenset[int]
-) -> tuple[int, int] | None:
-    """The move of one shard that leaves the stripe least crowded; None when none improves it."""
-    best: tuple[tuple[int, int], int, int] | None = None
-    for index, number in enumerate(placed):
-        if not number:
-            continue
-        for target in sorted(usable & topology.active):
-            trial = list(placed)
-            trial[index] = target
-            crowding = _crowding(trial, topology)
-            if best is None or crowding < best[0]:
-                best = (crowding, index, target)
-    if best is None or best[0] >= _crowding(placed, topology):
-        return None
-    return best[1], best[2]
+    return replace(row, nodes=without(row.nodes, missing))

@@ -88,5 +88,4 @@ def check_region(services: Services, region: int, geometry: Geometry) -> None:
 
 
 def _reachable(services: Services, region: int, geometry: Geometry, nodes: frozenset[int]) -> Tier:
-    topology = services.stripes.topology
-    return reachable_tier(topology, geometry, topology.within(nodes, region))
+    return reachable_tier(services.stripes.topology, geometry, nodes, region)
