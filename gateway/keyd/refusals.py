@@ -5,6 +5,9 @@ Only classes of this list are ever made from received bytes.
 
 from __future__ import annotations
 
+from gateway.approvals.approvers import ApproversInvalid
+from gateway.approvals.request import RequestInvalid
+from gateway.approvals.warrant import WarrantRefused
 from gateway.data.envelope import (
     KeyringConflict,
     NamedKeyMissing,
@@ -51,6 +54,7 @@ class KeydOtherCluster(StorageError):
 _CLASSES: dict[str, type[StorageError]] = {
     one.__name__: one
     for one in (
+        ApproversInvalid,
         KeyringConflict,
         KeyringInvalid,
         KeydFailed,
@@ -59,9 +63,11 @@ _CLASSES: dict[str, type[StorageError]] = {
         KeydUnavailable,
         NamedKeyMissing,
         ProtocolError,
+        RequestInvalid,
         SealInvalid,
         TenantKeyDisabled,
         TenantKeyMissing,
+        WarrantRefused,
     )
 }
 

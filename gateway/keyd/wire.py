@@ -66,6 +66,9 @@ class Verb(IntEnum):
     SIGNING_KEY = 61
     SIGN_V2 = 62
     RESEAL_CREDENTIAL = 63
+    APPROVERS = 70
+    SET_APPROVERS = 71
+    SPEND_WARRANT = 72
 
 
 class Shape(NamedTuple):
@@ -106,6 +109,9 @@ SHAPES = {
     Verb.SIGNING_KEY: Shape("bsbsss", "b"),
     Verb.SIGN_V2: Shape("bsbb", "b"),
     Verb.RESEAL_CREDENTIAL: Shape("bsb", "b"),
+    Verb.APPROVERS: Shape("", "b"),
+    Verb.SET_APPROVERS: Shape("bb", ""),
+    Verb.SPEND_WARRANT: Shape("sbs", ""),
 }
 WHOLE_REQUESTS = frozenset({Verb.IS_WHOLE, Verb.IMPORT_SEALED})
 assert SHAPES.keys() == set(Verb)
@@ -182,6 +188,11 @@ class Messages:
             at = end
         del buffer[:at]
         return found
+
+    @property
+    def is_within(self) -> bool:
+        """A message has begun and not ended."""
+        return bool(self._buffer)
 
     def _most(self, code: int) -> int:
         if not self._requests:

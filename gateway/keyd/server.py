@@ -1,0 +1,259 @@
+"""The key service on its sockets: connections → requests → answers.
+
+Not for what verbs do (`gateway.keyd.service`). Whoever connects by the Unix socket is asked of the
+kernel who he is; whoever comes by TCP shows a certificate of a gateway. What is no message, no verb
+or too long closes the connection, after an answer that says so; nothing else does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Callable, Collection
+from pathlib import Path
+from struct import Struct
+
+from gateway.admin.socket_file import bind_socket
+from gateway.keyd.refusals import KeydFailed, KeydRefused, encode_refusal
+from gateway.keyd.service import KeyService
+from gateway.keyd.wire import DONE, REFUSED, Message, Messages, Verb, encode_message
+from storaged.base.env import Env
+from storaged.base.errors import ProtocolError, StorageError
+from storaged.base.log import Log
+from storaged.identity import CertificateRefused, check_gateway_peer
+
+CONNECTIONS_MAX = 256
+IN_FLIGHT_MAX = 1024  # requests that wait for the provider's thread, of all connections
+UNSENT_BYTES_MAX = 128 << 20  # answers that a gateway does not take; more: it is cut off
+HALF_MESSAGE_S = 10.0  # a message that has begun and does not end
+SWEEP_S = 30.0
+
+_UCRED = Struct("=iII")
+_LOG = Log("gateway.keyd")
+
+
+class KeydServer:
+    """Serves one `KeyService`.
+
+    Args:
+        users: user ids whose processes may call.
+        is_slow: the provider may take long (a device): what needs it waits in a thread of its own,
+            and what is warm does not wait for that.
+    """
+
+    def __init__(
+        self, service: KeyService, env: Env, *, users: Collection[int], is_slow: bool = False
+    ) -> None:
+        self.service = service
+        self._env = env
+        self._users = frozenset(users)
+        self._is_slow = is_slow
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[_Connection] = set()
+        self._in_flight = 0
+        self._lane = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._path: Path | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def listen_unix(self, path: Path, group: int | None = None) -> None:
+        """Serve on a Unix socket, mode 0600, or 0660 for a group. Raises: as bind_socket."""
+        bound = bind_socket(path)
+        if group is not None:
+            os.chown(path, -1, group)
+            os.chmod(path, 0o660)
+        loop = asyncio.get_running_loop()
+        make = self._factory(_local_peer(self._users))
+        self._servers.append(await loop.create_unix_server(make, sock=bound))
+        self._path = path
+        self._start_sweeping()
+
+    async def listen_tls(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext,
+        *,
+        domain: str,
+        gateways: Collection[str],
+    ) -> int:
+        """Serve on TCP; the port. Raises: OSError."""
+        loop = asyncio.get_running_loop()
+        make = self._factory(_remote_peer(domain, frozenset(gateways)))
+        server = await loop.create_server(make, host, port, ssl=context)
+        self._servers.append(server)
+        self._start_sweeping()
+        return int(server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Stop serving. Idempotent."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.drop()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+            self._path = None
+
+    def _factory(self, admit: Callable[[asyncio.BaseTransport], None]) -> Callable[[], _Connection]:
+        return lambda: _Connection(self, admit)
+
+    def _start_sweeping(self) -> None:
+        if self._sweeper is None:
+            self._sweeper = asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        while True:
+            await self._env.sleep(SWEEP_S)
+            self.service.drop_expired()
+
+    def joined(self, connection: _Connection) -> None:
+        """A connection was made. Raises: KeydRefused: there are too many."""
+        if len(self._connections) >= CONNECTIONS_MAX:
+            raise KeydRefused(reason="too many connections", connections_max=CONNECTIONS_MAX)
+        self._connections.add(connection)
+
+    def left(self, connection: _Connection) -> None:
+        """A connection is gone. Idempotent."""
+        self._connections.discard(connection)
+
+    def take(self, connection: _Connection, message: Message) -> None:
+        """Answer a request, at once or when the provider has."""
+        if not self._is_slow or self.service.is_warm(message.code, message.payload):
+            connection.answer(message, self.answered(message))
+            return
+        if self._in_flight >= IN_FLIGHT_MAX:
+            busy = KeydFailed(reason="too many requests wait", requests_max=IN_FLIGHT_MAX)
+            connection.answer(message, (REFUSED, encode_refusal(busy)))
+            return
+        task = asyncio.create_task(self._take_slowly(connection, message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take_slowly(self, connection: _Connection, message: Message) -> None:
+        self._in_flight += 1
+        try:
+            async with self._lane:
+                found = await self._env.offload(lambda: self.answered(message))
+        finally:
+            self._in_flight -= 1
+        connection.answer(message, found)
+
+    def answered(self, message: Message) -> tuple[int, bytes]:
+        """Code and payload of an answer."""
+        try:
+            return DONE, self.service.answer(message.code, message.payload)
+        except StorageError as error:
+            self.service.refused[type(error).__name__] += 1
+            return REFUSED, encode_refusal(error)
+        except Exception as error:
+            # The request boundary: what is our own mistake must not end the service for all.
+            _LOG.error("request failed", error=error, verb=message.code)
+            return REFUSED, encode_refusal(KeydFailed(verb=message.code))
+
+
+class _Connection(asyncio.Protocol):
+    """One gateway's connection. It says which cluster it is of before it asks for anything."""
+
+    def __init__(self, server: KeydServer, admit: Callable[[asyncio.BaseTransport], None]) -> None:
+        self._server = server
+        self._admit = admit
+        self._messages = Messages(requests=True)
+        self._transport: asyncio.Transport | None = None
+        self._greeted = False
+        self._half: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        try:
+            self._admit(transport)
+            self._server.joined(self)
+        except StorageError as error:
+            _LOG.warning("connection refused", error=error)
+            self._refuse(0, error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._cancel_half()
+        self._server.left(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        at = 0
+        try:
+            for message in self._messages.receive(data):
+                at = message.request_id
+                if not self._greeted:
+                    self._greet(message)
+                else:
+                    self._server.take(self, message)
+        except StorageError as error:
+            _LOG.warning("connection closed", error=error)
+            self._refuse(at, error)
+            return
+        self._cancel_half()
+        if self._messages.is_within:
+            loop = asyncio.get_running_loop()
+            self._half = loop.call_later(HALF_MESSAGE_S, self.drop)
+
+    def _greet(self, message: Message) -> None:
+        """Raises: StorageError: it is no greeting, or that of another cluster."""
+        if message.code != Verb.HELLO:
+            raise ProtocolError(reason="a connection begins with a hello", verb=message.code)
+        payload = self._server.service.answer(message.code, message.payload)
+        self._greeted = True
+        self.answer(message, (DONE, payload))
+
+    def answer(self, message: Message, found: tuple[int, bytes]) -> None:
+        """Send an answer, if there is still somebody to take it."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(encode_message(found[0], message.request_id, found[1]))
+        if self._transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
+            _LOG.warning("connection closed", reason="answers are not taken")
+            self.drop()
+
+    def _refuse(self, request_id: int, error: StorageError) -> None:
+        assert self._transport is not None
+        self._transport.write(encode_message(REFUSED, request_id, encode_refusal(error)))
+        self._transport.close()
+
+    def _cancel_half(self) -> None:
+        if self._half is not None:
+            self._half.cancel()
+            self._half = None
+
+    def drop(self) -> None:
+        """Cut the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _local_peer(users: frozenset[int]) -> Callable[[asyncio.BaseTransport], None]:
+    def admit(transport: asyncio.BaseTransport) -> None:
+        peer = transport.get_extra_info("socket")
+        raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid, user, _ = _UCRED.unpack(raw)
+        if user not in users:
+            raise KeydRefused(reason="not a user of the key service", user=user, pid=pid)
+
+    return admit
+
+
+def _remote_peer(domain: str, gateways: frozenset[str]) -> Callable[[asyncio.BaseTransport], None]:
+    def admit(transport: asyncio.BaseTransport) -> None:
+        tls = transport.get_extra_info("ssl_object")
+        shown = tls.getpeercert(binary_form=True) if tls is not None else None
+        who = check_gateway_peer(shown, domain=domain)
+        if who.gateway not in gateways:
+            raise CertificateRefused(gateway=who.gateway)
+
+    return admit

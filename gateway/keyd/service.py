@@ -1,0 +1,305 @@
+"""What the key service does for a request: verbs to the provider, bucket keys kept open.
+
+Not for connections (`gateway.keyd.server`). Here it is decided what a gateway can have: a key of
+rows, a window to seal in, one secret that was sealed under a bucket's key, the signing key of a
+day. No verb gives a tenant's key, a bucket's key or the secret of an access key.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from gateway.data.bucket_sealing import (
+    WINDOW_ID_BYTES,
+    HeldBucketKey,
+    HeldBucketKeys,
+    seal_in_window,
+)
+from gateway.data.credential_sealing import CREDENTIALS_ID, SECRET_BYTES_MAX, HeldCredentials, Scope
+from gateway.data.envelope import DEK_LABEL, INNER_LABEL, NAME_BYTES_MAX, KeyProvider, WarrantKeeper
+from gateway.data.keyring_form import TENANT_ID_BYTES
+from gateway.keyd.refusals import KeydOtherCluster, KeydRefused
+from gateway.keyd.wire import SHAPES, Value, Verb, decode_fields, encode_fields
+from gateway.model.key_states import KeyState
+from storaged.base.env import Env
+from storaged.base.errors import ProtocolError
+
+OPEN_KEYS_MAX = 65_536  # bucket keys in memory, some 500 bytes each
+TEXT_CHARACTERS_MAX = 2048
+DAY_MS = 86_400_000
+# A presigned request is valid for seven days, and clocks differ; for later days there is no key.
+DAYS_BACK, DAYS_AHEAD = 8, 1
+LABELS = frozenset({DEK_LABEL, INNER_LABEL})
+
+_KEY_WAYS = frozenset({Verb.WRAP_BUCKET_KEY, Verb.UNWRAP_BUCKET_KEY})
+_OPENING = frozenset({Verb.OPEN_BUCKET_KEY, Verb.OPEN_WINDOW, Verb.OPEN_UNDER_BUCKET})
+
+
+class KeyService:
+    """Answers requests. One at a time: it belongs to the event loop, or to one thread.
+
+    Args:
+        keys_leave: bucket keys may be asked for and given in the clear; for suites of providers
+            only, no configuration has it.
+        allows_v2: Signature Version 2 is computed for any text; for the unsafe test profile.
+    """
+
+    def __init__(
+        self,
+        provider: KeyProvider,
+        cluster_id: bytes,
+        env: Env,
+        *,
+        cache_s: float,
+        provider_name: str,
+        keys_leave: bool = False,
+        allows_v2: bool = False,
+    ) -> None:
+        self.provider = provider
+        self._keeper = provider if isinstance(provider, WarrantKeeper) else _NoWarrants()
+        self._buckets = HeldBucketKeys(provider, env)
+        self._credentials = HeldCredentials(provider, env)
+        self._cluster_id = cluster_id
+        self._env = env
+        self._cache_s = cache_s
+        self._provider_name = provider_name
+        self._keys_leave = keys_leave
+        self._allows_v2 = allows_v2
+        self._open: OrderedDict[tuple[Value, ...], tuple[float, HeldBucketKey]] = OrderedDict()
+        self._started_s = env.monotonic_s()
+        self.calls: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self._verbs: dict[Verb, Callable[..., Any]] = {
+            Verb.HELLO: self._hello,
+            Verb.STATUS: self._status,
+            Verb.CREATE_TENANT_KEY: provider.create_tenant_key,
+            Verb.TENANT_EPOCHS: provider.tenant_epochs,
+            Verb.ACTIVE_EPOCH: provider.active_epoch,
+            Verb.ADD_TENANT_EPOCH: provider.add_tenant_epoch,
+            Verb.SET_TENANT_EPOCH: self._set_tenant_epoch,
+            Verb.WRAP_BUCKET_KEY: provider.wrap_bucket_key,
+            Verb.UNWRAP_BUCKET_KEY: provider.unwrap_bucket_key,
+            Verb.NEW_BUCKET_KEY: self._buckets.new_bucket_key,
+            Verb.REWRAP_BUCKET_KEY: self._rewrap_bucket_key,
+            Verb.OPEN_BUCKET_KEY: self._open_bucket_key,
+            Verb.OPEN_WINDOW: self._open_window,
+            Verb.OPEN_UNDER_BUCKET: self._open_under_bucket,
+            Verb.RESEAL_UNDER_BUCKET: self._reseal_under_bucket,
+            Verb.CREATE_NAMED_KEY: provider.create_named_key,
+            Verb.HAS_NAMED_KEY: provider.has_named_key,
+            Verb.NAMED_KEYS: provider.named_keys,
+            Verb.WRAP_NAMED: provider.wrap_named,
+            Verb.UNWRAP_NAMED: provider.unwrap_named,
+            Verb.EXPORT_SEALED: provider.export_sealed,
+            Verb.IS_WHOLE: provider.is_whole,
+            Verb.IMPORT_SEALED: self._import_sealed,
+            Verb.SEAL_CREDENTIAL: self._seal_credential,
+            Verb.SIGNING_KEY: self._signing_key,
+            Verb.SIGN_V2: self._sign_v2,
+            Verb.RESEAL_CREDENTIAL: self._credentials.reseal_credential,
+            Verb.APPROVERS: self._keeper.approvers,
+            Verb.SET_APPROVERS: self._keeper.set_approvers,
+            Verb.SPEND_WARRANT: self._keeper.spend_warrant,
+        }
+        assert self._verbs.keys() == set(Verb)
+
+    def __repr__(self) -> str:
+        return f"KeyService({self._provider_name}, {len(self._open)} open)"
+
+    def answer(self, code: int, payload: bytes) -> bytes:
+        """The payload of the answer.
+
+        Raises: ProtocolError: no such verb, or not its fields; KeydRefused: not for gateways; and
+            what the provider raises.
+        """
+        try:
+            verb = Verb(code)
+        except ValueError as error:
+            raise ProtocolError(reason="unknown verb", verb=code) from error
+        shape = SHAPES[verb]
+        values = decode_fields(shape.request, payload)
+        self._check(verb, values)
+        self.calls[verb.name.lower()] += 1
+        found = self._verbs[verb](*values)
+        if len(shape.answer) == 1:
+            found = (found,)
+        return encode_fields(shape.answer, found or ())
+
+    def is_warm(self, code: int, payload: bytes) -> bool:
+        """Whether the answer is made of what is open, without the provider. Raises: as answer."""
+        if code not in _OPENING:
+            return False
+        verb = Verb(code)
+        values = decode_fields(SHAPES[verb].request, payload)
+        held = self._open.get(tuple(values[:5]))
+        return held is not None and held[0] > self._env.monotonic_s()
+
+    def _check(self, verb: Verb, values: Sequence[Value]) -> None:
+        """What providers take for granted of their callers."""
+        if verb in _KEY_WAYS and not self._keys_leave:
+            raise KeydRefused(verb=verb.name.lower())
+        shape = SHAPES[verb].request
+        if shape[:1] == "b" and verb not in _WITHOUT_TENANT and len(_raw(values[0])) != 16:
+            raise ProtocolError(reason="a tenant's id has 16 bytes", verb=verb.name.lower())
+        if shape[:2] == "bb" and verb in _OF_BUCKETS:
+            bucket_ids = [values[1], values[6]] if verb is Verb.RESEAL_UNDER_BUCKET else [values[1]]
+            if any(len(_raw(one)) != 16 or one == CREDENTIALS_ID for one in bucket_ids):
+                raise ProtocolError(reason="no id of a bucket", verb=verb.name.lower())
+        if any(isinstance(one, str) and len(one) > TEXT_CHARACTERS_MAX for one in values):
+            raise ProtocolError(reason="text too long", verb=verb.name.lower())
+        if verb is Verb.CREATE_NAMED_KEY and not 1 <= len(str(values[1]).encode()) <= (
+            NAME_BYTES_MAX
+        ):
+            raise ProtocolError(reason="name of a key", verb=verb.name.lower())
+
+    def _hello(self, cluster_id: bytes) -> str:
+        if cluster_id != self._cluster_id:
+            raise KeydOtherCluster(ours=self._cluster_id.hex(), theirs=cluster_id.hex()[:64])
+        return self._provider_name
+
+    def _status(self) -> bytes:
+        document = {
+            "provider": self._provider_name,
+            "up_s": round(self._env.monotonic_s() - self._started_s, 3),
+            "open_bucket_keys": len(self._open),
+            "calls": dict(self.calls),
+            "refused": dict(self.refused),
+        }
+        return json.dumps(document).encode()
+
+    def _set_tenant_epoch(self, tenant_id: bytes, epoch: int, state: str, warrant: bytes) -> None:
+        try:
+            wanted = KeyState(state)
+        except ValueError as error:
+            raise ProtocolError(reason="no state of a key") from error
+        self.provider.set_tenant_epoch(tenant_id, epoch, wanted, warrant)
+        self._open.clear()
+
+    def _import_sealed(self, sealed: bytes) -> None:
+        self.provider.import_sealed(sealed)
+        self._open.clear()
+
+    def _rewrap_bucket_key(
+        self, tenant: bytes, bucket: bytes, epoch: int, held_epoch: int, wrapped: bytes, to: int
+    ) -> bytes:
+        return self._buckets.rewrap_bucket_key(tenant, bucket, epoch, wrapped, held_epoch, to)
+
+    def _opened(self, *ref: Any) -> HeldBucketKey:
+        """A bucket key, from (tenant, bucket, epoch, epoch of the tenant's key, wrapped)."""
+        now_s = self._env.monotonic_s()
+        held = self._open.get(ref)
+        if held is not None and held[0] > now_s:
+            return held[1]
+        tenant, bucket, epoch, tenant_epoch, wrapped = ref
+        key = self._buckets.bucket_sealer(tenant, bucket, epoch, wrapped, tenant_epoch)
+        self._open[ref] = (now_s + self._cache_s, key)
+        self._open.move_to_end(ref)
+        if len(self._open) > OPEN_KEYS_MAX:
+            self._open.popitem(last=False)
+        return key
+
+    def drop_expired(self) -> None:
+        """Forget the bucket keys whose time is over, the oldest first."""
+        now_s = self._env.monotonic_s()
+        while self._open:
+            ref, held = next(iter(self._open.items()))
+            if held[0] > now_s:
+                return
+            del self._open[ref]
+
+    def _open_bucket_key(self, *ref: Any) -> bytes:
+        return self._opened(*ref).record_key
+
+    def _open_window(self, *ref: Any) -> tuple[bytes, bytes]:
+        window_id = self._env.random_bytes(WINDOW_ID_BYTES)
+        return window_id, self._opened(*ref).window(window_id)
+
+    def _open_under_bucket(self, *fields: Any) -> bytes:
+        *ref, label, context, record = fields
+        _check_label(label)
+        return self._opened(*ref).open(label, context, record)
+
+    def _reseal_under_bucket(self, *fields: Any) -> bytes:
+        """Under a window of the new key, as gateways themselves do it."""
+        label, before, after, record = fields[10:]
+        _check_label(label)
+        secret = self._opened(*fields[:5]).open(label, before, record)
+        window_id = self._env.random_bytes(WINDOW_ID_BYTES)
+        key = self._opened(*fields[5:10]).window(window_id)
+        return seal_in_window(window_id, key, label, after, secret, self._env.random_bytes(24))
+
+    def _seal_credential(self, tenant_id: bytes, access_key_id: str, secret: str) -> bytes:
+        if len(secret.encode("utf-8", "surrogatepass")) > SECRET_BYTES_MAX:
+            raise ProtocolError(reason="secret too long")
+        return self._credentials.seal_credential(tenant_id, access_key_id, secret)
+
+    def _signing_key(
+        self,
+        tenant_id: bytes,
+        access_key_id: str,
+        sealed: bytes,
+        date: str,
+        region: str,
+        service: str,
+    ) -> bytes:
+        day = self._env.now_ms() // DAY_MS
+        allowed = (_date_of(day + ahead) for ahead in range(-DAYS_BACK, DAYS_AHEAD + 1))
+        if date not in allowed:
+            raise KeydRefused(reason="a day that nothing can be signed for")
+        scope = Scope(date, region, service)
+        return self._credentials.signing_key(tenant_id, access_key_id, sealed, scope)
+
+    def _sign_v2(self, tenant_id: bytes, access_key_id: str, sealed: bytes, text: bytes) -> bytes:
+        if not self._allows_v2:
+            raise KeydRefused(reason="Signature Version 2")
+        return self._credentials.sign_v2(tenant_id, access_key_id, sealed, text)
+
+
+_WITHOUT_TENANT = frozenset({Verb.HELLO, Verb.IS_WHOLE, Verb.IMPORT_SEALED, Verb.SET_APPROVERS})
+_OF_BUCKETS = frozenset(
+    {
+        Verb.WRAP_BUCKET_KEY,
+        Verb.UNWRAP_BUCKET_KEY,
+        Verb.NEW_BUCKET_KEY,
+        Verb.REWRAP_BUCKET_KEY,
+        Verb.OPEN_BUCKET_KEY,
+        Verb.OPEN_WINDOW,
+        Verb.OPEN_UNDER_BUCKET,
+        Verb.RESEAL_UNDER_BUCKET,
+    }
+)
+assert TENANT_ID_BYTES == 16
+
+
+class _NoWarrants:
+    """Stands for what a provider without approvers has not."""
+
+    def approvers(self) -> bytes:
+        """Nobody is registered."""
+        return b""
+
+    def set_approvers(self, document: bytes, warrant: bytes = b"") -> None:
+        """Raises: KeydRefused."""
+        raise KeydRefused(reason="this provider knows no approvers")
+
+    def spend_warrant(self, item: str, warrant: bytes, holder: str) -> None:
+        """Nobody is registered, so all is approved."""
+
+
+def _raw(value: Value) -> bytes:
+    assert isinstance(value, bytes)
+    return value
+
+
+def _check_label(label: str) -> None:
+    if label not in LABELS:
+        raise KeydRefused(label=label[:64])
+
+
+def _date_of(day: int) -> str:
+    """A day since the epoch as YYYYMMDD."""
+    return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y%m%d")
