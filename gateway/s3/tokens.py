@@ -1,9 +1,11 @@
-"""The token service: POST / with a form that says Action=AssumeRole, as clients ask STS.
+"""The token service: POST / with a form that says Action=AssumeRole, as clients ask STS; and who
+one is, as they ask IAM.
 
 Not for who gets a session (`objects.assuming`). The body is signed, and short, so it is read before
 its signature can be looked at; nothing but its bytes depends on it until then.
 
-Source: AWS STS API Reference, API version 2011-06-15, "Common Parameters", "Common Errors".
+Source: AWS STS API Reference, API version 2011-06-15, "Common Parameters", "Common Errors"; AWS IAM
+API Reference, API version 2010-05-08, "GetUser".
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from urllib.parse import parse_qsl
 
 from gateway.model.errors import InvalidArgument, MalformedPolicy
 from gateway.objects import assuming
+from gateway.objects.access_request import ROOT_USER
 from gateway.objects.assuming import EXTERNAL_ID_MAX, Issued, Wish
 from gateway.objects.context import Context, Principal
 from gateway.objects.web_identity import IdentityTokenExpired, IdentityTokenInvalid
@@ -26,9 +29,10 @@ from storaged.base.errors import Kind, StorageError
 
 OPERATION = "SecurityTokenService"
 WITH_TOKEN = "AssumeRoleWithWebIdentity"
-SERVICE = "sts"
+IAM_ACTION = "GetUser"
 VERSION = "2011-06-15"
-NAMESPACE = f"https://sts.amazonaws.com/doc/{VERSION}/"
+IAM_VERSION = "2010-05-08"
+SERVICES = {VERSION: "sts", IAM_VERSION: "iam"}  # what a form of a version is signed for
 FORM_TYPE = "application/x-www-form-urlencoded"
 BODY_BYTES_MAX = 32 * 1024
 FIELDS_MAX = 64
@@ -76,17 +80,18 @@ async def answer(
     try:
         body = await call.body.read_document(BODY_BYTES_MAX)
         form = _form(head.raw_query, body)
-        if form.get("Action") == WITH_TOKEN:
+        if form.get("Action") == WITH_TOKEN and form["Version"] == VERSION:
             # What proves the holder of a token is the token.
             inside, session = _done_with_token(ctx, form, tell_signer)
             return _given(WITH_TOKEN, inside, request_id, session)
+        service = SERVICES[form["Version"]]
         found: list[Principal] = []
         sigv4.authorize_body(
             head,
             body,
-            service=SERVICE,
+            service=service,
             now_ms=services.env.now_ms(),
-            regions=call.regions,
+            regions=(*call.regions, "") if service == "iam" else call.regions,  # it has no regions
             signing_key=lookup(head, services.credentials, found),
         )
         principal = found[-1]
@@ -140,7 +145,7 @@ def _form(raw_query: str, body: bytes) -> dict[str, str]:
     form = dict(pairs)
     if len(form) != len(pairs):
         raise TokenRefused("InvalidParameterValue", "A parameter occurs more than once.")
-    if form.get("Version") != VERSION:
+    if form.get("Version") not in SERVICES:
         raise TokenRefused("NoSuchVersion", f"The version is {VERSION}.")
     return form
 
@@ -150,6 +155,8 @@ def _done(
 ) -> tuple[str, str, Issued | None]:
     """The action, what its result holds, and the session it has given out."""
     action = form.get("Action", "")
+    if form["Version"] == IAM_VERSION:
+        return _done_by_iam(principal, form)
     if action == "GetCallerIdentity":
         held = (
             xml.element("Arn", assuming.holder_arn(principal)),
@@ -167,6 +174,25 @@ def _done(
         issued = assuming.assume_role(ctx, principal, _wish(form))
         return action, _credentials(issued) + _assumed(issued), issued
     raise TokenRefused("InvalidAction", "The action is not one of this service.")
+
+
+def _done_by_iam(principal: Principal, form: Mapping[str, str]) -> tuple[str, str, None]:
+    """IAM is asked by tools that want to know whose key they hold; all else is the admin port's."""
+    if form.get("Action") != IAM_ACTION:
+        raise TokenRefused("InvalidAction", "Users, groups and roles are made by `hexagone user`.")
+    if principal.role:
+        raise TokenRefused("ValidationError", "Must specify userName when calling with a role.")
+    name = form.get("UserName", principal.user)
+    _refuse_others(form, {"UserName"})
+    if name != principal.user:
+        raise TokenRefused("AccessDenied", "One's own user only.", 403)
+    held = (
+        "" if name == ROOT_USER else xml.element("UserName", name),
+        xml.element("Path", "/"),
+        xml.element("UserId", principal.user_id or principal.owner_id),
+        xml.element("Arn", assuming.holder_arn(principal)),
+    )
+    return IAM_ACTION, xml.group("User", "".join(held)), None
 
 
 def _done_with_token(
@@ -249,7 +275,12 @@ def _assumed(issued: Issued) -> str:
 def _document(action: str, inside: str, request_id: str) -> str:
     result = xml.group(f"{action}Result", inside)
     told = xml.group("ResponseMetadata", xml.element("RequestId", request_id))
-    return f'<{action}Response xmlns="{NAMESPACE}">{result}{told}</{action}Response>'
+    return f'<{action}Response xmlns="{_namespace(action)}">{result}{told}</{action}Response>'
+
+
+def _namespace(action: str) -> str:
+    version = IAM_VERSION if action == IAM_ACTION else VERSION
+    return f"https://{SERVICES[version]}.amazonaws.com/doc/{version}/"
 
 
 def _given(action: str, inside: str, request_id: str, issued: Issued | None) -> Reply:
@@ -267,7 +298,7 @@ def _refusal(status: int, code: str, text: str, request_id: str) -> Reply:
         xml.element("Message", text),
     )
     inside = error + xml.element("RequestId", request_id)
-    reply = _reply(status, f'<ErrorResponse xmlns="{NAMESPACE}">{inside}</ErrorResponse>')
+    reply = _reply(status, f'<ErrorResponse xmlns="{_namespace("")}">{inside}</ErrorResponse>')
     reply.code = code
     return reply
 

@@ -123,6 +123,23 @@ def test_a_session_of_oneself_does_what_one_may_and_no_more(
     assert refusal_code(client.get_object, Bucket=held, Key="k") == "InvalidAccessKeyId"
 
 
+def test_iam_tells_who_one_is_and_nothing_else(
+    gateway: S3Gateway, operator: Operator, tenant: Account
+) -> None:
+    user = operator.user(tenant, new_name())
+    iam = client_of("iam", gateway, user)
+    told = iam.get_user()["User"]
+    assert (told["Arn"], told["UserName"]) == (user_arn(user), user.user)
+    assert iam.get_user(UserName=user.user)["User"] == told
+    assert refusal_code(iam.get_user, UserName="other") == "AccessDenied"
+    assert refusal_code(iam.list_users) == "InvalidAction"
+    assert refusal_code(iam.create_user, UserName="x") == "InvalidAction"
+    root = client_of("iam", gateway, tenant).get_user()["User"]
+    assert root["Arn"] == root_arn(tenant) and "UserName" not in root
+    forged = replace(user, secret="wrong")
+    assert refusal_code(client_of("iam", gateway, forged).get_user) == "SignatureDoesNotMatch"
+
+
 def test_a_session_of_the_root(gateway: S3Gateway, operator: Operator, held: str) -> None:
     tenant = operator.tenant(new_name("tenant"))
     made = client_of("sts", gateway, tenant).get_session_token()["Credentials"]

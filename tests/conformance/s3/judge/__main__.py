@@ -31,6 +31,7 @@ ACCOUNTS = {
     "main": ("HXMAIN00000000000001", "main-secret-known-to-everybody-000000001", "1" * 64),
     "alt": ("HXALT000000000000001", "alt-secret-known-to-everybody-0000000001", "2" * 64),
     "tenant": ("HXTENANT000000000001", "tenant-secret-known-to-everybody-0000001", "3" * 64),
+    "iam_root": ("HXIAMROOT00000000001", "iam-secret-known-to-everybody-0000000001", "4" * 64),
 }
 
 
