@@ -19,6 +19,7 @@ from gateway.admin.api import AdminServer
 from gateway.admin.attest import Attester
 from gateway.admin.attest_api import attest_routes
 from gateway.admin.health import HealthServer
+from gateway.admin.import_api import transfer_routes
 from gateway.admin.journal_api import journal_routes, recording
 from gateway.admin.key_api import key_routes
 from gateway.admin.key_desk import KeyDesk
@@ -122,6 +123,7 @@ def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[we
         *key_routes(keys),
         *journal_routes(gateway.services),
         *metering_routes(MeteringDesk(gateway.services)),
+        *transfer_routes(gateway.services),
     ]
 
 

@@ -173,6 +173,59 @@ def removal(services: Services, target: Target, current: StoredVersion, found: F
     return joined(gone, moved, _current(services, target, promoted, heir))
 
 
+class Insertion(NamedTuple):
+    """Where a version of a known place goes, as it will be stored there, and what goes with it."""
+
+    row_key: bytes
+    version: Version
+    gone: Parting
+
+
+def insertion(
+    services: Services, target: Target, current: StoredVersion | None, version: Version
+) -> Insertion | None:
+    """A version that brings its id and sequence along, among those that a key has; None where a
+    newer one has taken its place for good.
+
+    Args:
+        version: of a sequence that no version of the key has; `noncurrent_since_ms` says since
+            when it is not the current one, if it is not.
+    """
+    is_null = version.version_id == NULL_VERSION
+    has_older = target.opened.bucket.versioning is not Versioning.OFF
+    if current is None:
+        return Insertion(target.row_key, _as_current(version, 0), NOTHING)
+    held = current.version
+    if version.sequence > held.sequence:
+        if not has_older or (is_null and held.version_id == NULL_VERSION):
+            gone = part_from_version(services, target.bucket_id, current)
+            return Insertion(target.row_key, _as_current(version, 0), gone)
+        gone = _archived(services, target, current, version.created_at_ms)
+        null_sequence = _null_sequence_beside(current)
+        if is_null and null_sequence:
+            null = find_version(services, target, current, NULL_VERSION)
+            gone = gone if null is None else joined(gone, _dropped(services, target, null))
+            null_sequence = 0
+        return Insertion(target.row_key, _as_current(version, null_sequence), gone)
+    row_key = keyspace.noncurrent_row(target.bucket_id, target.key, version.sequence)
+    fresh = Parting((), (), (Check(row_key, None),))
+    if not has_older:
+        return None
+    if is_null:
+        if _null_sequence_beside(current) > version.sequence:
+            return None
+        null = find_version(services, target, current, NULL_VERSION)
+        fresh = fresh if null is None else joined(fresh, _dropped(services, target, null))
+        kept = _with_null(held, version.sequence)
+        fresh = joined(fresh, _current(services, target, kept, current))
+    return Insertion(row_key, version, fresh)
+
+
+def _as_current(version: Version, null_sequence: int) -> Version:
+    attributes = replace(version.attributes, noncurrent_since_ms=0, null_sequence=null_sequence)
+    return replace(version, attributes=attributes)
+
+
 def rewritten(services: Services, found: Found, version: Version) -> Parting:
     """The same version with other tags, attributes or class; its bytes stay where they are."""
     value = seal_version(

@@ -112,8 +112,13 @@ def find_tenant(services: Services, text: str) -> Tenant:
     return _find(services, text).tenant
 
 
-async def create_tenant(services: Services, name: str) -> tuple[Tenant, AccessKey]:
+async def create_tenant(
+    services: Services, name: str, *, owner_id: str = ""
+) -> tuple[Tenant, AccessKey]:
     """Make a tenant with keys of its own, and the access key of its root user.
+
+    Args:
+        owner_id: the canonical id that it had elsewhere; "": a fresh one.
 
     Raises: IdentityNameInvalid, IdentityExists, IdentityLimit.
     """
@@ -122,14 +127,15 @@ async def create_tenant(services: Services, name: str) -> tuple[Tenant, AccessKe
     # One at a time, so that no two tenants have one name: only this process makes any.
     async with services.queues.turn(_TENANTS_ROW):
         held = tenants(services)
-        if any(name in (one.name, one.owner_id, one.tenant_id.hex()) for one in held):
+        taken = {text for one in held for text in (one.name, one.owner_id, one.tenant_id.hex())}
+        if name in taken or owner_id in taken:
             raise IdentityExists(tenant=name)
         if len(held) >= TENANTS_MAX:
             raise IdentityLimit(tenants_max=TENANTS_MAX)
         tenant = Tenant(
             tenant_id=TenantId(env.random_bytes(16)),
             name=name,
-            owner_id=env.random_bytes(32).hex(),
+            owner_id=owner_id or env.random_bytes(32).hex(),
             created_at_ms=env.now_ms(),
         )
         key = new_access_key(env, tenant.tenant_id, ROOT_USER)

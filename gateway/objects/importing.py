@@ -1,0 +1,476 @@
+"""Versions on their way into a cluster: with the id, date, ETag, lock and place they had elsewhere.
+
+Not for S3, nor for whoever is a tenant: an operator brings a tenant's data, and the admin port
+records it. Nobody's policy is asked. A version is put where its sequence says, so any order will
+do and a second time does nothing. Its bytes are sealed anew under keys of this cluster; they have
+to be those that its record tells of before anything names them. No version that is there is
+changed, so no lock gets shorter.
+
+Invariants: D2, D3 (see `gateway.objects.parting`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from enum import StrEnum
+from hashlib import md5, sha256
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.commit.change import Change, Draft, StripeChange
+from gateway.meta import keyspace
+from gateway.meta.annotations import seal_annotation
+from gateway.meta.kv import Batch, Check, Exists, Write, revision_of
+from gateway.meta.part_records import seal_part
+from gateway.meta.records import StoredVersion, open_version, seal_version
+from gateway.model.action import Action
+from gateway.model.annotations import PART_NUMBER
+from gateway.model.attributes import AES256, CUSTOMER, Attributes
+from gateway.model.exported import Incoming, IncomingPart
+from gateway.model.layout import Layout
+from gateway.model.names import UUID_BYTES, ObjectUuid
+from gateway.model.version import Checksum, Part, PartSeal, Version, part_runs
+from gateway.objects.body import Buffer, ExpectedDigest
+from gateway.objects.context import Services
+from gateway.objects.encryption import PLAIN, Choice
+from gateway.objects.exporting import bucket_of, customer_key_md5
+from gateway.objects.history import insertion
+from gateway.objects.new_object import NewObject, new_object
+from gateway.objects.parting import NOTHING, Parting, part_later
+from gateway.objects.publish import IdsGivenBack, checks_of, until_committed
+from gateway.objects.rewrapping import rewrapped_version
+from gateway.objects.store import SealedPart, store_part
+from gateway.objects.target import OpenBucket, Target
+from storaged.base.errors import Kind, StorageError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+PIECE_BYTES = 256 * 1024
+
+
+class VersionConflict(StorageError):
+    """Another version is where this one belongs."""
+
+    kind = Kind.CONFLICT
+    hint = "somebody has written to the bucket since the import began"
+
+
+class ContentDiffers(StorageError):
+    """The bytes are not those that the record tells of."""
+
+    kind = Kind.INVALID
+    hint = "`hexagone export-verify` says which files of the export were changed"
+
+
+class CustomerKeyNeeded(StorageError):
+    """Only the client's own key can seal the version as it was."""
+
+    kind = Kind.INVALID
+    hint = "bring it: --customer-keys FILE"
+
+
+class Outcome(StrEnum):
+    """What became of a version."""
+
+    INSTALLED = "installed"
+    HELD = "held"
+
+
+class Source(Protocol):
+    """The bytes of one version and of its annotations, in order."""
+
+    async def read(self, bytes_max: int) -> Buffer:
+        """The next bytes; b"" when there are no more. Raises: StorageError."""
+        ...
+
+
+class _Slice:
+    """So many bytes of a source, as the body of a part; digests what passes."""
+
+    __slots__ = ("_digest", "_left", "_source", "length")
+
+    digests: tuple[str, ...] = ()
+
+    def __init__(self, source: Source, length: int, digest: _Hash) -> None:
+        self._source = source
+        self._left = length
+        self._digest = digest
+        self.length = length
+
+    async def read(self) -> Buffer:
+        """See the port."""
+        if not self._left:
+            return b""
+        piece = await self._source.read(min(self._left, PIECE_BYTES))
+        self._left -= len(piece)
+        self._digest.update(piece)
+        return piece
+
+    def expected(self) -> tuple[ExpectedDigest, ...]:
+        """What it has to be is judged over the whole version."""
+        return ()
+
+
+class Installer:
+    """Versions of one bucket that is being filled.
+
+    Args:
+        keys: clients' own keys, by the base64 of their MD5.
+    """
+
+    def __init__(
+        self, services: Services, tenant: bytes, bucket: str, keys: dict[str, bytes]
+    ) -> None:
+        self._services = services
+        self._tenant = tenant
+        self._bucket = bucket
+        self._keys = keys
+
+    def missing(self, wanted: Sequence[Incoming]) -> list[Incoming]:
+        """Those that are not there. Raises: BucketNotThere, VersionConflict, RowCorrupt."""
+        opened = self._opened()
+        return [one for one in wanted if not self._is_held(opened, one)]
+
+    async def install(self, incoming: Incoming, source: Source) -> Outcome:
+        """Make a version of a record and its bytes.
+
+        Raises: BucketNotThere, VersionConflict, ContentDiffers, CustomerKeyNeeded, QuotaExceeded,
+            KmsKeyNotFound, what the source, the nodes and the log raise. Nothing is named then.
+
+        Idempotent: by id. Durable when: it returns. Concurrent: yes; of one key, best in order.
+        """
+        services, opened = self._services, self._opened()
+        if self._is_held(opened, incoming):
+            return Outcome.HELD
+        row_key = keyspace.current_row(opened.bucket.bucket_id, incoming.key)
+        target = Target(opened, incoming.key, row_key, Action.PUT_OBJECT)
+        if incoming.is_delete_marker:
+            return await self._place(incoming, self._marker(target, incoming), None, NOTHING)
+        new = new_object(services, target, self._choice(incoming))
+        making = _InTheMaking(services, target, new, self._opened)
+        held_bytes = incoming.content_bytes + sum(one.plain_bytes for one in incoming.annotations)
+        with services.quotas.room(opened.bucket, held_bytes, 1), making:
+            digest, part, seal = sha256(), None, None
+            if incoming.parts:
+                for one in incoming.parts:
+                    await making.write(one, source, digest, incoming.storage_class)
+            else:
+                part = await self._whole(incoming, new, source, digest)
+                seal = part.seal
+            with IdsGivenBack(services, None if part is None else part.reserved):
+                if digest.hexdigest() != incoming.sha256:
+                    raise ContentDiffers(key=incoming.key.decode("utf-8"), part="sha256")
+                for one in incoming.annotations:
+                    await making.write(one, source, md5(usedforsecurity=False), "STANDARD")
+                version = _version(new, incoming, seal)
+                return await self._place(incoming, version, part, making.done())
+
+    def _opened(self) -> OpenBucket:
+        return bucket_of(self._services, self._tenant, self._bucket)
+
+    def _is_held(self, opened: OpenBucket, incoming: Incoming) -> bool:
+        """Whether the version is there. Raises: VersionConflict, RowCorrupt."""
+        bucket = opened.bucket.bucket_id
+        rows = (
+            keyspace.current_row(bucket, incoming.key),
+            keyspace.noncurrent_row(bucket, incoming.key, incoming.sequence),
+        )
+        for row_key, value in zip(rows, self._services.log.read(rows), strict=True):
+            if value is None:
+                continue
+            held = open_version(self._services.records, row_key, value).version
+            if held.sequence == incoming.sequence:
+                _check_same(held, incoming)
+                return True
+        return False
+
+    def _choice(self, incoming: Incoming) -> Choice:
+        chosen = incoming.attributes.encryption
+        if chosen is None or chosen.kind == AES256:
+            return PLAIN
+        if chosen.kind != CUSTOMER:
+            return Choice(chosen)
+        key = self._keys.get(incoming.customer_key_md5)
+        if key is None:
+            raise CustomerKeyNeeded(key=incoming.key.decode("utf-8"))
+        return Choice(chosen, key)
+
+    async def _whole(
+        self, incoming: Incoming, new: NewObject, source: Source, digest: _Hash
+    ) -> SealedPart:
+        """The bytes of a version that was put whole."""
+        told = incoming.checksum
+        body = _Slice(source, incoming.content_bytes, digest)
+        algorithm = None if told is None else told.algorithm
+        part = await store_part(self._services, new.name, body, algorithm, incoming.storage_class)
+        with_checksum = told is not None and told.type == "FULL_OBJECT"
+        if with_checksum and part.checksum != told:
+            raise ContentDiffers(key=incoming.key.decode("utf-8"), part="checksum")
+        return part
+
+    def _marker(self, target: Target, incoming: Incoming) -> Version:
+        bucket, env = target.opened.bucket, self._services.env
+        return Version(
+            version_id=incoming.version_id,
+            object_uuid=ObjectUuid(env.random_bytes(UUID_BYTES)),
+            sequence=incoming.sequence,
+            created_at_ms=incoming.created_at_ms,
+            content_bytes=0,
+            etag="",
+            is_delete_marker=True,
+            storage_class="STANDARD",
+            headers=(),
+            user_metadata=(),
+            tags=incoming.tags,
+            checksum=None,
+            wrapped_dek=b"",
+            key_epoch=bucket.key_epoch,
+            owner=bucket.tenant,
+            seal=None,
+            attributes=_attributes(incoming, None),
+        )
+
+    async def _place(
+        self, incoming: Incoming, version: Version, part: SealedPart | None, also: Parting
+    ) -> Outcome:
+        """Give it its row. Raises: VersionConflict, ConditionalRequestConflict, from the log."""
+        services = self._services
+
+        async def attempt() -> Outcome:
+            opened = self._opened()
+            row_key = keyspace.current_row(opened.bucket.bucket_id, incoming.key)
+            target = Target(opened, incoming.key, row_key, Action.PUT_OBJECT)
+            value = services.log.read((row_key,))[0]
+            current = None if value is None else open_version(services.records, row_key, value)
+            if self._is_held(opened, incoming):
+                return Outcome.HELD
+            change = _placing(services, target, current, version, part, also)
+            await services.log.commit_change(change)
+            return Outcome.INSTALLED
+
+        bucket = self._opened().bucket.bucket_id
+        row_key = keyspace.current_row(bucket, incoming.key)
+        return await until_committed(services, row_key, attempt)
+
+
+def _check_same(held: Version, incoming: Incoming) -> None:
+    """Raises: VersionConflict."""
+    is_same = (
+        held.version_id == incoming.version_id
+        and held.is_delete_marker == incoming.is_delete_marker
+        and held.content_bytes == incoming.content_bytes
+        and held.etag == incoming.etag
+        and held.created_at_ms == incoming.created_at_ms
+    )
+    if not is_same:
+        raise VersionConflict(key=incoming.key.decode("utf-8"))
+
+
+def _version(new: NewObject, incoming: Incoming, seal: PartSeal | None) -> Version:
+    return Version(
+        version_id=incoming.version_id,
+        object_uuid=new.name.uuid,
+        sequence=incoming.sequence,
+        created_at_ms=incoming.created_at_ms,
+        content_bytes=incoming.content_bytes,
+        etag=incoming.etag,
+        is_delete_marker=False,
+        storage_class=incoming.storage_class,
+        headers=incoming.headers,
+        user_metadata=incoming.user_metadata,
+        tags=incoming.tags,
+        checksum=incoming.checksum,
+        wrapped_dek=new.wrapped_dek,
+        key_epoch=new.key_epoch,
+        owner=new.name.tenant,
+        seal=seal,
+        part_runs=part_runs((part.number, part.plain_bytes) for part in incoming.parts),
+        attributes=_attributes(incoming, new),
+    )
+
+
+def _attributes(incoming: Incoming, new: NewObject | None) -> Attributes:
+    return replace(
+        incoming.attributes,
+        noncurrent_since_ms=incoming.noncurrent_since_ms,
+        encryption=None if new is None else new.encryption,
+        annotations=len(incoming.annotations),
+    )
+
+
+def _placing(
+    services: Services,
+    target: Target,
+    current: StoredVersion | None,
+    version: Version,
+    part: SealedPart | None,
+    also: Parting,
+) -> Change:
+    """The change that puts a version where it belongs. Raises: VersionConflict."""
+    if version.key_epoch != target.opened.bucket.key_epoch:
+        version = rewrapped_version(services, target.opened.bucket, target.key, version)
+    found = insertion(services, target, current, version)
+    if found is None:
+        raise VersionConflict(key=target.key.decode("utf-8"))
+    records, nonces, row_key, placed = services.records, services.nonces, *found[:2]
+    gone = found.gone
+    change = _stored(
+        services,
+        target.opened,
+        row_key,
+        part,
+        lambda at: seal_version(records, nonces, row_key, placed, at),
+        (*checks_of(target, current), *gone.checks, *also.checks),
+        (*gone.writes, *also.writes),
+    )
+    return replace(change, stripes=change.stripes + gone.stripes + also.stripes)
+
+
+def _stored(
+    services: Services,
+    opened: OpenBucket,
+    row_key: bytes,
+    part: SealedPart | None,
+    seal: Callable[[Layout | None], bytes],
+    checks: tuple[Check | Exists, ...],
+    writes: tuple[Write, ...],
+) -> Change:
+    """The change that sets a row and brings the bytes it names."""
+    bodies: tuple[Buffer, ...] = ()
+    drafts: tuple[Draft, ...] = ()
+    stripes: tuple[StripeChange, ...] = () if part is None else part.creates
+    if part is not None and part.body is not None:
+        bodies, drafts = (part.body,), (Draft(row_key, 0, seal),)
+    else:
+        writes = (*writes, Write(row_key, seal(None if part is None else part.layout)))
+    batch = Batch(
+        partition=opened.bucket.bucket_id,
+        request_id=services.env.random_bytes(16),
+        checks=checks,
+        writes=writes,
+    )
+    return Change(
+        batch=batch,
+        bodies=bodies,
+        drafts=drafts,
+        stripes=stripes,
+        reserved=None if part is None else part.reserved,
+    )
+
+
+class _InTheMaking:
+    """Parts and annotations of a version that has no row yet, guarded from the job `garbage`.
+
+    A garbage row names them meanwhile, as for annotations of a copy: so after a crash they go.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        target: Target,
+        new: NewObject,
+        opened: Callable[[], OpenBucket],
+    ) -> None:
+        self._services = services
+        self._target = target
+        self._new = new
+        self._opened = opened
+        self._garbage: Write | None = None
+
+    def __enter__(self) -> _InTheMaking:
+        self._services.in_the_making.add(self._new.name.uuid)
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._services.in_the_making.discard(self._new.name.uuid)
+
+    def done(self) -> Parting:
+        """What the batch that makes the version has to do."""
+        if self._garbage is None:
+            return NOTHING
+        return Parting((Write(self._garbage.key, None),), (), (self._unchanged(),))
+
+    def _unchanged(self) -> Check:
+        assert self._garbage is not None and self._garbage.value is not None
+        return Check(self._garbage.key, revision_of(self._garbage.value))
+
+    async def write(
+        self, told: IncomingPart, source: Source, digest: _Hash, storage_class: str
+    ) -> None:
+        """Store the next bytes as a part or an annotation. Raises: as Installer.install."""
+        services = self._services
+        await self._begin()
+        number = PART_NUMBER if told.name else told.number
+        body = _Slice(source, told.plain_bytes, digest)
+        name = self._new.name._replace(number=number)
+        algorithm = None if told.checksum is None else told.checksum.algorithm
+        part = await store_part(services, name, body, algorithm, storage_class)
+        with IdsGivenBack(services, part.reserved):
+            if not _is_told(told, part.checksum, part.etag):
+                raise ContentDiffers(key=self._target.key.decode("utf-8"), part=number)
+            held = Part(
+                number=number,
+                seal=part.seal,
+                etag=told.etag,
+                checksum=told.checksum,
+                created_at_ms=told.created_at_ms,
+            )
+            await self._commit(told, held, part)
+
+    async def _commit(self, told: IncomingPart, held: Part, part: SealedPart) -> None:
+        services, bucket, uuid = self._services, self._target.bucket_id, self._new.name.uuid
+        records, nonces = services.records, services.nonces
+        if told.name:
+            row_key = keyspace.annotation_row(bucket, uuid, told.name.encode("utf-8"))
+        else:
+            row_key = keyspace.part_row(bucket, uuid, held.number)
+
+        async def attempt() -> None:
+            # Sealed under the epoch that the bucket's key has at this instant: who rotates it
+            # would else miss the row.
+            opened = self._opened()
+            epoch = opened.bucket.key_epoch
+
+            def seal(at: Layout | None) -> bytes:
+                assert at is not None, "a part has bytes"
+                sealed = seal_annotation if told.name else seal_part
+                return sealed(records, nonces, row_key, held, at, key_epoch=epoch)
+
+            checks = (
+                Check(opened.row_key, revision_of(opened.value)),
+                self._unchanged(),
+                Check(row_key, None),
+            )
+            change = _stored(services, opened, row_key, part, seal, checks, ())
+            await services.log.commit_change(change)
+
+        await until_committed(services, row_key, attempt)
+
+    async def _begin(self) -> None:
+        """Name what will be written, once."""
+        if self._garbage is not None:
+            return
+        services, bucket, uuid = self._services, self._target.bucket_id, self._new.name.uuid
+        later = part_later(services, bucket, uuid, (), with_annotations=True, is_open=True)
+        (garbage,) = later.writes
+        batch = Batch(
+            partition=bucket,
+            request_id=services.env.random_bytes(16),
+            checks=(Exists(self._target.opened.row_key),),
+            writes=(garbage,),
+        )
+        await services.log.commit_change(Change(batch=batch))
+        self._garbage = garbage
+
+
+def _is_told(told: IncomingPart, checksum: Checksum | None, etag: str) -> bool:
+    """Whether stored bytes are what a record says: an annotation has no other digest."""
+    if told.checksum is not None and told.checksum.type == "FULL_OBJECT":
+        return checksum is not None and checksum.value == told.checksum.value
+    return not told.name or told.etag == etag
+
+
+def customer_keys_by_md5(keys: Sequence[bytes]) -> dict[str, bytes]:
+    """Clients' own keys by what S3 calls their MD5."""
+    return {customer_key_md5(key): key for key in keys}
