@@ -51,6 +51,8 @@ TENANTS_AT_ONCE = 1000
 FIELDS_TAKEN = 20
 # Who comes here has a ticket that the journal knows, and brings more than one event could tell.
 RECORDED_ELSEWHERE = ("/v1/journal/", "/v1/import/stream/")
+# Who comes here has a ticket that the journal knows, and brings more than one event could tell.
+RECORDED_ELSEWHERE = ("/v1/journal/", "/v1/import/stream/")
 # Fields of admin requests that are recorded with their values; of the others, the names.
 OPEN_FIELDS = frozenset(
     {
