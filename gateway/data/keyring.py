@@ -1,26 +1,20 @@
-"""The root key in a file, what is derived from it, and the tenant keys in a sealed file beside it.
+"""The tenant keys in a sealed file: beside the root key, or in the key service's own folder.
 
-Not for bucket keys or DEKs: those are wrapped and live in rows. Lose the root key and nothing opens
-ever again.
+Not for bucket keys or DEKs: those are wrapped and live in rows. `tenants.sealed` is described in
+`gateway.data.keyring_form`.
 
-`root.key` is the raw 32 bytes, or, with a passphrase, "HXR" ‖ 1 ‖ scrypt salt 24 ‖ the key sealed
-under scrypt(passphrase, salt; n = 2^15, r = 8, p = 1). It must be readable by its owner only.
-`tenants.sealed` is described in `gateway.data.keyring_form`.
-
-Source: docs/data-layout.md, "Keys"; RFC 5869, RFC 7914.
+Source: docs/data-layout.md, "Keys".
 """
 
 from __future__ import annotations
 
-import os
-import stat
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 from gateway.approvals.request import tenant_key_item
 from gateway.data.approval_book import ApprovalBook, KeepsApprovers
-from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
+from gateway.data.cipher import KEY_BYTES, SALT_BYTES
 from gateway.data.envelope import (
     NAME_BYTES_MAX,
     KeyringConflict,
@@ -40,25 +34,17 @@ from gateway.data.keyring_form import (
     open_keys,
     seal_keys,
 )
-from gateway.data.passphrase import passphrase_key
+from gateway.data.root_key import ROOT_FILE as ROOT_FILE
+from gateway.data.root_key import RootKey as RootKey
+from gateway.data.root_key import RootKeyInvalid as RootKeyInvalid
 from gateway.model.encoding import enc
 from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState, is_later
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import ConfigError
-from storaged.base.ids import LogId, log_id
 
-ROOT_FILE = "root.key"
 TENANTS_FILE = "tenants.sealed"
 KEYS_MAX = 100_000  # 4.8 MB of keyring without the names
-
-_ROOT_MAGIC = b"HXR\x01"
-
-
-class RootKeyInvalid(ConfigError):
-    """The root key file is not usable."""
-
-    hint = "it holds 32 bytes, belongs to this user and has mode 0600"
 
 
 class KeyringInvalid(ConfigError):
@@ -67,121 +53,25 @@ class KeyringInvalid(ConfigError):
     hint = "restore it, or delete it and import the sealed copy from the log"
 
 
-class RootKey:
-    """32 bytes from which everything of a cluster that is not random is derived."""
-
-    __slots__ = ("_key",)
-
-    def __init__(self, key: bytes) -> None:
-        if len(key) != KEY_BYTES:
-            raise RootKeyInvalid(key_bytes=len(key))
-        self._key = key
-
-    def __repr__(self) -> str:
-        return "RootKey(…)"
-
-    @classmethod
-    def create(cls, folder: Path, env: Env, passphrase: bytes | None = None) -> RootKey:
-        """Make `folder/root.key`.
-
-        Raises:
-            RootKeyInvalid: there is one already.
-        """
-        path = folder / ROOT_FILE
-        if path.exists():
-            raise RootKeyInvalid(path=path, reason="exists")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        key = env.random_bytes(KEY_BYTES)
-        content = key
-        if passphrase is not None:
-            salt = env.random_bytes(SALT_BYTES)
-            sealed = seal_secret(
-                passphrase_key(passphrase, salt), "root", b"", key, env.random_bytes(SALT_BYTES)
-            )
-            content = _ROOT_MAGIC + salt + sealed
-        replace_file(path, content)
-        return cls(key)
-
-    @classmethod
-    def load(cls, folder: Path, passphrase: bytes | None = None) -> RootKey:
-        """Read `folder/root.key`.
-
-        Raises:
-            RootKeyInvalid: absent, readable by others, of another form, or the passphrase is wrong.
-        """
-        path = folder / ROOT_FILE
-        try:
-            with path.open("rb") as file:
-                status = os.fstat(file.fileno())
-                content = file.read(1024)
-        except OSError as error:
-            raise RootKeyInvalid(path=path, reason=error.strerror) from error
-        mode = stat.S_IMODE(status.st_mode)
-        if mode & 0o077 or status.st_uid != os.geteuid():
-            raise RootKeyInvalid(path=path, mode=f"{mode:04o}", owner=status.st_uid)
-        if len(content) == KEY_BYTES:
-            return cls(content)
-        if not content.startswith(_ROOT_MAGIC) or passphrase is None:
-            raise RootKeyInvalid(path=path, file_bytes=len(content), passphrase=bool(passphrase))
-        salt, sealed = content[4 : 4 + SALT_BYTES], content[4 + SALT_BYTES :]
-        try:
-            return cls(open_secret(passphrase_key(passphrase, salt), "root", b"", sealed))
-        except SealInvalid as error:
-            raise RootKeyInvalid(path=path, reason="wrong passphrase") from error
-
-    def derive(self, label: str, *context: bytes | str | int, length: int = KEY_BYTES) -> bytes:
-        """A key for one purpose, at most 76 bytes; the same label and context give the same key."""
-        assert length <= 76
-        return expand(self._key, enc("root/" + label, *context))[:length]
-
-    @property
-    def cluster_id(self) -> bytes:
-        """16 bytes that name the cluster; no secret."""
-        return self.derive("cluster-id", length=16)
-
-    @property
-    def log_id(self) -> LogId:
-        """The id of the cluster's log; no secret."""
-        return log_id(self.derive("log-id", length=16))
-
-    @property
-    def log_key(self) -> bytes:
-        """HMAC key of commit headers."""
-        return self.derive("log-mac")
-
-    @property
-    def log_seal_key(self) -> bytes:
-        """Key that the records of commit groups are sealed under."""
-        return self.derive("log-seal")
-
-    @property
-    def integrity_key(self) -> bytes:
-        """Key of shard tags; it opens nothing, so repair may hold it alone."""
-        return self.derive("integrity")
-
-    @property
-    def cluster_record_key(self) -> bytes:
-        """Key of the cluster's part of rows."""
-        return self.derive("cluster-record")
-
-    @property
-    def sums_key(self) -> bytes:
-        """Key of the sums that prove that no row is missing."""
-        return self.derive("sums")
-
-
 class FileKeyring(KeepsApprovers):
     """`KeyProvider` over `folder/tenants.sealed`, sealed under `root`. Any thread may call.
+
+    Args:
+        former: what copies were sealed under before `root`; they can be imported, and are no whole
+            ones.
 
     Raises (on construction):
         KeyringInvalid: the file is there and does not open under this root key.
     """
 
-    def __init__(self, folder: Path, root: SealingRoot, env: Env) -> None:
+    def __init__(
+        self, folder: Path, root: SealingRoot, env: Env, former: bytes | None = None
+    ) -> None:
         self._path = folder / TENANTS_FILE
         self._env = env
         self._cluster_id = root.cluster_id
         self._sealing_key = root.derive("tenant-keyring")
+        self._former = former
         self._book = ApprovalBook(folder, root.derive("approvers"), root.cluster_id, env)
         self._lock = threading.Lock()
         self._keys: Keys = {}
@@ -336,6 +226,8 @@ class FileKeyring(KeepsApprovers):
 
     def is_whole(self, sealed: bytes) -> bool:
         """Whether a copy has every key as it is here; see the port."""
+        if self._former is not None and self._opens_formerly(sealed) is not None:
+            return False
         copy = self._open(sealed)
         return all(
             key_id in copy
@@ -346,7 +238,7 @@ class FileKeyring(KeepsApprovers):
 
     def import_sealed(self, sealed: bytes) -> None:
         """Add the keys of a sealed copy; see the port."""
-        found = self._open(sealed)
+        found = self._opens_formerly(sealed) or self._open(sealed)
         with self._lock:
             merged = dict(self._keys)
             for key_id, theirs in found.items():
@@ -396,3 +288,11 @@ class FileKeyring(KeepsApprovers):
 
     def _open(self, sealed: bytes) -> Keys:
         return open_keys(self._sealing_key, self._cluster_id, sealed)
+
+    def _opens_formerly(self, sealed: bytes) -> Keys | None:
+        if self._former is None:
+            return None
+        try:
+            return open_keys(self._former, self._cluster_id, sealed)
+        except SealInvalid:
+            return None
