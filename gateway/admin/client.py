@@ -10,6 +10,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
@@ -140,6 +141,35 @@ class AdminClient:
         """Usage, limits and plans: `gateway.admin.metering_api` says what."""
         return self._ask(method, f"/v1/metering/{what}?" + _encoded(fields))
 
+    def transfer(
+        self, method: str, what: str, fields: Mapping[str, str], body: bytes | None = None
+    ) -> Document:
+        """Ask about an export or import: `gateway.admin.export_api` and `import_api` say what."""
+        return self._ask(method, f"/v1/{what}?" + _encoded(fields), body, answer_s=COUNTED_S)
+
+    @contextmanager
+    def streamed(
+        self,
+        method: str,
+        what: str,
+        fields: Mapping[str, str],
+        body: Iterator[bytes] | None = None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """An answer that is read as it comes, and a body that is made as it goes. A connection
+        that breaks in the block is a ProtocolError.
+        """
+        connection = _UnixConnection(self._path, COUNTED_S)
+        try:
+            target = f"/v1/{what}?" + _encoded(fields)
+            response = self._send(connection, method, target, body)
+            if response.status != 200:
+                raise _refusal(response.status, _document(response.read(LINE_BYTES_MAX)))
+            yield response
+        except (OSError, http.client.HTTPException) as error:
+            raise ProtocolError(reason="the connection broke", detail=str(error)) from error
+        finally:
+            connection.close()
+
     def pause(self, name: str) -> Document:
         """Stop a job after the step under way."""
         return self._ask("POST", f"/v1/jobs/{quote(name, safe='')}/pause")
@@ -189,7 +219,11 @@ class AdminClient:
         return document
 
     def _send(
-        self, connection: _UnixConnection, method: str, target: str, body: bytes | None = None
+        self,
+        connection: _UnixConnection,
+        method: str,
+        target: str,
+        body: bytes | Iterator[bytes] | None = None,
     ) -> http.client.HTTPResponse:
         try:
             connection.connect()
