@@ -40,7 +40,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 deb: ## Debian packages that the tests need, only those missing
-	@.ci/debs rclone restic iproute2 strace e2fsprogs nftables procps systemd
+	@.ci/debs rclone restic iproute2 strace e2fsprogs nftables procps systemd softhsm2
 
 fmt: venv ## format and fix what ruff can fix
 	$(BIN)/ruff format .

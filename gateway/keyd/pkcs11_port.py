@@ -62,6 +62,7 @@ class HsmRefused(StorageError):
 class HsmUnusable(ConfigError):
     """The PKCS#11 module or its token cannot be used as configured."""
 
+    kind = Kind.UNAVAILABLE
     hint = "`hexagone keys token-check` says what is missing"
 
 
