@@ -101,5 +101,6 @@ class Action(StrEnum):
     PUT_OBJECT_VERSION_TAGGING = "s3:PutObjectVersionTagging"
     PUT_REPLICATION_CONFIGURATION = "s3:PutReplicationConfiguration"
     RENAME_OBJECT = "s3:RenameObject"
+    REPLICATE_OBJECT = "s3:ReplicateObject"
     RESTORE_OBJECT = "s3:RestoreObject"
     UPDATE_OBJECT_ENCRYPTION = "s3:UpdateObjectEncryption"

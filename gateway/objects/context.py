@@ -23,6 +23,7 @@ from gateway.objects.log_spool import LogSpool
 from gateway.objects.open_reads import OpenReads
 from gateway.objects.opened import OpenedRows
 from gateway.objects.quotas import Quotas
+from gateway.objects.refused_acts import RefusedActs
 from gateway.objects.replica_backlog import Backlog
 from gateway.objects.throttle import Throttle
 from storaged.base.env import Env
@@ -124,6 +125,7 @@ class Services:
         damage: shards that reads have found broken, for the repair job.
         quotas: limits of tenants and buckets.
         throttle: limits of access keys and addresses.
+        refused_acts: who has asked for what was refused.
         meter: what tenants pay for; None: nobody counts.
         in_the_making: uuids whose rows a garbage row names until a copy gives them a version.
         opened: version rows that reads have opened.
@@ -179,6 +181,7 @@ class Services:
     test_kms_keys: tuple[str, ...] = ()
     quotas: Quotas = field(default_factory=Quotas)
     throttle: Throttle = field(init=False)
+    refused_acts: RefusedActs = field(init=False)
     meter: Meter | None = None
     journal: Journal | None = None
 
@@ -195,6 +198,7 @@ class Services:
 
     def __post_init__(self) -> None:
         self.throttle = Throttle(self.env)
+        self.refused_acts = RefusedActs(self.env)
         self.opened = OpenedRows(self.records, self.bucket_keys)
         self.identities = Identities(self.log, self.records, self.env)
         self.log_spool = LogSpool(self)

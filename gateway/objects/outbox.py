@@ -20,9 +20,10 @@ from gateway.model import events
 from gateway.model.action import Action
 from gateway.model.attributes import Attributes
 from gateway.model.bucket import Versioning
-from gateway.model.names import version_id_text
+from gateway.model.errors import AccessDenied
+from gateway.model.names import ObjectKey, version_id_text
 from gateway.model.version import Version
-from gateway.objects import notices, replicas
+from gateway.objects import access, notices, replicas
 from gateway.objects.context import NO_FACTS, Context, Services
 from gateway.objects.notices import Happened
 from gateway.objects.target import OpenBucket, Target
@@ -54,7 +55,7 @@ def created(
         event: what it is told as; None: as what the request and the version show.
     """
     opened = target.opened
-    is_replica = _is_replica(target.ctx, opened)
+    is_replica = _is_replica(target.ctx, opened, target.key)
     if is_replica:
         attributes = replace(version.attributes, replication=replicas.REPLICA)
         version = replace(version, attributes=attributes)
@@ -109,7 +110,7 @@ def _changed_replica(
     is_pending = attributes.replication == replicas.PENDING
     if not changes or not (is_pending or attributes.replica or _may_be_current_there(attributes)):
         return version, NOTHING
-    if attributes.replication == replicas.REPLICA or _is_replica(ctx, target.opened):
+    if attributes.replication == replicas.REPLICA or _is_replica(ctx, target.opened, target.key):
         return version, NOTHING
     key = target.key.decode("utf-8")
     rule = replicas.rule_over(services, target.opened, key, version)
@@ -148,7 +149,7 @@ def annotated(
     attributes = version.attributes
     is_first = attributes.replication == replicas.PENDING and not attributes.unsent
     is_replicated = is_first or attributes.replica or _may_be_current_there(attributes)
-    if name is None or not is_replicated or _is_replica(ctx, opened):
+    if name is None or not is_replicated or _is_replica(ctx, opened, target.key):
         return version, writes
     rule = replicas.rule_for(services, opened, key, version)
     if rule is None:
@@ -173,13 +174,21 @@ def replica_document(
     }
 
 
-def _is_replica(ctx: Context | None, opened: OpenBucket) -> bool:
-    """Whether the bucket's own account says so: no other writer is to keep anything back."""
+def _is_replica(ctx: Context | None, opened: OpenBucket, key: ObjectKey) -> bool:
+    """Whether somebody of the bucket's account says so who may write replicas: no other writer is
+    to keep anything back.
+    """
     if ctx is None or replicas.STATUS_HEADER not in ctx.facts.headers:
         return False
     if ctx.principal is None or ctx.principal.tenant != opened.bucket.tenant:
         return False
-    return ctx.facts.headers[replicas.STATUS_HEADER].upper() == replicas.REPLICA
+    if ctx.facts.headers[replicas.STATUS_HEADER].upper() != replicas.REPLICA:
+        return False
+    try:
+        access.check(ctx, opened, Action.REPLICATE_OBJECT, key)
+    except AccessDenied:
+        return False
+    return True
 
 
 def _creation(ctx: Context | None, version: Version) -> str:

@@ -247,7 +247,10 @@ class S3Frontend:
             exchange.operation = tokens.OPERATION
             body = self._body(exchange, sigv4.unsigned(head))
             call = self._call(exchange, host, {}, None, body, is_presigned=False)
-            return await tokens.answer(call, head, exchange.request_id, exchange.tell_signer)
+            reply = await tokens.answer(call, head, exchange.request_id, exchange.tell_signer)
+            if await journaling.may_issue(self._services, exchange, reply):
+                return reply
+            return tokens.unavailable(exchange.request_id)
         authorized, principal = authentication.identify(
             head, host, self._services, self.config, self._env.now_ms()
         )

@@ -111,7 +111,7 @@ def _log(exchange: Exchange, opened: OpenBucket | None) -> str:
 
 
 async def before(journal: Journal, services: Services, exchange: Exchange) -> None:
-    """Record an act. Raises: S3Error, ServiceUnavailable, when it cannot be recorded."""
+    """Record an act. Raises: S3Error, ServiceUnavailable, when it cannot be recorded; SlowDown."""
     if exchange.operation not in _MAYBE_ACTS or not is_act(exchange):
         if journal.failure and _is_recorded(journal, exchange.operation):
             try:
@@ -119,6 +119,7 @@ async def before(journal: Journal, services: Services, exchange: Exchange) -> No
             except JournalUnavailable as error:
                 raise S3Error("ServiceUnavailable", ACCESS_REFUSED) from error
         return
+    services.refused_acts.admit(_caller(exchange))
     body = _body(exchange)
     declared = exchange.headers.get(DECLARED_SHA256, "")
     if len(declared) == 64:
@@ -128,6 +129,20 @@ async def before(journal: Journal, services: Services, exchange: Exchange) -> No
         await journal.record(log, _event(services, exchange, Phase.INTENT, body))
     except JournalUnavailable as error:
         raise S3Error("ServiceUnavailable", REFUSED) from error
+
+
+async def may_issue(services: Services, exchange: Exchange, reply: Reply) -> bool:
+    """Record the session in an answer, if one is, before its secret leaves; False: it must not."""
+    journal = services.journal
+    if not reply.issued or journal is None:
+        return True
+    body = _body(exchange)
+    body.update(reply.issued)
+    try:
+        await journal.record(_log(exchange, None), _event(services, exchange, Phase.INTENT, body))
+    except JournalUnavailable:
+        return False
+    return True
 
 
 def after(
@@ -142,6 +157,8 @@ def after(
     operation, phase = exchange.operation, Phase.ACCESS
     if operation in _MAYBE_ACTS and is_act(exchange):
         phase = Phase.OUTCOME
+        if 400 <= reply.status < 500:
+            services.refused_acts.charge(_caller(exchange))
     elif operation == tokens.OPERATION and exchange.access_key_id:
         phase = Phase.OUTCOME  # a session was asked for by somebody who is known
     elif operation == _NOTHING_DONE or not _is_recorded(journal, operation):
@@ -168,6 +185,10 @@ def after(
         journal.note(log, event._replace(type="s3.DeleteObjects.one", key=key))
     if operation in _WITH_SOURCE:
         _note_source(journal, services, exchange, body)
+
+
+def _caller(exchange: Exchange) -> str:
+    return exchange.access_key_id or exchange.peer
 
 
 def _is_recorded(journal: Journal, operation: str) -> bool:

@@ -303,6 +303,12 @@ def _refusal(status: int, code: str, text: str, request_id: str) -> Reply:
     return reply
 
 
+def unavailable(request_id: str) -> Reply:
+    """A session that cannot be recorded is not given out."""
+    text = "The journal cannot be written, and sessions have to be recorded."
+    return _refusal(503, "ServiceUnavailable", text, request_id)
+
+
 def _reply(status: int, document: str) -> Reply:
     return Reply(
         status=status,

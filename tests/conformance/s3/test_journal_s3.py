@@ -22,6 +22,7 @@ from gateway.journal import store as store_module
 from gateway.journal.events import CLUSTER, Entry, read_line
 from gateway.journal.journal import Accesses, Journal, JournalConfig
 from gateway.journal.store import read_lines
+from gateway.objects import refused_acts
 from gateway.s3.actions import Operation
 from gateway.s3.journaling import ACTS, WRITES
 from storaged.base.env import RealEnv
@@ -295,9 +296,13 @@ def test_l_01_whose_a_session_is_can_be_told(rig: Rig) -> None:
     keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET}
     sts = boto3.client("sts", endpoint_url=rig.s3.url, region_name=REGION, **keys)
     made = sts.get_session_token()["Credentials"]["AccessKeyId"]
-    (entry,) = [one for one in rig.entries() if one.type == "s3.SecurityTokenService"]
-    assert (entry.phase, entry.body["who"], entry.body["session"]) == ("outcome", ACCESS_KEY, made)
-    assert str(entry.body["as"]).endswith(":root")
+    entries = [one for one in rig.entries() if one.type == "s3.SecurityTokenService"]
+    assert [one.phase for one in entries] == ["intent", "outcome"]
+    for entry in entries:
+        assert (entry.body["who"], entry.body["session"]) == (ACCESS_KEY, made)
+        assert str(entry.body["as"]).endswith(":root")
+    sts.get_caller_identity()
+    assert rig.entries()[-1].phase == "outcome", "no session, so nothing had to be recorded before"
     operator = Operator(rig.s3)
     tenant = operator.tenant("mairie")
     put_provider(operator, tenant)
@@ -307,11 +312,25 @@ def test_l_01_whose_a_session_is_can_be_told(rig: Rig) -> None:
     web = boto3.client("sts", endpoint_url=rig.s3.url, region_name=REGION, config=anybody)
     given = web.assume_role_with_web_identity(**asked)
     made = given["Credentials"]["AccessKeyId"]
-    (entry,) = rig.entries(
-        rig.s3.gateway.services.identities.of_owner(tenant.owner_id).tenant.hex()
-    )
-    assert (entry.phase, entry.body["who"], entry.body["session"]) == ("outcome", made, made)
-    assert entry.body["as"] == given["AssumedRoleUser"]["Arn"]
+    log = rig.s3.gateway.services.identities.of_owner(tenant.owner_id).tenant.hex()
+    for entry, phase in zip(rig.entries(log), ("intent", "outcome"), strict=True):
+        assert (entry.phase, entry.body["who"], entry.body["session"]) == (phase, made, made)
+        assert entry.body["as"] == given["AssumedRoleUser"]["Arn"]
+
+
+def test_i5_without_a_journal_no_session_is_given_out(rig: Rig) -> None:
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET}
+    once = Config(retries={"total_max_attempts": 1})
+    url = rig.s3.url
+    sts = boto3.client("sts", endpoint_url=url, region_name=REGION, config=once, **keys)
+    rig.drive.full = True
+    with pytest.raises(ClientError, match="journal") as refused:
+        sts.get_session_token()
+    assert code_of(refused) == ("ServiceUnavailable", 503)
+    assert sts.get_caller_identity()["Arn"].endswith(":root")
+    rig.drive.full = False
+    rig.settle()
+    assert sts.get_session_token()["Credentials"]["SecretAccessKey"]
 
 
 def test_jrn_03_nobody_who_is_not_known_writes_events(rig: Rig) -> None:
@@ -328,3 +347,19 @@ def test_jrn_03_nobody_who_is_not_known_writes_events(rig: Rig) -> None:
     assert lines == []
     rig.client.put_object(Bucket=BUCKET, Key=CANARY, Body=b"x")  # so that there is a log to verify
     rig.settle()
+
+
+def test_jrn_04_refused_acts_are_slowed_down_before_they_fill_the_journal(rig: Rig) -> None:
+    once = Config(retries={"total_max_attempts": 1})
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET}
+    client = boto3.client("s3", endpoint_url=rig.s3.url, region_name=REGION, config=once, **keys)
+    codes = []
+    for _ in range(3 * refused_acts.BURST):
+        with pytest.raises(ClientError) as refused:
+            client.delete_bucket(Bucket="no-such-bucket")
+        codes.append(code_of(refused))
+    assert codes[0] == ("NoSuchBucket", 404) and ("SlowDown", 503) in codes
+    client.list_buckets()
+    client.put_object(Bucket=BUCKET, Key=CANARY, Body=b"")
+    intents = [entry for entry in rig.entries() if entry.phase == "intent"]
+    assert len(intents) == codes.count(("NoSuchBucket", 404)), "what is slowed down is not in it"

@@ -80,6 +80,22 @@ def test_a_user_may_do_nothing_until_a_policy_says_so(
     assert refusal_code(client.get_object, Bucket=held, Key="missing") == "NoSuchKey"
 
 
+def test_a_replica_is_what_somebody_says_who_may_replicate(
+    gateway: S3Gateway, operator: Operator, tenant: Account, held: str
+) -> None:
+    user = operator.user(tenant, new_name(), allowed("s3:PutObject", "s3:GetObject"))
+    client = boto_of(gateway, user)
+    client.meta.events.register(
+        "before-sign.s3.PutObject",
+        lambda request, **_: request.headers.add_header("x-amz-replication-status", "REPLICA"),
+    )
+    client.put_object(Bucket=held, Key="r", Body=b"")
+    assert "ReplicationStatus" not in client.head_object(Bucket=held, Key="r")
+    operator.allow(tenant, user.user, allowed("s3:PutObject", "s3:GetObject", "s3:ReplicateObject"))
+    client.put_object(Bucket=held, Key="r", Body=b"")
+    assert client.head_object(Bucket=held, Key="r")["ReplicationStatus"] == "REPLICA"
+
+
 def test_aut_05_what_is_said_of_a_new_bucket_needs_its_own_right(
     gateway: S3Gateway, operator: Operator, tenant: Account
 ) -> None:
