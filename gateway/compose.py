@@ -28,6 +28,7 @@ from gateway.jobs.inventory import InventoryWriter
 from gateway.jobs.lifecycle import LifecycleKeeper
 from gateway.jobs.logs import LogDelivery
 from gateway.jobs.metering import Metering
+from gateway.jobs.recovery import RecoveryKeeper
 from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.jobs.replication import Replicator
 from gateway.jobs.rotation import KeyRotation
@@ -162,6 +163,7 @@ class Gateway:
         self.log_delivery = LogDelivery(self.services)
         self.inventory = InventoryWriter(self.services)
         self.rotation = KeyRotation(self.services)
+        self.recovery = RecoveryKeeper(core.config.storage.keys, self.journal, core.env)
         self.destinations = _destinations(core.config)
         self.replica_targets = _replica_targets(core.config, core.env)
         self.events = EventSender(self.services, self.destinations)
@@ -202,6 +204,7 @@ class Gateway:
             self.replicator,
             self.inventory,
             self.rotation,
+            self.recovery,
         ):
             self.scheduler.add(job)
         for node in core.nodes.values():

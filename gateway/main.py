@@ -66,7 +66,13 @@ OFFERED = (
     Offered(
         name="keys",
         help="Keys: root, tenants', buckets', named ones.",
-        modules=("gateway.admin.cli", "gateway.ca_cli", "gateway.admin.keys_cli"),
+        modules=(
+            "gateway.admin.cli",
+            "gateway.ca_cli",
+            "gateway.admin.keys_cli",
+            "gateway.admin.recovery_cli",
+            "gateway.admin.ceremony_cli",
+        ),
         section=KEYS,
     ),
     Offered(

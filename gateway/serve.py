@@ -27,6 +27,7 @@ from gateway.admin.metering_api import metering_routes
 from gateway.admin.metering_desk import MeteringDesk
 from gateway.admin.metrics import ClusterMetrics
 from gateway.admin.named_keys import NamedKeyDesk
+from gateway.admin.recovery_api import recovery_routes
 from gateway.admin.status import ClusterView
 from gateway.compose import Gateway, open_gateway
 from gateway.config import GatewayConfig
@@ -121,6 +122,7 @@ def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[we
         *attest_routes(_attester(gateway, view)),
         *access_routes(AccessDesk(gateway.services)),
         *key_routes(keys),
+        *recovery_routes(gateway.recovery, gateway.core.config.storage.keys, gateway.core.env),
         *journal_routes(gateway.services),
         *metering_routes(MeteringDesk(gateway.services)),
         *transfer_routes(gateway.services),
@@ -145,6 +147,7 @@ def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
         started_at_ms=env.now_ms(),
         certificate_of=core.certificate_of,
         journal=gateway.journal,
+        more_warnings=gateway.recovery.warnings,
     )
 
 

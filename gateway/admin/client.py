@@ -137,6 +137,11 @@ class AdminClient:
         target = "/v1/key-epochs" + (f"/{verb}" if verb else "") + "?" + _encoded(fields)
         return self._ask(method, target, answer_s=COUNTED_S)
 
+    def recovery(self, method: str, verb: str, fields: Mapping[str, str]) -> Document:
+        """Ask or tell about recovery of keys: `gateway.admin.recovery_api` says what."""
+        target = "/v1/recovery" + (f"/{verb}" if verb else "") + "?" + _encoded(fields)
+        return self._ask(method, target)
+
     def metering(self, method: str, what: str, fields: Mapping[str, str]) -> Document:
         """Usage, limits and plans: `gateway.admin.metering_api` says what."""
         return self._ask(method, f"/v1/metering/{what}?" + _encoded(fields))

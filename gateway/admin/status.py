@@ -68,6 +68,7 @@ class ClusterView:
     started_at_ms: int
     certificate_of: Callable[[int], str | None] = no_certificate
     journal: Journal | None = None
+    more_warnings: Callable[[], Sequence[str]] = tuple
     closing: bool = False
     _counted: Margins | None = field(default=None, init=False)
     _counter: MarginCounter = field(init=False)
@@ -190,6 +191,7 @@ class ClusterView:
             found.append(f"writes are refused: {reason}")
         if self.journal is not None and self.journal.failure:
             found.append(f"acts are refused: {self.journal.failure}")
+        found += self.more_warnings()
         found += refused_regions(self._regions())
         found += [_trouble(node) for node in map(self._node, self.topology.nodes) if _trouble(node)]
         lowest = self.margins().lowest

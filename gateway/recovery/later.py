@@ -1,0 +1,78 @@
+"""What the journal tells of the time since a backup: keys that were destroyed, newer backups.
+
+Not for what to do about it (`gateway.recovery.restore`). Whether the journal is whole is for
+`gateway.journal.verify`; here every line is held against its own checks, and to name a key that was
+never destroyed keeps it from coming back, not more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.journal.events import CLUSTER, LOG_NAME, Entry, EntryInvalid, read_line
+from gateway.journal.shelf import LOGS
+from gateway.journal.store import segments_of
+from gateway.recovery.backup import KeyOf
+
+DESTROYED, BACKUP = "recovery.destroyed", "recovery.backup"
+_ACT = "admin.key-epochs.destroy"
+_WANTED = tuple(f'"type":"{kind}"'.encode() for kind in (DESTROYED, BACKUP, _ACT))
+
+
+@dataclass(slots=True)
+class Later:
+    """Destroyed epochs of tenants' keys; the newest backup and the shares it was made for."""
+
+    destroyed: set[KeyOf] = field(default_factory=set)
+    number: int = 0
+    set_id: str = ""
+
+
+def read_later(journal: Path) -> Later:
+    """What a journal, or an export of one, tells. Raises: OSError."""
+    found = Later()
+    logs = journal / LOGS
+    for folder in sorted(logs.iterdir()) if logs.is_dir() else []:
+        if LOG_NAME.fullmatch(folder.name):
+            _read_log(folder, found)
+    return found
+
+
+def _read_log(folder: Path, found: Later) -> None:
+    begun: dict[object, KeyOf] = {}
+    for entry in _entries(folder):
+        body = entry.body
+        if entry.phase == "intent":
+            # Such an act is in the log of the tenant that it names.
+            key = _key(folder.name, body.get("epoch"))
+            if entry.type == _ACT and key and body.get("tenant") and folder.name != CLUSTER:
+                begun[body.get("request")] = key
+        elif entry.type == DESTROYED:
+            key = _key(body.get("tenant"), body.get("epoch"))
+            found.destroyed |= {key} if key else set()
+        elif entry.type == BACKUP:
+            number = body.get("number")
+            if isinstance(number, int) and number > found.number:
+                found.number, found.set_id = number, str(body.get("set"))
+        elif body.get("status") == 200 and body.get("request") in begun:
+            found.destroyed.add(begun[body.get("request")])
+
+
+def _entries(folder: Path) -> Iterator[Entry]:
+    for first, path in segments_of(folder):
+        with path.open("rb") as file:
+            for seq, line in enumerate(file, first):
+                if any(wanted in line for wanted in _WANTED):
+                    try:
+                        yield read_line(line, seq)
+                    except EntryInvalid:
+                        continue  # `journal verify` tells of it
+
+
+def _key(tenant: object, epoch: object) -> KeyOf | None:
+    text = str(epoch)
+    if not isinstance(tenant, str) or not (text.isascii() and text.isdigit() and len(text) < 10):
+        return None
+    return tenant, int(text)
