@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from gateway.config_keys import KeysConfig
 from gateway.data.topology import (
     OWN_REGION,
     REGION_NUMBER_MAX,
@@ -281,6 +282,7 @@ class GatewayConfig:
     node_tls: NodeTlsConfig | None = None
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    keys: KeysConfig = field(default_factory=KeysConfig)
     journal: JournalConfig | None = None
     event_targets: tuple[EventTargetConfig, ...] = ()
     replication_targets: tuple[ReplicationTargetConfig, ...] = ()

@@ -67,6 +67,23 @@ class KeydListenConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeydPkcs11Config:
+    """An HSM behind a PKCS#11 module.
+
+    Args:
+        module: the vendor's library.
+        token: label of the token; exactly one token has it.
+        pin_file: one line, the PIN of the token's user.
+        deadline_ms: of wrapping and unwrapping; what makes or erases keys has ten times as long.
+    """
+
+    module: Path
+    token: str
+    pin_file: SecretPath
+    deadline_ms: Annotated[int, Bounds(10, 60_000)] = 800
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeydLogConfig:
     """Form of the log on standard error."""
 
@@ -86,6 +103,7 @@ class KeydConfig:
         passphrase: file with the passphrase that its secret is sealed under.
         former_keys: the folder of a gateway whose tenant keys it takes over at its first start.
         cache_s: how long a bucket's key stays open.
+        unsafe_sigv2: signatures of version 2 are computed, for the unsafe test profile.
     """
 
     folder: Path
@@ -98,4 +116,5 @@ class KeydConfig:
     former_keys: Path | None = None
     cache_s: Annotated[int, Bounds(1, 3600)] = 300
     listen: KeydListenConfig | None = None
+    unsafe_sigv2: bool = False
     log: KeydLogConfig = KeydLogConfig()

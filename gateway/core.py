@@ -16,9 +16,11 @@ from gateway.commit.keys import LogKeys
 from gateway.commit.opening import LogParts, ReplayProgress, rebuild_index
 from gateway.config import GatewayConfig, topology_of
 from gateway.data.health import HealthView
-from gateway.data.keyring import FileKeyring, RootKey
+from gateway.data.keyring import RootKey
 from gateway.data.placement import reachable_tier
 from gateway.data.stripes import StripeStore
+from gateway.keyd.keys import KeydKeys
+from gateway.keyd.opening import open_keys
 from gateway.meta.lmdb import LmdbIndex
 from gateway.meta.sealing import NonceSource
 from gateway.meta.stripes import StripeCodec
@@ -99,7 +101,7 @@ class Core:
         self.geometry = config.cluster.geometry
         self.topology = topology_of(config)
         self.root = RootKey.load(config.storage.keys)
-        self.keyring = FileKeyring(config.storage.keys, self.root, env)
+        self.keyring = open_keys(config.keys, config.storage.keys, self.root, env)
         self.damage = DamageQueue()
         self.on_node_back: Callable[[], None] = lambda: None
         self.health = HealthView(self.topology, nodes, env, self._on_transition)
@@ -120,7 +122,13 @@ class Core:
             sums_key=self.root.sums_key,
             env=self.index_env,
         )
-        self.bucket_keys = BucketKeys(self.index, self.keyring, self.root.cluster_record_key, env)
+        self.bucket_keys = BucketKeys(
+            self.index,
+            self.keyring,
+            self.root.cluster_record_key,
+            env,
+            ttl_s=config.keys.cache_s,
+        )
         self.records = self.bucket_keys.records
         self.usage = self.index.keep_usage(self.records)
         self.keys = log_keys(self.root)
@@ -172,6 +180,8 @@ class Core:
         """Release index, nodes and threads. Idempotent."""
         self.index.close()
         self.index_env.close()
+        if isinstance(self.keyring, KeydKeys):
+            self.keyring.close()
         for node in self.nodes.values():
             await node.close()
 

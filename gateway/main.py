@@ -76,6 +76,12 @@ OFFERED = (
         section=KEYS,
     ),
     Offered(
+        name="keyd",
+        help="The key service: the only process that has keys of tenants.",
+        modules=("gateway.keyd.cli",),
+        section=KEYS,
+    ),
+    Offered(
         name="ca",
         help="The internal CA: who is who in the cluster.",
         modules=("gateway.ca_cli", "gateway.enrol_cli"),

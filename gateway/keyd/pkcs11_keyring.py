@@ -41,6 +41,7 @@ from gateway.keyd.pkcs11_port import (
     HsmUnavailable,
     Token,
     TokenKey,
+    WrapLimitReached,
 )
 from gateway.keyd.pkcs11_record import HeldInToken, Phase, kept, merge
 from gateway.keyd.pkcs11_record_file import RecordFile
@@ -57,13 +58,6 @@ RESERVED_MIN, RESERVED_MAX = 16, 4096  # wraps that the record counts ahead
 
 _BUCKET, _NAMED = "wrap-bucket", "wrap-named"
 _CHECK = bytes(16)
-
-
-class WrapLimitReached(StorageError):
-    """The key has wrapped as often as one key may."""
-
-    kind = Kind.EXHAUSTED
-    hint = "`hexagone keys rotate` makes another epoch of a tenant's key"
 
 
 class KeyInUse(StorageError):
@@ -363,6 +357,19 @@ class Pkcs11Keyring(KeepsApprovers):
                 self._sealing.forget()
         self.try_finish()
 
+    def begin(self) -> None:
+        """Log in to the token, and have it erase what it was to erase. A token that is away is only
+        told of in the log.
+
+        Raises: HsmUnusable, HsmPinRefused: what is configured is wrong.
+        """
+        try:
+            self._token.ready()
+        except HsmUnavailable as error:
+            logger.warning("the token is away, keys cannot be used until it is there: %s", error)
+            return
+        self.try_finish()
+
     def try_finish(self) -> None:
         """As finish_erasing, but a token that is away is only told of in the log."""
         try:
@@ -372,14 +379,10 @@ class Pkcs11Keyring(KeepsApprovers):
 
     # Orphans
 
-    def orphans(self) -> list[TokenKey]:
-        """Keys of this cluster in the token that the record does not name, or not any more. Raises:
-        as the token.
-        """
-        known = {
-            held.key_id for held in self._file.record.values() if held.phase is not Phase.ERASED
-        }
-        return [key for key in self._token.keys(self.label_prefix) if key.key_id not in known]
+    def orphans_among(self, found: list[TokenKey]) -> list[TokenKey]:
+        """Those of the token's keys that the record does not name, or not any more."""
+        known = self._named()
+        return [key for key in found if key.key_id not in known]
 
     def unfinished(self) -> list[bytes]:
         """Ids of keys in the making or being erased."""
@@ -391,9 +394,10 @@ class Pkcs11Keyring(KeepsApprovers):
         token.
         """
         with self._lock:
-            if any(
-                held.key_id == key_id and held.phase is not Phase.ERASED
-                for held in self._file.record.values()
-            ):
+            if key_id in self._named():
                 raise KeyInUse(key_id=key_id.hex())
             self._token.destroy_key(key_id)
+
+    def _named(self) -> set[bytes]:
+        held = self._file.record.values()
+        return {one.key_id for one in held if one.phase is not Phase.ERASED}

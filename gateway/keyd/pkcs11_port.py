@@ -16,13 +16,14 @@ from storaged.base.errors import ConfigError, Kind, StorageError
 KEY_ID_BYTES = 16
 NONCE_BYTES = 12
 GCM_TAG_BYTES = 16
+SLOW_FACTOR = 10
 
 
 class HsmUnavailable(StorageError):
     """The HSM does not answer, or its token is not there."""
 
     kind = Kind.UNAVAILABLE
-    hint = "`hexagone keys token-check` says what is missing; once it is back nothing is to be done"
+    hint = "`hexagone keyd token-check` says what is missing; once it is back nothing is to be done"
 
 
 class HsmPinRefused(StorageError):
@@ -53,6 +54,13 @@ class HsmKeyUnfit(StorageError):
     hint = "somebody has written to the token: nothing is wrapped or unwrapped with this key"
 
 
+class WrapLimitReached(StorageError):
+    """The key has wrapped as often as one key may."""
+
+    kind = Kind.EXHAUSTED
+    hint = "`hexagone keys rotate` makes another epoch of a tenant's key"
+
+
 class HsmRefused(StorageError):
     """The token does not open a ciphertext; it may be to blame, or the ciphertext."""
 
@@ -63,7 +71,7 @@ class HsmUnusable(ConfigError):
     """The PKCS#11 module or its token cannot be used as configured."""
 
     kind = Kind.UNAVAILABLE
-    hint = "`hexagone keys token-check` says what is missing"
+    hint = "`hexagone keyd token-check` says what is missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +85,18 @@ class TokenKey:
 class Token(Protocol):
     """A token that is logged in to as a user, and logged in to again when it was away.
 
-    Any thread may call; each call ends within the deadline that the token was opened with.
+    Any thread may call; each call ends within the deadline that the token was opened with, those
+    that make, find or erase keys within SLOW_FACTOR times as long.
     Raises (all): HsmUnavailable, HsmPinRefused.
     """
 
     label: str
+
+    def ready(self) -> None:
+        """Log in, unless this was done. Raises: HsmUnusable: as configured it never can be.
+        Idempotent: yes.
+        """
+        ...
 
     def ensure_key(self, key_id: bytes, label: str) -> None:
         """Make an AES-256 key that never leaves the token, for encrypting and decrypting only.

@@ -27,6 +27,7 @@ from gateway.keyd.pkcs11_port import (
     GCM_TAG_BYTES,
     KEY_ID_BYTES,
     NONCE_BYTES,
+    SLOW_FACTOR,
     HsmFull,
     HsmKeyMissing,
     HsmKeyUnfit,
@@ -112,6 +113,10 @@ class Pkcs11Token:
     def __repr__(self) -> str:
         return f"Pkcs11Token({self.label})"
 
+    def ready(self) -> None:
+        """Log in; see the port."""
+        self._run(lambda _: None, slow=True)
+
     def ensure_key(self, key_id: bytes, label: str) -> None:
         """Make a key unless it is there; see the port."""
         assert len(key_id) == KEY_ID_BYTES
@@ -125,7 +130,7 @@ class Pkcs11Token:
             if self._search(session, key_id) is None:
                 raise HsmUnavailable(token=self.label, reason="a key that was made is not there")
 
-        self._run(ensure)
+        self._run(ensure, slow=True)
 
     def encrypt(self, key_id: bytes, associated: bytes, plain: bytes) -> bytes:
         """Encrypt under a nonce of its own; see the port."""
@@ -178,7 +183,7 @@ class Pkcs11Token:
             if _of_id(session, key_id):
                 raise HsmUnavailable(token=self.label, reason="a destroyed key is still there")
 
-        self._run(destroy)
+        self._run(destroy, slow=True)
 
     def keys(self, label_prefix: str) -> list[TokenKey]:
         """Keys by the beginning of their label; see the port."""
@@ -188,7 +193,7 @@ class Pkcs11Token:
             keys = [TokenKey(key_id=one[Attribute.ID], label=one[Attribute.LABEL]) for one in found]
             return [key for key in keys if key.label.startswith(label_prefix)]
 
-        return self._run(listed)
+        return self._run(listed, slow=True)
 
     def lost(self) -> None:
         """Begin anew; see the port."""
@@ -199,7 +204,7 @@ class Pkcs11Token:
 
     # On the module's thread
 
-    def _run(self, call: Callable[[Session], T]) -> T:
+    def _run(self, call: Callable[[Session], T], *, slow: bool = False) -> T:
         def run() -> T:
             for is_last in (False, True):
                 session = self._session()
@@ -213,7 +218,8 @@ class Pkcs11Token:
                         raise HsmUnavailable(token=self.label, reason=reason) from error
             raise AssertionError
 
-        return self._module.thread.run(run, self._deadline_s)
+        deadline_s = self._deadline_s * (SLOW_FACTOR if slow else 1)
+        return self._module.thread.run(run, deadline_s)
 
     def _session(self) -> Session:
         session = self._module.session(self.label, self._pin)

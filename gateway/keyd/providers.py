@@ -1,4 +1,4 @@
-"""What the key service keeps keys in: a sealed file.
+"""What the key service keeps keys in: a sealed file, or an HSM.
 
 Part of the composition root of `hexagone keyd`: here, and nowhere else, a provider is chosen.
 """
@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from gateway.config_keys import KeydConfig, KeydProvider
 from gateway.data.envelope import KeyProvider
-from gateway.data.keyring import FileKeyring
+from gateway.keyd.adoption import adopted_keyring
+from gateway.keyd.pkcs11_keyring import Pkcs11Keyring
+from gateway.keyd.pkcs11_pin import REFUSED_FILE, PinFile
+from gateway.keyd.pkcs11_token import Pkcs11Token
 from gateway.keyd.secret import CLUSTER_ID_BYTES, KeydSecret
 from storaged.base.config import check_secret_file
 from storaged.base.env import Env
@@ -24,9 +27,21 @@ def open_key_provider(config: KeydConfig, env: Env) -> KeyProvider:
     secret = open_secret_of(config)
     match config.provider:
         case KeydProvider.FILE:
-            return FileKeyring(config.folder, secret, env)
+            return adopted_keyring(config, secret, env)
         case KeydProvider.PKCS11:
-            raise ConfigError(key="provider", reason="not built into this program")
+            provider = Pkcs11Keyring(config.folder, secret, open_token(config, env), env)
+            provider.begin()
+            return provider
+
+
+def open_token(config: KeydConfig, env: Env) -> Pkcs11Token:
+    """The token that the configuration names; nothing is asked of it yet. Raises: ConfigError."""
+    named = config.pkcs11
+    if named is None:
+        raise ConfigError(key="pkcs11", reason="missing: module, token and pin_file")
+    pin = PinFile(named.pin_file, config.folder / REFUSED_FILE)
+    deadline_s = named.deadline_ms / 1000
+    return Pkcs11Token(named.module, named.token, pin, env, deadline_s=deadline_s)
 
 
 def open_secret_of(config: KeydConfig) -> KeydSecret:

@@ -16,6 +16,15 @@ from gateway.data.envelope import (
     TenantKeyMissing,
 )
 from gateway.data.keyring import KeyringInvalid
+from gateway.keyd.pkcs11_port import (
+    HsmFull,
+    HsmKeyMissing,
+    HsmKeyUnfit,
+    HsmPinRefused,
+    HsmUnavailable,
+    HsmUnusable,
+    WrapLimitReached,
+)
 from gateway.keyd.wire import Value, decode_fields, encode_fields
 from storaged.base.errors import Kind, ProtocolError, StorageError
 
@@ -55,6 +64,12 @@ _CLASSES: dict[str, type[StorageError]] = {
     one.__name__: one
     for one in (
         ApproversInvalid,
+        HsmFull,
+        HsmKeyMissing,
+        HsmKeyUnfit,
+        HsmPinRefused,
+        HsmUnavailable,
+        HsmUnusable,
         KeyringConflict,
         KeyringInvalid,
         KeydFailed,
@@ -68,6 +83,7 @@ _CLASSES: dict[str, type[StorageError]] = {
         TenantKeyDisabled,
         TenantKeyMissing,
         WarrantRefused,
+        WrapLimitReached,
     )
 }
 

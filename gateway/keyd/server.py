@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Callable, Collection
 from pathlib import Path
 from struct import Struct
+from typing import cast
 
 from gateway.admin.socket_file import bind_socket
 from gateway.keyd.refusals import KeydFailed, KeydRefused, encode_refusal
@@ -170,8 +171,8 @@ class _Connection(asyncio.Protocol):
         self._half: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
         try:
             self._admit(transport)
             self._server.joined(self)
