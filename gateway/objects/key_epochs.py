@@ -117,6 +117,37 @@ async def destroy_bucket_epoch(
     return left
 
 
+async def set_all_bucket_epochs(services: Services, bucket: BucketId, state: KeyState) -> None:
+    """Disable all epochs of a bucket's key, the newest as well, or enable them: for an erasure.
+    Idempotent.
+
+    Raises: OperationAborted, as the log.
+    """
+    for held in bucket_key_rows.scan_bucket_keys(services.log, services.records, bucket):
+        about = held.about
+        is_off = about.state is KeyState.DISABLED
+        if about.state is KeyState.DESTROYED or is_off is (state is KeyState.DISABLED):
+            continue
+        becomes = about.before if is_off else KeyState.DISABLED
+        about = replace(about, state=becomes, before=about.state)
+        try:
+            await _put(services, bucket, held, held._replace(about=about))
+        except BatchConflict as error:
+            raise OperationAborted(bucket=bucket.hex()) from error
+
+
+async def set_all_tenant_epochs(services: Services, tenant: TenantId, state: KeyState) -> None:
+    """As set_all_bucket_epochs, of a tenant's key."""
+    provider = services.bucket_keys.provider
+    for about in provider.tenant_epochs(tenant):
+        is_off = about.state is KeyState.DISABLED
+        if about.state is KeyState.DESTROYED or is_off is (state is KeyState.DISABLED):
+            continue
+        provider.set_tenant_epoch(tenant, about.epoch, about.before if is_off else state)
+    services.bucket_keys.forget_all()
+    await keep_copy(services)
+
+
 async def left_in_bucket(services: Services, bucket: BucketId, epoch: int) -> dict[str, int]:
     """Rows under an epoch of a bucket's key, by what they are. Final only while it is disabled."""
     left: Counter[str] = Counter()

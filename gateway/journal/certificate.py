@@ -1,0 +1,276 @@
+"""Deletion certificates: what was erased, which keys were destroyed, and the proof of each event.
+
+Not for erasing anything. A certificate is verified with nothing but its file and the journal's
+public keys: every event that it names is proven to be in the tenant's log, whose checkpoint is
+signed as always; the approvals are those of the people it names; and all of it is signed as the
+journal's checkpoints are, with Ed25519 and ML-DSA-65.
+
+The file is JSON: {"certificate": {…}, "signed": note}. The note's text is a line that names the
+format and the SHA-256 of the certificate as canonical JSON (sorted names, no spaces, ASCII).
+
+Source: docs/erasure.md, "The certificate".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from gateway.approvals.approvers import read_approvers
+from gateway.approvals.request import day, read_request
+from gateway.approvals.warrant import WarrantRefused, verify_warrant
+from gateway.journal.events import CLUSTER, Entry
+from gateway.journal.notes import (
+    SignedNote,
+    SignerKey,
+    VerifierKey,
+    decode_base64,
+    read_note,
+)
+from gateway.journal.proofs import ProvenEvent, encode_proof, open_proof
+from gateway.journal.shelf import ANCHOR
+from storaged.base.errors import Kind, StorageError
+
+FORMAT = "hexagone-erasure-certificate/1"
+CERTIFICATE_BYTES_MAX = 16 * 1024 * 1024
+EVENTS_MAX = 20_000
+DESTROYED, DONE = "erasure.destroy", "erasure.done"
+DAY_MS = 86_400_000
+
+_HEAD = "hexagone erasure certificate v1"
+_NAMES = frozenset(
+    (
+        "format",
+        "journal",
+        "erasure",
+        "kind",
+        "tenant",
+        "bucket",
+        "requested_at_ms",
+        "notice_ends_ms",
+        "certified_at_ms",
+        "objects",
+        "size_bytes",
+        "purged",
+        "keys",
+        "events",
+        "checkpoint",
+        "anchor",
+        "approvals",
+        "backups",
+        "log_groups_left",
+        "not_covered",
+    )
+)
+
+
+class CertificateInvalid(StorageError):
+    """This is no certificate of an erasure, or it was altered."""
+
+    kind = Kind.CORRUPT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What a certificate proves. `text`: the same for people."""
+
+    body: Mapping[str, Any]
+    text: str
+
+
+def canonical(body: Mapping[str, Any]) -> bytes:
+    """The one form that is signed."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def _note_text(body: Mapping[str, Any]) -> str:
+    return f"{_HEAD}\n{sha256(canonical(body)).hexdigest()}\n"
+
+
+def sign_certificate(body: Mapping[str, Any], prefix: str, signers: Iterable[SignerKey]) -> str:
+    """The certificate as its file. `prefix`: of the journal's origins."""
+    message = _note_text(body).encode()
+    lines = [signer.line(_name(prefix), message) for signer in signers]
+    note = message.decode() + "\n" + "".join(lines)
+    return json.dumps({"certificate": body, "signed": note}, indent=1, sort_keys=True) + "\n"
+
+
+def _name(prefix: str) -> str:
+    return f"{prefix}/erasure"
+
+
+def verify_certificate(content: bytes, keys: Sequence[VerifierKey]) -> Verified:
+    """Verify a certificate.
+
+    Args:
+        keys: of the journal, got by another way than the certificate.
+
+    Raises: CertificateInvalid, and what is wrong with a proof, a note or an approval.
+    """
+    body, note = _read(content)
+    prefix = keys[0].name.removesuffix(f"/{CLUSTER}")
+    if body["journal"] != prefix:
+        raise CertificateInvalid(reason="it is of another cluster than the keys")
+    if note.text != _note_text(body):
+        raise CertificateInvalid(reason="the signatures are under another text")
+    for key in keys:
+        named = key.named(_name(prefix))
+        signature = note.by(named)
+        if signature is None:
+            raise CertificateInvalid(reason=f"not signed by {named.name}+{named.id.hex()}")
+        named.verify(signature, note.text.encode())
+    events = _verify_events(body, prefix, keys)
+    _verify_keys(body, events)
+    _verify_approvals(body, prefix)
+    _verify_dates(body)
+    return Verified(body=body, text=in_words(body))
+
+
+def _read(content: bytes) -> tuple[dict[str, Any], SignedNote]:
+    if len(content) > CERTIFICATE_BYTES_MAX:
+        raise CertificateInvalid(file_bytes=len(content), most=CERTIFICATE_BYTES_MAX)
+    try:
+        held = json.loads(content, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise CertificateInvalid(reason="no JSON") from error
+    if not isinstance(held, dict) or set(held) != {"certificate", "signed"}:
+        raise CertificateInvalid(reason="it has other parts")
+    body, note = held["certificate"], held["signed"]
+    if not isinstance(body, dict) or not isinstance(note, str) or set(body) != _NAMES:
+        raise CertificateInvalid(reason="it has other parts")
+    if body["format"] != FORMAT:
+        raise CertificateInvalid(reason="it is of another form")
+    return body, read_note(note.encode())
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def _verify_events(
+    body: Mapping[str, Any], prefix: str, keys: Sequence[VerifierKey]
+) -> list[Entry]:
+    """The events, each proven to be in the log of the tenant. Raises: CertificateInvalid, …"""
+    note, listed = body["checkpoint"], body["events"]
+    if not isinstance(note, str) or not isinstance(listed, list) or len(listed) > EVENTS_MAX:
+        raise CertificateInvalid(reason="the events have another form")
+    found: list[Entry] = []
+    proven: ProvenEvent | None = None
+    for one in listed:
+        try:
+            hashes = [decode_base64(text) for text in one["hashes"]]
+            proof = encode_proof(one["line"].encode(), one["seq"], hashes, note.encode())
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CertificateInvalid(reason="an event has another form") from error
+        proven = open_proof(proof, keys)
+        if proven.checkpoint.origin != f"{prefix}/{body['tenant']}":
+            raise CertificateInvalid(reason="an event is of another log")
+        if proven.entry.body.get("erasure") != body["erasure"]:
+            raise CertificateInvalid(seq=one["seq"], reason="an event is of another erasure")
+        found.append(proven.entry)
+    if proven is None:
+        raise CertificateInvalid(reason="it names no event")
+    anchored = open_proof(str(body["anchor"]).encode(), keys)
+    stated = anchored.entry.body
+    held = proven.checkpoint
+    if (
+        anchored.checkpoint.origin != f"{prefix}/{CLUSTER}"
+        or anchored.entry.type != ANCHOR
+        or (stated.get("origin"), stated.get("size"), stated.get("root"))
+        != (held.origin, held.size, held.root.hex())
+    ):
+        raise CertificateInvalid(reason="the tenant's log is not anchored in the cluster's")
+    return found
+
+
+def _verify_keys(body: Mapping[str, Any], events: Sequence[Entry]) -> None:
+    """Every key was destroyed in an event that says so before, and in one after it."""
+    said: dict[tuple[str, str], int] = {}
+    for entry in events:
+        if entry.type == DESTROYED:
+            said[str(entry.body.get("item")), entry.phase] = entry.at_ms
+    done = [entry for entry in events if (entry.type, entry.phase) == (DONE, "outcome")]
+    if len(done) != 1 or done[0].body.get("kind") != body["kind"]:
+        raise CertificateInvalid(reason="no event says that the erasure has ended")
+    if not isinstance(body["keys"], list) or not body["keys"]:
+        raise CertificateInvalid(reason="it names no key")
+    for key in body["keys"]:
+        if not isinstance(key, dict) or set(key) != {"item", "destroyed_at_ms"}:
+            raise CertificateInvalid(reason="a key has another form")
+        item = key["item"]
+        if (item, "intent") not in said or (item, "outcome") not in said:
+            raise CertificateInvalid(item=item, reason="no event says that it was destroyed")
+        if said[item, "outcome"] != key["destroyed_at_ms"]:
+            raise CertificateInvalid(item=item, reason="the event tells another time")
+    if done[0].body.get("objects") != body["objects"]:
+        raise CertificateInvalid(reason="the event counts other objects")
+    if done[0].body.get("size_bytes") != body["size_bytes"]:
+        raise CertificateInvalid(reason="the event counts other bytes")
+
+
+def _verify_approvals(body: Mapping[str, Any], prefix: str) -> None:
+    """Where approvers were asked, every key was approved when it was destroyed."""
+    cluster = prefix.rpartition("/")[2]
+    for key in body["keys"] if body["approvals"] else ():
+        refused: StorageError | None = None
+        for held in body["approvals"]:
+            approvers = read_approvers(held["approvers"].encode())
+            warrant = held["warrant"].encode()
+            try:
+                verify_warrant(warrant, key["item"], approvers, cluster, key["destroyed_at_ms"])
+            except WarrantRefused as error:
+                refused = error
+            else:
+                break
+        else:
+            raise CertificateInvalid(item=key["item"], reason="it was not approved") from refused
+
+
+def _verify_dates(body: Mapping[str, Any]) -> None:
+    backups = body["backups"]
+    last_ms = max(key["destroyed_at_ms"] for key in body["keys"])
+    days = backups["retention_days"]
+    wanted = None if days is None else last_ms + days * DAY_MS
+    if backups["none_restores_after_ms"] != wanted:
+        raise CertificateInvalid(reason="the date of backups does not follow from the others")
+    if (
+        body["kind"] == "tenant"
+        and min(key["destroyed_at_ms"] for key in body["keys"]) < body["notice_ends_ms"]
+    ):
+        raise CertificateInvalid(reason="a key was destroyed before the notice had ended")
+
+
+def in_words(body: Mapping[str, Any]) -> str:
+    """A certificate for people."""
+    backups, approvals = body["backups"], body["approvals"]
+    lines = [
+        f"Certificate of erasure {body['erasure']}",
+        f"What: {body['kind']} of tenant {body['tenant']}"
+        + (f", bucket {body['bucket']}" if body["bucket"] else ""),
+        f"Lost for ever: {body['objects']} object version(s), {body['size_bytes']} bytes",
+        f"Asked for: {day(body['requested_at_ms'])}; notice until {day(body['notice_ends_ms'])}",
+        "Keys destroyed:",
+        *(f"  {key['item']}  {day(key['destroyed_at_ms'])}" for key in body["keys"]),
+    ]
+    if not approvals:
+        lines.append("Approved by: nobody had to (no approvers were registered)")
+    for held in approvals:
+        warrant = json.loads(held["warrant"])
+        names = ", ".join(one["by"] for one in warrant["approvals"])
+        lines.append(f"Approved by: {names}; asked by {read_request(warrant['request']).requester}")
+    after = backups["none_restores_after_ms"]
+    if after is None:
+        lines.append("Backups: how long they are kept is not configured, so no date is certified")
+    else:
+        lines.append(
+            f"No backup of this cluster that follows its rules restores after {day(after)}"
+        )
+    lines += ["Not covered:", *(f"  {text}" for text in body["not_covered"])]
+    lines.append(f"Proven by {len(body['events'])} events of the tenant's journal")
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,71 @@
+"""The certificate of an erasure that has come to its end: what is put into it, and signed.
+
+Not for verifying one (`gateway.journal.certificate`). Requirement: E-03.
+"""
+
+from __future__ import annotations
+
+from gateway.journal.certificate import DAY_MS, FORMAT, sign_certificate
+from gateway.journal.evidence import gather
+from gateway.meta.erasure_rows import Erasure
+from gateway.objects.context import Services
+from gateway.objects.erasing import ErasureConfig, JournalNeeded
+
+NOT_COVERED = (
+    "copies that the tenant or others have made elsewhere: exports, replicas, downloads",
+    "backups of keys folder or key service that are kept longer than the cluster's rules say:"
+    " whoever has such a copy of a file keyring, the root key and the sealed data can open that"
+    " data; keys inside an HSM are in no such copy",
+    "the journal: ids, counts and times stay, keyed hashes of names, and addresses of clients",
+    "invoices and statements that were made before",
+)
+
+
+async def certificate_of(services: Services, erasure: Erasure, config: ErasureConfig) -> str:
+    """The signed certificate. Raises: JournalNeeded, JournalUnavailable."""
+    journal = services.journal
+    if journal is None:
+        raise JournalNeeded()
+    seqs = [int(one["seq"]) for one in erasure.events]
+    evidence = await gather(journal, erasure.tenant, seqs)
+    last_ms = max(erasure.destroyed.values())
+    days = config.backup_retention_days
+    body = {
+        "format": FORMAT,
+        "journal": journal.keys.prefix,
+        "erasure": erasure.erasure_id,
+        "kind": erasure.kind,
+        "tenant": erasure.tenant,
+        "bucket": erasure.bucket,
+        "requested_at_ms": erasure.requested_at_ms,
+        "notice_ends_ms": erasure.execute_at_ms,
+        "certified_at_ms": services.env.now_ms(),
+        "objects": erasure.objects,
+        "size_bytes": erasure.size_bytes,
+        "purged": dict(erasure.purged),
+        "keys": [
+            {"item": item, "destroyed_at_ms": at_ms}
+            for item, at_ms in sorted(erasure.destroyed.items())
+        ],
+        "events": evidence.events,
+        "checkpoint": evidence.checkpoint,
+        "anchor": evidence.anchor,
+        "approvals": list(erasure.approvals),
+        "backups": {
+            "retention_days": days,
+            "none_restores_after_ms": None if days is None else last_ms + days * DAY_MS,
+        },
+        "log_groups_left": erasure.log_groups_left,
+        "not_covered": _not_covered(erasure),
+    }
+    return sign_certificate(body, journal.keys.prefix, journal.keys.signers)
+
+
+def _not_covered(erasure: Erasure) -> list[str]:
+    said = list(NOT_COVERED)
+    if erasure.log_groups_left:
+        said.append(
+            f"{erasure.log_groups_left} older groups of the log on the nodes, in which copies of"
+            " the destroyed keys may be, sealed under the root key, until those groups are freed"
+        )
+    return said
