@@ -18,7 +18,8 @@ from gateway.admin import recovery_acts as acts
 from gateway.admin.ceremony import EVENT, Transcript, is_in_journal, read_transcript
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, keys_app
 from gateway.admin.policy_cli import confirm
-from gateway.admin.recovery_cli import (
+from gateway.admin.recovery_cli import recovery_app
+from gateway.admin.recovery_terminal import (
     AlsoOption,
     CountOption,
     CustodianOption,
@@ -33,7 +34,6 @@ from gateway.admin.recovery_cli import (
     made,
     named_paths,
     place_of,
-    recovery_app,
     share_of,
     tell,
 )

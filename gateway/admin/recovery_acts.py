@@ -95,7 +95,10 @@ class Place:
             pass
         held = collect(self.keys, recovery.also)
         manifest, _ = write_backup(self.keys, recovery, held, self.env, journal=self.journal)
-        body = {"number": manifest.number, "set": manifest.record.set_id.hex()}
+        body: dict[str, str | int] = {
+            "number": manifest.number,
+            "set": manifest.record.set_id.hex(),
+        }
         remember(self.keys, BACKUP, body, self.env)
         return manifest.number
 
@@ -210,6 +213,17 @@ def verify(
         place.announce("verify", fields)
     opened = open_with(content, shares)
     return opened, differences(opened, place.keys) if is_here else None
+
+
+def about(opened: Opened) -> dict[str, object]:
+    """What is told of a backup that was opened."""
+    return {
+        "backup": opened.manifest.number,
+        "made_at_ms": opened.manifest.made_at_ms,
+        "shares": list(opened.used),
+        "files": len(opened.holding.files),
+        "keys": len(opened.manifest.living),
+    }
 
 
 def check_set(place: Place, manifest: Manifest) -> None:

@@ -6,7 +6,7 @@ Never holds a key, a secret, an ETag or an object's name that was not asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path

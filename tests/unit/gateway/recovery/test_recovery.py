@@ -4,100 +4,26 @@ from __future__ import annotations
 
 import json
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from typer import Typer
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
-from gateway.admin import ceremony_cli, recovery_cli
+from gateway.admin import recovery_cli
 from gateway.data.keyring import ROOT_FILE, TENANTS_FILE, FileKeyring, RootKey
-from gateway.journal.events import CLUSTER, Event, Phase
-from gateway.journal.opening import journal_keys
-from gateway.journal.shelf import Placed, Shelf
+from gateway.journal.events import Phase
 from gateway.model.key_states import KeyState
 from gateway.recovery import folder as kept
 from gateway.recovery.backup import BackupInvalid, open_backup, read_manifest, seal_backup
 from gateway.recovery.recipient import RecipientInvalid
 from gateway.recovery.shares import join_shares, make_shares, read_share
-from storaged.base.env import RealEnv
-
-ENV = RealEnv(threads_max=1)
-T1, T2 = b"1" * 16, b"2" * 16
-
-
-@dataclass
-class Rig:
-    """A cluster's keys folder, without a gateway."""
-
-    data: Path
-    shares: Path
-    copies: Path
-
-    @property
-    def keys(self) -> Path:
-        return self.data / "keys"
-
-    def keyring(self) -> FileKeyring:
-        return FileKeyring(self.keys, RootKey.load(self.keys), ENV)
-
-    def run(self, *words: str | Path, ok: bool = True, data: Path | None = None) -> Result:
-        app = Typer()
-        recovery_cli.add_commands(app)
-        ceremony_cli.add_commands(app)
-        line = ["keys", "recovery", *map(str, words), "--data", str(data or self.data)]
-        result = CliRunner().invoke(app, line)
-        if ok and result.exit_code:
-            raise AssertionError(result.output) from result.exception
-        assert ok or result.exit_code == 1, result.output
-        return result
-
-    def ask(self, *words: str | Path, data: Path | None = None) -> dict[str, object]:
-        found = json.loads(self.run(*words, "--json", data=data).stdout.splitlines()[-1])
-        assert isinstance(found, dict)
-        return found
-
-    def init(self) -> dict[str, object]:
-        return self.ask(
-            *("init", "--shares", "5", "--threshold", "3", "--out", self.shares),
-            *("--to", self.copies, "--to", self.data / "copies"),
-        )
-
-    def given(self, *places: int, folder: Path | None = None) -> list[str | Path]:
-        words: list[str | Path] = []
-        for place in places:
-            words += ["--share", (folder or self.shares) / f"share-{place}.txt"]
-        return words
-
-    def restored(self, to: Path, *words: str | Path, ok: bool = True, places=(1, 3, 5)) -> Result:
-        return self.run(
-            *("restore", "--yes", "--backup", self.copies, "--keys", to / "keys", "--no-journal"),
-            *self.given(*places),
-            *words,
-            ok=ok,
-            data=to,
-        )
+from tests.support.recovery_rig import ENV, T1, T2, Rig, contents, journal_of, recovery_rig
 
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Rig:
-    rig = Rig(tmp_path / "data", tmp_path / "shares", tmp_path / "copies")
-    RootKey.create(rig.keys, ENV)
-    keyring = rig.keyring()
-    for tenant in (T1, T2):
-        keyring.create_tenant_key(tenant)
-    (rig.keys / "authority").mkdir()
-    (rig.keys / "authority" / "ca.key").write_bytes(b"a key of a CA")
-    return rig
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name not in (kept.STATE, kept.PENDING)
-    }
+    return recovery_rig(tmp_path)
 
 
 @pytest.mark.proves("K-12", "C8")
@@ -226,85 +152,6 @@ def test_shares_of_before_a_reshare_open_nothing_made_since(rig: Rig, tmp_path: 
     words = ("restore", "--yes", "--backup", rig.copies, "--keys", tmp_path / "new" / "keys")
     rig.run(*words, *rig.given(1, 3, folder=again), "--journal", journal)
     assert contents(tmp_path / "new" / "keys") == contents(rig.keys)
-
-
-def journal_of(
-    rig: Rig, events: list[tuple[str, Phase, dict[str, object]]], log: str = CLUSTER
-) -> Path:
-    """A journal with some events."""
-    root = RootKey.load(rig.keys)
-    folder = rig.data.parent / "some-journal"
-    shelf = Shelf(folder, journal_keys(root.cluster_id, root.derive), ENV)
-    batch = [Placed(log, Event(1, kind, phase, body)) for kind, phase, body in events]  # type: ignore[arg-type]
-    assert not shelf.write(batch, bytes(16 * len(batch)), "")
-    shelf.sign(())
-    shelf.close()
-    return folder
-
-
-def destroyed(rig: Rig) -> None:
-    """The first tenant's key goes, after a backup that has it."""
-    rig.init()
-    (rig.data.parent / "old").mkdir()
-    (rig.copies / "recovery-000001.hxb").rename(rig.data.parent / "old" / "recovery-000001.hxb")
-    rig.keyring().set_tenant_epoch(T1, 1, KeyState.DISABLED)
-    rig.keyring().set_tenant_epoch(T1, 1, KeyState.DESTROYED)
-
-
-@pytest.mark.proves("C7", "C8", "K-11")
-@pytest.mark.parametrize("told_by", ["keyring", "journal", "act", "newer backup"])
-def test_a_destroyed_key_does_not_come_back(rig: Rig, tmp_path: Path, told_by: str) -> None:
-    destroyed(rig)
-    name, to = f"{T1.hex()}/1", tmp_path / "new"
-    words: tuple[str | Path, ...] = ("--backup", tmp_path / "old", *rig.given(1, 2, 3))
-    if told_by == "keyring":
-        to = rig.data
-        words += ("--no-journal",)
-    elif told_by == "journal":
-        event = ("recovery.destroyed", Phase.NOTE, {"tenant": T1.hex(), "epoch": 1})
-        words += ("--journal", journal_of(rig, [event]))
-    elif told_by == "act":
-        fields = {"tenant": "mairie", "epoch": "1", "request": "R"}
-        act = "admin.key-epochs.destroy"
-        events = [
-            (act, Phase.INTENT, fields),
-            (act, Phase.OUTCOME, {"request": "R", "status": 200}),
-        ]
-        words += ("--journal", journal_of(rig, events, T1.hex()))
-    else:
-        number = rig.ask("backup")["backup"]
-        words += ("--no-journal", "--newer", rig.copies / f"recovery-{number:06d}.hxb")
-    result = rig.run("restore", "--yes", *words, ok=False, data=to)
-    assert name in result.output
-    rig.run("restore", "--yes", *words, "--bring-back", f"{T2.hex()}/1", ok=False, data=to)
-    found = rig.ask("restore", "--yes", "--without-destroyed", *words, data=to)
-    assert found["left_out"] == [name]
-    keys = to / "keys"
-    ring = FileKeyring(keys, RootKey.load(keys), ENV)
-    assert ring.tenant_epochs(T1)[0].state is KeyState.DESTROYED
-    assert ring.tenant_epochs(T2)[0].state is KeyState.ACTIVE
-
-
-def test_who_may_brings_it_back_by_its_name(rig: Rig, tmp_path: Path) -> None:
-    destroyed(rig)
-    event = ("recovery.destroyed", Phase.NOTE, {"tenant": T1.hex(), "epoch": 1})
-    words = ("--backup", tmp_path / "old", "--journal", journal_of(rig, [event]))
-    to = tmp_path / "new"
-    said = ("restore", "--yes", "--bring-back", f"{T1.hex()}/1", *words, *rig.given(1, 2, 3))
-    rig.run(*said, data=to)
-    ring = FileKeyring(to / "keys", RootKey.load(to / "keys"), ENV)
-    assert ring.tenant_epochs(T1)[0].state is KeyState.ACTIVE
-    ((_, _, body),) = kept.remembered(to / "keys")
-    assert body["brought_back"] == f"{T1.hex()}/1"
-
-
-def test_an_event_of_an_act_that_failed_destroys_nothing(rig: Rig, tmp_path: Path) -> None:
-    rig.init()
-    act = "admin.key-epochs.destroy"
-    fields = {"tenant": "mairie", "epoch": "1", "request": "R"}
-    events = [(act, Phase.INTENT, fields), (act, Phase.OUTCOME, {"request": "R", "status": 409})]
-    words = ("--backup", rig.copies, "--journal", journal_of(rig, events, T1.hex()))
-    rig.run("restore", "--yes", *words, *rig.given(1, 2, 3), data=tmp_path / "new")
 
 
 def test_backups_with_a_destroyed_key_are_taken_away(rig: Rig) -> None:
