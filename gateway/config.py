@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from gateway.config_admin import AdminConfig as AdminConfig
 from gateway.config_keys import KeysConfig
 from gateway.data.topology import (
     OWN_REGION,
@@ -141,13 +142,6 @@ class StorageConfig:
     index: Path
     keys: Path
     index_map_mib: Annotated[int, Bounds(64, 64 * 1024 * 1024)] = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdminConfig:
-    """The Unix socket that the CLI talks to; its mode is 0600."""
-
-    socket: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
 from gateway.config import GatewayConfig, topology_of
+from gateway.config_admin import check_admin
 from gateway.data.placement import OPERATORS_BOUND, reachable_tier
 from gateway.data.topology import OWN_REGION
 from gateway.model.layout import Tier
@@ -54,8 +55,20 @@ def check_config(config: GatewayConfig) -> None:
             reason=f"{len(config.cluster.nodes)} nodes cannot hold {config.cluster.geometry.n} "
             "shards, two on each at the most",
         )
+    _check_admin(config)
     _check_regions(config)
     _check_classes(config)
+
+
+def _check_admin(config: GatewayConfig) -> None:
+    """The admin listener is where nothing else is, and trusts nobody that others trust."""
+    taken = {"s3": (config.s3.host, config.s3.port)}
+    if config.metrics is not None:
+        taken["metrics"] = (config.metrics.host, config.metrics.port)
+    authorities = {}
+    if config.node_tls is not None:
+        authorities["node_tls.authority"] = config.node_tls.authority
+    check_admin(config.admin, taken, authorities)
 
 
 def _check_address(key: str, url: str) -> None:

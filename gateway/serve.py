@@ -27,6 +27,7 @@ from gateway.admin.metering_api import metering_routes
 from gateway.admin.metering_desk import MeteringDesk
 from gateway.admin.metrics import ClusterMetrics
 from gateway.admin.named_keys import NamedKeyDesk
+from gateway.admin.plane import admin_plane
 from gateway.admin.recovery_api import recovery_routes
 from gateway.admin.status import ClusterView
 from gateway.compose import Gateway, open_gateway
@@ -66,6 +67,8 @@ async def serve(
     view = _view(gateway, config, env)
     keys = KeyDesk(gateway.services, gateway.rotation)
     registry = new_registry(metrics, ClusterMetrics(view))
+    node_authorities = [] if config.node_tls is None else [config.node_tls.authority]
+    plane = admin_plane(config.admin, gateway.services, node_authorities)
     admin = AdminServer(
         view=view,
         scheduler=gateway.scheduler,
@@ -73,8 +76,10 @@ async def serve(
         path=config.admin.socket,
         env=env,
         keys=NamedKeyDesk(gateway.services),
-        more=_admin_routes(gateway, view, keys),
+        more=[*_admin_routes(gateway, view, keys), *plane.routes],
         journaled=recording(gateway.services),
+        gate=plane.gate,
+        listener=plane.listener,
     )
     health = HealthServer(metrics=lambda: exposition(registry), not_ready=view.not_ready)
     frontend = S3Frontend(gateway.services, _frontend_config(config), metrics)

@@ -6,12 +6,12 @@ to keep it.
 
 from __future__ import annotations
 
-import json
-
 from aiohttp import web
 
-from gateway.admin.access_desk import AccessCommandInvalid, AccessDesk
+from gateway.admin.access_desk import AccessDesk
 from gateway.admin.answers import json_answer
+from gateway.admin.gate import ENTRY
+from gateway.admin.text_fields import text_fields
 
 
 def access_routes(desk: AccessDesk) -> list[web.RouteDef]:
@@ -19,20 +19,8 @@ def access_routes(desk: AccessDesk) -> list[web.RouteDef]:
 
     async def answer(request: web.Request) -> web.Response:
         matched = request.match_info
-        fields = _fields(await request.read())
+        fields = text_fields(await request.read(), request[ENTRY])
         document = await desk.run(f"{matched['noun']} {matched['verb']}", fields)
         return json_answer(document, has_secret=True)
 
     return [web.post("/v1/access/{noun}/{verb}", answer)]
-
-
-def _fields(body: bytes) -> dict[str, str]:
-    if not body:
-        return {}
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise AccessCommandInvalid(reason="the body is no JSON") from error
-    if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
-        raise AccessCommandInvalid(reason="the body is no object of texts")
-    return found

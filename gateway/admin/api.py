@@ -1,7 +1,8 @@
-"""The admin port: JSON over HTTP on a Unix socket that only the owner of the process can open.
+"""The admin port: JSON over HTTP, on a Unix socket that only the owner of the process can open and,
+where it is configured, over TLS for administrators with a name.
 
-Not for S3, and not for deciding anything: who can open the socket may ask. The CLI
-(`gateway.admin.cli`) is its only client.
+Not for S3, and not for deciding who may: `gateway.admin.gate` does, before anything here is called.
+The CLI (`gateway.admin.cli`) is its only client. `gateway.admin.routes` lists all routes:
 
     GET  /v1/status  /v1/durability  /v1/where?bucket=…&key=…  /v1/jobs
     GET  /v1/where/attest?bucket=…&key=…&challenge=…     `gateway.admin.attest_api`
@@ -30,6 +31,8 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from gateway.admin.answers import json_answer, json_line
+from gateway.admin.gate import Gate
+from gateway.admin.listener import AdminListener
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.outlook import Document
 from gateway.admin.socket_file import bind_socket
@@ -88,6 +91,8 @@ class AdminServer:
         keys: NamedKeyDesk | None = None,
         more: Sequence[web.AbstractRouteDef] = (),
         journaled: Sequence[Middleware] = (),
+        gate: Gate | None = None,
+        listener: AdminListener | None = None,
     ) -> None:
         self._view = view
         self._scheduler = scheduler
@@ -97,17 +102,24 @@ class AdminServer:
         self._keys = keys
         self._more = more
         self._journaled = journaled  # records what changes something, or refuses it
+        self.gate = gate or Gate(env)
+        self._listener = listener
         self._runner: web.AppRunner | None = None
         self._inode = 0
         self._rounds: set[asyncio.Task[object]] = set()
 
     async def start(self) -> Path:
-        """Listen. Raises: AdminSocketTooLong, AdminSocketTaken, OSError."""
+        """Listen, on the socket and where there is a listener. Raises: AdminSocketTooLong,
+        AdminSocketTaken, OSError.
+        """
         bound = bind_socket(self._path)
         self._inode = self._path.lstat().st_ino
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=CLOSE_S)
         await self._runner.setup()
         await web.SockSite(self._runner, bound).start()
+        if self._listener is not None:
+            await self._listener.start(self._runner)
+            self.gate.listening = self._listener.address
         return self._path
 
     async def close(self) -> None:
@@ -118,6 +130,8 @@ class AdminServer:
         for task in self._rounds:
             task.cancel()
         await asyncio.gather(*self._rounds, return_exceptions=True)
+        if self._listener is not None:
+            await self._listener.close()
         await runner.cleanup()
         try:
             if self._path.lstat().st_ino == self._inode:
@@ -126,7 +140,7 @@ class AdminServer:
             return  # somebody has tidied up already
 
     def _application(self) -> web.Application:
-        passed: list[Middleware] = [_answer_errors, *self._journaled]
+        passed: list[Middleware] = [_answer_errors, self.gate.admitted, *self._journaled]
         application = web.Application(middlewares=passed, client_max_size=REQUEST_BYTES_MAX)
         application.add_routes(
             [
@@ -151,7 +165,8 @@ class AdminServer:
 
     async def _status(self, request: web.Request) -> web.Response:
         await self._view.count_margins()
-        return json_answer(self._view.status())
+        told = {"local": self.gate.local_means(), "listening": self.gate.listening}
+        return json_answer({**self._view.status(), "admin": told})
 
     async def _durability(self, request: web.Request) -> web.Response:
         return json_answer(self._view.durability())
@@ -242,7 +257,7 @@ def _error_of(error: BaseException) -> tuple[int, Document]:
             "title": error.title(),
             "fields": {name: str(value) for name, value in error.fields.items()},
         }
-        return STATUS_OF_KIND[error.kind], body
+        return getattr(error, "status", STATUS_OF_KIND[error.kind]), body
     logger.error("an admin request failed", exc_info=error)
     return 500, {
         "error": f"internal error ({type(error).__name__})",

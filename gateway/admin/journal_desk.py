@@ -1,7 +1,9 @@
 """What the admin port tells of the journal, and what of the admin port is in the journal.
 
-Every request to the admin port that changes something is recorded before it takes effect, and
-refused when it cannot be; its outcome follows. Only fields of the allow-list are recorded with
+Every request to the admin port that changes something (the table of routes says which do) is
+recorded before it takes effect, with who asks, in which role and from where, and refused when it
+cannot be; its outcome follows. Who may not is told by `gateway.admin.gate`, before anything is
+recorded here. Only fields of the allow-list are recorded with
 their values: whatever else a request says may be a secret.
 
 Not for verifying: that is done where the gateway's word does not count (`gateway.journal.verify`).
@@ -11,8 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import islice
@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from gateway.admin.gate import ACTOR, ENTRY
 from gateway.admin.outlook import Document
 from gateway.journal import tree
 from gateway.journal.events import CLUSTER, LOG_NAME, Event, Phase, Value
@@ -48,10 +49,6 @@ LINES_AT_ONCE = 2000
 NAMES_MAX = 10_000
 TENANTS_AT_ONCE = 1000
 FIELDS_TAKEN = 20
-PEER = struct.Struct("3i")  # pid, uid, gid
-READ_ONLY_VERBS = frozenset({"get", "list", "plan", "show", "simulate", "status"})
-# Who comes here has a ticket that the journal knows, and brings more than one event could tell.
-RECORDED_ELSEWHERE = ("/v1/journal/", "/v1/import/stream/")
 # Fields of admin requests that are recorded with their values; of the others, the names.
 OPEN_FIELDS = frozenset(
     {
@@ -70,8 +67,10 @@ OPEN_FIELDS = frozenset(
         "node",
         "number",
         "operator",
+        "person",
         "plan",
         "role",
+        "roles",
         "set",
         "shares",
         "state",
@@ -281,19 +280,17 @@ class JournalDesk:
     @web.middleware
     async def recorded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Record a request before and after it, if it changes something."""
-        path = request.path
-        verb = path.rpartition("/")[2]
-        reads = request.method in ("GET", "HEAD") or verb in READ_ONLY_VERBS
-        if reads or path.startswith(RECORDED_ELSEWHERE):
+        if not request[ENTRY].is_recorded:
             return await handler(request)
         said = await _said(request)
         body = self._fields(request, said)
         log = self._event_log(_text(said, "tenant", "account", "access_key_id"))
-        kind = "admin." + path.removeprefix("/v1/").replace("/", ".")
+        kind = "admin." + request.path.removeprefix("/v1/").replace("/", ".")
         about = _text(said, "bucket"), _text(said, "key")
         event = Event(self._env.now_ms(), _type(kind), Phase.INTENT, body, *about)
         await self._journal.record(log, event)
-        outcome: dict[str, Value] = {"request": body["request"], "who": body["who"]}
+        told = ("request", "who", "acting_as", "from")
+        outcome: dict[str, Value] = {name: body[name] for name in told}
         outcome["error"] = "internal error"
         try:
             response = await handler(request)
@@ -311,9 +308,12 @@ class JournalDesk:
             self._journal.note(log, done)
 
     def _fields(self, request: web.Request, said: Mapping[str, object]) -> dict[str, Value]:
+        actor = request[ACTOR]
         body: dict[str, Value] = {
             "request": self._env.random_bytes(8).hex().upper(),
             "who": peer_of(request),
+            "acting_as": actor.acting_as(request[ENTRY]),
+            "from": actor.origin,
         }
         hidden = []
         for name, value in sorted(said.items()):
@@ -361,14 +361,5 @@ def _type(kind: str) -> str:
 
 
 def peer_of(request: web.Request) -> str:
-    """Who is at the other end of the socket: the user id that the kernel tells."""
-    transport = request.transport
-    held = None if transport is None else transport.get_extra_info("socket")
-    if held is None:
-        return "admin"
-    try:
-        told = held.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size)
-    except OSError:
-        return "admin"
-    pid, uid, _ = PEER.unpack(told)
-    return f"admin:uid={uid},pid={pid}"
+    """Who asks, as events name them."""
+    return f"admin:{request[ACTOR].name}"

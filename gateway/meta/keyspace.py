@@ -36,6 +36,7 @@ HOUR = b"H"  # what a bucket was metered for in an hour
 LIMIT = b"Q"  # limits of tenants, buckets, access keys and addresses; plans of tenants
 IDENTITY = b"I"  # users, groups, roles and policies of a tenant
 SESSION = b"Y"  # names of tokens of sessions, which are sealed as rows are and never stored
+ADMINISTRATOR = b"D"  # of the cluster; in no tenant
 TENANT = b"T"
 UPLOAD = b"U"
 CLUSTER = b"X"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,7 +118,9 @@ def test_l_01_admin_acts_are_recorded_before_and_after(tmp_path: Path) -> None:
             ("admin.keys", "outcome"),
         ]
         assert tenants[0].body["name"] == "zulu"
-        assert str(tenants[0].body["who"]).startswith("admin:uid=")
+        assert tenants[0].body["who"] == tenants[1].body["who"] == "admin:local-root"
+        assert tenants[0].body["acting_as"] == "local-root"
+        assert str(tenants[0].body["from"]).startswith(f"socket:uid={os.geteuid()},pid=")
         found = [one for one in served.entries("cluster") if one.type.startswith("admin.")]
         assert [(one.type, one.body.get("error")) for one in found] == [
             ("admin.jobs.count.pause", None),
@@ -130,7 +133,9 @@ def test_l_01_admin_acts_are_recorded_before_and_after(tmp_path: Path) -> None:
 def test_jrn_04_fields_of_admins_that_may_be_secret_are_not_recorded(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         with pytest.raises(AdminRefused):
-            served.client._ask("POST", "/v1/keys?passphrase=canary-1&pin=canary-2")
+            served.client._ask("POST", "/v1/keys", b'{"passphrase": "canary-1", "pin": "canary-2"}')
+        with pytest.raises(AdminRefused, match="no such field"):
+            served.client._ask("POST", "/v1/keys?passphrase=canary-3")
         kept = b"".join(path.read_bytes() for path in (tmp_path / "journal").rglob("*.events"))
         assert b"canary" not in kept and b"passphrase,pin" in kept
 

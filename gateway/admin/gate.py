@@ -1,0 +1,310 @@
+"""Who asks the admin port, and whether they may: before anything else is done with a request.
+
+Who asks is told by the connection alone: the kernel's word for who opened the socket, or the
+client certificate that the handshake has verified. Headers say nothing. What an administrator may
+is the roles that both the account and the certificate name, held against the table of routes.
+
+What changes something is bounded to a rate for each administrator before it is recorded, and
+refusals are recorded at a bounded rate, so that nobody can fill the journal.
+
+Requirements: A-01, A-03, A-05, L-01.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from gateway.admin.certificates import CertificateNotTaken, Shown, read_shown
+from gateway.admin.route_table import RouteEntry, RouteTable
+from gateway.admin.routes import TABLE
+from gateway.journal.events import CLUSTER, Event, Phase, Value
+from gateway.journal.journal import Journal
+from gateway.meta.kv import RowCorrupt
+from gateway.model.administrators import (
+    GIVEN_ROLES,
+    Administrator,
+    LocalRights,
+    Role,
+    is_same_person,
+)
+from gateway.objects.administrators import Administrators, NoSuchAdministrator
+from storaged.base.env import Env
+from storaged.base.errors import Kind, StorageError
+
+PEER = struct.Struct("3i")  # pid, uid, gid
+ACTS_PER_S = 50.0
+ACTS_AT_ONCE = 500
+DENIALS_PER_S = 0.2  # that are recorded; the others are counted, and the next event says how many
+DENIALS_AT_ONCE = 20
+ACTORS_MAX = 1024  # whose rates are remembered; who is forgotten begins anew
+LOCAL_NAME = Role.LOCAL_ROOT.value
+
+
+class NotPermitted(StorageError):
+    """The administrator may not do this."""
+
+    kind = Kind.DENIED
+    hint = "`hexagone admin whoami` shows your roles, `hexagone admin list` who has others"
+
+
+class LocalRootLimited(NotPermitted):
+    """The local root may not do this."""
+
+    hint = "connect as an administrator with a name: hexagone --admin URL --cert FILE --key FILE …"
+
+
+class RouteWithoutRoles(NotPermitted):
+    """Nobody may do this."""
+
+    hint = "the route has no line in gateway/admin/routes.py"
+
+
+class FieldUnknown(StorageError):
+    """The route knows no such field."""
+
+    kind = Kind.INVALID
+
+
+class TooManyActs(StorageError):
+    """The administrator does too much at once."""
+
+    kind = Kind.EXHAUSTED
+    status = 429
+    hint = "wait a second and go on"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who asks.
+
+    Args:
+        name: of the account; "local-root" on the socket.
+        roles: in force for this connection.
+        origin: where from, as the journal keeps it.
+        may_all: no route of the table is denied.
+    """
+
+    name: str
+    roles: frozenset[Role]
+    origin: str
+    person: str = ""
+    is_local: bool = False
+    may_all: bool = False
+
+    def may(self, entry: RouteEntry) -> bool:
+        """Whether a route is open to them."""
+        if self.may_all:
+            return True
+        if self.is_local:
+            return not entry.acts or (entry.local_acts and Role.LOCAL_ROOT in self.roles)
+        return bool(self.roles & entry.roles)
+
+    def acting_as(self, entry: RouteEntry) -> str:
+        """The roles that opened a route to them, as the journal keeps it."""
+        return ",".join(sorted(self.roles & entry.roles)) or ",".join(sorted(self.roles))
+
+
+ACTOR = web.RequestKey("actor", Actor)
+ENTRY = web.RequestKey("entry", RouteEntry)
+
+
+class Rates:
+    """Token buckets by name, in a bounded table."""
+
+    def __init__(self, env: Env, *, per_s: float, at_once: int) -> None:
+        self._env = env
+        self._per_s = per_s
+        self._at_once = at_once
+        self._held: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, name: str) -> bool:
+        """One more; False: not now."""
+        now_s = self._env.monotonic_s()
+        left, at_s = self._held.pop(name, (float(self._at_once), now_s))
+        left = min(float(self._at_once), left + (now_s - at_s) * self._per_s)
+        taken = left >= 1
+        self._held[name] = (left - 1 if taken else left, now_s)
+        if len(self._held) > ACTORS_MAX:
+            self._held.popitem(last=False)
+        return taken
+
+
+class Gate:
+    """The first thing that every request of the admin port meets.
+
+    Args:
+        administrators: None: there are no accounts, so the local root does everything.
+        listening: whether named administrators can come in at all.
+    """
+
+    def __init__(
+        self,
+        env: Env,
+        *,
+        administrators: Administrators | None = None,
+        local: LocalRights = LocalRights.BOOTSTRAP,
+        listening: str = "",
+        journal: Journal | None = None,
+        table: RouteTable = TABLE,
+    ) -> None:
+        self._env = env
+        self._administrators = administrators
+        self._local = local
+        self.listening = listening
+        self._journal = journal
+        self.table = table
+        self._acts = Rates(env, per_s=ACTS_PER_S, at_once=ACTS_AT_ONCE)
+        self._denials = Rates(env, per_s=DENIALS_PER_S, at_once=DENIALS_AT_ONCE)
+        self._unrecorded = 0
+
+    @web.middleware
+    async def admitted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let a request through, with who asks and its entry of the table.
+
+        Raises: CertificateNotTaken, NotPermitted, FieldUnknown, TooManyActs, RowCorrupt.
+        """
+        entry = self._entry(request)
+        try:
+            actor = self.actor_of(request)
+        except CertificateNotTaken as error:
+            stranger = Actor(name=error.shown_name, roles=frozenset(), origin=_origin(request))
+            self._note_denial(stranger, entry, type(error).__name__)
+            raise
+        if request.match_info.http_exception is not None:
+            return await handler(request)  # there is no such route: nothing can happen
+        if entry is None or not actor.may(entry):
+            refusal = self._refusal(actor, entry)
+            self._note_denial(actor, entry, type(refusal).__name__)
+            raise refusal
+        _check_fields(request, entry)
+        if entry.is_recorded and not self._acts.take(actor.name):
+            self._note_denial(actor, entry, TooManyActs.__name__)
+            raise TooManyActs(per_s=int(ACTS_PER_S))
+        request[ACTOR], request[ENTRY] = actor, entry
+        return await handler(request)
+
+    def actor_of(self, request: web.Request) -> Actor:
+        """Who asks, by the connection. Raises: CertificateNotTaken, RowCorrupt."""
+        transport = request.transport
+        if transport is None:
+            raise ConnectionError("the client has gone")
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            shown = read_shown(tls.getpeercert(binary_form=True))
+            return self._named(shown, _origin(request))
+        held = transport.get_extra_info("socket")
+        if held is None or held.family != socket.AF_UNIX:
+            raise CertificateNotTaken(reason="no certificate", shown_name="")
+        pid, uid, _ = PEER.unpack(held.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+        return self._local_root(f"socket:uid={uid},pid={pid}")
+
+    def local_may_all(self) -> bool:
+        """Whether the local root does everything at this moment; not if accounts cannot be read."""
+        if self._local is LocalRights.ALL or self._administrators is None:
+            return True
+        if self._local is LocalRights.READ_ONLY:
+            return False
+        try:
+            return not self.listening or not self._administrators.has_enabled()
+        except RowCorrupt:
+            return False
+
+    def local_means(self) -> str:
+        """What the local root may, in a sentence."""
+        if self.local_may_all():
+            if self._local is LocalRights.BOOTSTRAP:
+                return "may do everything: no administrator with a name could"
+            return "may do everything (admin.local)"
+        if self._local is LocalRights.READ_ONLY:
+            return "may only look (admin.local)"
+        return "may look, and make and change administrators: the rest is theirs"
+
+    def _local_root(self, origin: str) -> Actor:
+        roles = frozenset({Role.LOCAL_ROOT} if self._local is not LocalRights.READ_ONLY else ())
+        return Actor(
+            name=LOCAL_NAME,
+            roles=roles,
+            origin=origin,
+            is_local=True,
+            may_all=self.local_may_all(),
+        )
+
+    def _named(self, shown: Shown, origin: str) -> Actor:
+        """The account that a certificate names, if it is taken. Raises: CertificateNotTaken."""
+        if self._administrators is None:
+            raise CertificateNotTaken(reason="there are no accounts", shown_name=shown.name)
+        try:
+            held = self._administrators.find(shown.name)
+        except NoSuchAdministrator as error:
+            raise CertificateNotTaken(
+                reason="there is no such account", shown_name=shown.name
+            ) from error
+        reason = _why_not(held, shown)
+        if reason:
+            raise CertificateNotTaken(reason=reason, shown_name=shown.name)
+        return Actor(
+            name=held.name,
+            roles=held.roles & shown.roles & GIVEN_ROLES,
+            origin=f"{origin},serial={shown.serial:x}",
+            person=held.person,
+        )
+
+    def _entry(self, request: web.Request) -> RouteEntry | None:
+        resource = request.match_info.route.resource
+        if resource is None:
+            return None
+        return self.table.find(request.method, resource.canonical, request.match_info)
+
+    def _refusal(self, actor: Actor, entry: RouteEntry | None) -> NotPermitted:
+        if entry is None:
+            return RouteWithoutRoles()
+        if actor.is_local:
+            return LocalRootLimited(route=entry.name, reason=self.local_means())
+        needed = " or ".join(sorted(entry.roles)) or "the local root, on the gateway's machine"
+        return NotPermitted(who=actor.name, route=entry.name, needs=needed)
+
+    def _note_denial(self, actor: Actor, entry: RouteEntry | None, error: str) -> None:
+        """Have a refusal recorded, at a bounded rate for each who."""
+        if self._journal is None:
+            return
+        if not self._denials.take(actor.name or actor.origin):
+            self._unrecorded += 1
+            return
+        body: dict[str, Value] = {
+            "who": f"admin:{actor.name or 'unknown'}",
+            "acting_as": ",".join(sorted(actor.roles)),
+            "from": actor.origin,
+            "route": "none" if entry is None else entry.name,
+            "error": error,
+        }
+        if self._unrecorded:
+            body["more_denials"], self._unrecorded = self._unrecorded, 0
+        event = Event(self._env.now_ms(), "admin.denied", Phase.NOTE, body)
+        self._journal.note(CLUSTER, event)
+
+
+def _origin(request: web.Request) -> str:
+    return f"tls:{request.remote or 'unknown'}"
+
+
+def _why_not(held: Administrator, shown: Shown) -> str:
+    if not held.enabled:
+        return "the account is disabled"
+    if not is_same_person(held.person, shown.person):
+        return "the certificate is another person's"
+    if shown.issued_at_ms < held.certificates_from_ms:
+        return "certificates made before a later moment are not taken for this account"
+    return ""
+
+
+def _check_fields(request: web.Request, entry: RouteEntry) -> None:
+    """Refuse fields of the query that the table does not know. Raises: FieldUnknown."""
+    for name in request.rel_url.query:
+        if name not in entry.query and f"{name}?" not in entry.query:
+            raise FieldUnknown(field=name[:64], route=entry.name)
