@@ -116,5 +116,6 @@ class KeydConfig:
     former_keys: Path | None = None
     cache_s: Annotated[int, Bounds(1, 3600)] = 300
     listen: KeydListenConfig | None = None
+    pkcs11: KeydPkcs11Config | None = None
     unsafe_sigv2: bool = False
     log: KeydLogConfig = KeydLogConfig()

@@ -68,10 +68,8 @@ class KeyInUse(StorageError):
 
 
 class Pkcs11Keyring(KeepsApprovers):
-    """`KeyProvider` over a token. Any thread may call; calls that need the token wait for it.
-
-    Args:
-        folder: where the record is. root: what the record is sealed under.
+    """`KeyProvider` over a token. Any thread may call; calls that need the token wait for it. The
+    record is in `folder`, sealed under `root`.
 
     Raises (on construction): KeyringInvalid: the record does not open.
     """

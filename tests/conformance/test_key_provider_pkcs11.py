@@ -11,12 +11,12 @@ import pytest
 from gateway.data.envelope import KeyProvider
 from storaged.base.env import RealEnv
 from tests.conformance.key_provider_suite import KeyProviderSuite
-from tests.support.softhsm import SoftToken, keyring, make_token
+from tests.support.softhsm import SoftToken, keyring, suite_token
 
 
 @pytest.fixture(scope="module")
 def soft_token() -> SoftToken:
-    return make_token()
+    return suite_token()
 
 
 @pytest.mark.proves("K-05")

@@ -33,7 +33,8 @@ _numbers = itertools.count(1)
 
 def module_path() -> Path:
     """The library. Fails, and skips nothing: `make deb` installs it."""
-    for path in MODULES:
+    chosen = os.environ.get("HEXAGONE_PKCS11_MODULE")
+    for path in (Path(chosen),) if chosen else MODULES:
         if path.exists():
             return path
     raise AssertionError("SoftHSM is not installed: run `make deb` (Debian package softhsm2)")
@@ -79,6 +80,17 @@ class SoftToken:
     def put_in(self) -> None:
         """Plug it in again."""
         os.rename(self.away, self.directory)
+
+
+def suite_token() -> SoftToken:
+    """The token that the suite of providers is run on: one of SoftHSM, or a real one where
+    HEXAGONE_PKCS11_MODULE, _TOKEN and _PIN_FILE are set (docs/hsm.md).
+    """
+    found = [os.environ.get(f"HEXAGONE_PKCS11_{name}", "") for name in ("TOKEN", "PIN_FILE")]
+    if not all(found):
+        return make_token()
+    nowhere = Path(os.devnull)
+    return SoftToken(label=found[0], directory=nowhere, pin_file=Path(found[1]), away=nowhere)
 
 
 def make_token() -> SoftToken:

@@ -1,0 +1,432 @@
+"""The PKCS#11 provider over a token that fails: crashes between record and token, full tokens,
+foreign keys, counts of wraps, and what can be made of its bytes without the token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from gateway.data.envelope import SealInvalid, TenantKeyDisabled, TenantKeyMissing, open_secret
+from gateway.data.keyring import KeyringInvalid
+from gateway.keyd import pkcs11_keyring
+from gateway.keyd.pkcs11_keyring import KeyInUse, Pkcs11Keyring
+from gateway.keyd.pkcs11_port import (
+    HsmFull,
+    HsmKeyMissing,
+    HsmKeyUnfit,
+    HsmUnavailable,
+    WrapLimitReached,
+)
+from gateway.keyd.pkcs11_record import Phase
+from gateway.keyd.pkcs11_record_file import RECORD_FILE
+from gateway.keyd.pkcs11_sealing import FORM, HEAD_BYTES, SHARED_S
+from gateway.model.encoding import enc
+from gateway.model.key_states import KeyState
+from storaged.base.env import RealEnv
+from storaged.base.errors import Kind
+from tests.support.memory_token import MemoryToken
+from tests.support.softhsm import SealingSecret
+
+ALICE, BOB = b"alice".ljust(16, b"."), b"bob".ljust(16, b".")
+PHOTOS = b"photos".ljust(16, b".")
+KEY, OTHER_KEY = bytes(range(32)), bytes(range(32, 64))
+AWAY = HsmUnavailable(reason="test")
+
+
+class Clock(RealEnv):
+    """Time stands until a test moves it."""
+
+    def __init__(self) -> None:
+        super().__init__(threads_max=1)
+        self.now_s = 1000.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def env() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def token() -> MemoryToken:
+    return MemoryToken()
+
+
+@pytest.fixture
+def opened(tmp_path: Path, token: MemoryToken, env: Clock) -> Callable[[], Pkcs11Keyring]:
+    return lambda: Pkcs11Keyring(tmp_path / "keys", SealingSecret(), token, env)
+
+
+Opened = Callable[[], Pkcs11Keyring]
+
+
+# -- crashes
+
+
+@pytest.mark.proves("CRY-11", "CRY-14")
+@pytest.mark.parametrize(("verb", "moment"), [("ensure_key", "before"), ("ensure_key", "after")])
+def test_a_crash_while_a_key_is_made_leaves_one_that_the_next_call_finishes(
+    opened: Opened, token: MemoryToken, verb: str, moment: str
+) -> None:
+    with token.failing(verb, **{moment: AWAY}), pytest.raises(HsmUnavailable):
+        opened().create_tenant_key(ALICE)
+    provider = opened()
+    assert provider.tenant_epochs(ALICE) == []
+    with pytest.raises(TenantKeyMissing):
+        provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+    (key_id,) = provider.unfinished()
+    assert provider.orphans_among(token.keys("")) == []
+    provider.create_tenant_key(ALICE)
+    assert list(token.held) == [key_id]
+    assert provider.unfinished() == []
+    wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+    assert opened().unwrap_bucket_key(ALICE, PHOTOS, 1, wrapped) == KEY
+
+
+@pytest.mark.proves("CRY-14")
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_crash_while_a_key_is_erased_leaves_it_refused_and_then_erased(
+    opened: Opened, token: MemoryToken, moment: str
+) -> None:
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+    with token.failing("destroy_key", **{moment: AWAY}), pytest.raises(HsmUnavailable):
+        provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+    for again in (provider, opened()):
+        assert [about.state for about in again.tenant_epochs(ALICE)] == [KeyState.DISABLED]
+        with pytest.raises(TenantKeyDisabled):
+            again.unwrap_bucket_key(ALICE, PHOTOS, 1, wrapped)
+        with pytest.raises(TenantKeyMissing):
+            again.set_tenant_epoch(ALICE, 1, KeyState.ACTIVE)  # what was approved is not taken back
+    provider = opened()
+    provider.begin()
+    assert token.held == {}
+    assert [about.state for about in provider.tenant_epochs(ALICE)] == [KeyState.DESTROYED]
+
+
+def test_erasing_that_failed_is_finished_by_the_same_call(
+    opened: Opened, token: MemoryToken
+) -> None:
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    with token.failing("destroy_key", before=AWAY), pytest.raises(HsmUnavailable):
+        provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+    provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+    assert provider.tenant_epochs(ALICE)[0].state is KeyState.DESTROYED
+    assert token.held == {}
+
+
+def test_a_token_that_is_away_at_the_start_is_no_reason_not_to_start(
+    opened: Opened, token: MemoryToken
+) -> None:
+    opened().create_tenant_key(ALICE)
+    provider = opened()
+    with token.failing("ready", before=AWAY):
+        provider.begin()
+    assert provider.active_epoch(ALICE) == 1
+
+
+# -- a full token, a foreign key
+
+
+@pytest.mark.proves("CRY-14")
+def test_a_full_token_refuses_and_loses_nothing(opened: Opened, token: MemoryToken) -> None:
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+    with token.failing("ensure_key", before=HsmFull()):
+        for make in (
+            lambda: provider.create_tenant_key(BOB),
+            lambda: provider.add_tenant_epoch(ALICE),
+            lambda: provider.create_named_key(ALICE, "letters"),
+        ):
+            with pytest.raises(HsmFull) as refused:
+                make()
+            assert refused.value.kind is Kind.EXHAUSTED
+    assert provider.tenant_epochs(BOB) == []
+    assert not provider.has_named_key(ALICE, "letters")
+    assert provider.unwrap_bucket_key(ALICE, PHOTOS, 1, wrapped) == KEY
+    assert provider.add_tenant_epoch(ALICE) == 2
+    provider.create_named_key(ALICE, "letters")
+    assert len(token.held) == 3
+
+
+@pytest.mark.proves("K-08", "B-05")
+def test_a_token_without_the_key_opens_nothing(opened: Opened, token: MemoryToken) -> None:
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+    token.held.clear()
+    with pytest.raises(HsmKeyMissing):
+        provider.unwrap_bucket_key(ALICE, PHOTOS, 1, wrapped)
+    with pytest.raises(HsmKeyMissing):
+        provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+
+
+@pytest.mark.proves("K-08")
+def test_another_key_under_the_same_id_is_not_used(opened: Opened, token: MemoryToken) -> None:
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+    ((key_id, (_, label)),) = token.held.items()
+    token.held[key_id] = bytes(32), label
+    with pytest.raises(HsmKeyUnfit):
+        provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+    with pytest.raises(HsmKeyUnfit):
+        provider.unwrap_bucket_key(ALICE, PHOTOS, 1, wrapped)
+
+
+@pytest.mark.proves("CRY-09")
+def test_what_does_not_open_is_no_reason_to_try_again(opened: Opened, token: MemoryToken) -> None:
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+    token.calls.clear()
+    with pytest.raises(SealInvalid) as refused:
+        provider.unwrap_bucket_key(ALICE, PHOTOS, 2, wrapped)
+    assert not refused.value.retryable
+    assert token.calls == ["decrypt", "decrypt"]  # the second one asks whether the token works
+
+
+# -- orphans
+
+
+def test_keys_that_no_record_names_are_told_of_and_erased(
+    opened: Opened, token: MemoryToken
+) -> None:
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    (used,) = token.held
+    orphan = b"orphan".ljust(16, b".")
+    token.ensure_key(orphan, provider.label_prefix + "of a record that was lost")
+    token.ensure_key(b"of another", "vendor's own")
+    found = token.keys(provider.label_prefix)
+    assert [key.key_id for key in provider.orphans_among(found)] == [orphan]
+    with pytest.raises(KeyInUse):
+        provider.erase_orphan(used)
+    provider.erase_orphan(orphan)
+    assert set(token.held) == {used, b"of another"}
+
+
+# -- counts
+
+
+@pytest.mark.proves("K-02")
+def test_a_key_wraps_so_often_and_then_says_to_rotate(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pkcs11_keyring, "WRAPS_MAX", 40)
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    done: list[bytes] = []
+    with pytest.raises(WrapLimitReached) as refused:
+        while len(done) < 100:
+            done.append(provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY))
+    assert len(done) == 39  # one went into making the key
+    assert "rotate" in (refused.value.hint or "")
+    assert provider.unwrap_bucket_key(ALICE, PHOTOS, 1, done[-1]) == KEY
+    with pytest.raises(WrapLimitReached):
+        opened().wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+    provider.add_tenant_epoch(ALICE)
+    provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY, 2)
+
+
+def test_no_wrap_is_forgotten_by_a_crash(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch, token: MemoryToken
+) -> None:
+    """However often the service dies, the token never encrypts oftener than the limit."""
+    monkeypatch.setattr(pkcs11_keyring, "WRAPS_MAX", 500)
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    for run in range(200):
+        try:
+            for _ in range(run % 7):
+                opened_again = provider if run % 3 else opened()
+                opened_again.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+        except WrapLimitReached:
+            break
+        provider = opened()
+    else:
+        pytest.fail("never refused")
+    assert token.calls.count("encrypt") <= 500
+
+
+def test_a_named_key_asks_the_token_once_for_many_secrets(
+    opened: Opened, token: MemoryToken, env: Clock
+) -> None:
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    provider.create_named_key(ALICE, "letters")
+    token.calls.clear()
+    wrapped = [provider.wrap_named(ALICE, "letters", enc("p", n), KEY) for n in range(50)]
+    assert token.calls.count("encrypt") == 1
+    token.calls.clear()
+    for number, one in enumerate(wrapped):
+        assert provider.unwrap_named(ALICE, "letters", enc("p", number), one) == KEY
+    assert token.calls == ["decrypt"]
+    env.now_s += SHARED_S + 1
+    assert provider.unwrap_named(ALICE, "letters", enc("p", 0), wrapped[0]) == KEY
+    provider.wrap_named(ALICE, "letters", enc("p", 0), KEY)
+    assert token.calls.count("encrypt") == 1
+    assert token.calls.count("decrypt") == 4  # again, the key's check, and what was just sealed
+
+
+@pytest.mark.proves("CRY-02")
+def test_the_commitment_is_compared_on_a_cached_open_too(opened: Opened) -> None:
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    provider.create_named_key(ALICE, "letters")
+    wrapped = provider.wrap_named(ALICE, "letters", b"place", KEY)
+    assert provider.unwrap_named(ALICE, "letters", b"place", wrapped) == KEY
+    for at in (HEAD_BYTES + 5, HEAD_BYTES + 40, len(wrapped) - 1):
+        changed = wrapped[:at] + bytes([wrapped[at] ^ 1]) + wrapped[at + 1 :]
+        with pytest.raises(SealInvalid):
+            provider.unwrap_named(ALICE, "letters", b"place", changed)
+    with pytest.raises(SealInvalid):
+        provider.unwrap_named(ALICE, "letters", b"another place", wrapped)
+
+
+def test_a_destroyed_key_is_not_in_any_cache(opened: Opened) -> None:
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    provider.create_named_key(ALICE, "letters")
+    wrapped = provider.wrap_named(ALICE, "letters", b"place", KEY)
+    provider.unwrap_named(ALICE, "letters", b"place", wrapped)
+    provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+    assert repr(provider._sealing) == "TokenSealing(0 held)"
+    assert provider._sealing._shared == {}
+
+
+# -- commitment
+
+
+def _gmul(one: int, other: int) -> int:
+    """Product in GCM's field; bit 0 is the highest."""
+    product = 0
+    for at in range(127, -1, -1):
+        if other >> at & 1:
+            product ^= one
+        one = one >> 1 ^ (0xE1 << 120 if one & 1 else 0)
+    return product
+
+
+def _block(key: bytes, block: bytes) -> int:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
+    return int.from_bytes(encryptor.update(block), "big")
+
+
+def _power(value: int, times: int) -> int:
+    found = value
+    for _ in range(times - 1):
+        found = _gmul(found, value)
+    return found
+
+
+def _inverse(value: int) -> int:
+    found = value
+    for _ in range(126):
+        found = _gmul(_gmul(found, found), value)
+    return _gmul(found, found)
+
+
+def two_key_ciphertext(one: bytes, two: bytes, nonce: bytes, associated: bytes) -> bytes:
+    """32 bytes and a tag that open under both keys, whatever to."""
+    tables = []
+    for key in (one, two):
+        tables.append((_block(key, bytes(16)), _block(key, nonce + b"\0\0\0\1")))
+    (h1, s1), (h2, s2) = tables
+    padded = associated + bytes(-len(associated) % 16)
+    blocks = [int.from_bytes(padded[at : at + 16], "big") for at in range(0, len(padded), 16)]
+    blocks.append(int.from_bytes(b"a free block    ", "big"))
+    length = (len(associated) * 8) << 64 | 256
+
+    def hashed(h: int, free: int) -> int:
+        digest = 0
+        for block in (*blocks, free, length):
+            digest = _gmul(digest ^ block, h)
+        return digest
+
+    wanted = s1 ^ s2 ^ hashed(h1, 0) ^ hashed(h2, 0)
+    free = _gmul(wanted, _inverse(_power(h1, 2) ^ _power(h2, 2)))
+    tag = hashed(h1, free) ^ s1
+    return b"".join(part.to_bytes(16, "big") for part in (blocks[-1], free, tag))
+
+
+@pytest.mark.proves("CRY-01")
+def test_a_ciphertext_of_two_keys_opens_under_neither(opened: Opened, token: MemoryToken) -> None:
+    """Who has two keys of the token, which nobody has, still makes nothing that both tenants open:
+    at most one of them has an intermediate key that what follows commits to.
+    """
+    provider = opened()
+    for tenant in (ALICE, BOB):
+        provider.create_tenant_key(tenant)
+    held = {label.split("/")[2]: (key_id, key) for key_id, (key, label) in token.held.items()}
+    (alice_id, alice_key), (bob_id, bob_key) = held[ALICE.hex()], held[BOB.hex()]
+    wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+    nonce = bytes(range(12))
+    associated = b"anything at all"
+    forged = two_key_ciphertext(alice_key, bob_key, nonce, associated)
+    clear = [AESGCM(key).decrypt(nonce, forged, associated) for key in (alice_key, bob_key)]
+    assert clear[0] != clear[1]  # the recipe works: AES-GCM alone commits to nothing
+    tail = wrapped[HEAD_BYTES:]
+    for key in clear:
+        for context in (enc("bucket", ALICE, PHOTOS, 1), b""):
+            with pytest.raises(SealInvalid):
+                open_secret(key, "wrap-bucket", context, tail)
+    for tenant in (ALICE, BOB):
+        with pytest.raises(SealInvalid):
+            provider.unwrap_bucket_key(tenant, PHOTOS, 1, FORM + nonce + forged + tail)
+    with pytest.raises(InvalidTag):  # and associated data that names the key stops it before that
+        AESGCM(bob_key).decrypt(wrapped[1:13], wrapped[13:HEAD_BYTES], bob_id + alice_id)
+
+
+# -- the record
+
+
+def test_the_record_holds_no_key_and_opens_under_its_secret_only(
+    opened: Opened, token: MemoryToken, tmp_path: Path, env: Clock
+) -> None:
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    content = (tmp_path / "keys" / RECORD_FILE).read_bytes()
+    assert (tmp_path / "keys" / RECORD_FILE).stat().st_mode & 0o777 == 0o600
+    ((key_id, (key, _)),) = token.held.items()
+    assert key_id not in content and key not in content and ALICE not in content
+    opened_record = provider._file.opened(provider.export_sealed())
+    (held,) = opened_record.values()
+    assert (held.key_id, held.phase) == (key_id, Phase.HELD)
+    assert key not in held.check and "check" not in repr(held)
+    with pytest.raises(KeyringInvalid):
+        Pkcs11Keyring(tmp_path / "keys", SealingSecret(b"another"), token, env)
+
+
+def test_a_copy_of_a_destroyed_key_erases_it_from_a_replica(
+    opened: Opened, token: MemoryToken, tmp_path: Path, env: Clock
+) -> None:
+    provider = opened()
+    provider.create_tenant_key(ALICE)
+    replica = MemoryToken()
+    replica.held = dict(token.held)
+    early = provider.export_sealed()
+    provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+    other = Pkcs11Keyring(tmp_path / "other", SealingSecret(), replica, env)
+    other.import_sealed(early)
+    assert len(replica.held) == 1
+    with replica.failing("destroy_key", before=AWAY):
+        other.import_sealed(provider.export_sealed())  # the copy is taken, the token is away
+    assert len(replica.held) == 1
+    with pytest.raises(TenantKeyDisabled):
+        other.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+    other.begin()
+    assert replica.held == {}
+    assert other.tenant_epochs(ALICE)[0].state is KeyState.DESTROYED
