@@ -64,6 +64,12 @@ OFFERED = (
         section=LOOK,
     ),
     Offered(
+        name="produce",
+        help="What an order to an operator, a site or the provider could obtain.",
+        modules=("gateway.admin.produce_cli",),
+        section=PROOF,
+    ),
+    Offered(
         name="keys",
         help="Keys: root, tenants', buckets', named ones.",
         modules=(
@@ -146,24 +152,6 @@ OFFERED = (
         help="The tamper-evident journal.",
         modules=("gateway.admin.journal_cli",),
         section=PROOF,
-    ),
-    Offered(
-        name="export",
-        help="Take everything of a tenant out: objects, versions, metadata, rights, journal.",
-        modules=("gateway.admin.export_cli",),
-        section=TENANTS,
-    ),
-    Offered(
-        name="import",
-        help="Bring an export into this cluster: versions with their ids, dates, locks and ETags.",
-        modules=("gateway.admin.export_cli",),
-        section=TENANTS,
-    ),
-    Offered(
-        name="export-verify",
-        help="Read an export once more and say what was changed. Asks no gateway.",
-        modules=("gateway.admin.export_cli",),
-        section=TENANTS,
     ),
     Offered(
         name="usage",

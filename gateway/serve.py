@@ -28,6 +28,8 @@ from gateway.admin.metering_desk import MeteringDesk
 from gateway.admin.metrics import ClusterMetrics
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.plane import admin_plane
+from gateway.admin.produce import Producer
+from gateway.admin.produce_api import produce_routes
 from gateway.admin.recovery_api import recovery_routes
 from gateway.admin.status import ClusterView
 from gateway.compose import Gateway, open_gateway
@@ -125,6 +127,7 @@ def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[we
     """Of what operators ask about, beside the state of the cluster."""
     return [
         *attest_routes(_attester(gateway, view)),
+        *produce_routes(Producer(gateway.services, gateway.core.config)),
         *access_routes(AccessDesk(gateway.services)),
         *key_routes(keys),
         *recovery_routes(gateway.recovery, gateway.core.config.storage.keys, gateway.core.env),

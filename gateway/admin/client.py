@@ -108,6 +108,11 @@ class AdminClient:
         query = {"bucket": bucket, "key": key, "challenge": challenge}
         return self._ask("GET", "/v1/where/attest?" + _encoded(query))
 
+    def produce(self, kind: str, name: str, tenant: str) -> Document:
+        """What an order to a party could obtain."""
+        query = {"kind": kind, "name": name, "tenant": tenant}
+        return self._ask("GET", "/v1/produce?" + _encoded(query), answer_s=COUNTED_S)
+
     def jobs(self) -> Document:
         """All jobs."""
         return self._ask("GET", "/v1/jobs")
