@@ -154,6 +154,24 @@ OFFERED = (
         section=PROOF,
     ),
     Offered(
+        name="export",
+        help="Take everything of a tenant out: objects, versions, metadata, rights, journal.",
+        modules=("gateway.admin.export_cli",),
+        section=TENANTS,
+    ),
+    Offered(
+        name="import",
+        help="Bring an export into this cluster: versions with their ids, dates, locks and ETags.",
+        modules=("gateway.admin.export_cli",),
+        section=TENANTS,
+    ),
+    Offered(
+        name="export-verify",
+        help="Read an export once more and say what was changed. Asks no gateway.",
+        modules=("gateway.admin.export_cli",),
+        section=TENANTS,
+    ),
+    Offered(
         name="usage",
         help="What buckets hold now; with --from, what they used in a time.",
         modules=("gateway.admin.metering_cli",),
