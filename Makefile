@@ -76,7 +76,7 @@ fuzz: venv ## any bytes at what reads clients' bytes, guided by coverage (SECOND
 
 acceptance: venv deb ## the real-clients drill
 	$(call need,tests/acceptance/run.py,the acceptance drill)
-	$(PY) tests/acceptance/run.py --report docs/acceptance.md
+	$(PY) -m tests.acceptance.run --report docs/acceptance.md
 
 clients: venv deb ## real S3 clients, each with its task (NAMES=…, else all; writes docs/clients.md)
 	$(call need,tests/clients/__main__.py,the clients run)

@@ -32,7 +32,6 @@ MODULE_LINES_MAX = 600
 LONG_MODULES: dict[str, str] = {
     "gateway/commit/log.py": "one story: how a change becomes a commit; its parts are modules",
     "gateway/meta/lmdb.py": "one environment: reads, commits, sums and counts share its gate",
-    "tests/acceptance/run.py": "one drill, its steps in order, runnable by itself",
     "tests/conformance/key_provider_suite.py": "one suite for one port",
     "tests/conformance/node_suite.py": "one suite for one port: its implementations subclass it",
     "tests/mutations/table.py": "one table, an entry for each guard",

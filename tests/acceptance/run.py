@@ -4,7 +4,7 @@ Runs `hexagone up --processes` on a fresh folder, then one step after another; e
 what it did and how long it took, and the first failure ends the run with exit code 1. With
 --report the transcript is written to a file when the run is whole.
 
-Usage: python tests/acceptance/run.py [--files N] [--keep] [--report FILE]
+Usage: python -m tests.acceptance.run [--files N] [--keep] [--report FILE]
 """
 
 from __future__ import annotations
@@ -12,42 +12,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
+from tests.acceptance.steps import BIN, StepFailed, Transcript, make_tree, read_exports
+
 SITE = "lyon"
 PORT = 9400
 WAIT_S = 600.0
-
-
-class StepFailed(Exception):
-    """A step did not do what it must."""
-
-
-def make_tree(folder: Path, files: int) -> int:
-    """A tree like a user's: many small files, some larger, odd names; returns its bytes."""
-    rng = random.Random(20_260)
-    total = 0
-    for number in range(files):
-        size = int(rng.paretovariate(1.1) * 700)
-        size = min(size, 24 * 1024 * 1024) if number % 1000 else 12 * 1024 * 1024
-        name = f"file {number}é.bin" if number % 97 == 0 else f"file-{number:05d}.dat"
-        path = folder / f"dir{number % 40:02d}" / f"sub{number % 7}" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(rng.randbytes(size))
-        total += size
-    (folder / "empty").write_bytes(b"")
-    return total
 
 
 class Cluster:
@@ -133,41 +110,15 @@ class Cluster:
         return found
 
 
-def read_exports(path: Path) -> dict[str, str]:
-    """The environment that `source aws.env` gives."""
-    lines = path.read_text().splitlines()
-    pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
-    environment.update(dict(pairs))
-    environment["PATH"] = f"{BIN}:{environment['PATH']}"
-    return environment
-
-
-class Drill:
+class Drill(Transcript):
     """The steps, in order."""
 
     def __init__(self, work: Path, files: int) -> None:
+        super().__init__()
         self.work = work
         self.files = files
         self.cluster = Cluster(work / "data")
         self.tree = work / "tree"
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        print(text, flush=True)
-        self.lines.append(text)
-
-    def step(self, title: str, action: Callable[[], str | None]) -> None:
-        started = time.monotonic()
-        try:
-            note = action()
-        except (StepFailed, subprocess.CalledProcessError, OSError) as error:
-            self.say(f"FAIL  {title}: {error}")
-            if isinstance(error, subprocess.CalledProcessError):
-                self.say(f"{error.stdout or ''}{error.stderr or ''}"[-3000:])
-            raise StepFailed(title) from error
-        took = time.monotonic() - started
-        self.say(f"ok    {title}{': ' + note if note else ''}  [{took:.1f} s]")
 
     def shell(self, *command: str | Path, **more: str) -> str:
         environment = {
@@ -280,28 +231,30 @@ class Drill:
         self.cluster.stop()
         shutil.rmtree(self.cluster.folder / "index")
         shutil.rmtree(self.cluster.folder / "keys.kept", ignore_errors=True)
-        (self.cluster.folder / "keys" / "tenants.sealed").unlink()
-        return "LMDB folder and tenant keyring deleted; nodes and root key kept"
+        (self.cluster.folder / "keyd" / "tenants.sealed").unlink()
+        return (
+            "LMDB folder and tenant keyring deleted; nodes, root key and key service's secret kept"
+        )
 
     def rebuild(self) -> str:
-        # The nodes must run for a rebuild; the gateway must not.
-        pids = []
-        for config in sorted(self.cluster.folder.glob("*-[0-9].toml")):
-            node = subprocess.Popen(
-                [BIN / "storaged", "run", "--config", config],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-            assert node.stdout is not None
-            node.stdout.readline()
-            pids.append(node)
+        # Nodes and key service must run for a rebuild; the gateway must not.
+        folder, processes = self.cluster.folder, []
+        commands = [[BIN / "hexagone", "keyd", "--config", folder / "keyd.toml"]]
+        for config in sorted(folder.glob("*-[0-9].toml")):
+            commands.append([BIN / "storaged", "run", "--config", config])
         try:
-            out = self.shell(BIN / "hexagone", "rebuild", "--json", "--data", self.cluster.folder)
+            for command in commands:
+                process = subprocess.Popen(
+                    command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                )
+                processes.append(process)
+                assert process.stdout is not None
+                process.stdout.readline()
+            out = self.shell(BIN / "hexagone", "rebuild", "--json", "--data", folder)
         finally:
-            for node in pids:
-                node.send_signal(signal.SIGTERM)
-                node.wait(30)
+            for process in processes:
+                process.send_signal(signal.SIGTERM)
+                process.wait(30)
         result = json.loads(out.strip().splitlines()[-1])
         if result["lost"]:
             raise StepFailed(f"lost: {result['lost']}")
@@ -343,43 +296,14 @@ class Drill:
         self.step("stop", self.cluster.stop)
 
 
-def report(drill: Drill, path: Path) -> None:
-    versions = []
-    for command in (["aws", "--version"], ["restic", "version"], ["rclone", "version"]):
-        shown = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
-        )
-        versions.append((shown.stdout or shown.stderr).splitlines()[0])
-    revision = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
-    text = "\n".join(
-        [
-            "# Acceptance: the last whole run",
-            "",
-            "`make acceptance` writes this page. What it proves, in order: real clients store a",
-            "real tree; a datacenter is killed and wiped and everything still reads and writes;",
-            "it comes back empty and is filled again; the index is deleted and made again.",
-            "",
-            f"Revision `{revision}`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, "
-            f"{platform.system()} {platform.release().split('-')[0]}, "
-            f"Python {platform.python_version()}; " + "; ".join(versions) + ".",
-            "",
-            "```",
-            *drill.lines,
-            "```",
-            "",
-        ]
-    )
-    path.write_text(text)
+INTRO = (
+    "# Acceptance: the last whole run",
+    "",
+    "`make acceptance` writes this page. What it proves, in order: real clients store a",
+    "real tree; a datacenter is killed and wiped and everything still reads and writes;",
+    "it comes back empty and is filled again; the index is deleted and made again.",
+)
+VERSIONS = (["aws", "--version"], ["restic", "version"], ["rclone", "version"])
 
 
 def main() -> int:
@@ -401,7 +325,7 @@ def main() -> int:
         if not chosen.keep:
             shutil.rmtree(work, ignore_errors=True)
     if chosen.report:
-        report(drill, chosen.report)
+        drill.write_page(chosen.report, INTRO, VERSIONS)
     return 0
 
 
