@@ -388,9 +388,7 @@ class Pkcs11Keyring(KeepsApprovers):
         return [held.key_id for held in self._file.record.values() if held.phase in cut]
 
     def erase_orphan(self, key_id: bytes) -> None:
-        """Erase a key from the token that the record does not name. Raises: KeyInUse, as the
-        token.
-        """
+        """Erase a key that the record does not name. Raises: KeyInUse, as the token."""
         with self._lock:
             if key_id in self._named():
                 raise KeyInUse(key_id=key_id.hex())

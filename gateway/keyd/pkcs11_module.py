@@ -87,6 +87,21 @@ class Module:
             raise HsmUnusable(token=label, reason=f"{len(found)} tokens have this label")
         return found[0] if found else None
 
+    def labels(self) -> list[str]:
+        """Labels of the initialised tokens that are there. Raises: as slot_of."""
+        found: list[str] = []
+        try:
+            for slot in self.library().get_slots(token_present=True):
+                try:
+                    token = slot.get_token()
+                except (pkcs11.TokenNotPresent, pkcs11.TokenNotRecognised):
+                    continue
+                if token.flags & TokenFlag.TOKEN_INITIALIZED:
+                    found.append(token.label)
+        except PKCS11Error as error:
+            raise HsmUnavailable(module=self._path, reason=type(error).__name__) from error
+        return found
+
     def forget_sessions(self) -> None:
         """Finalise, so that the next call begins anew, with tokens as they are then."""
         self._sessions.clear()

@@ -117,6 +117,10 @@ class Pkcs11Token:
         """Log in; see the port."""
         self._run(lambda _: None, slow=True)
 
+    def try_out(self, call: Callable[[Session], None]) -> None:
+        """Have the module's thread do what only a report of the token wants."""
+        self._run(call, slow=True)
+
     def ensure_key(self, key_id: bytes, label: str) -> None:
         """Make a key unless it is there; see the port."""
         assert len(key_id) == KEY_ID_BYTES

@@ -8,10 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.data.envelope import SealInvalid, TenantKeyDisabled, TenantKeyMissing, open_secret
+from gateway.data.envelope import SealInvalid, TenantKeyDisabled, TenantKeyMissing
 from gateway.data.keyring import KeyringInvalid
 from gateway.keyd import pkcs11_keyring
 from gateway.keyd.pkcs11_keyring import KeyInUse, Pkcs11Keyring
@@ -24,7 +22,7 @@ from gateway.keyd.pkcs11_port import (
 )
 from gateway.keyd.pkcs11_record import Phase
 from gateway.keyd.pkcs11_record_file import RECORD_FILE
-from gateway.keyd.pkcs11_sealing import FORM, HEAD_BYTES, SHARED_S
+from gateway.keyd.pkcs11_sealing import HEAD_BYTES, SHARED_S
 from gateway.model.encoding import enc
 from gateway.model.key_states import KeyState
 from storaged.base.env import RealEnv
@@ -303,91 +301,6 @@ def test_a_destroyed_key_is_not_in_any_cache(opened: Opened) -> None:
     provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
     assert repr(provider._sealing) == "TokenSealing(0 held)"
     assert provider._sealing._shared == {}
-
-
-# -- commitment
-
-
-def _gmul(one: int, other: int) -> int:
-    """Product in GCM's field; bit 0 is the highest."""
-    product = 0
-    for at in range(127, -1, -1):
-        if other >> at & 1:
-            product ^= one
-        one = one >> 1 ^ (0xE1 << 120 if one & 1 else 0)
-    return product
-
-
-def _block(key: bytes, block: bytes) -> int:
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
-    encryptor = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
-    return int.from_bytes(encryptor.update(block), "big")
-
-
-def _power(value: int, times: int) -> int:
-    found = value
-    for _ in range(times - 1):
-        found = _gmul(found, value)
-    return found
-
-
-def _inverse(value: int) -> int:
-    found = value
-    for _ in range(126):
-        found = _gmul(_gmul(found, found), value)
-    return _gmul(found, found)
-
-
-def two_key_ciphertext(one: bytes, two: bytes, nonce: bytes, associated: bytes) -> bytes:
-    """32 bytes and a tag that open under both keys, whatever to."""
-    tables = []
-    for key in (one, two):
-        tables.append((_block(key, bytes(16)), _block(key, nonce + b"\0\0\0\1")))
-    (h1, s1), (h2, s2) = tables
-    padded = associated + bytes(-len(associated) % 16)
-    blocks = [int.from_bytes(padded[at : at + 16], "big") for at in range(0, len(padded), 16)]
-    blocks.append(int.from_bytes(b"a free block    ", "big"))
-    length = (len(associated) * 8) << 64 | 256
-
-    def hashed(h: int, free: int) -> int:
-        digest = 0
-        for block in (*blocks, free, length):
-            digest = _gmul(digest ^ block, h)
-        return digest
-
-    wanted = s1 ^ s2 ^ hashed(h1, 0) ^ hashed(h2, 0)
-    free = _gmul(wanted, _inverse(_power(h1, 2) ^ _power(h2, 2)))
-    tag = hashed(h1, free) ^ s1
-    return b"".join(part.to_bytes(16, "big") for part in (blocks[-1], free, tag))
-
-
-@pytest.mark.proves("CRY-01")
-def test_a_ciphertext_of_two_keys_opens_under_neither(opened: Opened, token: MemoryToken) -> None:
-    """Who has two keys of the token, which nobody has, still makes nothing that both tenants open:
-    at most one of them has an intermediate key that what follows commits to.
-    """
-    provider = opened()
-    for tenant in (ALICE, BOB):
-        provider.create_tenant_key(tenant)
-    held = {label.split("/")[2]: (key_id, key) for key_id, (key, label) in token.held.items()}
-    (alice_id, alice_key), (bob_id, bob_key) = held[ALICE.hex()], held[BOB.hex()]
-    wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
-    nonce = bytes(range(12))
-    associated = b"anything at all"
-    forged = two_key_ciphertext(alice_key, bob_key, nonce, associated)
-    clear = [AESGCM(key).decrypt(nonce, forged, associated) for key in (alice_key, bob_key)]
-    assert clear[0] != clear[1]  # the recipe works: AES-GCM alone commits to nothing
-    tail = wrapped[HEAD_BYTES:]
-    for key in clear:
-        for context in (enc("bucket", ALICE, PHOTOS, 1), b""):
-            with pytest.raises(SealInvalid):
-                open_secret(key, "wrap-bucket", context, tail)
-    for tenant in (ALICE, BOB):
-        with pytest.raises(SealInvalid):
-            provider.unwrap_bucket_key(tenant, PHOTOS, 1, FORM + nonce + forged + tail)
-    with pytest.raises(InvalidTag):  # and associated data that names the key stops it before that
-        AESGCM(bob_key).decrypt(wrapped[1:13], wrapped[13:HEAD_BYTES], bob_id + alice_id)
 
 
 # -- the record
