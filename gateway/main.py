@@ -84,7 +84,7 @@ OFFERED = (
     Offered(
         name="keyd",
         help="The key service: the only process that has keys of tenants.",
-        modules=("gateway.keyd.cli",),
+        modules=("gateway.keyd.cli", "gateway.keyd.token_cli"),
         section=KEYS,
     ),
     Offered(
