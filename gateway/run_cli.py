@@ -21,9 +21,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from gateway.compose import open_gateway
 from gateway.config import GatewayConfig
 from gateway.config_check import check_config
+from gateway.config_keys import KeysFrom
 from gateway.core import rebuild as rebuild_from_nodes
 from gateway.journal.events import CLUSTER
 from gateway.journal.opening import command_event
+from gateway.keyd.child import KeydFiles, KeydProcess, keyd_beside
 from gateway.serve import serve, write_credentials
 from gateway.terminal.language import say
 from gateway.terminal.refusals import stop
@@ -66,6 +68,9 @@ def up(
     tls: Annotated[bool, typer.Option("--tls", help="S3 over TLS, internal CA")] = False,
     region: Annotated[str, typer.Option(help="what clients sign for")] = "fr",
     takeover: TakeoverOption = False,
+    keys: Annotated[
+        KeysFrom, typer.Option(help="who keeps keys of tenants: the key service, or the gateway")
+    ] = KeysFrom.KEYD,
     unsafe_test_profile: Annotated[
         Path | None,
         typer.Option(
@@ -83,6 +88,7 @@ def up(
         tls=tls,
         unsafe_test_profile=unsafe_test_profile,
         region=region,
+        keys=keys,
     )
 
     async def main() -> None:
@@ -90,11 +96,16 @@ def up(
         config = lay_out(options, env)
         configure_logs(config.log.format, logging.WARNING)
         children = NodeProcesses(data, options.nodes_per_site) if processes else None
+        keyd = KeydProcess(KeydFiles(data), env) if keys is KeysFrom.KEYD else None
         if children is not None:
             await children.start()
         try:
+            if keyd is not None:
+                await keyd.start()
             await serve(config, env, takeover=takeover, folder=data)
         finally:
+            if keyd is not None:
+                await keyd.stop()
             if children is not None:
                 await children.stop()
 
@@ -126,13 +137,14 @@ def gateway_credentials(
     async def main() -> None:
         settings = _read(config)
         env = RealEnv()
-        gateway = await open_gateway(settings, env)
-        try:
-            if gateway.journal is not None:
-                await gateway.journal.record(CLUSTER, command_event("credentials", env))
-            await write_credentials(gateway, settings, to, settings.s3.port, authority)
-        finally:
-            await gateway.close()
+        async with keyd_beside(config, settings.keys, env):
+            gateway = await open_gateway(settings, env)
+            try:
+                if gateway.journal is not None:
+                    await gateway.journal.record(CLUSTER, command_event("credentials", env))
+                await write_credentials(gateway, settings, to, settings.s3.port, authority)
+            finally:
+                await gateway.close()
 
     _run(main)
 
@@ -165,9 +177,11 @@ def rebuild(
                     tasks[phase] = bars.add_task(say(phase), total=total or None)
                 bars.update(tasks[phase], completed=done, total=total or None)  # type: ignore[arg-type]
 
-            lost = await rebuild_from_nodes(
-                settings, RealEnv(), accept_loss=accept_loss, progress=show
-            )
+            env = RealEnv()
+            async with keyd_beside(config or Laid(data.absolute()).config, settings.keys, env):
+                lost = await rebuild_from_nodes(
+                    settings, env, accept_loss=accept_loss, progress=show
+                )
         if as_json:
             typer.echo(json.dumps({"rebuilt": True, "lost": lost}))
         else:

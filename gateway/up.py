@@ -18,12 +18,14 @@ import tomli_w
 
 from gateway.config import GatewayConfig, UnsafeTestProfileConfig
 from gateway.config_check import check_config
+from gateway.config_keys import KeysFrom
 from gateway.data.keyring import ROOT_FILE, RootKey
+from gateway.keyd.child import KeydFiles, lay_out_keyd
 from gateway.meta.accounts import AccessKey
 from storaged.base.config import effective_values, read_config
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
-from storaged.base.errors import Kind, StorageError
+from storaged.base.errors import ConfigError, Kind, StorageError
 from storaged.base.ids import datacenter_id, node_id
 from storaged.identity import (
     Authority,
@@ -65,6 +67,7 @@ class UpOptions:
     Args:
         unsafe_test_profile: TOML file with the values of that section.
         region: what clients sign for.
+        keys: who keeps the keys of tenants; `file`: the gateway's own process.
     """
 
     folder: Path
@@ -73,6 +76,7 @@ class UpOptions:
     tls: bool
     unsafe_test_profile: Path | None = None
     region: str = "fr"
+    keys: KeysFrom = KeysFrom.FILE
 
     @property
     def nodes_per_site(self) -> int:
@@ -92,6 +96,10 @@ class Laid:
     @property
     def keys(self) -> Path:
         return self.folder / "keys"
+
+    @property
+    def keyd(self) -> KeydFiles:
+        return KeydFiles(self.folder)
 
     @property
     def certificates(self) -> Path:
@@ -132,6 +140,7 @@ def lay_out(options: UpOptions, env: Env) -> GatewayConfig:
     os.chmod(laid.folder, 0o700)
     if not (laid.keys / ROOT_FILE).exists():
         RootKey.create(laid.keys, env)
+    _keys_from(laid, options, env)
     if options.processes or options.tls:
         _certificates(laid, options, env)
     settings = _settings(laid, options)
@@ -139,6 +148,18 @@ def lay_out(options: UpOptions, env: Env) -> GatewayConfig:
     config = read_config(GatewayConfig, laid.config)
     check_config(config)
     return config
+
+
+def _keys_from(laid: Laid, options: UpOptions, env: Env) -> None:
+    """Raises: ConfigError: the key service has taken the keys over, and nothing gives them back."""
+    if options.keys is KeysFrom.KEYD:
+        cluster_id = RootKey.load(laid.keys).cluster_id
+        unsafe_sigv2 = options.unsafe_test_profile is not None
+        lay_out_keyd(laid.keyd, laid.keys, cluster_id, env, unsafe_sigv2=unsafe_sigv2)
+    elif laid.keyd.folder.exists():
+        raise ConfigError(
+            key="keys", reason="the key service keeps this cluster's", path=laid.keyd.folder
+        )
 
 
 def _certificates(laid: Laid, options: UpOptions, env: Env) -> None:
@@ -214,6 +235,7 @@ def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
         "cluster": cluster,
         "storage": {"index": str(laid.folder / "index"), "keys": str(laid.keys)},
         "admin": {"socket": str(laid.socket)},
+        "keys": _keys_section(laid, options),
         "journal": {"folder": str(laid.folder / "journal")},
         "s3": s3,
         "metrics": {"host": "127.0.0.1", "port": options.port + 1},
@@ -234,6 +256,12 @@ def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
         cluster["storage_classes"] = list(PROFILE_CLASSES)
         settings["unsafe_test_profile"] = {k: v for k, v in chosen.items() if v is not None}
     return settings
+
+
+def _keys_section(laid: Laid, options: UpOptions) -> dict[str, object]:
+    if options.keys is KeysFrom.FILE:
+        return {"provider": "file"}
+    return {"provider": "keyd", "socket": str(laid.keyd.socket)}
 
 
 def _address_of(options: UpOptions, number: int) -> str:

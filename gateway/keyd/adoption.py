@@ -45,7 +45,7 @@ def adopted_keyring(config: KeydConfig, secret: KeydSecret, env: Env) -> FileKey
             raise ConfigError(
                 key="former_keys", reason="another cluster's", cluster=root.cluster_id.hex()
             )
-        _keep_former(config.folder, secret, root, env)
+        _keep_former(config.folder, config.former_keys / TENANTS_FILE, secret, root, env)
         _adopt_approvers(config, secret, root, env)
         keyring = FileKeyring(config.folder, secret, env, _former(config.folder, secret))
         _adopt_keys(config, keyring, secret, env)
@@ -53,9 +53,11 @@ def adopted_keyring(config: KeydConfig, secret: KeydSecret, env: Env) -> FileKey
     return FileKeyring(config.folder, secret, env, _former(config.folder, secret))
 
 
-def _keep_former(folder: Path, secret: KeydSecret, root: RootKey, env: Env) -> None:
-    """Keep what the keyring was sealed under. Idempotent."""
-    if (folder / FORMER_FILE).exists():
+def _keep_former(
+    folder: Path, former_file: Path, secret: KeydSecret, root: RootKey, env: Env
+) -> None:
+    """Keep what the keyring was sealed under, where there was one. Idempotent."""
+    if (folder / FORMER_FILE).exists() or not former_file.exists():
         return
     former, salt = root.derive("tenant-keyring"), env.random_bytes(SALT_BYTES)
     key, context = secret.derive("former"), enc(_LABEL, secret.cluster_id)

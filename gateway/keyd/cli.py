@@ -48,6 +48,9 @@ def keyd(
     config: Annotated[
         Path | None, typer.Option("--config", help="keyd.toml: serve until SIGTERM")
     ] = None,
+    while_stdin: Annotated[
+        bool, typer.Option("--while-stdin", help="end when standard input does")
+    ] = False,
 ) -> None:
     """The key service: the only process that has keys of tenants.
 
@@ -64,7 +67,7 @@ def keyd(
         keep_memory_private()
         env = RealEnv(threads_max=2)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve_keys(settings, env))
+            runner.run(serve_keys(settings, env, while_stdin=while_stdin))
     except (StorageError, OSError) as error:
         stop(error)
 

@@ -24,7 +24,7 @@ from storaged.base.log import Log
 
 IDLE_LINES_MAX = 8
 SLOW_DEADLINE_S = 10.0  # verbs that make a key durable, or carry all of them
-PROBE_FIRST_S, PROBE_MAX_S = 0.1, 2.0
+PROBE_FIRST_S, PROBE_MAX_S = 0.1, 0.5
 
 _SLOW = frozenset(
     {

@@ -10,6 +10,7 @@ import grp
 import os
 import pwd
 import signal
+import sys
 
 from gateway.config_keys import KeydConfig, KeydProvider
 from gateway.keyd.providers import cluster_id_of, open_key_provider
@@ -24,12 +25,17 @@ from storaged.tls import node_server_context
 _LOG = Log("gateway.keyd")
 
 
-async def serve_keys(config: KeydConfig, env: RealEnv) -> None:
-    """Open the provider, print `ready`, serve until a signal. Raises: ConfigError, OSError."""
+async def serve_keys(config: KeydConfig, env: RealEnv, *, while_stdin: bool = False) -> None:
+    """Open the provider, print `ready`, serve until a signal, or the end of standard input.
+
+    Raises: ConfigError, OSError.
+    """
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stopping.set)
+    if while_stdin:
+        await _end_with_stdin(stopping)
     if config.socket is None and config.listen is None:
         raise ConfigError(key="socket", reason="neither a socket nor [listen]: nobody could call")
     users, group = _users(config), _group(config)
@@ -56,6 +62,16 @@ async def serve_keys(config: KeydConfig, env: RealEnv) -> None:
     finally:
         await server.close()
         ignore_stop_signals(loop)
+
+
+async def _end_with_stdin(stopping: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+
+    class Watched(asyncio.Protocol):
+        def connection_lost(self, exc: Exception | None) -> None:
+            stopping.set()
+
+    await loop.connect_read_pipe(Watched, sys.stdin)
 
 
 async def _listen_tls(server: KeydServer, config: KeydConfig) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from gateway.compose import Gateway, open_gateway
 from gateway.config import GatewayConfig
+from gateway.config_keys import KeysFrom
 from gateway.up import Laid, UpOptions, lay_out, node_identities
 from storaged.base.config import read_config
 from storaged.base.env import RealEnv
@@ -111,6 +112,7 @@ class Cluster:
 
     folder: Path
     processes: bool = False
+    keys: KeysFrom = KeysFrom.FILE
     port: int = field(default_factory=free_port)
     gateway: subprocess.Popen[str] | None = None
     nodes: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
@@ -134,7 +136,9 @@ class Cluster:
     def lay_out(self) -> None:
         """Keys, certificates and configuration, before anything runs."""
         env = RealEnv(threads_max=1)
-        options = UpOptions(folder=self.folder, port=self.port, processes=True, tls=False)
+        options = UpOptions(
+            folder=self.folder, port=self.port, processes=True, tls=False, keys=self.keys
+        )
         lay_out(options, env)
         env.close()
 
@@ -149,6 +153,8 @@ class Cluster:
                 self.folder,
                 "--port",
                 str(self.port),
+                "--keys",
+                self.keys.value,
                 *more,
             ]
             self.gateway = start(up, self.log)
