@@ -137,7 +137,7 @@ def gateway_credentials(
     async def main() -> None:
         settings = _read(config)
         env = RealEnv()
-        async with keyd_beside(config, settings.keys, env):
+        async with keyd_beside(settings.keys, env):
             gateway = await open_gateway(settings, env)
             try:
                 if gateway.journal is not None:
@@ -178,7 +178,7 @@ def rebuild(
                 bars.update(tasks[phase], completed=done, total=total or None)  # type: ignore[arg-type]
 
             env = RealEnv()
-            async with keyd_beside(config or Laid(data.absolute()).config, settings.keys, env):
+            async with keyd_beside(settings.keys, env):
                 lost = await rebuild_from_nodes(
                     settings, env, accept_loss=accept_loss, progress=show
                 )

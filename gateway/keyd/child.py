@@ -66,12 +66,15 @@ def lay_out_keyd(
 
 
 @asynccontextmanager
-async def keyd_beside(gateway_config: Path, keys: KeysConfig, env: Env) -> AsyncIterator[None]:
+async def keyd_beside(keys: KeysConfig, env: Env) -> AsyncIterator[None]:
     """The key service of a cluster on this machine that is stopped, running for a command. One that
     runs already, or is elsewhere, is left alone.
     """
-    files = KeydFiles(Path(os.path.abspath(gateway_config)).parent)
-    if keys.provider is not KeysFrom.KEYD or keys.socket != files.socket or is_there(files.socket):
+    if keys.provider is not KeysFrom.KEYD or keys.socket is None:
+        yield
+        return
+    files = KeydFiles(keys.socket.parent)
+    if not is_of(files, keys.socket) or is_there(keys.socket):
         yield
         return
     child = KeydProcess(files, env)
@@ -80,6 +83,11 @@ async def keyd_beside(gateway_config: Path, keys: KeysConfig, env: Env) -> Async
         yield
     finally:
         await child.stop()
+
+
+def is_of(files: KeydFiles, path: Path) -> bool:
+    """Whether a socket is that of a cluster's own key service, which `hexagone up` starts."""
+    return path == files.socket and files.config.exists()
 
 
 def is_there(path: Path) -> bool:
