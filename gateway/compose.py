@@ -22,6 +22,7 @@ from gateway.config import GatewayConfig, given_accounts
 from gateway.core import Core, open_core
 from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
+from gateway.jobs.erasure import ErasureKeeper
 from gateway.jobs.events import Destination, EventSender
 from gateway.jobs.garbage import GarbageCollector
 from gateway.jobs.inventory import InventoryWriter
@@ -73,7 +74,9 @@ class Gateway:
         self.log = log
         config, env = core.config, core.env
         root = core.root
-        self.journal = open_journal(config.journal, root.cluster_id, root.derive, env)
+        self.journal = open_journal(
+            config.journal, root.cluster_id, root.derive, env, config.storage.keys
+        )
         self.services = Services(
             journal=self.journal,
             env=env,
@@ -163,6 +166,9 @@ class Gateway:
         self.log_delivery = LogDelivery(self.services)
         self.inventory = InventoryWriter(self.services)
         self.rotation = KeyRotation(self.services)
+        self.erasure = ErasureKeeper(
+            self.services, core.config.erasure, lambda: self.run_job("compact")
+        )
         self.recovery = RecoveryKeeper(core.config.storage.keys, self.journal, core.env)
         self.destinations = _destinations(core.config)
         self.replica_targets = _replica_targets(core.config, core.env)
@@ -204,6 +210,7 @@ class Gateway:
             self.replicator,
             self.inventory,
             self.rotation,
+            self.erasure,
             self.recovery,
         ):
             self.scheduler.add(job)

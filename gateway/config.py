@@ -24,6 +24,7 @@ from gateway.data.topology import (
 from gateway.journal.journal import JournalConfig
 from gateway.limits import STRIPE_BUFFERS_MAX
 from gateway.model.layout import Geometry
+from gateway.objects.erasing import ErasureConfig
 from storaged.base.config import Bounds, SecretPath, read_config
 from storaged.base.ids import datacenter_id, node_id, operator_id
 from storaged.base.log import LogFormat
@@ -278,6 +279,7 @@ class GatewayConfig:
     log: LogConfig = field(default_factory=LogConfig)
     keys: KeysConfig = field(default_factory=KeysConfig)
     journal: JournalConfig | None = None
+    erasure: ErasureConfig = field(default_factory=ErasureConfig)
     event_targets: tuple[EventTargetConfig, ...] = ()
     replication_targets: tuple[ReplicationTargetConfig, ...] = ()
     unsafe_test_profile: UnsafeTestProfileConfig | None = None

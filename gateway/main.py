@@ -64,6 +64,30 @@ OFFERED = (
         section=LOOK,
     ),
     Offered(
+        name="erase",
+        help="Erase an object, a bucket or a tenant for good: notice, approvals, certificate.",
+        modules=("gateway.admin.erasure_cli",),
+        section=KEYS,
+    ),
+    Offered(
+        name="purge",
+        help="Take away what lies under destroyed keys of a bucket.",
+        modules=("gateway.admin.erasure_cli",),
+        section=KEYS,
+    ),
+    Offered(
+        name="approver",
+        help="People who approve: keygen, list, set.",
+        modules=("gateway.admin.approvals_cli",),
+        section=KEYS,
+    ),
+    Offered(
+        name="approvals",
+        help="What they approve: list, show, sign, submit.",
+        modules=("gateway.admin.approvals_cli",),
+        section=KEYS,
+    ),
+    Offered(
         name="produce",
         help="What an order to an operator, a site or the provider could obtain.",
         modules=("gateway.admin.produce_cli",),
@@ -91,6 +115,12 @@ OFFERED = (
         name="ca",
         help="The internal CA: who is who in the cluster.",
         modules=("gateway.ca_cli", "gateway.enrol_cli"),
+        section=KEYS,
+    ),
+    Offered(
+        name="admin",
+        help="Administrators: who they are, what they may, who you are.",
+        modules=("gateway.admin.admin_cli",),
         section=KEYS,
     ),
     Offered(
@@ -150,7 +180,7 @@ OFFERED = (
     Offered(
         name="journal",
         help="The tamper-evident journal.",
-        modules=("gateway.admin.journal_cli",),
+        modules=("gateway.admin.journal_cli", "gateway.admin.journal_keys_cli"),
         section=PROOF,
     ),
     Offered(

@@ -16,8 +16,12 @@ from aiohttp import web
 from gateway.admin.access_api import access_routes
 from gateway.admin.access_desk import AccessDesk
 from gateway.admin.api import AdminServer
+from gateway.admin.approval_api import approval_routes
+from gateway.admin.approval_desk import ApprovalDesk
 from gateway.admin.attest import Attester
 from gateway.admin.attest_api import attest_routes
+from gateway.admin.erasure_api import erasure_routes
+from gateway.admin.erasure_desk import ErasureDesk
 from gateway.admin.health import HealthServer
 from gateway.admin.import_api import transfer_routes
 from gateway.admin.journal_api import journal_routes, recording
@@ -132,6 +136,8 @@ def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[we
         *key_routes(keys),
         *recovery_routes(gateway.recovery, gateway.core.config.storage.keys, gateway.core.env),
         *journal_routes(gateway.services),
+        *approval_routes(ApprovalDesk(gateway.services)),
+        *erasure_routes(ErasureDesk(gateway.services, gateway.core.config.erasure)),
         *metering_routes(MeteringDesk(gateway.services)),
         *transfer_routes(gateway.services),
     ]

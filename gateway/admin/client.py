@@ -1,41 +1,28 @@
-"""Client of the admin port: JSON over HTTP on a Unix socket, standard library only.
+"""Client of the admin port: JSON over HTTP on a Unix socket or over TLS, standard library only.
 
-Not for S3, and not asyncio: the CLI asks one thing and prints it.
+Not for S3, and not asyncio: the CLI asks one thing and prints it. Where the gateway is:
+`gateway.admin.places`.
 """
 
 from __future__ import annotations
 
 import http.client
 import json
-import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from gateway.admin.outlook import Document
-from gateway.admin.socket_file import check_socket_path
+from gateway.admin.places import AdminSocketDenied as AdminSocketDenied
+from gateway.admin.places import GatewayNotRunning as GatewayNotRunning
+from gateway.admin.places import Place, SocketPlace
 from storaged.base.errors import Kind, ProtocolError, StorageError
 
 ANSWER_S = 30.0
 COUNTED_S = 900.0  # for an answer that takes a look at every row of a bucket
 ANSWER_BYTES_MAX = 64 * 1024 * 1024
 LINE_BYTES_MAX = 1024 * 1024
-
-
-class GatewayNotRunning(StorageError):
-    """No gateway answers on the admin socket."""
-
-    kind = Kind.UNAVAILABLE
-    hint = "start one with `hexagone up`, or say where it is: --data DIR or --socket PATH"
-
-
-class AdminSocketDenied(StorageError):
-    """The admin socket belongs to somebody else."""
-
-    kind = Kind.DENIED
-    hint = "run the command as the user that runs the gateway"
 
 
 class AdminRefused(StorageError):
@@ -65,30 +52,16 @@ class AdminRefused(StorageError):
         super().__init__(status=status, reason=text)
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP/1.1 over a Unix socket."""
-
-    def __init__(self, path: Path, timeout_s: float | None) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        """Open the socket instead of a TCP connection."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(os.fspath(self._path))
-
-
 class AdminClient:
-    """Asks the gateway that listens on `path`. Each call is a connection of its own.
+    """Asks the gateway that is at a place: the path of its socket, or an address. Each call is a
+    connection of its own.
 
     Raises, from every call: GatewayNotRunning, AdminSocketDenied, AdminSocketTooLong, AdminRefused,
-    ProtocolError.
+    AdminCertificateRefused, ProtocolError.
     """
 
-    def __init__(self, path: Path) -> None:
-        check_socket_path(path)
-        self._path = path
+    def __init__(self, place: Path | Place) -> None:
+        self._place = SocketPlace(place) if isinstance(place, Path) else place
 
     def status(self) -> Document:
         """The cluster as the gateway sees it."""
@@ -137,6 +110,10 @@ class AdminClient:
         """Ask the journal: `gateway.admin.journal_api` says what."""
         return self._ask(method, f"/v1/journal{what}?" + _encoded(query), body)
 
+    def rotate_journal_key(self) -> Document:
+        """Have the journal signed with other keys."""
+        return self._ask("POST", "/v1/journal-keys/rotate")
+
     def key_epochs(self, method: str, verb: str, fields: Mapping[str, str]) -> Document:
         """Ask or do something about epochs of keys; to count what is under one takes a while."""
         target = "/v1/key-epochs" + (f"/{verb}" if verb else "") + "?" + _encoded(fields)
@@ -150,6 +127,16 @@ class AdminClient:
     def metering(self, method: str, what: str, fields: Mapping[str, str]) -> Document:
         """Usage, limits and plans: `gateway.admin.metering_api` says what."""
         return self._ask(method, f"/v1/metering/{what}?" + _encoded(fields))
+
+    def erasure(self, method: str, what: str, fields: Mapping[str, str]) -> Document:
+        """Erasures and purges: `gateway.admin.erasure_api` says what; counting takes a while."""
+        return self._ask(method, f"/v1/{what}?" + _encoded(fields), answer_s=COUNTED_S)
+
+    def approvals(self, what: str, fields: Mapping[str, str] | None = None) -> Document:
+        """Approvers and requests for approval; `fields` of what changes something."""
+        if fields is None:
+            return self._ask("GET", f"/v1/{what}")
+        return self._ask("POST", f"/v1/{what}", json.dumps(dict(fields)).encode("ascii"))
 
     def transfer(
         self, method: str, what: str, fields: Mapping[str, str], body: bytes | None = None
@@ -168,7 +155,7 @@ class AdminClient:
         """An answer that is read as it comes, and a body that is made as it goes. A connection
         that breaks in the block is a ProtocolError.
         """
-        connection = _UnixConnection(self._path, COUNTED_S)
+        connection = self._place.connection(COUNTED_S)
         try:
             target = f"/v1/{what}?" + _encoded(fields)
             response = self._send(connection, method, target, body)
@@ -179,6 +166,23 @@ class AdminClient:
             raise ProtocolError(reason="the connection broke", detail=str(error)) from error
         finally:
             connection.close()
+
+    def administrators(self) -> Document:
+        """Administrators' accounts, and what the local root may."""
+        return self._ask("GET", "/v1/administrators")
+
+    def change_administrator(self, verb: str, fields: Mapping[str, str]) -> Document:
+        """Make or change an account: `gateway.admin.administrators_api` says what."""
+        body = json.dumps(dict(fields)).encode("ascii")
+        return self._ask("POST", f"/v1/administrators/{verb}", body)
+
+    def whoami(self) -> Document:
+        """Who asks, as the gateway sees it."""
+        return self._ask("GET", "/v1/whoami")
+
+    def api_document(self) -> Document:
+        """The admin API as an OpenAPI document."""
+        return self._ask("GET", "/v1/openapi.json")
 
     def pause(self, name: str) -> Document:
         """Stop a job after the step under way."""
@@ -193,7 +197,7 @@ class AdminClient:
 
         Raises: AdminRefused also at the end, when the round failed.
         """
-        connection = _UnixConnection(self._path, ANSWER_S)
+        connection = self._place.connection(ANSWER_S)
         try:
             response = self._send(
                 connection, "POST", f"/v1/jobs/{quote(name, safe='')}/run?follow=1"
@@ -216,7 +220,7 @@ class AdminClient:
     def _ask(
         self, method: str, target: str, body: bytes | None = None, *, answer_s: float = ANSWER_S
     ) -> Document:
-        connection = _UnixConnection(self._path, answer_s)
+        connection = self._place.connection(answer_s)
         try:
             response = self._send(connection, method, target, body)
             document = _document(response.read(ANSWER_BYTES_MAX))
@@ -230,19 +234,22 @@ class AdminClient:
 
     def _send(
         self,
-        connection: _UnixConnection,
+        connection: http.client.HTTPConnection,
         method: str,
         target: str,
         body: bytes | Iterator[bytes] | None = None,
     ) -> http.client.HTTPResponse:
+        was_open = False
         try:
             connection.connect()
-        except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
-            raise GatewayNotRunning(socket=self._path) from error
-        except PermissionError as error:
-            raise AdminSocketDenied(socket=self._path) from error
-        connection.request(method, target, body)
-        return connection.getresponse()
+            was_open = True
+            connection.request(method, target, body)
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            known = self._place.meaning_of(error, was_open=was_open)
+            if known is None:
+                raise
+            raise known from error
 
 
 def _encoded(query: Mapping[str, str]) -> str:

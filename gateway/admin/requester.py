@@ -11,11 +11,16 @@ import struct
 
 from aiohttp import web
 
+from gateway.admin.gate import ACTOR, Actor
+
 _PEER = struct.Struct("3i")  # pid, uid, gid
 
 
 def requester_of(request: web.Request) -> str:
-    """A name, such as `uid-1000`."""
+    """The administrator's name, or on the socket one such as `uid-1000`."""
+    actor: Actor | None = request.get(ACTOR)
+    if actor is not None and not actor.is_local:
+        return actor.name
     transport = request.transport
     held = None if transport is None else transport.get_extra_info("socket")
     if held is None:

@@ -29,6 +29,7 @@ from gateway.journal.notes import (
     VerifierKey,
     decode_base64,
     read_note,
+    read_verifier_key,
 )
 from gateway.journal.proofs import ProvenEvent, encode_proof, open_proof
 from gateway.journal.shelf import ANCHOR
@@ -36,6 +37,7 @@ from storaged.base.errors import Kind, StorageError
 
 FORMAT = "hexagone-erasure-certificate/1"
 CERTIFICATE_BYTES_MAX = 16 * 1024 * 1024
+KEYS_BYTES_MAX = 64 * 1024
 EVENTS_MAX = 20_000
 DESTROYED, DONE = "erasure.destroy", "erasure.done"
 DAY_MS = 86_400_000
@@ -100,6 +102,18 @@ def sign_certificate(body: Mapping[str, Any], prefix: str, signers: Iterable[Sig
 
 def _name(prefix: str) -> str:
     return f"{prefix}/erasure"
+
+
+def read_public_keys(content: bytes) -> list[VerifierKey]:
+    """Keys of a journal, one a line. Raises: CertificateInvalid, NoteInvalid."""
+    try:
+        lines = content[:KEYS_BYTES_MAX].decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise CertificateInvalid(reason="the public keys are no text") from error
+    keys = [read_verifier_key(line) for line in lines if line]
+    if not keys or any(not key.name.endswith(f"/{CLUSTER}") for key in keys):
+        raise CertificateInvalid(reason="there are no public keys of a journal")
+    return keys
 
 
 def verify_certificate(content: bytes, keys: Sequence[VerifierKey]) -> Verified:
