@@ -18,7 +18,7 @@ OTHER_SERVICES := --without "S3 Select" --without "SNS topics" --without "STS we
 # $(call need,FILE,WHAT): stop with status 2 when a part of the map has no file.
 need = @test -e $(1) || { echo "make $@: $(2) does not exist yet ($(1) is missing)" >&2; exit 2; }
 
-.PHONY: help up venv deb fmt check test sim faults mutations fuzz acceptance clients conformance \
+.PHONY: help up venv deb fmt check test matrix sim faults mutations fuzz acceptance clients conformance \
         bench bench-check compare profile lock hook
 
 help: ## list the targets
@@ -65,6 +65,10 @@ sim: venv ## one seeded cluster run (SEED=n), or a batch of random ones
 faults: venv deb ## crash at every boundary, power cuts, I/O errors, bit flips: the long form
 	$(call need,$(firstword $(wildcard tests/fault/test_*.py) tests/fault/test_*.py),the fault suite)
 	$(PY) -m pytest tests/fault --timeout 3600
+
+matrix: venv ## requirement, adversary, attack → tests; writes docs/requirements.md and docs/security-tests.md
+	$(PY) -m tests.attacks
+	$(PY) -m tests.requirements
 
 mutations: venv deb ## plant bugs one at a time and see that tests fail (NAMES=…, else all)
 	$(call need,tests/mutations/__main__.py,the planted bugs)

@@ -9,7 +9,8 @@ from tests.support.route_matrix import ELSEWHERE
 
 
 def test_every_attack_has_a_test_and_every_id_an_attack() -> None:
-    assert by_attack().keys() == ATTACKS.keys()
+    assert by_attack().keys() <= ATTACKS.keys()
+    assert ATTACKS.keys() - by_attack().keys() <= AWAITING.keys()
     assert AWAITING.keys() <= ATTACKS.keys() and AS_S3.keys() <= ATTACKS.keys()
 
 

@@ -11,9 +11,11 @@ from tests.attacks.table import AS_S3, ATTACKS, AWAITING
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "security-tests.md"
 HEAD = """# Attacks and their tests
 
-What the S3 endpoint must stand, by id, and the tests that fail if it no longer does. This page is
-written by `python -m tests.attacks`; a test (`tests/test_attacks.py`) fails if an attack has no
-test, if a test names an id that is not here, or if the page is not what would be written.
+What endpoint, keys, nodes, locks, journal and bills must stand, by id, and the tests that fail if
+they no longer do. This page is written by `python -m tests.attacks`; a test
+(`tests/test_attacks.py`) fails if an attack has no test and no reason, if a test names an id that
+is not here, or if the page is not what would be written. Requirements and adversaries have
+[a page of their own](requirements.md).
 
 Two matrices are made from the route table, so that an operation without a row fails by itself
 (`tests/support/route_matrix.py`): every route with every kind of wrong signature

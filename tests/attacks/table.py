@@ -1,6 +1,6 @@
-"""The attacks that the S3 endpoint must stand, by the id that tests name them by.
+"""The attacks that must come to nothing, by the id that tests name them by.
 
-Not for keys, nodes and journals, whose invariants have ids of their own.
+Not for requirements and adversaries: `tests.requirements.table`.
 """
 
 from __future__ import annotations
@@ -54,6 +54,49 @@ ATTACKS: dict[str, str] = {
     "RES-01": "queries that are run over objects",
     "RES-02": "archives that are taken apart",
     "WEB-01": "pages of objects where a browser trusts them",
+    "CRY-01": "one ciphertext that opens under two keys",
+    "CRY-02": "a check that is left out because something is cached",
+    "CRY-03": "plaintext on a drive although it is called encrypted",
+    "CRY-04": "no key service, and so a key or nonce that anybody knows",
+    "CRY-05": "parts of a ciphertext swapped, doubled, dropped, cut off, or taken from elsewhere",
+    "CRY-06": "rows, and what they wrap, put into another place",
+    "CRY-07": "nonces, tags and associated data of other lengths than they should have",
+    "CRY-08": "a nonce that somebody else chooses, twice",
+    "CRY-09": "tampering that looks like a fault that passes",
+    "CRY-10": "an HSM that many threads use at once",
+    "CRY-11": "two keys of one name in an HSM",
+    "CRY-12": "ways of wrapping that authenticate nothing",
+    "CRY-13": "a process that divides after it has opened the HSM",
+    "CRY-14": "an HSM that is away, full, hangs, or takes another PIN",
+    "CRY-15": "a destroyed key that comes back with a backup",
+    "CRY-16": "a rotation that dies in the middle, or races with others",
+    "CRY-17": "secrets in logs, errors, answers and dumps",
+    "CRY-18": "a client's key over plain HTTP, with a wrong digest, or left out",
+    "CRY-19": "objects overwritten under a key that only the thief has",
+    "CRY-20": "a digest of the content that anybody can read",
+    "NOD-01": "a path where a node expects an id",
+    "NOD-02": "a right to one thing that is used for another, again, or later",
+    "NOD-03": "any bytes at a node's port",
+    "NOD-04": "a node that shows another one's certificate, two names, or another place",
+    "NOD-05": "an old shard in the place of the one that has followed it",
+    "NOD-06": "a repair that takes a wrong source for a right one",
+    "NOD-07": "a multipart object without its last part",
+    "LCK-01": "going past a lock although a policy forbids it",
+    "LCK-02": "a locked version that another way of deleting takes away",
+    "LCK-03": "a clock set forward so that locks end",
+    "LCK-04": "shards of locked versions deleted behind the gateway's back",
+    "JRN-01": "a journal that is edited, cut, reordered, forked or written anew",
+    "JRN-02": "acts while the journal cannot be written",
+    "JRN-03": "lines and control characters smuggled into a log",
+    "JRN-04": "signatures and presigned links in a log",
+    "JRN-05": "an act without its event, or an event without its act",
+    "MET-01": "deletes, versions, parts and copies that overlap within an hour",
+    "MET-02": "hours that are counted twice, or lost, by a restart or another clock",
+    "MET-03": "charging for what somebody takes along when he leaves",
+    "ADM-01": "an approval that is altered, old, used again, doubled, or one's own",
+    "ADM-02": "two people with one certificate",
+    "LDB-01": "deleted values in free pages of the index",
+    "LDB-02": "an index that threads, or two processes, open at once",
 }
 # What of an attack cannot be tried yet, and what takes its place until then.
 AWAITING: dict[str, str] = {
@@ -62,6 +105,8 @@ AWAITING: dict[str, str] = {
     "AUT-05": "Only the operator makes users and roles, and a session has no more rights than who "
     "began it. That who is made has no more rights than who made him is to be tried when users can "
     "make users.",
+    "NOD-02": "A node knows no rights to single shards: a gateway's certificate lets in, or not. "
+    "`test_node_certificates.py` tries whom it lets in.",
 }
 # Where the endpoint does what S3 does although a stricter answer was thought of.
 AS_S3: dict[str, str] = {

@@ -384,6 +384,7 @@ class NodeSuite:
 
         self.run(story)
 
+    @pytest.mark.proves("LCK-04")
     def test_retained_shards_stay(self) -> None:
         async def story(node: Node) -> None:
             await put(node, shard(1), retain_until_ms=FAR_MS)

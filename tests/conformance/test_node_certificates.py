@@ -40,6 +40,8 @@ from tests.support.node_link import (
     shard,
 )
 
+pytestmark = pytest.mark.proves("S-01", "NOD-04", "C13")
+
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
@@ -180,6 +182,7 @@ def test_a_node_refuses_a_gateway_with(kind: str, certificates: Certificates) ->
     asyncio.run(_refused(certificates.server(), certificates.client(name)))
 
 
+@pytest.mark.proves("A-08")
 def test_a_nodes_own_certificate_is_no_ticket_to_other_nodes(certificates: Certificates) -> None:
     asyncio.run(_refused(certificates.server(), certificates.client("node")))
 
@@ -201,6 +204,7 @@ def test_no_client_certificate_is_refused(certificates: Certificates) -> None:
     asyncio.run(_refused(certificates.server(), context))
 
 
+@pytest.mark.proves("K-15")
 def test_tls_1_2_is_refused(certificates: Certificates) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

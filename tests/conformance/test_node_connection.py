@@ -346,6 +346,7 @@ def _raw_client(send: bytes) -> Callable[[], Awaitable[None]]:
     return story
 
 
+@pytest.mark.proves("NOD-03")
 @pytest.mark.parametrize(
     "send",
     [
@@ -358,6 +359,7 @@ def test_a_stranger_is_dropped_without_a_word(send: bytes) -> None:
     asyncio.run(_raw_client(send)())  # type: ignore[arg-type]
 
 
+@pytest.mark.proves("NOD-01", "NOD-03")
 def test_a_malformed_request_is_answered_and_the_connection_lives() -> None:
     async def story() -> None:
         async with linked() as (client, _):

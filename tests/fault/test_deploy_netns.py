@@ -34,6 +34,7 @@ def _run(name: str, folder: Path) -> None:
     assert drill.returncode == 0, logs
 
 
+@pytest.mark.proves("B-18")
 @pytest.mark.timeout(DRILL_S + 30)
 def test_the_example_outlives_a_datacenter(tmp_path: Path) -> None:
     _run("datacenter", tmp_path)

@@ -31,6 +31,7 @@ def _rows(cluster: Cluster) -> list[Row]:
     return rows
 
 
+@pytest.mark.proves("A-10")
 def test_a_deleted_index_is_made_again(tmp_path: Path) -> None:
     model = Model()
     with running(tmp_path / "data") as cluster:
@@ -95,6 +96,7 @@ def _run(second: Cluster, *more: str) -> None:
     second.gateway = start(command, second.log)
 
 
+@pytest.mark.proves("LDB-02")
 def test_two_gateways_never_both_commit(cluster: Cluster, tmp_path: Path) -> None:
     """The second has an old copy of the index: it asks before it takes over, follows the log, and
     from then on the first commits nothing.

@@ -22,7 +22,7 @@ FLIPS = 300
 FLIPS_LONG = 5000
 PROBE_S = 100.0
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = [pytest.mark.timeout(150), pytest.mark.proves("B-06")]
 
 
 def _campaign(cluster: Cluster, scratch: Path, flips: int) -> Counter[str]:

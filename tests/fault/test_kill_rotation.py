@@ -25,7 +25,7 @@ SAMPLE = 6  # boundaries in `make test`
 OBJECTS = 40
 WAIT_S, POLL_S = 20.0, 0.05
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = [pytest.mark.timeout(200), pytest.mark.proves("K-10", "CRY-16")]
 
 
 class Rotations(Campaign):

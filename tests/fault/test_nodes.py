@@ -177,6 +177,7 @@ def test_a_failed_sync_takes_the_drive_out_of_service(cluster: Cluster, tmp_path
         check(model, client)
 
 
+@pytest.mark.proves("B-18")
 def test_a_lost_datacenter_comes_back_empty(cluster: Cluster) -> None:
     model = Model()
     with Load(model, cluster.client, clients=4, seed=17):

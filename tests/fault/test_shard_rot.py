@@ -60,6 +60,7 @@ def _with_bodies(cluster: Cluster) -> list[StripeRow]:
     return rows
 
 
+@pytest.mark.proves("B-02")
 def test_up_to_m_bad_shards_of_every_stripe(tmp_path: Path) -> None:
     rng, model = Random(31), Model()
     with running(tmp_path / "data") as cluster:
@@ -115,6 +116,7 @@ async def _scrub(gateway: Gateway, spoilt: dict[ShardId, str]) -> None:
     print(f"{seen} of {len(spoilt)} found by nodes, the others repaired after reads, or forged")
 
 
+@pytest.mark.proves("B-02")
 def test_more_than_m_bad_shards_are_an_error(tmp_path: Path) -> None:
     rng, model = Random(37), Model()
     with running(tmp_path / "data") as cluster:

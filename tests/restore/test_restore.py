@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from gateway.compose import Gateway, open_gateway
 from gateway.objects.bootstrap import read_root
 from gateway.objects.buckets import create_bucket
@@ -22,6 +24,8 @@ from gateway.objects.values import PutOptions
 from gateway.up import UpOptions, lay_out
 from storaged.base.env import RealEnv
 from tests.support.gateway import BytesBody
+
+pytestmark = pytest.mark.proves("A-10", "E-05")
 
 SCRIPT = Path(__file__).with_name("restore_object.py")
 LINES_MAX = 150

@@ -16,6 +16,8 @@ from tests.support.raw_s3 import Answer
 from tests.support.route_matrix import BODIES, EVERY, MATRIX, Asked, send
 from tests.support.s3_gateway import S3Gateway
 
+pytestmark = pytest.mark.proves("B-07", "A-07", "AUT-04")
+
 OF_POLICIES = frozenset(
     {
         Operation.DELETE_BUCKET_POLICY,

@@ -52,6 +52,7 @@ def sealed(request: pytest.FixtureRequest, s3: Any, bucket: str) -> dict[str, st
     return name
 
 
+@pytest.mark.proves("CRY-18", "CRY-20")
 def test_nothing_of_the_content_is_told_without_the_key(
     gateway: S3Gateway, s3: Any, sealed: dict[str, str]
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_website_does_not_open_what_is_under_a_clients_key(
                 assert CONTENT not in answer.body
 
 
+@pytest.mark.proves("CRY-17", "CRY-18")
 def test_keys_are_in_no_answer_and_in_no_log(
     gateway: S3Gateway, s3: Any, bucket: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -139,6 +141,7 @@ def test_keys_are_in_no_answer_and_in_no_log(
     assert text[:-4] not in told
 
 
+@pytest.mark.proves("CRY-17")
 def test_keys_do_not_print() -> None:
     sent = CustomerKey("x-amz-server-side-encryption-customer", "AES256", "the-key", "its-md5")
     assert "the-key" not in f"{sent!r}{sent}"

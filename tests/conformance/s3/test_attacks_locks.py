@@ -14,6 +14,8 @@ from botocore.exceptions import ClientError
 
 from tests.support.s3_gateway import S3Gateway, running_gateway
 
+pytestmark = pytest.mark.proves("LCK-02")
+
 UNTIL = datetime.now(UTC).replace(microsecond=0) + timedelta(days=30)
 CONTENT = b"kept" * 1000
 KEY = "k"

@@ -14,6 +14,8 @@ from tests.support.gateway import TENANT
 from tests.support.route_matrix import MATRIX, Asked, send
 from tests.support.s3_gateway import S3Gateway
 
+pytestmark = pytest.mark.proves("B-07", "A-07")
+
 FULL, BARE = "oracle-full", "oracle-bare"
 # What these tell of is what a caller who has not the key of an object may not know either.
 CONDITIONS = (

@@ -21,6 +21,8 @@ from tests.support.encryption_modes import (
 from tests.support.refusals import refused
 from tests.support.s3_gateway import S3Gateway
 
+pytestmark = pytest.mark.proves("CRY-18")
+
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[S3Gateway]:

@@ -69,6 +69,7 @@ def test_the_configuration(s3: Any, locked: str, bucket: str) -> None:
         configure(s3, bucket, Mode="GOVERNANCE", Days=1)
 
 
+@pytest.mark.proves("LCK-01")
 def test_governance_protects_but_from_those_who_may_bypass(s3: Any, locked: str) -> None:
     version = put(s3, locked)
     retain(s3, locked, "GOVERNANCE", FARTHER)
@@ -87,6 +88,7 @@ def test_governance_protects_but_from_those_who_may_bypass(s3: Any, locked: str)
     s3.delete_object(**named, BypassGovernanceRetention=True)
 
 
+@pytest.mark.proves("LCK-02")
 def test_compliance_protects_from_everybody(s3: Any, locked: str) -> None:
     version = put(s3, locked, ObjectLockMode="COMPLIANCE", ObjectLockRetainUntilDate=FAR)
     named = {"Bucket": locked, "Key": "key", "VersionId": version}

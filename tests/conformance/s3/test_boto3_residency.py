@@ -13,6 +13,8 @@ from storaged.base.ids import DatacenterId, ShardId, StripeFamily, StripeId
 from tests.support.refusals import refused
 from tests.support.s3_gateway import S3Gateway, running_gateway
 
+pytestmark = pytest.mark.proves("S-01")
+
 PARIS = {"LocationConstraint": "paris"}
 
 

@@ -111,6 +111,7 @@ def test_streams_over_tls(gateway: S3Gateway, tmp_path: Path, length: int) -> No
         assert client.get_object(Bucket="bucket", Key="tls")["Body"].read() == content
 
 
+@pytest.mark.proves("HTTP-01")
 @pytest.mark.parametrize("way", [UNSIGNED, "s3", "s3v4"])
 def test_what_is_stored_is_what_was_sent_in_every_way_of_signing(
     gateway: S3Gateway, s3: Any, bucket: str, tmp_path: Path, way: Any

@@ -295,6 +295,7 @@ def test_what_is_disabled_or_deleted_is_let_in_no_more(
     assert refusal_code(client.list_buckets) == "InvalidAccessKeyId"
 
 
+@pytest.mark.proves("B-07", "A-07")
 def test_aut_10_a_user_of_another_tenant_learns_nothing(
     gateway: S3Gateway, operator: Operator, other: Account, held: str
 ) -> None:
@@ -360,6 +361,7 @@ def test_a_form_has_the_rights_of_the_user_that_signed_it(
     assert post() == 204
 
 
+@pytest.mark.proves("A-04")
 def test_who_may_is_what_each_of_them_is_answered(
     gateway: S3Gateway, operator: Operator, other: Account
 ) -> None:

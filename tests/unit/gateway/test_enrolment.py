@@ -44,6 +44,8 @@ from storaged.node import NodeIdentity
 from storaged.tls import node_server_context
 from tests.support.cluster import TestEnv
 
+pytestmark = pytest.mark.proves("S-01", "C13")
+
 PARIS_4 = NodeIdentity(node=node_id("paris-4"), datacenter=datacenter_id("paris"), country="fr")
 
 

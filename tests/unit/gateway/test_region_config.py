@@ -12,6 +12,8 @@ from gateway.data.topology import OWN_REGION
 from storaged.base.config import read_config
 from storaged.base.errors import ConfigError
 
+pytestmark = pytest.mark.proves("S-01", "S-02")
+
 HEAD = '[storage]\nindex = "index"\nkeys = "keys"\n[admin]\nsocket = "admin.sock"\n[cluster]\n'
 SITES = {"paris": "fr", "lyon": "fr", "berlin": "de"}
 

@@ -292,6 +292,7 @@ def test_any_cut_gives_the_same_events(cuts: list[int]) -> None:
     assert events == whole
 
 
+@pytest.mark.proves("NOD-03")
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_give_events_or_a_protocol_error(raw: bytes, greeted: bool) -> None:
@@ -323,6 +324,7 @@ _MESSAGES = st.builds(
 )
 
 
+@pytest.mark.proves("NOD-03")
 @settings(max_examples=300, deadline=None)
 @given(st.lists(_MESSAGES, max_size=12))
 def test_any_messages_give_events_or_a_protocol_error(messages: list[bytes]) -> None:

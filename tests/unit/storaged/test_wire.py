@@ -66,6 +66,7 @@ def test_headers_round_trip(
     assert (header.total_bytes, header.deadline_ms) == (len(content) + more, deadline_ms)
 
 
+@pytest.mark.proves("NOD-03")
 @given(st.binary(min_size=32, max_size=32))
 def test_any_32_bytes_are_refused_or_a_header(raw: bytes) -> None:
     with pytest.raises(ProtocolError):
@@ -137,6 +138,7 @@ def test_a_hello_nobody_could_work_with_is_refused(changes: dict[str, object]) -
         wire.decode_hello(wire.encode_hello(_hello(**changes)))
 
 
+@pytest.mark.proves("NOD-03")
 @given(st.binary(max_size=300))
 def test_any_hello_credit_or_error_is_decoded_or_refused(raw: bytes) -> None:
     for decode in (wire.decode_hello, wire.decode_credit, wire.decode_error):

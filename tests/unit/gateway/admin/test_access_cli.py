@@ -195,6 +195,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
             client._ask("POST", "/v1/access/tenant/list", b"[1]")
 
 
+@pytest.mark.proves("K-14")
 def test_a_change_counts_within_five_seconds_and_rows_keep_no_clear_secret(tmp_path: Path) -> None:
     with serving(tmp_path) as rig:
         services = rig.gateway.services

@@ -28,6 +28,8 @@ from storaged.base.ids import DatacenterId
 from tests.support.admin_rig import AdminRig, admin_rig
 from tests.support.gateway import BUCKET
 
+pytestmark = pytest.mark.proves("S-01", "S-02")
+
 SEED = b"s" * 32
 LARGE = bytes(range(256)) * 16 * 1024  # cells of a mebibyte: sixteen tag units
 CERTIFICATES = {number: f"{number:064x}" for number in range(1, 7)}

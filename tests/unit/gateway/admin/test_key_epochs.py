@@ -24,6 +24,8 @@ from gateway.jobs.rotation import KeyRotation
 from tests.support.admin_rig import admin_rig
 from tests.support.gateway import ACCESS_KEY, BUCKET
 
+pytestmark = pytest.mark.proves("K-09", "K-10")
+
 CLI = CliRunner()
 assert keys_cli.keys_app is not None  # its commands are on the app
 

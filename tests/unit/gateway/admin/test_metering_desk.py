@@ -25,6 +25,8 @@ from tests.support.gateway import BUCKET, TENANT
 from tests.support.metered import Metered, TurnedEnv, metered_gateway
 from tests.support.usage_scan import full_scan
 
+pytestmark = pytest.mark.proves("A-16")
+
 NOVEMBER = 1_793_491_200_000  # 2026-11-01T00Z
 PRICES = """
 currency = "EUR"

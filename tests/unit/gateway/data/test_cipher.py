@@ -38,6 +38,7 @@ def opened(body: bytes | bytearray, plain_bytes: int, keys: PartKeys = KEYS) -> 
     return bytes(open_frames(keys, 0, body, frame_count(plain_bytes) - 1))
 
 
+@pytest.mark.proves("K-03")
 def test_expand_is_hkdf() -> None:
     key, info = b"k" * 32, b"some info"
     first = hmac.digest(key, info + b"\x01", "sha512")
@@ -108,6 +109,7 @@ EVIL = {
 }
 
 
+@pytest.mark.proves("CRY-05")
 @pytest.mark.parametrize("name", EVIL)
 def test_evil_bodies_are_refused(name: str) -> None:
     plain = Random(3).randbytes(2 * FRAME + 100)
@@ -125,6 +127,7 @@ def test_a_shortened_part_fails_although_its_length_is_believed() -> None:
         open_frames(KEYS, 0, sealed(plain)[:SEALED], 0)
 
 
+@pytest.mark.proves("CRY-05")
 @pytest.mark.parametrize("part", [0, 2])
 def test_frames_of_another_part_are_refused(part: int) -> None:
     context = enc("body", b"c" * 16, b"t" * 16, b"o" * 16, part)
@@ -179,6 +182,7 @@ def two_key_ciphertext(key_a: bytes, key_b: bytes, nonce: bytes) -> bytes:
     return b"".join(value.to_bytes(16, "big") for value in (c_1, c_2, tag))
 
 
+@pytest.mark.proves("I3")
 def test_ciphertext_for_two_keys_is_refused_before_any_open() -> None:
     """CRY-01: AES-GCM alone opens it under both keys; the commitment stops it before."""
     nonce = b"\x09" * 12
@@ -204,6 +208,7 @@ def test_every_input_changes_the_keys() -> None:
     assert len({keys.base_nonce for keys in made}) == 4
 
 
+@pytest.mark.proves("CRY-04", "I6")
 @given(st.integers(0, (1 << 96) - 1), st.integers(0, (1 << 64) - 1), st.integers(0, (1 << 64) - 1))
 def test_nonces_of_a_part_are_distinct(base: int, one: int, other: int) -> None:
     """D4: XOR of the index into the last 8 bytes is a bijection."""
@@ -211,6 +216,7 @@ def test_nonces_of_a_part_are_distinct(base: int, one: int, other: int) -> None:
     assert len(nonces) == (1 if one == other else 2)
 
 
+@pytest.mark.proves("CRY-04", "I6")
 def test_sealing_uses_each_nonce_once(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bytes] = []
 
@@ -231,5 +237,6 @@ def test_a_short_frame_in_the_middle_is_our_own_mistake() -> None:
         seal_frames_into(KEYS, 0, memoryview(b"short"), False, memoryview(bytearray(100)))
 
 
+@pytest.mark.proves("CRY-17")
 def test_keys_do_not_print() -> None:
     assert "02" not in repr(KEYS)

@@ -32,6 +32,7 @@ CONTEXT = enc("dek", b"c", b"t", b"b", 1, b"key", b"uuid")
 T1, T2, B1, B2 = b"1" * 16, b"2" * 16, b"a" * 16, b"b" * 16
 
 
+@pytest.mark.proves("CRY-06", "K-08")
 def test_wrapped_deks_open_where_they_belong_only() -> None:
     wrapped = wrap_dek(KEY, CONTEXT, DEK, SALT)
     assert len(wrapped) == WRAPPED_BYTES == 105 and wrapped[0] == 1
@@ -43,6 +44,7 @@ def test_wrapped_deks_open_where_they_belong_only() -> None:
         open_secret(KEY, "another label", CONTEXT, wrapped)
 
 
+@pytest.mark.proves("K-08")
 @given(st.integers(0, WRAPPED_BYTES * 8 - 1))
 def test_every_changed_bit_is_seen(bit: int) -> None:
     wrapped = bytearray(wrap_dek(KEY, CONTEXT, DEK, SALT))
@@ -62,6 +64,7 @@ def test_a_secret_of_another_length_is_no_dek() -> None:
         unwrap_dek(KEY, CONTEXT, seal_secret(KEY, "wrap-dek", CONTEXT, b"short", SALT))
 
 
+@pytest.mark.proves("CRY-04", "K-05")
 def test_root_key_file(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     root = RootKey.create(folder, TestEnv())
@@ -89,6 +92,7 @@ def test_root_key_under_a_passphrase(tmp_path: Path) -> None:
             RootKey.load(tmp_path, wrong)
 
 
+@pytest.mark.proves("K-03")
 def test_derived_keys_are_distinct_and_stable() -> None:
     root, again, other = RootKey(b"r" * 32), RootKey(b"r" * 32), RootKey(b"q" * 32)
     names = ["log_key", "log_seal_key", "integrity_key", "cluster_record_key", "sums_key"]
@@ -105,6 +109,7 @@ def keyring(folder: Path, root: bytes = b"r" * 32, seed: int = 1) -> FileKeyring
     return FileKeyring(folder, RootKey(root), TestEnv(seed))
 
 
+@pytest.mark.proves("CRY-06", "I1", "K-04")
 def test_bucket_keys_open_for_their_tenant_bucket_and_epoch_only(tmp_path: Path) -> None:
     ring: KeyProvider = keyring(tmp_path)
     ring.create_tenant_key(T1)
@@ -159,6 +164,7 @@ def test_the_sealed_copy_rebuilds_a_keyring(tmp_path: Path) -> None:
         fresh.import_sealed(b"junk")
 
 
+@pytest.mark.proves("I1")
 def test_named_keys_open_for_their_tenant_name_and_context_only(tmp_path: Path) -> None:
     ring: KeyProvider = keyring(tmp_path)
     ring.create_tenant_key(T1)

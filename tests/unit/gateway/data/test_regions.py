@@ -34,6 +34,8 @@ from storaged.base.ids import DatacenterId, NodeId, ShardId, StripeFamily, Strip
 from tests.support.cluster import MemoryCluster, memory_cluster, run_virtual
 from tests.support.faulty_node import FaultyNode
 
+pytestmark = pytest.mark.proves("S-01", "S-02")
+
 COUNTRIES = ("fr", "de", "us")
 GEOMETRIES = (Geometry(2, 1), Geometry(4, 2), Geometry(5, 4))
 NUMBER = 7

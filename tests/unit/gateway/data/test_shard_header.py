@@ -87,6 +87,7 @@ def test_every_range_of_units_checks() -> None:
             sh.check_range(key(), header, start, cell[start:end])
 
 
+@pytest.mark.proves("B-02")
 @settings(max_examples=60)
 @given(st.integers(0, 2), st.integers(0, CELL - 1), st.integers(0, 7))
 def test_every_flipped_bit_is_seen(index: int, position: int, bit: int) -> None:
@@ -97,6 +98,7 @@ def test_every_flipped_bit_is_seen(index: int, position: int, bit: int) -> None:
         sh.check_range(key(), sh.parse_header(headers[index]), 0, cell)
 
 
+@pytest.mark.proves("B-02", "NOD-05")
 def test_cells_cannot_pass_for_others() -> None:
     cells, headers = made()
     first, second = cells[:CELL], cells[CELL : 2 * CELL]

@@ -43,6 +43,7 @@ async def lose(cluster: MemoryCluster, row: StripeRow, *indexes: int) -> None:
         await cluster.nodes[row.nodes[index]].node.delete([shard_at(row, index)])
 
 
+@pytest.mark.proves("C5")
 @pytest.mark.parametrize("lost", list(combinations(range(6), 2)), ids=str)
 def test_every_pair_of_lost_shards(lost: tuple[int, int]) -> None:
     async def main() -> None:
@@ -56,6 +57,7 @@ def test_every_pair_of_lost_shards(lost: tuple[int, int]) -> None:
     run_virtual(main())
 
 
+@pytest.mark.proves("B-18", "C5")
 @pytest.mark.parametrize("geometry", [Geometry(2, 1), Geometry(5, 4), Geometry(8, 4)], ids=str)
 @pytest.mark.parametrize("datacenter", ["paris", "lyon", "marseille"])
 def test_a_lost_datacenter(geometry: Geometry, datacenter: str) -> None:
@@ -74,6 +76,7 @@ def test_a_lost_datacenter(geometry: Geometry, datacenter: str) -> None:
 SWITCHES = ["corrupt_gets", "truncate_gets", "swap_gets", "deny_shards"]
 
 
+@pytest.mark.proves("B-02")
 @pytest.mark.parametrize("switch", SWITCHES)
 @pytest.mark.parametrize("count", [1, 2])
 def test_evil_nodes_never_give_wrong_bytes_in_verified_mode(switch: str, count: int) -> None:
@@ -91,6 +94,7 @@ def test_evil_nodes_never_give_wrong_bytes_in_verified_mode(switch: str, count: 
     run_virtual(main())
 
 
+@pytest.mark.proves("B-02", "NOD-06")
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_evil_sources_never_reach_the_decoder(switch: str) -> None:
     """One data cell is lost and another node lies: decoding takes four good ones of the rest."""
@@ -111,6 +115,7 @@ def test_evil_sources_never_reach_the_decoder(switch: str) -> None:
     run_virtual(main())
 
 
+@pytest.mark.proves("B-02")
 @pytest.mark.parametrize("switch", SWITCHES)
 def test_too_many_evil_nodes_is_an_error_and_no_bytes(switch: str) -> None:
     async def main() -> None:
@@ -126,6 +131,7 @@ def test_too_many_evil_nodes_is_an_error_and_no_bytes(switch: str) -> None:
     run_virtual(main())
 
 
+@pytest.mark.proves("B-02", "NOD-05")
 def test_another_generation_never_mixes() -> None:
     """Shards of the same stripe id with another header, well tagged: never decoded together."""
 
@@ -208,6 +214,7 @@ def test_a_wrong_health_view_costs_time_but_no_read() -> None:
     run_virtual(main())
 
 
+@pytest.mark.proves("B-02")
 def test_a_slow_node_is_hedged() -> None:
     async def main() -> None:
         cluster = memory_cluster()

@@ -83,6 +83,7 @@ async def shards_of(rig: LogRig, number: int) -> list[ShardInfo]:
     return list((await rig.nodes[number].list(first, None, limit=1000)).shards)
 
 
+@pytest.mark.proves("B-18")
 def test_a_wiped_node_is_found_and_filled_again() -> None:
     async def scenario(rig: LogRig) -> None:
         places = [(await rig.put(f"k{n}", b"", body=b"body %d" % n)).places[0] for n in range(20)]

@@ -49,6 +49,8 @@ from tests.support.rotations import (
 )
 from tests.support.under_keys import BY_CUSTOMER, LARGE, SMALL, WITH_KEY, Everything
 
+pytestmark = pytest.mark.proves("K-10", "C6")
+
 
 @pytest.mark.parametrize("times", [1, 3])
 def test_k10_everything_is_read_after_the_old_key_was_destroyed(times: int) -> None:

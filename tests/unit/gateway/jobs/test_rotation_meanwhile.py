@@ -20,6 +20,8 @@ from tests.support.gateway import BUCKET, Gateway
 from tests.support.rotations import epochs_of_rows, rotate, run, to_the_end
 from tests.support.under_keys import LARGE, SMALL
 
+pytestmark = pytest.mark.proves("K-10", "CRY-16")
+
 
 def test_a_copy_under_way_gets_its_annotations_under_the_newest_epoch(
     monkeypatch: pytest.MonkeyPatch,

@@ -55,6 +55,8 @@ from tests.support.rotations import (
 )
 from tests.support.turn_env import TurnEnv
 
+pytestmark = pytest.mark.proves("K-10", "C6", "CRY-16")
+
 VERSIONED = "versioned"
 SEEDS = 12
 ROUNDS = 14

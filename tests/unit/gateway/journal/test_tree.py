@@ -6,6 +6,8 @@ import pytest
 
 from gateway.journal import tree
 
+pytestmark = pytest.mark.proves("C9")
+
 SIZES = range(1, 40)
 LEAVES = [b"%d" % at for at in range(SIZES.stop)]
 

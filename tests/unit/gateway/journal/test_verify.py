@@ -22,6 +22,8 @@ from tests.support.journal_rig import (
     public,
 )
 
+pytestmark = pytest.mark.proves("L-04", "C9")
+
 COUNTS = {TENANT: 5, OTHER: 3, CLUSTER: 2}
 ONE = SIGNERS[:1]  # Ed25519 alone keeps a campaign over every byte short
 

@@ -243,6 +243,7 @@ def flipped(raw: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.proves("B-06")
 @pytest.mark.parametrize("case", CASES)
 def test_every_flipped_bit_and_every_cut_is_seen(case: str) -> None:
     row_key, make, read = CASES[case]
@@ -273,6 +274,7 @@ def test_listing_sees_every_flip_in_what_it_reads() -> None:
             records.open_listing(KEYS, ROW, value[:length])
 
 
+@pytest.mark.proves("CRY-06", "B-06")
 def test_swapped_rows_are_seen() -> None:
     for other in (
         ks.current_row(BUCKET, ObjectKey(b"other")),
@@ -284,6 +286,7 @@ def test_swapped_rows_are_seen() -> None:
                 read(KEYS, other, seal())  # type: ignore[operator]
 
 
+@pytest.mark.proves("CRY-06")
 def test_parts_of_two_generations_do_not_mix() -> None:
     older, newer = seal(), seal(replace(VERSION, sequence=8))
     end = 33 + int.from_bytes(older[29:33], "big")
@@ -310,6 +313,7 @@ def test_moving_the_bytes_needs_no_tenant_key_and_keeps_the_tenant_part() -> Non
         records.move_layout(locked, NONCES, ROW, flipped(value, 300), elsewhere)
 
 
+@pytest.mark.proves("K-04", "I1")
 def test_another_cluster_or_bucket_key_opens_nothing() -> None:
     other_cluster = sealing.RecordKeys(b"d" * 32, bucket_cipher)
     with pytest.raises(RowCorrupt):
@@ -319,6 +323,7 @@ def test_another_cluster_or_bucket_key_opens_nothing() -> None:
         records.open_version(other_bucket, ROW, seal())
 
 
+@pytest.mark.proves("K-19")
 def test_unknown_marker_is_refused_by_name() -> None:
     value = b"\x02" + seal()[1:]
     for read in (records.open_version, records.open_listing, records.open_stored_bytes):

@@ -50,6 +50,7 @@ def test_cipher_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(keys._ciphers) == 2
 
 
+@pytest.mark.proves("CRY-04", "I6")
 def test_nonces_are_never_used_twice() -> None:
     """D4: over rows, parts of rows, and writer epochs."""
     source = sealing.NonceSource(1)

@@ -236,6 +236,7 @@ def test_stripes_are_read_and_scanned() -> None:
     assert stripes.read_stripe(store, KEYS, rows[1].stripe) is None
 
 
+@pytest.mark.proves("K-14")
 def test_accounts_come_back_and_hide_their_secrets() -> None:
     store = MemoryStore()
     tenant = accounts.Tenant(tenant_id=TENANT, name="town", owner_id="ab" * 32, created_at_ms=1)

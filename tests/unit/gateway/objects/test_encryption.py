@@ -49,6 +49,7 @@ def with_services(test: Callable[[Services, DekPlace], None]) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.proves("CRY-06")
 @pytest.mark.parametrize("choice", [PLAIN, CUSTOMERS, NAMED, OF_BUCKET])
 def test_a_dek_opens_in_its_place_with_its_keys_only(choice: Choice) -> None:
     def test(services: Services, place: DekPlace) -> None:
@@ -70,6 +71,7 @@ def test_a_dek_opens_in_its_place_with_its_keys_only(choice: Choice) -> None:
     with_services(test)
 
 
+@pytest.mark.proves("CRY-18")
 def test_another_key_of_a_client_or_none_opens_nothing() -> None:
     def test(services: Services, place: DekPlace) -> None:
         wrapped, stored = wrapped_dek(services, place, DEK, SALT, CUSTOMERS)

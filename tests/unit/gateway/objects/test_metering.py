@@ -23,6 +23,8 @@ from tests.support.metered import Metered as Rig
 from tests.support.metered import TurnedEnv, metered_gateway
 from tests.support.usage_scan import full_scan
 
+pytestmark = pytest.mark.proves("A-16")
+
 CLASSES = ("STANDARD", "STANDARD_IA")
 
 

@@ -40,6 +40,8 @@ from tests.support.cluster import memory_cluster
 from tests.support.gateway import BUCKET, BytesBody, Gateway, memory_gateway
 from tests.support.log_rig import keys_of
 
+pytestmark = pytest.mark.proves("S-01", "S-02")
+
 HERE, NUMBER = "kept-in-paris", 7
 SMALL, LARGE = b"small", bytes(range(256)) * 3000
 PLAIN = PutOptions()

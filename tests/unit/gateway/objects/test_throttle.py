@@ -10,6 +10,8 @@ from gateway.objects import throttle as throttles
 from gateway.objects.throttle import Throttle
 from tests.support.metered import TurnedEnv
 
+pytestmark = pytest.mark.proves("A-06")
+
 KEY, SOURCE = Subject.ACCESS_KEY, Subject.SOURCE
 
 
