@@ -242,7 +242,16 @@ class JournalState(TypedDict):
     waiting: int
     lost: int
     keys: list[str]
+    chain: str
     logs: list[Row]
+
+
+class JournalKeys(TypedDict):
+    """What the journal is signed with from here on."""
+
+    number: int
+    keys: list[str]
+    chain: str
 
 
 class Lines(TypedDict):

@@ -40,7 +40,7 @@ from gateway.admin.export_run import Asked, Exporter
 from gateway.admin.export_verify import Verified, verify_export
 from gateway.admin.import_run import Importer, ImportRefused, Wanted
 from gateway.journal.notes import VerifierKey
-from gateway.journal.verify import read_keys
+from gateway.journal.chain import read_keys
 from gateway.terminal.language import say
 from gateway.terminal.refusals import stop
 from storaged.base.errors import StorageError

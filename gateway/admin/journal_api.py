@@ -7,6 +7,7 @@
     GET  /v1/journal/request?old=…                        what a witness is asked (tlog-witness)
     POST /v1/journal/checkpoint?log=…                     sign now
     POST /v1/journal/cosign                               a checkpoint with cosignatures, as body
+    POST /v1/journal-keys/rotate                          sign with other keys from here on
 
 Not for what they do (`gateway.admin.journal_desk`).
 """
@@ -56,6 +57,9 @@ def journal_routes(services: Services) -> list[web.RouteDef]:
         old = _number(request, "old") if "old" in request.query else None
         return json_answer(await desk.request(old))
 
+    async def rotate(request: web.Request) -> web.Response:
+        return json_answer(await desk.rotate_key())
+
     async def checkpoint(request: web.Request) -> web.Response:
         return json_answer(await desk.checkpoint(request.query.get("log", "")))
 
@@ -71,6 +75,7 @@ def journal_routes(services: Services) -> list[web.RouteDef]:
         web.get("/v1/journal/request", ask),
         web.post("/v1/journal/checkpoint", checkpoint),
         web.post("/v1/journal/cosign", cosign),
+        web.post("/v1/journal-keys/rotate", rotate),
     ]
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import deque
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -25,12 +24,12 @@ from gateway.admin.cli import (
     SocketOption,
     asked,
     client_of,
-    parse_url,
     show,
 )
-from gateway.admin.client import AdminClient
-from gateway.admin.journal_export import export_journal, lines_of
-from gateway.journal.events import Entry, read_line
+from gateway.admin.journal_export import export_journal
+from gateway.admin.journal_search import hashes_of, last_events, moment, named_log
+from gateway.journal.chain import CHAIN_BYTES_MAX, KEYS_BYTES_MAX, Chain, read_chain, read_keys
+from gateway.journal.events import Entry
 from gateway.journal.notes import (
     COSIGNATURE,
     NOTE_BYTES_MAX,
@@ -41,8 +40,8 @@ from gateway.journal.notes import (
     read_note,
     read_verifier_key,
 )
-from gateway.journal.proofs import PROOF_BYTES_MAX, open_proof
-from gateway.journal.verify import KEYS, KEYS_BYTES_MAX, Report, read_keys, verify_folder
+from gateway.journal.proofs import PROOF_BYTES_MAX, open_proof_by
+from gateway.journal.verify import KEYS, Report, verify_folder
 from gateway.journal.witness import REQUEST_BYTES_MAX, cosign, judge, read_request
 from gateway.terminal.language import say
 from gateway.terminal.refusals import said, stop
@@ -51,15 +50,16 @@ from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
 
 SHOWN = 50
-SCANNED_MAX = 1_000_000
-PAGE = 2000
 PIPE_COLUMNS = 200
 LONG_LINE = 1000  # of a proof: the signature of ML-DSA
-OWN_TYPES = frozenset({"journal.anchor", "journal.checkpoint", "journal.idle"})
 OWN_KEYS = "the keys are those of the folder itself: whoever made it could have made them"
 
 KeysOption = Annotated[
     Path | None, typer.Option("--keys", help="file of public keys, as `journal keys` prints them")
+]
+ChainOption = Annotated[
+    Path | None,
+    typer.Option("--chain", help="file of `journal keys --chain`: to follow from older keys"),
 ]
 LogOption = Annotated[
     str, typer.Option("--tenant", help="a tenant: name, id or access key; else all logs")
@@ -98,14 +98,14 @@ def show_events(
     Example: hexagone journal show --type PutBucketPolicy --about s3://photos
     """
     client = client_of(data, socket)
-    named = _named_log(client, tenant)
+    named = named_log(client, tenant)
     status = asked(lambda: client.journal("GET", "", {}))
     wanted = {
         "kind": kind.lower(),
         "who": who,
         "request": request,
-        "since": _moment(since, "--since"),
-        "until": _moment(until, "--until"),
+        "since": moment(since, "--since"),
+        "until": moment(until, "--until"),
         "failed": failed,
         "all": everything or "journal" in kind,
     }
@@ -113,8 +113,8 @@ def show_events(
     for log in status["logs"]:
         if named and log["log"] != named:
             continue
-        hashes = _hashes(client, log["log"], about) if about else {}
-        found += _last(client, log["log"], log["events"], wanted, hashes, count)
+        hashes = hashes_of(client, log["log"], about) if about else {}
+        found += last_events(client, log["log"], log["events"], wanted, hashes, count)
     found.sort(key=lambda one: (one[1].at_ms, one[0], one[1].seq))
     found = found[-count:]
     if as_json:
@@ -138,10 +138,26 @@ def list_logs(
 
 
 @app.command("keys")
-def keys(data: DataOption = None, socket: SocketOption = None) -> None:
-    """The public keys; give them to whoever is to verify, by a way of its own."""
-    for text in asked(lambda: client_of(data, socket).journal("GET", "", {}))["keys"]:
-        typer.echo(text)
+def keys(
+    chain: Annotated[
+        bool, typer.Option("--chain", help="with all before them, each vouching for the next")
+    ] = False,
+    data: DataOption = None,
+    socket: SocketOption = None,
+) -> None:
+    """The public keys; give them to whoever is to verify, by a way of its own.
+
+    Example: hexagone journal keys > journal.pub
+    """
+    found = asked(lambda: client_of(data, socket).journal("GET", "", {}))
+    if chain and found["chain"]:
+        typer.echo(found["chain"], nl=False)
+        return
+    if chain:
+        typer.echo(say("the keys have not been changed: there is no chain"), err=True)
+        raise typer.Exit(1)
+    for line in found["keys"]:
+        typer.echo(line)
 
 
 @app.command("checkpoint")
@@ -151,7 +167,7 @@ def checkpoint(
     """Sign the cluster's log (or a tenant's) now and print the checkpoint: keep it elsewhere."""
     client = client_of(data, socket)
     signed = asked(lambda: client.journal("POST", "/checkpoint", {"log": tenant or "cluster"}))
-    named = _named_log(client, tenant) or "cluster"
+    named = named_log(client, tenant) or "cluster"
     typer.echo(signed["checkpoints"][named], nl=False)
 
 
@@ -200,6 +216,7 @@ def verify(
     ] = None,
     live: Annotated[bool, typer.Option("--live", help="the journal of the gateway here")] = False,
     keys_file: KeysOption = None,
+    chain_file: ChainOption = None,
     witness: Annotated[
         list[str] | None, typer.Option(help="verifier key of a witness that must have cosigned")
     ] = None,
@@ -230,7 +247,7 @@ def verify(
             known = known or [read_verifier_key(text) for text in status["keys"]]
         assert path is not None
         if path.is_file():
-            _verify_proof(path, known, as_json=as_json)
+            _verify_proof(path, _followed(known, chain_file), as_json=as_json)
             return
         own = known is None
         if known is None:
@@ -250,6 +267,7 @@ def witness(
     state: Annotated[Path, typer.Option(help="folder of the witness: its key, what it has seen")],
     name: Annotated[str, typer.Option(help="name of the witness, such as example.org/w1")],
     keys_file: KeysOption = None,
+    chain_file: ChainOption = None,
 ) -> None:
     """Be a witness: read a request, check that the log only grew, print the cosigned checkpoint.
 
@@ -265,7 +283,7 @@ def witness(
         return
     seen_path = state / "seen"
     try:
-        known = read_keys(_read(keys_file, KEYS_BYTES_MAX))
+        known = _followed(read_keys(_read(keys_file, KEYS_BYTES_MAX)), chain_file).last
         request = read_request(sys.stdin.buffer.read(REQUEST_BYTES_MAX + 1))
         seen = None
         if seen_path.exists():
@@ -305,10 +323,17 @@ def _console() -> Console:
     return console
 
 
-def _verify_proof(path: Path, known: list[VerifierKey] | None, *, as_json: bool) -> None:
+def _followed(known: Sequence[VerifierKey] | None, chain_file: Path | None) -> Chain:
+    """The keys that are trusted, and those that follow. Raises: NoteInvalid, BadParameter."""
     if known is None:
         raise typer.BadParameter("a proof is verified with --keys FILE")
-    proven = open_proof(_read(path, PROOF_BYTES_MAX), known)
+    if chain_file is None:
+        return Chain(tuple(known))
+    return read_chain(_read(chain_file, CHAIN_BYTES_MAX)).since(known)
+
+
+def _verify_proof(path: Path, chain: Chain, *, as_json: bool) -> None:
+    proven = open_proof_by(_read(path, PROOF_BYTES_MAX), chain)
     log = proven.checkpoint.origin.rpartition("/")[2]
     if as_json:
         typer.echo(json.dumps(views.entry_document(log, proven.entry)))
@@ -331,68 +356,3 @@ def _read(path: Path, most: int) -> bytes:
             return file.read(most + 1)
     except OSError as error:
         raise typer.BadParameter(f"{path}: {error.strerror}") from error
-
-
-def _moment(text: str, option: str) -> int:
-    """Milliseconds of a moment in UTC; 0 for none."""
-    if not text:
-        return 0
-    try:
-        return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
-    except ValueError as error:
-        raise typer.BadParameter("write it as 2026-11-23T04:00", param_hint=option) from error
-
-
-def _named_log(client: AdminClient, tenant: str) -> str:
-    if not tenant:
-        return ""
-    found = asked(lambda: client.journal("GET", "/hashes", {"log": tenant}))
-    return str(found["log"])
-
-
-def _hashes(client: AdminClient, log: str, about: str) -> dict[str, str]:
-    bucket, key = about.removeprefix("s3://").partition("/")[::2]
-    if key:
-        bucket, key = parse_url(about)
-    query = {"log": log, "bucket": bucket, "key": key}
-    found = asked(lambda: client.journal("GET", "/hashes", query))
-    return {name: found[name] for name in ("bucket", "key") if found[name]}
-
-
-def _last(
-    client: AdminClient,
-    log: str,
-    size: int,
-    wanted: dict[str, Any],
-    hashes: dict[str, str],
-    count: int,
-) -> list[tuple[str, Entry]]:
-    """The last events of a log that are wanted, at most so many."""
-    found: deque[tuple[str, Entry]] = deque()
-    last, floor = size, max(size - SCANNED_MAX, 0)
-    while last > floor and len(found) < count:
-        first = max(last - PAGE, floor)
-        page = asked(lambda: {"lines": list(lines_of(client, log, first, last))})["lines"]  # noqa: B023
-        for seq, line in zip(range(last - 1, first - 1, -1), reversed(page), strict=True):
-            entry = asked(lambda: {"entry": read_line(line, seq)})["entry"]  # noqa: B023
-            if _is_wanted(entry, wanted, hashes):
-                found.appendleft((log, entry))
-                if len(found) >= count:
-                    break
-        last = first
-    return list(found)
-
-
-def _is_wanted(entry: Entry, wanted: dict[str, Any], hashes: dict[str, str]) -> bool:
-    body = entry.body
-    if wanted["kind"] not in entry.type.lower() or wanted["who"] not in str(body.get("who", "")):
-        return False
-    if entry.type in OWN_TYPES and not wanted["all"]:
-        return False
-    if wanted["request"] and body.get("request") != wanted["request"]:
-        return False
-    if wanted["since"] > entry.at_ms or 0 < wanted["until"] <= entry.at_ms:
-        return False
-    if wanted["failed"] and not (body.get("code") or body.get("error")):
-        return False
-    return all(body.get(name) == value for name, value in hashes.items())

@@ -25,6 +25,7 @@ from aiohttp.typedefs import Handler
 from gateway.admin.gate import ACTOR, ENTRY
 from gateway.admin.outlook import Document
 from gateway.journal import tree
+from gateway.journal.chain import encode_chain
 from gateway.journal.events import CLUSTER, LOG_NAME, Event, Phase, Value
 from gateway.journal.journal import Journal
 from gateway.journal.notes import (
@@ -109,6 +110,7 @@ class JournalDesk:
     async def status(self) -> Document:
         """Which logs there are and whether they take events."""
         journal = self._journal
+        chain = journal.keys.chain
         logs: list[Document] = []
         for name in journal.logs():
             signed = self._signed(name)
@@ -126,6 +128,7 @@ class JournalDesk:
             "waiting": journal.waiting,
             "lost": journal.lost,
             "keys": [key.text for key in journal.keys.verifiers()],
+            "chain": encode_chain(chain).decode() if chain.links else "",
             "logs": logs,
         }
 
@@ -138,6 +141,15 @@ class JournalDesk:
             "checkpoints": {name: note.decode() for name, note in signed.notes.items()},
             "anchors": signed.anchors,
             "cosigned": "" if cosigned is None else cosigned.decode(),
+        }
+
+    async def rotate_key(self) -> Document:
+        """Sign with other keys from here on. Raises: JournalUnavailable."""
+        keys = await self._journal.rotate_key()
+        return {
+            "number": len(keys.chain.generations),
+            "keys": [key.text for key in keys.verifiers()],
+            "chain": encode_chain(keys.chain).decode(),
         }
 
     def lines(self, named: str, first: int, count: int) -> Document:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from gateway.admin.client import AdminClient
 from gateway.admin.outlook import Document
+from gateway.journal.chain import CHAIN, encode_keys
 from gateway.journal.events import CLUSTER, LOG_NAME
 from gateway.journal.notes import read_checkpoint, read_note, read_verifier_key
 from gateway.journal.proofs import SUFFIX
 from gateway.journal.shelf import LOGS
 from gateway.journal.store import CHECKPOINT, EVENTS, SEGMENT_EVENTS, segment_name
-from gateway.journal.verify import ANCHORS, COSIGNED, KEYS, MANIFEST, encode_keys, encode_manifest
+from gateway.journal.verify import ANCHORS, COSIGNED, KEYS, MANIFEST, encode_manifest
 from storaged.base.errors import Kind, ProtocolError, StorageError
 
 LINES_AT_ONCE = 2000
@@ -65,7 +66,10 @@ def export_journal(
             (folder / ANCHORS / f"{name}{SUFFIX}").write_text(proof)
     elif signed["cosigned"]:
         (folder / LOGS / CLUSTER / COSIGNED).write_text(signed["cosigned"])
-    keys = [read_verifier_key(text) for text in _status(client)["keys"]]
+    status = _status(client)
+    if status["chain"]:
+        (folder / CHAIN).write_bytes(status["chain"].encode())
+    keys = [read_verifier_key(text) for text in status["keys"]]
     (folder / KEYS).write_bytes(encode_keys(keys))
     prefix = keys[0].name.rpartition("/")[0]
     (folder / MANIFEST).write_bytes(encode_manifest(prefix, sizes))

@@ -23,6 +23,7 @@ from typing import NamedTuple, TypeVar
 
 from gateway.journal.events import CLUSTER, SALT_BYTES, Event, NameHasher, Phase
 from gateway.journal.shelf import JournalKeys, LogDamaged, Placed, Shelf, Signed
+from gateway.journal.signing import SigningKeys
 from gateway.journal.store import JournalUnavailable, LogStore
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
@@ -76,7 +77,13 @@ class _Waiting(NamedTuple):
 class Journal:
     """See the module. `start`, then `close`."""
 
-    def __init__(self, config: JournalConfig, keys: JournalKeys, env: Env) -> None:
+    def __init__(
+        self,
+        config: JournalConfig,
+        keys: JournalKeys,
+        env: Env,
+        signing: SigningKeys | None = None,
+    ) -> None:
         folder = self.folder = config.folder
         self.keys = keys
         self.env = env
@@ -90,6 +97,7 @@ class Journal:
         self._noted: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
+        self._signing = signing
         self._shelf = Shelf(folder, keys, env)
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -164,6 +172,29 @@ class Journal:
         async with self._turn:
             wanted = self.logs() if logs is None else logs
             return await self.env.offload(lambda: self._shelf.sign(wanted, logs or ()))
+
+    async def rotate_key(self) -> JournalKeys:
+        """Sign with new keys, which the present ones announce, in the cluster's log first.
+
+        Raises: JournalUnavailable: the present keys sign on.
+        """
+        signing = self._signing
+        if signing is None or self.failure:
+            raise JournalUnavailable(reason=self.failure or "its keys are fixed")
+
+        def hand_over() -> None:
+            try:
+                self._shelf.hand_over(signing.prepare(), signing.hand_over)
+                signing.forget_former()
+            except OSError as error:
+                raise JournalUnavailable(reason=error.strerror) from error
+
+        async with self._turn:
+            try:
+                await self.env.offload(hand_over)
+            finally:
+                self.keys = self._shelf.keys
+        return self.keys
 
     async def size(self, log: str) -> int:
         """How many events a log has. Raises: JournalUnavailable."""

@@ -1,19 +1,26 @@
 """The journal of a cluster from its configuration and its root key.
 
-The keys that sign and the keys that hash names are derived from the root key: they are never
-stored, and a cluster that is rebuilt elsewhere goes on under the same public keys.
+The keys that hash names, and the first keys that sign, are derived from the root key: they are
+never stored, and a cluster that is rebuilt elsewhere goes on under the same public keys. Keys that
+sign after a rotation are in a file (`gateway.journal.signing`).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 
 from gateway.journal.events import Event, Phase
 from gateway.journal.journal import Journal, JournalConfig
 from gateway.journal.notes import ED25519, MLDSA65, SignerKey
 from gateway.journal.shelf import JournalKeys
+from gateway.journal.signing import KEYS_FILE, SigningKeys
 from storaged.base.env import Env
+from storaged.base.errors import StorageError
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "hexagone"
 DeriveKey = Callable[[str, str], bytes]
@@ -33,12 +40,29 @@ def journal_keys(cluster_id: bytes, derive: DeriveKey) -> JournalKeys:
 
 
 def open_journal(
-    config: JournalConfig | None, cluster_id: bytes, derive: DeriveKey, env: Env
+    config: JournalConfig | None,
+    cluster_id: bytes,
+    derive: DeriveKey,
+    env: Env,
+    keys_folder: Path | None = None,
 ) -> Journal | None:
-    """The journal, if there is to be one; `Journal.start` comes later."""
+    """The journal, if there is to be one; `Journal.start` comes later.
+
+    Args:
+        keys_folder: where keys are that sign after a rotation; None: there is no rotation.
+    """
     if config is None:
         return None
-    return Journal(config, journal_keys(cluster_id, derive), env)
+    first = journal_keys(cluster_id, derive)
+    if keys_folder is None:
+        return Journal(config, first, env)
+    signing = SigningKeys(keys_folder / KEYS_FILE, config.folder, first, derive, env)
+    try:
+        return Journal(config, signing.load(), env, signing)
+    except (StorageError, OSError) as error:
+        # As with a drive that takes nothing: acts are refused, objects are served.
+        logger.error("the journal cannot be signed: %s", error)
+        return Journal(config, first._replace(trouble=str(error)), env)
 
 
 def command_event(command: str, env: Env) -> Event:

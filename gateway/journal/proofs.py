@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.journal import tree
+from gateway.journal.chain import Chain, open_by_any
 from gateway.journal.events import Entry, read_line
 from gateway.journal.notes import (
     Checkpoint,
@@ -80,3 +81,13 @@ def open_proof(content: bytes, keys: Sequence[VerifierKey]) -> ProvenEvent:
     hashes = decode_hashes(lines[3:])
     tree.check_inclusion(entry.leaf, seq, checkpoint.size, checkpoint.root, hashes)
     return ProvenEvent(entry=entry, checkpoint=checkpoint)
+
+
+def open_proof_by(content: bytes, chain: Chain) -> ProvenEvent:
+    """The event of a proof that some keys of a chain have signed; see `open_by_any`.
+
+    Raises: NoteInvalid, EntryInvalid, ProofInvalid.
+    """
+    note = content[:PROOF_BYTES_MAX].partition(b"\n\n")[2]
+    _, at = open_by_any(note, chain)
+    return open_proof(content, chain.generations[at])

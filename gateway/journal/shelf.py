@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from gateway.journal.chain import ANNOUNCED, Chain, announcement, keys_digest
 from gateway.journal.events import CLUSTER, LOG_NAME, SALT_BYTES, Event, NameHasher, Phase, Value
 from gateway.journal.notes import SignerKey, VerifierKey
 from gateway.journal.store import JournalUnavailable, LogStore
@@ -56,11 +57,16 @@ class JournalKeys(NamedTuple):
         prefix: of the origins of its logs, without a slash at its end.
         signers: every checkpoint has a signature of each.
         names_key: name of a log → 32-byte key for names in it.
+        held: the public keys of the signers, and those that they have followed; None: they were
+            always the same.
+        trouble: why nothing can be signed, "" where it can.
     """
 
     prefix: str
     signers: Sequence[SignerKey]
     names_key: Callable[[str], bytes]
+    held: Chain | None = None
+    trouble: str = ""
 
     def origin(self, log: str) -> str:
         return f"{self.prefix}/{log}"
@@ -68,6 +74,11 @@ class JournalKeys(NamedTuple):
     def verifiers(self) -> list[VerifierKey]:
         """The public keys, under the name of the cluster's log."""
         return [signer.verifier(self.origin(CLUSTER)) for signer in self.signers]
+
+    @property
+    def chain(self) -> Chain:
+        """All public keys that have signed, the present ones last."""
+        return self.held or Chain(tuple(self.verifiers()))
 
 
 class Shelf:
@@ -83,6 +94,11 @@ class Shelf:
         self._names: dict[str, NameHasher] = {}
         self._unsettled: list[str] = []
         self._lock_fd = -1
+
+    @property
+    def keys(self) -> JournalKeys:
+        """What is signed with."""
+        return self._keys
 
     @property
     def is_settled(self) -> bool:
@@ -163,6 +179,30 @@ class Shelf:
         self.dirty.discard(CLUSTER)
         return Signed({name: self.store(name).signed_note() for name in wanted}, anchors)
 
+    def hand_over(self, signers: Sequence[SignerKey], keep: Callable[[Chain], None]) -> JournalKeys:
+        """Sign with other keys from here on, which the present ones announce; all logs are signed
+        again at once.
+
+        Args:
+            keep: is told the chain that leads to the new keys; when it returns, they are in use.
+
+        Raises: JournalUnavailable, OSError: the present keys sign on.
+        """
+        self.sign(())
+        cluster, former = self.store(CLUSTER), self._keys
+        keys = former._replace(signers=tuple(signers))
+        number, public = len(former.chain.links) + 2, keys.verifiers()
+        body: dict[str, Value] = {"number": number, "keys_sha256": keys_digest(public)}
+        self._append_own(CLUSTER, ANNOUNCED, body)
+        cluster.sign((announcement(number, public),))
+        chain = former.chain.extended(public, cluster.signed_note())
+        keep(chain)
+        self._keys = keys._replace(held=chain)
+        for store in self._stores.values():
+            store.signers = self._keys.signers
+        self.sign((), self.logs())
+        return self._keys
+
     def store(self, log: str) -> LogStore:
         """The store of a log. Raises: JournalUnavailable; LogDamaged."""
         held = self._stores.get(log)
@@ -196,7 +236,8 @@ class Shelf:
         origin, names = self._keys.origin(log), self.names_of(log)
         try:
             self._claim()
-            return LogStore(self._folder / LOGS / log, origin, self._keys.signers, names)
+            former = self._keys.chain.generations[:-1]
+            return LogStore(self._folder / LOGS / log, origin, self._keys.signers, names, former)
         except OSError as error:
             raise JournalUnavailable(log=log, reason=error.strerror) from error
         except JournalUnavailable:
@@ -209,6 +250,8 @@ class Shelf:
         """Be the only process that writes here. Raises: JournalUnavailable, OSError."""
         if self._lock_fd >= 0:
             return
+        if self._keys.trouble:
+            raise JournalUnavailable(reason=self._keys.trouble)
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -26,7 +26,9 @@ from gateway.journal.events import Event, NameHasher, check_line, encode_line
 from gateway.journal.notes import (
     NOTE_BYTES_MAX,
     Checkpoint,
+    NoteInvalid,
     SignerKey,
+    VerifierKey,
     open_checkpoint,
     sign_checkpoint,
 )
@@ -86,18 +88,27 @@ def read_lines(folder: Path, first: int, count: int) -> Iterator[bytes]:
 class LogStore:
     """One log. Not for several threads at once.
 
+    Args:
+        former: public keys that have signed before `signers`, the latest last.
+
     Raises (on construction): JournalDamaged, NoteInvalid, OSError.
     """
 
     def __init__(
-        self, folder: Path, origin: str, signers: Sequence[SignerKey], names: NameHasher
+        self,
+        folder: Path,
+        origin: str,
+        signers: Sequence[SignerKey],
+        names: NameHasher,
+        former: Sequence[Sequence[VerifierKey]] = (),
     ) -> None:
         self.folder = folder
         self.origin = origin
         self.names = names
-        self.signed_size = 0
+        self.signers = signers
+        self.signed_size = 0  # 0 as well: by a former key, to be signed again
         self.put_aside_bytes = 0  # behind the last whole line, when the log was opened
-        self._signers = signers
+        self._former = former
         self._edge = tree.Edge()
         self._segment = -1
         self._segment_first = 0
@@ -162,12 +173,14 @@ class LogStore:
         self._segment_bytes += len(content)
         self._edge = edge
 
-    def sign(self) -> Checkpoint:
+    def sign(self, extensions: tuple[str, ...] = ()) -> Checkpoint:
         """Write a checkpoint over all events. Raises: JournalUnavailable."""
-        checkpoint = Checkpoint(origin=self.origin, size=self.size, root=self.root())
+        checkpoint = Checkpoint(
+            origin=self.origin, size=self.size, root=self.root(), extensions=extensions
+        )
         try:
             os.fdatasync(self._hashes)
-            replace_file(self.folder / CHECKPOINT, sign_checkpoint(checkpoint, self._signers))
+            replace_file(self.folder / CHECKPOINT, sign_checkpoint(checkpoint, self.signers))
         except OSError as error:
             raise JournalUnavailable(reason=error.strerror) from error
         self.signed_size = checkpoint.size
@@ -223,16 +236,28 @@ class LogStore:
         """Find the end of the log. Raises: JournalDamaged, NoteInvalid, OSError."""
         checkpoint = Checkpoint(origin=self.origin, size=0, root=tree.EMPTY_ROOT)
         with suppress(FileNotFoundError):
-            keys = [signer.verifier(self.origin) for signer in self._signers]
-            checkpoint = open_checkpoint(self.signed_note(), keys)
+            checkpoint = self._open_checkpoint(self.signed_note())
         if checkpoint.origin != self.origin:
             raise JournalDamaged(log=self.origin, reason="a checkpoint of another log")
-        self.signed_size = checkpoint.size
         if self._is_kept(checkpoint):
             self._edge = tree.edge_at(checkpoint.size, self.read_hash)
         self._replay(checkpoint)
         if self.size < checkpoint.size:
             raise JournalDamaged(log=self.origin, events=self.size, signed=checkpoint.size)
+
+    def _open_checkpoint(self, note: bytes) -> Checkpoint:
+        """The last checkpoint, also where a crash kept it from being signed again with the present
+        keys. Raises: NoteInvalid.
+        """
+        present = [signer.verifier(self.origin) for signer in self.signers]
+        try:
+            checkpoint = open_checkpoint(note, present)
+        except NoteInvalid:
+            if not self._former:
+                raise
+            return open_checkpoint(note, self._former[-1])
+        self.signed_size = checkpoint.size
+        return checkpoint
 
     def _is_kept(self, checkpoint: Checkpoint) -> bool:
         needed = tree.stored_count(checkpoint.size) * tree.HASH_BYTES

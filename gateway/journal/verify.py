@@ -16,12 +16,23 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
 from gateway.journal import tree
+from gateway.journal.chain import (
+    ANNOUNCED,
+    CHAIN,
+    CHAIN_BYTES_MAX,
+    KEYS_BYTES_MAX,
+    Chain,
+    encode_keys,
+    keys_digest,
+    open_by_any,
+    read_chain,
+)
 from gateway.journal.events import (
     CLUSTER,
     LINE_BYTES_MAX,
@@ -37,7 +48,6 @@ from gateway.journal.notes import (
     check_cosignature,
     open_checkpoint,
     read_note,
-    read_verifier_key,
 )
 from gateway.journal.proofs import PROOF_BYTES_MAX, SUFFIX, open_proof
 from gateway.journal.shelf import ANCHOR, LOCK, LOGS
@@ -48,7 +58,6 @@ MANIFEST, KEYS, ANCHORS, COSIGNED = "manifest.json", "journal.pub", "anchors", "
 FORMAT = "hexagone-journal-export/1"
 FINDINGS_MAX = 100
 CLOCK_BACK_MS = 60_000
-KEYS_BYTES_MAX = 64 * 1024
 MANIFEST_BYTES_MAX = 64 << 20
 _ROOT = re.compile(r"[0-9a-f]{64}")
 
@@ -78,25 +87,6 @@ class Report:
             self.findings.append(text)
 
 
-def read_keys(content: bytes) -> list[VerifierKey]:
-    """Public keys of a journal, one a line. Raises: NoteInvalid."""
-    try:
-        lines = content[:KEYS_BYTES_MAX].decode().split("\n")
-    except UnicodeDecodeError as error:
-        raise NoteInvalid(reason="no UTF-8") from error
-    keys = [read_verifier_key(line) for line in lines if line]
-    if not keys or any(not key.name.endswith(f"/{CLUSTER}") for key in keys):
-        raise NoteInvalid(reason="no keys of a journal")
-    if len({key.name for key in keys}) != 1:
-        raise NoteInvalid(reason="keys of several journals")
-    return keys
-
-
-def encode_keys(keys: Iterable[VerifierKey]) -> bytes:
-    """The file of public keys."""
-    return "".join(f"{key.text}\n" for key in keys).encode()
-
-
 def encode_manifest(prefix: str, sizes: dict[str, int]) -> bytes:
     """The manifest of an export: which logs, and how many events of each."""
     logs = {name: {"events": sizes[name]} for name in sorted(sizes)}
@@ -114,7 +104,8 @@ def verify_folder(
     """Verify a journal's folder or an export.
 
     Args:
-        keys: what every checkpoint must be signed with.
+        keys: what every checkpoint must be signed with, or keys that have announced those, by
+            the chain that the folder brings along.
         witnesses: each must have cosigned the cluster's log.
         against: checkpoints that somebody has kept; the logs must still begin with them.
     """
@@ -126,6 +117,7 @@ class _Verification:
         self, folder: Path, keys: Sequence[VerifierKey], witnesses: Sequence[VerifierKey]
     ) -> None:
         self.folder = folder
+        self.chain = Chain(tuple(keys))
         self.keys = keys
         self.witnesses = witnesses
         self.prefix = keys[0].name.removesuffix(f"/{CLUSTER}")
@@ -133,9 +125,12 @@ class _Verification:
         self.is_export = (folder / MANIFEST).exists()
         # By log: (size, root, where that comes from), to be compared with the events.
         self.points: dict[str, list[tuple[int, bytes, str]]] = {}
+        self.known_keys: set[str] = set()
+        self.announced_keys: dict[str, int] = {}  # by digest: the event in the cluster's log
 
     def run(self, against: Sequence[bytes]) -> Report:
         names = self._names()
+        self._follow_chain()
         for note in against:
             self._remember(note, "a checkpoint that was kept")
         for name in names:
@@ -148,6 +143,8 @@ class _Verification:
                 self.report.find(f"log {name} is missing; it was anchored or signed before")
         elif not self.is_export:
             self.report.find("the cluster's log is missing")
+        if CLUSTER in names:
+            self._verify_announced()
         self._verify_anchors(names)
         if self.is_export:
             self._verify_manifest(names)
@@ -167,10 +164,42 @@ class _Verification:
             self.report.find("there are no logs")
         return sorted(names, key=lambda name: (name != CLUSTER, name))
 
+    def _follow_chain(self) -> None:
+        """From the keys that were given to those that sign."""
+        try:
+            content = _content(self.folder / CHAIN, CHAIN_BYTES_MAX)
+        except FileNotFoundError:
+            return
+        try:
+            whole = read_chain(content)
+            self.chain = whole.since(self.keys)
+        except NoteInvalid as error:
+            self.report.find(f"{CHAIN}: {error.message()}")
+            return
+        self.keys = self.chain.last
+        self.known_keys = {keys_digest(keys) for keys in whole.generations}
+        for number, handover in enumerate(self.chain.handovers(), 2):
+            whence = f"the handover to key {number}"
+            self.points.setdefault(CLUSTER, []).append((handover.size, handover.root, whence))
+        if self.chain.links:
+            self.report.notices.append(f"the key was changed {len(self.chain.links)} time(s)")
+
+    def _verify_announced(self) -> None:
+        """What handovers say stands in the cluster's log as well."""
+        for link, handover in zip(self.chain.links, self.chain.handovers(), strict=True):
+            digest = keys_digest(link.keys)
+            seq = self.announced_keys.get(digest, -1)
+            if not 0 <= seq < handover.size:
+                self.report.find(f"{CHAIN}: no event of the cluster's log announces {digest[:16]}…")
+        for digest, seq in self.announced_keys.items():
+            if digest not in self.known_keys:
+                text = f"event {seq} of the cluster's log announces a key that did not follow"
+                self.report.notices.append(f"{text}: {digest[:16]}…")
+
     def _remember(self, content: bytes, whence: str) -> None:
         """Keep a signed checkpoint to hold the events against."""
         try:
-            checkpoint = open_checkpoint(content, self.keys)
+            checkpoint, _ = open_by_any(content, self.chain)
         except NoteInvalid as error:
             self.report.find(f"{whence}: {error.message()}")
             return
@@ -279,7 +308,7 @@ class _Verification:
 
     def _look_for_strangers(self, names: Sequence[str]) -> None:
         """Files that belong to no journal."""
-        known = {MANIFEST, KEYS} if self.is_export else {LOCK}
+        known = {MANIFEST, KEYS, CHAIN} if self.is_export else {LOCK, CHAIN}
         for name in names:
             log = f"{LOGS}/{name}"
             known |= {f"{log}/{CHECKPOINT}", f"{ANCHORS}/{name}{SUFFIX}", f"{log}/{COSIGNED}"}
@@ -353,6 +382,9 @@ class _LogReader:
         self.last_ms = at_ms
         if self._name == CLUSTER and b'"type":"journal.anchor"' in line:
             self._whole.anchored(line, seq)
+        if self._name == CLUSTER and f'"type":"{ANNOUNCED}"'.encode() in line:
+            digest = str(read_line(line, seq).body.get("keys_sha256"))
+            self._whole.announced_keys[digest] = seq
 
     def _compare(self, points: dict[int, list[tuple[bytes, str]]]) -> None:
         for root, whence in points.get(self.edge.size, ()):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from gateway.journal.chain import encode_keys
 from gateway.journal.events import CLUSTER, Event, NameHasher, Phase
 from gateway.journal.notes import ED25519, MLDSA65, SignerKey, VerifierKey
 from gateway.journal.shelf import JournalKeys, Placed, Shelf
@@ -12,7 +13,6 @@ from gateway.journal.verify import (
     KEYS,
     MANIFEST,
     Report,
-    encode_keys,
     encode_manifest,
     verify_folder,
 )

@@ -1,0 +1,301 @@
+"""The journal's signing key is changed: who has the first one verifies on, no other key counts."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gateway.journal.chain import (
+    CHAIN,
+    Chain,
+    Link,
+    announcement,
+    encode_chain,
+    encode_keys,
+    read_chain,
+)
+from gateway.journal.journal import Journal, JournalConfig
+from gateway.journal.notes import (
+    ED25519,
+    MLDSA65,
+    NoteInvalid,
+    SignerKey,
+    VerifierKey,
+    open_checkpoint,
+    sign_checkpoint,
+)
+from gateway.journal.opening import journal_keys, open_journal
+from gateway.journal.proofs import encode_proof, open_proof_by
+from gateway.journal.shelf import JournalKeys, Placed, Shelf
+from gateway.journal.signing import KEYS_FILE, SigningKeys
+from gateway.journal.store import JournalUnavailable, read_lines
+from gateway.journal.tree import inclusion_proof
+from gateway.journal.verify import KEYS, MANIFEST, Report, encode_manifest, verify_folder
+from storaged.base.env import RealEnv
+from tests.support.journal_rig import CLUSTER, OTHER, TENANT, event
+
+ENV = RealEnv(threads_max=1)
+CLUSTER_ID = b"c" * 16
+
+
+def derive(label: str, context: str) -> bytes:
+    return hmac.digest(b"root", f"{label}/{context}".encode(), "sha256")
+
+
+FIRST = journal_keys(CLUSTER_ID, derive)
+
+
+class Rig:
+    """A journal with its keys beside it, on one drive."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "journal"
+        self.keys = folder / "keys"
+        self.keys.mkdir()
+        self.signing = SigningKeys(self.keys / KEYS_FILE, self.folder, FIRST, derive, ENV)
+        self.shelf = Shelf(self.folder, self.signing.load(), ENV)
+
+    def write(self, log: str, count: int = 3) -> None:
+        batch = [Placed(log, event(at)) for at in range(count)]
+        assert not self.shelf.write(batch, bytes(16 * count), "")
+        self.shelf.sign(())
+
+    def rotate(self) -> None:
+        self.shelf.hand_over(self.signing.prepare(), self.signing.hand_over)
+        self.signing.forget_former()
+
+    def restart(self) -> JournalKeys:
+        self.shelf.close()
+        self.shelf = Shelf(self.folder, self.signing.load(), ENV)
+        self.shelf.write([], b"", "")  # looks at all logs
+        return self.shelf.keys
+
+    def verify(self, keys: list[VerifierKey] | None = None, **more: object) -> Report:
+        return verify_folder(self.folder, keys or FIRST.verifiers(), **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    rig = Rig(tmp_path)
+    for log in (CLUSTER, TENANT, OTHER):
+        rig.write(log)
+    return rig
+
+
+@pytest.mark.proves("K-10", "C6")
+def test_the_first_key_leads_to_the_present_one(rig: Rig) -> None:
+    kept = rig.shelf.store(CLUSTER).signed_note()
+    for _ in range(3):
+        rig.rotate()
+        rig.write(TENANT)
+    report = rig.verify(against=[kept])
+    assert report.findings == [] and len(rig.shelf.keys.chain.links) == 3
+    assert all(log.signed == log.events for log in report.logs) and len(report.logs) == 3
+    for keys in rig.shelf.keys.chain.generations:
+        assert rig.verify(list(keys)).findings == []
+    # All logs are signed by the present key, also those where nothing happens any more.
+    for name in (CLUSTER, TENANT, OTHER):
+        note = rig.shelf.store(name).signed_note()
+        open_checkpoint(note, rig.shelf.keys.verifiers())
+        with pytest.raises(NoteInvalid):
+            open_checkpoint(note, FIRST.verifiers())
+
+
+@pytest.mark.proves("K-10")
+def test_a_restart_signs_on_with_the_present_key(rig: Rig) -> None:
+    rig.rotate()
+    present = rig.shelf.keys.verifiers()
+    assert rig.restart().verifiers() == present != FIRST.verifiers()
+    rig.write(OTHER)
+    assert rig.verify().findings == []
+    content = (rig.keys / KEYS_FILE).read_bytes()
+    assert (rig.keys / KEYS_FILE).stat().st_mode & 0o777 == 0o600
+    # Neither the new seeds nor the former ones are there to be read.
+    assert derive("journal-ed25519", "") not in content
+    rig.rotate()
+    assert len(rig.signing._read()) == 1
+
+
+@pytest.mark.proves("K-10", "CRY-16")
+@pytest.mark.parametrize("at", ["announced", "handed over", "some signed"])
+def test_a_crash_in_a_rotation_leaves_a_journal_that_verifies(rig: Rig, at: str) -> None:
+    class Crash(Exception):
+        pass
+
+    def keep(chain: Chain) -> None:
+        if at == "announced":
+            raise Crash
+        rig.signing.hand_over(chain)
+        if at == "handed over":
+            raise Crash
+        for name in (TENANT, CLUSTER):  # of three logs
+            store = rig.shelf.store(name)
+            store.signers = signers
+            store.sign()
+        raise Crash
+
+    signers = rig.signing.prepare()
+    with pytest.raises(Crash):
+        rig.shelf.hand_over(signers, keep)
+    present = rig.restart().verifiers()
+    assert (present == FIRST.verifiers()) == (at == "announced")
+    rig.shelf.sign(())
+    rig.write(TENANT)
+    assert rig.verify().findings == []
+    rig.rotate()
+    assert rig.verify().findings == []
+
+
+@pytest.mark.proves("K-10")
+def test_a_key_that_was_not_announced_is_refused(rig: Rig, tmp_path: Path) -> None:
+    """Somebody signs the whole journal anew with keys of his own, and makes a chain to them."""
+    rig.rotate()
+    mine = (SignerKey(ED25519, b"7" * 32), SignerKey(MLDSA65, b"8" * 32))
+    own = FIRST._replace(signers=mine)
+    rig.shelf.close()
+    for name in (CLUSTER, TENANT, OTHER):
+        path = rig.folder / "logs" / name / "checkpoint"
+        note = open_checkpoint(path.read_bytes(), rig.signing.load().verifiers())
+        path.write_bytes(sign_checkpoint(note, mine))
+    assert rig.verify().findings
+    held = rig.signing.load().chain
+    cluster = open_checkpoint(
+        (rig.folder / "logs/cluster/checkpoint").read_bytes(), own.verifiers()
+    )
+    announced = cluster.__class__(
+        origin=cluster.origin,
+        size=cluster.size,
+        root=cluster.root,
+        extensions=(announcement(3, own.verifiers()),),
+    )
+    forged = Link(tuple(own.verifiers()), sign_checkpoint(announced, mine))
+    for chain in (
+        Chain(held.first, (*held.links, forged)),
+        Chain(held.first, (forged,)),
+        Chain(tuple(own.verifiers())),
+        Chain(held.first, (Link(tuple(own.verifiers()), held.links[0].handover),)),
+    ):
+        (rig.folder / CHAIN).write_bytes(encode_chain(chain))
+        report = rig.verify()
+        assert any(CHAIN in text or "not signed" in text for text in report.findings)
+        with pytest.raises(NoteInvalid):
+            if len(chain.links) == 0:
+                chain.since(FIRST.verifiers())
+            read_chain(encode_chain(chain))
+
+
+def test_a_chain_is_bound_to_the_events(rig: Rig) -> None:
+    """The handover is a checkpoint of the history; the announcement is an event of it."""
+    rig.rotate()
+    again = rig.folder.parent / "again"
+    again.mkdir()
+    other = Rig(again)
+    for log in (CLUSTER, TENANT, OTHER):
+        other.write(log, 5)
+    other.shelf.close()
+    shutil.copy(rig.folder / CHAIN, other.folder / CHAIN)
+    findings = other.verify().findings
+    assert any("handover" in text for text in findings)
+    assert any("no event of the cluster's log announces" in text for text in findings)
+
+
+def test_every_changed_byte_of_a_chain_is_seen(rig: Rig) -> None:
+    rig.rotate()
+    content = (rig.folder / CHAIN).read_bytes()
+    for at in range(0, len(content), 7):
+        altered = content[:at] + bytes((content[at] ^ 1,)) + content[at + 1 :]
+        with pytest.raises(NoteInvalid):
+            read_chain(altered).since(FIRST.verifiers())
+    for cut in (b"", content[:-1], content + b"\n", b"[]", b'{"first":[],"links":[]}'):
+        with pytest.raises(NoteInvalid):
+            read_chain(cut)
+
+
+@pytest.mark.proves("K-10")
+def test_a_former_key_signs_nothing_any_more(rig: Rig) -> None:
+    """It was changed because somebody else may have it: it makes no later checkpoint of the log."""
+    rig.rotate()
+    rig.write(CLUSTER)
+    store = rig.shelf.store(CLUSTER)
+    checkpoint = open_checkpoint(store.signed_note(), rig.shelf.keys.verifiers())
+    forged = sign_checkpoint(checkpoint, FIRST.signers)
+    report = rig.verify(against=[forged])
+    assert any("after it was handed over" in text for text in report.findings)
+    (rig.folder / "logs" / CLUSTER / "checkpoint").write_bytes(forged)
+    assert any("not signed by" in text for text in rig.verify().findings)
+
+
+def test_an_export_brings_the_chain_along(rig: Rig) -> None:
+    rig.rotate()
+    present = rig.shelf.keys.verifiers()
+    rig.shelf.close()
+    (rig.folder / "lock").unlink()
+    sizes = {}
+    for log in (rig.folder / "logs").iterdir():
+        (log / "hashes").unlink()
+        sizes[log.name] = sum(path.read_bytes().count(b"\n") for path in log.glob("events/*"))
+    (rig.folder / KEYS).write_bytes(encode_keys(present))
+    (rig.folder / MANIFEST).write_bytes(encode_manifest(FIRST.prefix, sizes))
+    assert rig.verify().findings == [] == rig.verify(present).findings
+    (rig.folder / KEYS).write_bytes(encode_keys(FIRST.verifiers()))
+    assert rig.verify().findings
+    (rig.folder / KEYS).write_bytes(encode_keys(present))
+    (rig.folder / CHAIN).unlink()
+    assert rig.verify().findings and not rig.verify(present).findings
+
+
+@pytest.mark.proves("K-10")
+def test_a_proof_leads_from_the_first_key_to_the_event(rig: Rig) -> None:
+    def proof(seq: int) -> bytes:
+        store = rig.shelf.store(CLUSTER)
+        line = b"".join(read_lines(store.folder, seq, 1))
+        hashes = inclusion_proof(seq, store.signed_size, store.read_hash)
+        return encode_proof(line, seq, hashes, store.signed_note())
+
+    before = proof(1)
+    rig.rotate()
+    chain = read_chain((rig.folder / CHAIN).read_bytes()).since(FIRST.verifiers())
+    for content in (before, proof(1), proof(rig.shelf.store(CLUSTER).size - 1)):
+        assert open_proof_by(content, chain).entry.seq >= 1
+    with pytest.raises(NoteInvalid):
+        open_proof_by(proof(1), Chain(chain.first))
+
+
+@pytest.mark.proves("K-10", "K-12")
+def test_without_its_key_the_journal_refuses_acts_and_says_what_to_do(tmp_path: Path) -> None:
+    async def main() -> None:
+        config, keys = JournalConfig(folder=tmp_path / "journal"), tmp_path / "keys"
+        keys.mkdir()
+
+        def opened() -> Journal:
+            journal = open_journal(config, CLUSTER_ID, derive, ENV, keys)
+            assert journal is not None
+            journal.start()
+            return journal
+
+        journal = opened()
+        await journal.record(TENANT, event(1))
+        await journal.rotate_key()
+        await journal.record(TENANT, event(2))
+        await journal.close()
+        assert verify_folder(config.folder, FIRST.verifiers()).findings == []
+        held = (keys / KEYS_FILE).read_bytes()
+        (keys / KEYS_FILE).unlink()
+        journal = opened()
+        with pytest.raises(JournalUnavailable, match=r"not the keys that sign"):
+            await journal.record(TENANT, event(3))
+        await journal.close()
+        assert verify_folder(config.folder, FIRST.verifiers()).findings == []
+        (keys / KEYS_FILE).write_bytes(held)
+        journal = opened()
+        await journal.record(TENANT, event(3))
+        await journal.rotate_key()
+        assert len(journal.keys.chain.links) == 2
+        await journal.close()
+        assert verify_folder(config.folder, FIRST.verifiers()).findings == []
+
+    asyncio.run(main())
