@@ -38,10 +38,10 @@ PRODUCTION_SHARDS = (3, 3, 3)  # nine nodes in three datacenters, one shard on e
 ANY_STRIPE = StripeId(StripeFamily.DATA, 0, 0)  # every stripe is spread over sites alike
 LOOPBACK = ("127.", "localhost:", "[::1]:")
 
+PRODUCTION_USES = "Production uses 5+4 on nine nodes in three datacenters, which keeps margin 1."
 PRODUCTION_SENTENCE = (
     "4+2 over three datacenters has margin 0 after losing one: until its shards exist elsewhere, "
-    "one more bad drive or one unreadable sector loses stripes. Production uses 5+4 on nine nodes "
-    "in three datacenters, which keeps margin 1."
+    f"one more bad drive or one unreadable sector loses stripes. {PRODUCTION_USES}"
 )
 
 
@@ -137,7 +137,9 @@ def after_datacenter(margin: int) -> str:
         return "stripes are lost with a datacenter"
     if margin == 0:
         return "everything is still readable, but the next lost shard loses its stripe"
-    return f"everything is still readable, and {margin} more shard{'s' * (margin > 1)} may go"
+    if margin == 1:
+        return "everything is still readable, and 1 more shard may go"
+    return f"everything is still readable, and {margin} more shards may go"
 
 
 def caveats(config: GatewayConfig, geometry: Geometry, numbers: Sequence[int]) -> list[str]:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from gateway.admin.margins import MarginCounter, Margins
-from gateway.admin.outlook import PRODUCTION_SENTENCE, Document, durability_report, spread
+from gateway.admin.outlook import PRODUCTION_USES, Document, durability_report, spread
 from gateway.admin.regions import refused_regions, regions_report
 from gateway.admin.where import Locator, no_certificate
 from gateway.commit.checkpoint import Checkpointer
@@ -200,7 +200,7 @@ class ClusterView:
         if not reason and self.tier() is not Tier.FULL:
             found.append(f"tier {self.tier().name}: {TIER_MEANS[self.tier()]}")
         if self._margin_after_datacenter() == 0:
-            found.append(f"this layout has margin 0 after losing a datacenter. {_production()}")
+            found.append(f"this layout has margin 0 after losing a datacenter. {PRODUCTION_USES}")
         return found
 
     # Sections of the status
@@ -385,10 +385,6 @@ def _trouble(node: Document) -> str:
     if node.get("corrupt_shards"):
         return f"node {name} has found {node['corrupt_shards']} corrupt shards"
     return ""
-
-
-def _production() -> str:
-    return PRODUCTION_SENTENCE.rsplit(". ", 1)[1]
 
 
 def _allocated_bytes(path: Path) -> int:

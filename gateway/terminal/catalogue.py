@@ -13,7 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-MATCHED_CHARACTERS_MAX = 4000  # a longer text is shown as it came
+MATCHED_CHARACTERS_MAX = 800  # a longer text is shown as it came: no form costs much time
+FIXED_CHARACTERS_MIN = 6  # a form of less would take any text for its own
+# Placeholders that hold a message themselves; all others hold names and numbers of somebody's.
+NESTED = frozenset(
+    {"reason", "why_not", "failure", "detail", "failed", "message", "tier_means", "production_uses"}
+)
 _QUOTED = re.compile(r'^(?:(msgid|msgstr)\s+)?(".*")$')
 
 
@@ -42,7 +47,10 @@ class Catalogue:
             return text
         for head, form, translation in self._forms:
             if text.startswith(head) and (found := form.fullmatch(text)):
-                return string.Formatter().vformat(translation, (), found.groupdict())
+                values = found.groupdict()
+                for name in NESTED & values.keys():
+                    values[name] = self.of_filled(values[name])
+                return string.Formatter().vformat(translation, (), values)
         return text
 
     @cached_property
@@ -52,9 +60,12 @@ class Catalogue:
         for message, translation in self.messages.items():
             if not translation or "{" not in message:
                 continue
-            pieces = list(string.Formatter().parse(message))
+            try:
+                pieces = list(string.Formatter().parse(message))
+            except ValueError:
+                continue  # a brace that is none of ours: said as it is, never filled
             fixed = sum(len(literal) for literal, *_ in pieces)
-            if fixed >= 3:
+            if fixed >= FIXED_CHARACTERS_MIN:
                 forms.append((-fixed, pieces[0][0], _form(pieces), plain(translation)))
         forms.sort(key=lambda one: one[0])
         return [(head, form, translation) for _, head, form, translation in forms]

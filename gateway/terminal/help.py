@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 import typer
 
-from gateway.terminal.language import say
+from gateway.terminal.language import Language, say, spoken
 
 WIDTH_MAX = 100
 FIRST_COLUMN_MAX = 30
@@ -175,7 +175,7 @@ def _more(param: Any) -> str:
         found.append(say("at least {least}", least=least))
     if param.required and param.param_type_name == "option":
         found.append(say("required"))
-    return f"[{'; '.join(found)}]" if found else ""
+    return f"[{', '.join(found)}]" if found else ""
 
 
 def rendered(page: Page, *, width: int, bold: bool) -> str:
@@ -196,10 +196,14 @@ def rendered(page: Page, *, width: int, bold: bool) -> str:
     rows = ((say("Arguments"), page.arguments), (say("Options"), page.options), *page.sections)
     for name, held in rows:
         if held:
-            lines += [title(f"{name}:"), *_columns(held, width), ""]
+            lines += [title(_headed(name)), *_columns(held, width), ""]
     if page.exit_codes:
         lines += [*_wrapped(f"{say('Exit codes:')} {page.exit_codes}", width)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _headed(title: str) -> str:
+    return f"{title} :" if spoken() is Language.FRENCH else f"{title}:"
 
 
 def _columns(rows: Sequence[Row], width: int) -> list[str]:

@@ -34,8 +34,14 @@ TYPER_SAYS = (
     "'{value}' is not a valid float.",
     "Value '{value}' is not a valid {kind}.",
     "'{value}' is not one of {names}.",
+    "Value error, '{value}' is not one of {names}.",
     "{value} is not in the range {range}.",
     "{kind} '{value}' does not exist.",
+    "Input should be greater than or equal to {least}",
+    "Input should be less than or equal to {most}",
+    "Input should be a valid integer, unable to parse string as an integer",
+    "Input should be a valid number, unable to parse string as a number",
+    "Input should be {names}",
 )
 
 

@@ -1,0 +1,108 @@
+"""Words that the command shows and that no line of its source says: states, kinds and names of
+fields, as the gateway answers them. For the catalogue.
+"""
+
+from __future__ import annotations
+
+STATES = ("running", "waiting", "paused", "failing", "active", "draining", "gone")
+OUTCOMES = ("complete", "left", "gone")
+KINDS = ("bucket", "tenant", "user", "group", "role", "root", "whole", "multipart", "none")
+PLANS = ("on-demand", "subscription")
+ACCESSES = ("off", "writes", "all")
+ENROLMENT = ("invited", "approved", "withdrawn", "there was none")
+PHASES = ("replay", "list", "load")
+COUNTED = (
+    "versions",
+    "uploads",
+    "parts",
+    "annotations",
+    "bucket keys",
+    "rows",
+    "events",
+    "stripes",
+    "segments",
+    "nodes",
+)
+# Names of fields, where an answer is shown as it is.
+FIELDS = (
+    "access keys",
+    "amount",
+    "annotation bytes",
+    "arn",
+    "attached",
+    "audiences",
+    "bucket",
+    "by class",
+    "byte hours",
+    "certificate",
+    "certificate sha256",
+    "changed",
+    "characters",
+    "cluster",
+    "created at",
+    "current",
+    "days",
+    "delete markers",
+    "directory",
+    "domain",
+    "enabled",
+    "group id",
+    "groups",
+    "hour",
+    "hours",
+    "in bytes",
+    "issuer",
+    "item",
+    "key",
+    "key sha256",
+    "keys",
+    "kind",
+    "limits",
+    "loose bytes",
+    "members",
+    "name",
+    "node",
+    "noncurrent",
+    "noncurrent bytes",
+    "objects",
+    "of",
+    "out bytes",
+    "owner id",
+    "per",
+    "policies",
+    "price",
+    "quantity",
+    "request",
+    "requests",
+    "reserved bytes",
+    "reserved out bytes",
+    "role id",
+    "roles",
+    "root key",
+    "session s max",
+    "stored bytes",
+    "switching",
+    "tags",
+    "tenant",
+    "tenant id",
+    "token",
+    "total",
+    "unit",
+    "updated at",
+    "uploads",
+    "user id",
+    "users",
+    "valid until",
+    "withdrawn",
+)
+WORDS = (
+    *STATES,
+    *OUTCOMES,
+    *KINDS,
+    *PLANS,
+    *ACCESSES,
+    *ENROLMENT,
+    *PHASES,
+    *COUNTED,
+    *FIELDS,
+)
