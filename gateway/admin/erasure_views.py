@@ -70,7 +70,8 @@ def erasures_view(answer: Answer) -> RenderableType:
 
 def verified_view(answer: Answer) -> Group:
     """`hexagone erase verify`."""
-    return Group(text(say("the certificate holds"), "green"), text(answer["text"]))
+    lines = answer["text"].splitlines()
+    return Group(text(say("the certificate holds"), "green"), *(text(line) for line in lines))
 
 
 def purge_view(answer: Answer) -> Group:

@@ -43,7 +43,7 @@ from storaged.base.jobs import Progress
 logger = logging.getLogger(__name__)
 
 IDLE_S = 1.0
-WAIT_S = 15.0  # until what waits is looked at again, where a clock does not say it
+WAIT_S = 3.0  # until what waits is looked at again, where a clock does not say it
 ROWS_PER_S = 2000  # of rotations that an erasure begins
 SETTLE_ROUNDS_MAX = 3
 

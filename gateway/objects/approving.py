@@ -64,6 +64,13 @@ def approvers_of(services: Services) -> ApproverSet | None:
     return read_approvers(document) if document else None
 
 
+def warnings(services: Services) -> list[str]:
+    """What an operator should know of who approves."""
+    if approvers_of(services) is not None:
+        return []
+    return ["no approvers are registered: destruction of keys needs one person only"]
+
+
 def spend(services: Services, item: str, warrant: bytes, holder: str) -> None:
     """Use approvals for an act that the provider does not carry out itself. Raises:
     WarrantRefused.
