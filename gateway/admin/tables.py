@@ -151,29 +151,35 @@ def _node_row(node: Answer) -> list[RenderableType]:
     return [
         text(node["number"]),
         text(node["node"]),
-        text(f"{node['datacenter']} ({node['country']})"),
+        text(_place_of(node)),
         text(state),
         takes,
         *map(text, drive),
     ]
 
 
+def _place_of(node: Answer) -> str:
+    operator = f", {node['operator']}" if node["operator"] else ""
+    return f"{node['datacenter']} ({node['country']}{operator})"
+
+
 def _regions(regions: Sequence[Answer]) -> list[RenderableType]:
-    """A table where there is a region beside the cluster's own."""
-    if len(regions) < 2:
+    """A table where there is a region beside the cluster's own, or operators are named."""
+    if len(regions) < 2 and not any(region["operators"] for region in regions):
         return []
     rows = [
         (
             text(region["name"]),
             text(" ".join(region["datacenters"]) or say("any")),
             text(" ".join(region["countries"]) or say("any")),
+            text(" ".join(region["operators"]) or say("none named")),
             text(say("{done} of {total}", done=region["usable"], total=region["nodes"])),
             text(region["reachable"], "green" if region["writes"] else "red"),
         )
         for region in regions
     ]
-    columns = ("region", "datacenters", "countries", "usable nodes", "a write there reaches")
-    return [titled_table("regions", columns, rows)]
+    columns = ("region", "datacenters", "countries", "operators", "usable nodes")
+    return [titled_table("regions", (*columns, "a write there reaches"), rows)]
 
 
 def _margins(margins: Answer) -> RenderableType:
@@ -270,7 +276,7 @@ def where_view(answer: Answer) -> Group:
         titled_table("recorded in", ("datacenter", "country", "shards", "bytes of cells"), places),
         titled_table(
             "nodes that hold shards",
-            ("node", "datacenter", "country", "certificate (SHA-256)", "last whole scrub"),
+            ("node", "place", "certificate (SHA-256)", "last whole scrub"),
             _node_rows(answer["stripes"]),
         ),
         titled_table(
@@ -304,6 +310,10 @@ def where_view(answer: Answer) -> Group:
         count = answer["shards_outside"]
         outside = say("{count} shards are outside of their region: run repair", count=count)
         lines.append(text(outside, "red"))
+    if answer["stripes_too_much_with_one"]:
+        count = answer["stripes_too_much_with_one"]
+        much = say("{count} stripes lie too much with one operator: run repair", count=count)
+        lines.append(text(much, "red"))
     lines.append(text(heard(answer["recorded"]), "dim"))
     return Group(*lines)
 
@@ -315,8 +325,7 @@ def _node_rows(stripes: list[Answer]) -> list[list[RenderableType]]:
     return [
         [
             text(name),
-            text(shard["datacenter"]),
-            text(shard["country"]),
+            text(_place_of(shard)),
             text(shard["certificate_sha256"] or say("none: a folder of the gateway")),
             text(time_text(shard["verified_at_ms"])),
         ]

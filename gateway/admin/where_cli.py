@@ -30,6 +30,8 @@ from gateway.terminal.language import heard, say
 from gateway.terminal.refusals import stop
 from storaged.base.durable import replace_file
 
+PLACE_COLUMNS = ("country", "datacenter", "operator", "node")
+
 
 def add_commands(target: typer.Typer) -> None:
     """Put the command on an app."""
@@ -103,7 +105,7 @@ def report_view(report: Answer) -> Group:
     statement = report["statement"]
     shards = [shard for stripe in statement["stripes"] for shard in stripe["shards"]]
     answered = [shard for shard in shards if not shard["failed"]]
-    places = sorted({(s["country"], s["datacenter"], s["node"]) for s in answered})
+    places = sorted({_place(shard) for shard in answered})
     lines: list[RenderableType] = [
         text(
             say(
@@ -125,7 +127,7 @@ def report_view(report: Answer) -> Group:
         ),
         tables.titled_table(
             "attested in",
-            ("country", "datacenter", "node", "certificate (SHA-256)", "answers", "within km"),
+            (*PLACE_COLUMNS, "certificate (SHA-256)", "answers", "within km"),
             [_place_row(place, answered) for place in places],
         ),
     ]
@@ -141,9 +143,13 @@ def report_view(report: Answer) -> Group:
     return Group(*lines)
 
 
-def _place_row(place: tuple[str, str, str], answered: list[Answer]) -> list[RenderableType]:
+def _place(shard: Answer) -> tuple[str, str, str, str]:
+    return shard["country"], shard["datacenter"], shard.get("operator", ""), shard["node"]
+
+
+def _place_row(place: tuple[str, str, str, str], answered: list[Answer]) -> list[RenderableType]:
     """One node's answers; the bound is its slowest answer's, by light in fibre."""
-    held = [s for s in answered if (s["country"], s["datacenter"], s["node"]) == place]
+    held = [shard for shard in answered if _place(shard) == place]
     certificates = sorted({shard["certificate_sha256"] or "none" for shard in held})
     bound = max(shard["within_km"] for shard in held)
     return [*map(text, place), text(" ".join(certificates)), text(len(held)), text(bound)]
