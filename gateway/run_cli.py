@@ -71,6 +71,10 @@ def up(
     keys: Annotated[
         KeysFrom, typer.Option(help="who keeps keys of tenants: the key service, or the gateway")
     ] = KeysFrom.KEYD,
+    hsm: Annotated[
+        Path | None,
+        typer.Option("--hsm", help="TOML that names module, token and pin_file of a PKCS#11 token"),
+    ] = None,
     unsafe_test_profile: Annotated[
         Path | None,
         typer.Option(
@@ -89,6 +93,7 @@ def up(
         unsafe_test_profile=unsafe_test_profile,
         region=region,
         keys=keys,
+        hsm=hsm,
     )
 
     async def main() -> None:

@@ -18,7 +18,7 @@ import tomli_w
 
 from gateway.config import GatewayConfig, UnsafeTestProfileConfig
 from gateway.config_check import check_config
-from gateway.config_keys import KeysFrom
+from gateway.config_keys import KeydPkcs11Config, KeysFrom
 from gateway.data.keyring import ROOT_FILE, RootKey
 from gateway.keyd.child import KeydFiles, lay_out_keyd
 from gateway.meta.accounts import AccessKey
@@ -68,6 +68,7 @@ class UpOptions:
         unsafe_test_profile: TOML file with the values of that section.
         region: what clients sign for.
         keys: who keeps the keys of tenants; `file`: the gateway's own process.
+        hsm: TOML file with the section `[pkcs11]` of keyd.toml.
     """
 
     folder: Path
@@ -77,6 +78,7 @@ class UpOptions:
     unsafe_test_profile: Path | None = None
     region: str = "fr"
     keys: KeysFrom = KeysFrom.FILE
+    hsm: Path | None = None
 
     @property
     def nodes_per_site(self) -> int:
@@ -155,7 +157,8 @@ def _keys_from(laid: Laid, options: UpOptions, env: Env) -> None:
     if options.keys is KeysFrom.KEYD:
         cluster_id = RootKey.load(laid.keys).cluster_id
         unsafe_sigv2 = options.unsafe_test_profile is not None
-        lay_out_keyd(laid.keyd, laid.keys, cluster_id, env, unsafe_sigv2=unsafe_sigv2)
+        hsm = None if options.hsm is None else read_config(KeydPkcs11Config, options.hsm)
+        lay_out_keyd(laid.keyd, laid.keys, cluster_id, env, unsafe_sigv2=unsafe_sigv2, hsm=hsm)
     elif laid.keyd.folder.exists():
         raise ConfigError(
             key="keys", reason="the key service keeps this cluster's", path=laid.keyd.folder
@@ -290,6 +293,18 @@ def write_aws_env(
         lines["AWS_CA_BUNDLE"] = str(authority)
     text = "".join(f"export {name}={value}\n" for name, value in lines.items())
     replace_file(path, text.encode())
+
+
+def secret_in(path: Path, access_key_id: str) -> str:
+    """The secret in a file of `write_aws_env`; "" where it has none of this access key."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    held = dict(line.removeprefix("export ").split("=", 1) for line in lines if "=" in line)
+    if held.get("AWS_ACCESS_KEY_ID") != access_key_id:
+        return ""
+    return held.get("AWS_SECRET_ACCESS_KEY", "")
 
 
 class NodeProcesses:

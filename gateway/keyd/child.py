@@ -14,9 +14,10 @@ from pathlib import Path
 
 import tomli_w
 
-from gateway.config_keys import KeysConfig, KeysFrom
+from gateway.config_keys import KeydPkcs11Config, KeysConfig, KeysFrom
 from gateway.keyd.line import unix_connect
 from gateway.keyd.secret import SECRET_FILE, KeydSecret
+from storaged.base.config import effective_values
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
@@ -49,16 +50,24 @@ class KeydFiles:
 
 
 def lay_out_keyd(
-    files: KeydFiles, former_keys: Path, cluster_id: bytes, env: Env, *, unsafe_sigv2: bool
+    files: KeydFiles,
+    former_keys: Path,
+    cluster_id: bytes,
+    env: Env,
+    *,
+    unsafe_sigv2: bool,
+    hsm: KeydPkcs11Config | None = None,
 ) -> None:
     """Make the secret, if there is none, and write `keyd.toml`. Raises: KeydSecretInvalid."""
-    settings = {
+    settings: dict[str, object] = {
         "folder": str(files.folder),
         "cluster_id": cluster_id.hex(),
         "socket": str(files.socket),
         "former_keys": str(former_keys),
         "unsafe_sigv2": unsafe_sigv2,
     }
+    if hsm is not None:
+        settings |= {"provider": "pkcs11", "pkcs11": effective_values(hsm)}
     if not (files.folder / SECRET_FILE).exists():
         KeydSecret.create(files.folder, cluster_id, env, None)
     os.chmod(files.folder, 0o700)
