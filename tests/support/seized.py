@@ -22,6 +22,7 @@ from gateway.admin.produce import Producer
 from gateway.compose import Gateway, open_gateway
 from gateway.config import GatewayConfig
 from gateway.config_check import check_config
+from gateway.config_keys import KeysFrom
 from gateway.model.attributes import KMS
 from gateway.model.bucket import Versioning
 from gateway.objects.bootstrap import read_root
@@ -73,7 +74,8 @@ class Seized:
 
 
 def _configured(folder: Path, env: RealEnv) -> GatewayConfig:
-    config = lay_out(UpOptions(folder=folder, port=9000, processes=False, tls=False), env)
+    options = UpOptions(folder=folder, port=9000, processes=False, tls=False, keys=KeysFrom.FILE)
+    config = lay_out(options, env)
     nodes = tuple(replace(n, operator=OPERATORS[n.datacenter]) for n in config.cluster.nodes)
     named = replace(config, cluster=replace(config.cluster, nodes=nodes))
     check_config(named)
