@@ -38,8 +38,10 @@ from gateway.journal.events import CLUSTER
 from gateway.journal.journal import Journal
 from gateway.journal.opening import open_journal, start_event
 from gateway.limits import FULL_CELL_BYTES
+from gateway.meta.accounts import AccessKey
 from gateway.objects.bootstrap import ensure_account, ensure_root, restore_keyring
 from gateway.objects.context import Services
+from gateway.objects.credential_rows import keeper_of, seal_stored
 from gateway.objects.credentials import Credentials
 from gateway.objects.limits_set import load_limits
 from gateway.objects.metering import Meter
@@ -66,7 +68,13 @@ SCRUB_REPORTS_MAX = 100_000
 
 
 class Gateway:
-    """A running gateway without its sockets: log, services, jobs."""
+    """A running gateway without its sockets: log, services, jobs.
+
+    Attributes:
+        root_key: the root user's access key; with its secret, if it was made just now.
+    """
+
+    root_key: AccessKey
 
     def __init__(self, core: Core, log: Log) -> None:
         assert core.nonces is not None
@@ -89,7 +97,13 @@ class Gateway:
             nonces=core.nonces,
             bucket_keys=core.bucket_keys,
             buckets=BucketCache(log, core.records),
-            credentials=Credentials(log, core.records, env),
+            credentials=Credentials(
+                log,
+                core.records,
+                env,
+                keeper_of(core.keyring, env),
+                config.keys.cache_s,
+            ),
             damage=core.damage,
             region=config.cluster.region,
             locations=frozenset({config.cluster.region, *config.cluster.locations}),
@@ -371,10 +385,11 @@ async def open_gateway(
         restore_keyring(core.index, core.records, core.keyring)
         gateway = Gateway(core, log)
         assert core.nonces is not None
-        await ensure_root(log, core.records, core.nonces, core.keyring, env)
+        gateway.root_key = await ensure_root(log, core.records, core.nonces, core.keyring, env)
         await keep_keyring_copy(log, core.records, core.nonces, core.keyring, env)
         for account in given_accounts(config):
             await ensure_account(log, core.records, core.nonces, core.keyring, env, account)
+        await seal_stored(log, core.records, core.nonces, core.keyring, env)
         _start_journal(gateway.journal, config, env)
     except (StorageError, asyncio.CancelledError):
         await core.close()

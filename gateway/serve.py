@@ -9,6 +9,7 @@ import asyncio
 import gc
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
@@ -41,9 +42,10 @@ from gateway.config import GatewayConfig
 from gateway.data.buffers import tune_allocator
 from gateway.data.erasure import backend_name, codec_for
 from gateway.metrics import S3Metrics, exposition, new_registry
-from gateway.objects.bootstrap import ensure_root
+from gateway.objects import approving
+from gateway.objects.bootstrap import renew_root
 from gateway.s3.http import FrontendConfig, S3Frontend
-from gateway.up import SITES, Laid, write_aws_env
+from gateway.up import SITES, Laid, is_aws_env, secret_in, write_aws_env
 from storaged.base.env import RealEnv
 from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
 from storaged.tls import s3_server_context
@@ -120,10 +122,23 @@ async def serve(
 async def write_credentials(
     gateway: Gateway, config: GatewayConfig, to: Path, port: int, authority: Path | None
 ) -> None:
-    """Write the root user's access key, made if there is none, to a file only its owner reads."""
+    """Write the root user's access key to a file only its owner reads; one with another secret, if
+    the present one's is neither known nor in that file.
+    """
     core = gateway.core
     assert core.nonces is not None
-    key = await ensure_root(gateway.log, core.records, core.nonces, core.keyring, core.env)
+    key = gateway.root_key
+    if not key.secret:
+        if is_aws_env(config, to, port, key, authority):
+            return
+        secret = secret_in(to, key.access_key_id)
+        if secret:
+            key = replace(key, secret=secret, sealed=b"")
+        else:
+            # Only the key service could open it, and that shows none: whoever has lost the file
+            # gets another key.
+            key = await renew_root(gateway.log, core.records, core.nonces, core.keyring, core.env)
+            gateway.root_key = key
     write_aws_env(config, to, port, key, authority)
 
 
@@ -161,7 +176,7 @@ def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
         started_at_ms=env.now_ms(),
         certificate_of=core.certificate_of,
         journal=gateway.journal,
-        more_warnings=gateway.recovery.warnings,
+        more_warnings=lambda: [*gateway.recovery.warnings(), *approving.warnings(gateway.services)],
     )
 
 

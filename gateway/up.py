@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tomli_w
@@ -50,6 +50,7 @@ DOMAIN = "hexagone.internal"
 BASE_DOMAIN = "s3.localhost"
 WEBSITE_DOMAIN = "s3-website.localhost"
 NODE_PORT_OFFSET = 100  # nodes of `--processes` listen on the S3 port + 100 + number
+SECRET_CHARACTERS = 40  # of the secrets that are made here
 READY_S = 60.0
 STOP_S = 20.0
 
@@ -281,6 +282,33 @@ def write_aws_env(
     Args:
         authority: certificate that clients check the endpoint's against; None: they have it.
     """
+    replace_file(path, _aws_env(config, port, key, authority))
+
+
+def is_aws_env(
+    config: GatewayConfig, path: Path, port: int, key: AccessKey, authority: Path | None
+) -> bool:
+    """Whether a file is what `write_aws_env` would write, whatever secret it has: that is not read,
+    so it does not come into this process.
+    """
+    wanted = _aws_env(config, port, replace(key, secret="*" * SECRET_CHARACTERS), authority)
+    start = wanted.index(b"*" * SECRET_CHARACTERS)
+    end = start + SECRET_CHARACTERS
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        rest = len(wanted) - end
+        return (
+            os.pread(file, start, 0) == wanted[:start]
+            and os.pread(file, rest + 1, end) == wanted[end:]
+        )
+    finally:
+        os.close(file)
+
+
+def _aws_env(config: GatewayConfig, port: int, key: AccessKey, authority: Path | None) -> bytes:
     scheme = "https" if config.s3.certificate is not None else "http"
     lines = {
         "AWS_ACCESS_KEY_ID": key.access_key_id,
@@ -291,8 +319,7 @@ def write_aws_env(
     }
     if config.s3.certificate is not None and authority is not None:
         lines["AWS_CA_BUNDLE"] = str(authority)
-    text = "".join(f"export {name}={value}\n" for name, value in lines.items())
-    replace_file(path, text.encode())
+    return "".join(f"export {name}={value}\n" for name, value in lines.items()).encode()
 
 
 def secret_in(path: Path, access_key_id: str) -> str:

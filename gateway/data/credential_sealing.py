@@ -18,6 +18,7 @@ from gateway.data.cipher import KEY_BYTES, SALT_BYTES
 from gateway.data.envelope import KeyProvider, SealInvalid, open_secret, seal_secret
 from gateway.model.encoding import enc
 from storaged.base.env import Env
+from storaged.base.errors import Kind, StorageError
 
 # In the place of a bucket id: no bucket has it, and no verb of buckets takes it.
 CREDENTIALS_ID = b"\xff" * 16
@@ -27,6 +28,12 @@ SECRET_BYTES_MAX = 1024
 _FORM = 1
 _HEAD = Struct(">BIH")
 _LABEL = "credential"
+
+
+class SigningDayRefused(StorageError):
+    """No request that is signed for this day can be valid."""
+
+    kind = Kind.DENIED
 
 
 class Scope(NamedTuple):
@@ -51,7 +58,10 @@ class CredentialKeeper(Protocol):
     def signing_key(
         self, tenant_id: bytes, access_key_id: str, sealed: bytes, scope: Scope
     ) -> bytes:
-        """The 32-byte key that Signature Version 4 signs a day's requests with."""
+        """The 32-byte key that Signature Version 4 signs a day's requests with.
+
+        Raises: SigningDayRefused, too.
+        """
         ...
 
     def sign_v2(self, tenant_id: bytes, access_key_id: str, sealed: bytes, text: bytes) -> bytes:

@@ -214,7 +214,7 @@ class KeydKeys:
     def signing_key(
         self, tenant_id: bytes, access_key_id: str, sealed: bytes, scope: Scope
     ) -> bytes:
-        """See `CredentialKeeper`. Raises: KeydRefused: nothing of that day can be valid."""
+        """See `CredentialKeeper`. Raises: SigningDayRefused: nothing of that day can be valid."""
         return self._bytes(Verb.SIGNING_KEY, tenant_id, access_key_id, sealed, *scope)
 
     def sign_v2(self, tenant_id: bytes, access_key_id: str, sealed: bytes, text: bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from gateway.approvals.approvers import ApproversInvalid
 from gateway.approvals.request import RequestInvalid
 from gateway.approvals.warrant import WarrantRefused
+from gateway.data.credential_sealing import SigningDayRefused
 from gateway.data.envelope import (
     KeyringConflict,
     NamedKeyMissing,
@@ -80,6 +81,7 @@ _CLASSES: dict[str, type[StorageError]] = {
         ProtocolError,
         RequestInvalid,
         SealInvalid,
+        SigningDayRefused,
         TenantKeyDisabled,
         TenantKeyMissing,
         WarrantRefused,

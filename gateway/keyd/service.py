@@ -19,7 +19,13 @@ from gateway.data.bucket_sealing import (
     HeldBucketKeys,
     seal_in_window,
 )
-from gateway.data.credential_sealing import CREDENTIALS_ID, SECRET_BYTES_MAX, HeldCredentials, Scope
+from gateway.data.credential_sealing import (
+    CREDENTIALS_ID,
+    SECRET_BYTES_MAX,
+    HeldCredentials,
+    Scope,
+    SigningDayRefused,
+)
 from gateway.data.envelope import DEK_LABEL, INNER_LABEL, NAME_BYTES_MAX, KeyProvider, WarrantKeeper
 from gateway.data.keyring_form import TENANT_ID_BYTES
 from gateway.keyd.refusals import KeydOtherCluster, KeydRefused
@@ -249,7 +255,7 @@ class KeyService:
         day = self._env.now_ms() // DAY_MS
         allowed = (_date_of(day + ahead) for ahead in range(-DAYS_BACK, DAYS_AHEAD + 1))
         if date not in allowed:
-            raise KeydRefused(reason="a day that nothing can be signed for")
+            raise SigningDayRefused(date=date[:8])
         scope = Scope(date, region, service)
         return self._credentials.signing_key(tenant_id, access_key_id, sealed, scope)
 

@@ -1,13 +1,14 @@
 """Tenants and access keys: typed reads and writes.
 
 Not for signing keys or rights. The secret of an access key is inside the sealed part of its row and
-nowhere else; it is never printed.
+nowhere else, sealed once more where a key service is; it is never printed.
 
 Source: docs/data-layout.md, "Accounts".
 """
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,10 +36,11 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
-    """An access key and its secret."""
+    """An access key and its secret: clear, or "" and `sealed`, which the key service opens."""
 
     access_key_id: str
     secret: str = field(repr=False)
+    sealed: bytes = field(default=b"", repr=False)
     tenant: TenantId
     user: str
     created_at_ms: int
@@ -115,7 +117,8 @@ def _open_access_key(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredAc
     try:
         access_key = AccessKey(
             access_key_id=row_key[keyspace.HEAD_BYTES :].decode(),
-            secret=held["secret"],
+            secret=held.get("secret", ""),
+            sealed=base64.b64decode(held.get("sealed", "")),
             tenant=TenantId(bytes.fromhex(held["tenant"])),
             user=held["user"],
             created_at_ms=held["created_at_ms"],
@@ -123,14 +126,19 @@ def _open_access_key(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredAc
         )
     except (KeyError, ValueError, TypeError) as error:
         raise RowCorrupt(row_key=row_key.hex(), part="structure") from error
+    if bool(access_key.secret) == bool(access_key.sealed):
+        raise RowCorrupt(row_key=row_key.hex(), part="structure")
     return StoredAccessKey(access_key, revision_of(value))
 
 
 def set_access_key(keys: RecordKeys, nonces: NonceSource, access_key: AccessKey) -> Write:
     """Write that sets an access key's row."""
     row_key = keyspace.access_key_row(access_key.access_key_id)
+    secret = {"secret": access_key.secret}
+    if access_key.sealed:
+        secret = {"sealed": base64.b64encode(access_key.sealed).decode()}
     document = {
-        "secret": access_key.secret,
+        **secret,
         "tenant": access_key.tenant.hex(),
         "user": access_key.user,
         "created_at_ms": access_key.created_at_ms,

@@ -7,17 +7,20 @@ There is no default secret: whoever starts a cluster finds the root user's in a 
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Protocol
 
 from gateway.commit.change import Change
 from gateway.data.envelope import KeyProvider
 from gateway.meta import accounts, keyspace
 from gateway.meta.accounts import AccessKey, Tenant
-from gateway.meta.kv import Batch, Check, MetaStore, Write
+from gateway.meta.kv import Batch, Check, MetaStore, Write, revision_of
 from gateway.meta.records import open_document, seal_document
 from gateway.meta.sealing import NonceSource, RecordKeys
+from gateway.model.identity_names import ACCESS_KEYS_MAX
 from gateway.model.names import TenantId
 from gateway.objects.context import CommitLog
+from gateway.objects.credential_rows import all_access_keys, stored_form
 from storaged.base.env import Env
 
 ROOT_USER = "root"
@@ -43,8 +46,8 @@ async def ensure_root(
         created_at_ms=env.now_ms(),
     )
     key = AccessKey(
-        access_key_id="HX" + base64.b32encode(env.random_bytes(ACCESS_KEY_ID_BYTES)).decode(),
-        secret=base64.b64encode(env.random_bytes(SECRET_BYTES)).decode(),
+        access_key_id=_new_id(env),
+        secret=_new_secret(env),
         tenant=tenant.tenant_id,
         user=ROOT_USER,
         created_at_ms=env.now_ms(),
@@ -57,6 +60,50 @@ async def ensure_root(
     )
     await _commit(log, env, (Check(ROOT_ROW, None),), writes)
     return key
+
+
+async def renew_root(
+    log: CommitLog, records: RecordKeys, nonces: NonceSource, provider: KeyProvider, env: Env
+) -> AccessKey:
+    """Another access key for the root user. The one before stays, unless that makes it three.
+
+    Raises: BatchConflict: somebody does the same at this instant.
+    """
+    value = log.read((ROOT_ROW,))[0]
+    held = read_root(log, records)
+    if value is None or held is None:
+        return await ensure_root(log, records, nonces, provider, env)
+    key = replace(
+        held, access_key_id=_new_id(env), secret=_new_secret(env), sealed=b"", enabled=True
+    )
+    key = replace(key, created_at_ms=env.now_ms())
+    writes = [
+        accounts.set_access_key(records, nonces, stored_form(provider, key)),
+        Write(
+            ROOT_ROW, seal_document(records, nonces, ROOT_ROW, {"access_key_id": key.access_key_id})
+        ),
+    ]
+    if len(root_keys(log, records, held.tenant)) >= ACCESS_KEYS_MAX:
+        writes.append(accounts.drop_access_key(held.access_key_id))
+    await _commit(log, env, (Check(ROOT_ROW, revision_of(value)),), tuple(writes))
+    return key
+
+
+def _new_id(env: Env) -> str:
+    return "HX" + base64.b32encode(env.random_bytes(ACCESS_KEY_ID_BYTES)).decode()
+
+
+def _new_secret(env: Env) -> str:
+    return base64.b64encode(env.random_bytes(SECRET_BYTES)).decode()
+
+
+def root_keys(store: MetaStore, records: RecordKeys, tenant: TenantId) -> list[AccessKey]:
+    """Access keys of the root of a tenant. Raises: RowCorrupt."""
+    return [
+        stored.access_key
+        for stored in all_access_keys(store, records)
+        if stored.access_key.tenant == tenant and stored.access_key.user == ROOT_USER
+    ]
 
 
 class Account(Protocol):
@@ -125,7 +172,7 @@ def _new_tenant(
     provider.create_tenant_key(tenant.tenant_id)
     return (
         accounts.set_tenant(records, nonces, tenant),
-        accounts.set_access_key(records, nonces, key),
+        accounts.set_access_key(records, nonces, stored_form(provider, key)),
         _keyring_copy(records, nonces, provider),
     )
 

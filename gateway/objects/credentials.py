@@ -1,8 +1,8 @@
 """Access keys: who an access key id is, and the signing keys of its days.
 
 Secrets stay sealed in the access-key rows, those of sessions in their tokens; what is cached are
-signing keys good for one day, region and service, for as long as a change of the row may take to be
-seen.
+signing keys good for one day, region and service: who has them for as long as a change of the row
+may take to be seen, those that the key service has derived for longer.
 
 Source: AWS, "Signature Version 4 signing process", "Derive a signing key".
 """
@@ -12,8 +12,9 @@ from __future__ import annotations
 import hmac
 from collections import OrderedDict
 
+from gateway.data.credential_sealing import CredentialKeeper, Scope, derived_signing_key
 from gateway.meta import accounts
-from gateway.meta.accounts import Tenant
+from gateway.meta.accounts import AccessKey, Tenant
 from gateway.meta.identities import Role, User
 from gateway.meta.kv import MetaStore
 from gateway.meta.sealing import RecordKeys
@@ -28,6 +29,7 @@ from storaged.base.env import Env
 
 SIGNING_KEYS_MAX = 4096
 SESSIONS_MAX = 1024  # their tokens may be of 8 KiB each
+DAY_KEY_TTL_S = 300.0  # the key service is not asked again for so long
 SIGNING_KEY_TTL_S = 5.0  # a disabled access key is refused after that
 ACCESS_KEY_TEXT_MAX = 128
 
@@ -38,10 +40,20 @@ _Scope = tuple[str, str, str, str]
 class Credentials:
     """Looks up principals and their signing keys."""
 
-    def __init__(self, store: MetaStore, records: RecordKeys, env: Env) -> None:
+    def __init__(
+        self,
+        store: MetaStore,
+        records: RecordKeys,
+        env: Env,
+        keeper: CredentialKeeper | None = None,
+        keeper_ttl_s: float = DAY_KEY_TTL_S,
+    ) -> None:
         self._store = store
         self._records = records
         self._env = env
+        self._keeper = keeper
+        self._keeper_ttl_s = keeper_ttl_s
+        self._days: OrderedDict[tuple[bytes, _Scope], tuple[float, bytes]] = OrderedDict()
         self._held: OrderedDict[_Scope, tuple[float, _Found]] = OrderedDict()
         self._sessions: OrderedDict[tuple[_Scope, str], tuple[float, _Found]] = OrderedDict()
         self.rights = RightsSource(store, records)
@@ -105,7 +117,11 @@ class Credentials:
         stored = accounts.read_access_key(self._store, self._records, access_key_id)
         if stored is None or not stored.access_key.enabled:
             return None
-        return known[0], hmac.digest(stored.access_key.secret.encode(), text, "sha1")
+        key = stored.access_key
+        if key.sealed:
+            signed = self._needed().sign_v2(key.tenant, access_key_id, key.sealed, text)
+            return known[0], signed
+        return known[0], hmac.digest(key.secret.encode(), text, "sha1")
 
     def _look_up(self, scope: _Scope) -> _Found | None:
         access_key_id = scope[0]
@@ -119,7 +135,28 @@ class Credentials:
         if tenant is None:
             return None
         principal = self._principal(tenant, access_key_id, access_key.user, None)
-        return None if principal is None else (principal, _derived(access_key.secret, scope))
+        return None if principal is None else (principal, self._day_key(access_key, scope))
+
+    def _day_key(self, key: AccessKey, scope: _Scope) -> bytes:
+        """The signing key of a day. Raises: SigningDayRefused, and what the key service raises."""
+        if not key.sealed:
+            return _derived(key.secret, scope)
+        now_s = self._env.monotonic_s()
+        held = self._days.get((key.sealed, scope))
+        if held is not None and held[0] > now_s:
+            return held[1]
+        derived = self._needed().signing_key(
+            key.tenant, key.access_key_id, key.sealed, Scope(*scope[1:])
+        )
+        self._days[key.sealed, scope] = (now_s + self._keeper_ttl_s, derived)
+        self._days.move_to_end((key.sealed, scope))
+        if len(self._days) > SIGNING_KEYS_MAX:
+            self._days.popitem(last=False)
+        return derived
+
+    def _needed(self) -> CredentialKeeper:
+        assert self._keeper is not None, "rows are sealed where somebody can open them"
+        return self._keeper
 
     def _tenant(self, tenant: TenantId) -> Tenant | None:
         """A tenant that is there and enabled."""
@@ -234,7 +271,4 @@ def _narrowed(rights: Rights, policy: str) -> Rights:
 
 
 def _derived(secret: str, scope: _Scope) -> bytes:
-    key = b"AWS4" + secret.encode()
-    for step in (*scope[1:], "aws4_request"):
-        key = hmac.digest(key, step.encode(), "sha256")
-    return key
+    return derived_signing_key(secret, Scope(*scope[1:]))

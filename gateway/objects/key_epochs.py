@@ -25,6 +25,7 @@ from gateway.model.key_states import KeyEpoch, KeyState
 from gateway.model.names import BucketId, TenantId
 from gateway.objects.approving import spend
 from gateway.objects.context import Services
+from gateway.objects.credential_rows import under_epoch
 from gateway.objects.key_rotation import TRIES_MAX, commit_rows, keep_copy
 from gateway.objects.rewrapping import FAMILIES
 from storaged.base.errors import Kind, StorageError
@@ -202,7 +203,7 @@ async def destroy_tenant_epoch(
 
 
 async def left_in_tenant(services: Services, tenant: TenantId, epoch: int) -> dict[str, int]:
-    """Bucket keys under an epoch of a tenant's key."""
+    """Bucket keys and secrets of access keys under an epoch of a tenant's key."""
     count = 0
     start = keyspace.BUCKET_KEY
     for page in _pages(services, start, keyspace.successor(start)):
@@ -210,7 +211,11 @@ async def left_in_tenant(services: Services, tenant: TenantId, epoch: int) -> di
             key = bucket_key_rows.open_bucket_key(services.records, row.key, row.value)
             count += (key.tenant, key.tenant_epoch, bool(key.wrapped)) == (tenant, epoch, True)
         await services.env.sleep(0)
-    return {"bucket keys": count} if count else {}
+    left = {
+        "bucket keys": count,
+        "access keys": under_epoch(services.log, services.records, tenant, epoch),
+    }
+    return {name: number for name, number in left.items() if number}
 
 
 def _pages(services: Services, start: bytes, end: bytes) -> Iterator[list[Row]]:

@@ -24,6 +24,7 @@ from gateway.model.errors import OperationAborted
 from gateway.model.key_states import KeyEpoch, KeyState
 from gateway.model.names import BucketId, TenantId
 from gateway.objects.context import Services
+from gateway.objects.credential_rows import reseal_of_tenant
 from gateway.objects.named_keys import keep_keyring_copy
 from storaged.base.errors import Kind, StorageError
 
@@ -190,6 +191,9 @@ async def end_tenant_rotation(services: Services, rotation: Rotation) -> Rotatio
         if about.epoch < rotation.epoch and about.state in (KeyState.ACTIVE, KeyState.PENDING):
             provider.set_tenant_epoch(tenant, about.epoch, KeyState.DECRYPT_ONLY)
     await keep_copy(services)
+    await reseal_of_tenant(
+        services.log, services.records, services.nonces, provider, services.env, tenant
+    )
     ended = replace(rotation, ended_at_ms=services.env.now_ms(), outcome=COMPLETE)
     writes = rotation_rows.end_rotation(services.records, services.nonces, ended)
     await commit_rows(services, (), writes)

@@ -19,6 +19,7 @@ from gateway.model.identity_names import ROOT_USER, checked_tenant_name
 from gateway.model.names import TenantId
 from gateway.objects.bootstrap import ACCESS_KEY_ID_BYTES, SECRET_BYTES
 from gateway.objects.context import Services
+from gateway.objects.credential_rows import stored_form
 from gateway.objects.named_keys import keep_keyring_copy
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
@@ -144,13 +145,14 @@ async def create_tenant(
             # In the log before anything is sealed under it, as every key.
             provider.create_tenant_key(tenant.tenant_id)
             await keep_keyring_copy(services.log, records, nonces, provider, env)
+        stored = stored_form(provider, key)
         row_key = keyspace.tenant_row(tenant.tenant_id)
         key_row = keyspace.access_key_row(key.access_key_id)
 
         def decide() -> tuple[Step, None]:
             writes = (
                 accounts.set_tenant(records, nonces, tenant),
-                accounts.set_access_key(records, nonces, key),
+                accounts.set_access_key(records, nonces, stored),
             )
             return Step((Check(row_key, None), Check(key_row, None)), writes), None
 

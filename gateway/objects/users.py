@@ -27,6 +27,7 @@ from gateway.model.quota import Subject
 from gateway.model.version import Pairs
 from gateway.objects.bootstrap import read_root
 from gateway.objects.context import Services
+from gateway.objects.credential_rows import stored_form
 from gateway.objects.tenancy import (
     IdentityExists,
     IdentityInUse,
@@ -197,7 +198,8 @@ def access_keys(services: Services, tenant: TenantId, user: str) -> list[AccessK
 async def create_access_key(services: Services, tenant: TenantId, user: str) -> AccessKey:
     """Make an access key of a user. Raises: NoSuchIdentity, IdentityLimit (it has two)."""
     key = new_access_key(services.env, tenant, user)
-    write = accounts.set_access_key(services.records, services.nonces, key)
+    stored_key = stored_form(services.bucket_keys.provider, key)
+    write = accounts.set_access_key(services.records, services.nonces, stored_key)
     fresh = Check(write.key, None)
 
     def decide() -> tuple[Step, AccessKey]:

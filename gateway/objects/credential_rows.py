@@ -1,0 +1,132 @@
+"""Secrets of access keys in their rows: sealed by the key service, where there is one.
+
+Not for signing (`objects.credentials`). Where a gateway keeps the keys of tenants itself, a secret
+is in its row as it is, inside what the cluster's record key seals. Where the key service does, the
+row has what only that can open; rows from before are sealed so at the first start.
+
+Source: docs/data-layout.md, "Accounts".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+
+from gateway.commit.change import Change
+from gateway.data.credential_sealing import CredentialKeeper, HeldCredentials, epoch_of
+from gateway.data.envelope import KeyProvider, TenantKeyDisabled, TenantKeyMissing
+from gateway.meta import accounts, keyspace
+from gateway.meta.accounts import AccessKey, StoredAccessKey
+from gateway.meta.kv import Batch, BatchConflict, Check, MetaStore
+from gateway.meta.sealing import NonceSource, RecordKeys
+from gateway.objects.context import CommitLog
+from storaged.base.env import Env
+
+PAGE = 1000
+
+logger = logging.getLogger(__name__)
+
+
+def keeper_of(provider: KeyProvider, env: Env) -> CredentialKeeper:
+    """Who opens sealed secrets."""
+    return provider if isinstance(provider, CredentialKeeper) else HeldCredentials(provider, env)
+
+
+def stored_form(provider: KeyProvider, key: AccessKey) -> AccessKey:
+    """An access key as its row is to have it. Raises: as the provider."""
+    if not isinstance(provider, CredentialKeeper) or key.sealed:
+        return key
+    sealed = provider.seal_credential(key.tenant, key.access_key_id, key.secret)
+    return replace(key, secret="", sealed=sealed)
+
+
+async def seal_stored(
+    log: CommitLog, records: RecordKeys, nonces: NonceSource, provider: KeyProvider, env: Env
+) -> int:
+    """Have the key service seal the secrets that rows still have in the clear; how many it was.
+
+    Idempotent. Raises: as the provider, as the log.
+    """
+    if not isinstance(provider, CredentialKeeper):
+        return 0
+    count = 0
+    for stored in all_access_keys(log, records):
+        if stored.access_key.secret:
+            changed = stored_form(provider, stored.access_key)
+            count += await _put(log, records, nonces, env, stored, changed)
+    if count:
+        logger.warning("%d secrets of access keys were sealed by the key service", count)
+    return count
+
+
+async def reseal_of_tenant(
+    log: CommitLog,
+    records: RecordKeys,
+    nonces: NonceSource,
+    provider: KeyProvider,
+    env: Env,
+    tenant: bytes,
+) -> int:
+    """Bring the tenant's sealed secrets under the newest epoch of its key; how many it was. Those
+    under an epoch that is disabled or destroyed stay. Idempotent. Raises: as the log.
+    """
+    keeper = keeper_of(provider, env)
+    count = 0
+    for stored in all_access_keys(log, records):
+        key = stored.access_key
+        if key.tenant != tenant or not key.sealed:
+            continue
+        try:
+            sealed = keeper.reseal_credential(tenant, key.access_key_id, key.sealed)
+        except (TenantKeyDisabled, TenantKeyMissing) as error:
+            logger.warning("access key %s stays as it is: %s", key.access_key_id, error)
+            continue
+        if sealed != key.sealed:
+            changed = replace(key, sealed=sealed)
+            count += await _put(log, records, nonces, env, stored, changed)
+    return count
+
+
+def under_epoch(store: MetaStore, records: RecordKeys, tenant: bytes, epoch: int) -> int:
+    """Access keys whose secret is sealed under an epoch of the tenant's key."""
+    return sum(
+        stored.access_key.tenant == tenant
+        and bool(stored.access_key.sealed)
+        and epoch_of(stored.access_key.sealed) == epoch
+        for stored in all_access_keys(store, records)
+    )
+
+
+def all_access_keys(store: MetaStore, records: RecordKeys) -> Iterator[StoredAccessKey]:
+    """Access keys of all tenants, by id. Raises: RowCorrupt."""
+    after: str | None = None
+    while True:
+        page = accounts.scan_access_keys(store, records, after, limit=PAGE)
+        yield from page
+        if len(page) < PAGE:
+            return
+        after = page[-1].access_key.access_key_id
+
+
+async def _put(
+    log: CommitLog,
+    records: RecordKeys,
+    nonces: NonceSource,
+    env: Env,
+    stored: StoredAccessKey,
+    changed: AccessKey,
+) -> bool:
+    """Whether the row was changed; if it was not, somebody else has changed or dropped it."""
+    write = accounts.set_access_key(records, nonces, changed)
+    batch = Batch(
+        partition=keyspace.CLUSTER_PARTITION,
+        request_id=env.random_bytes(16),
+        checks=(Check(write.key, stored.revision),),
+        writes=(write,),
+    )
+    try:
+        await log.commit_change(Change(batch=batch))
+    except BatchConflict:
+        return False
+    return True
