@@ -17,6 +17,7 @@ from typing import Annotated, NoReturn
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from gateway.admin.authority_cli import admin_ca_app
 from gateway.admin.cli import keys_app
 from gateway.data.keyring import ROOT_FILE, RootKey
 from gateway.terminal import language, refusals
@@ -46,6 +47,7 @@ DOMAIN = "hexagone.internal"
 AUTHORITY_FILE = "authority.pem"
 
 ca_app = typer.Typer(no_args_is_help=True, help="The internal CA: who is who in the cluster.")
+ca_app.add_typer(admin_ca_app, name="admin")
 
 DirOption = Annotated[Path, typer.Option("--dir", help="folder of the CA (keep it off line)")]
 OutOption = Annotated[
@@ -78,7 +80,10 @@ def ca_init(
     domain: Annotated[str, typer.Option("--domain", help="trust domain of the cluster")] = DOMAIN,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the CA of a cluster: ca.crt to hand out, ca.key (mode 0600) to lock away."""
+    """Make the CA of a cluster: ca.crt to hand out, ca.key (mode 0600) to lock away.
+
+    Example: hexagone ca init --dir ca --domain hexagone.internal
+    """
     try:
         if (folder / CA_KEY_FILE).exists() or (folder / CA_CERTIFICATE_FILE).exists():
             raise AuthorityExists(directory=folder)
@@ -99,7 +104,10 @@ def ca_issue_node(
     operator: OperatorOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make or renew the certificate that makes its holder this node: OUT/ID.pem and OUT/ID.key."""
+    """Make or renew the certificate that makes its holder this node: OUT/ID.pem and OUT/ID.key.
+
+    Example: hexagone ca issue-node --dir ca --id paris-1 --datacenter paris --out paris-1
+    """
     try:
         authority = read_authority(folder)
         identity = NodeIdentity(
@@ -119,7 +127,10 @@ def ca_issue_node(
 def ca_issue_gateway(
     folder: DirOption, name: IdOption, out: OutOption, as_json: JsonOption = False
 ) -> None:
-    """Make or renew the certificate with which a gateway connects to nodes: OUT/ID.pem and .key."""
+    """Make or renew the certificate with which a gateway connects to nodes: OUT/ID.pem and .key.
+
+    Example: hexagone ca issue-gateway --dir ca --id gateway-1 --out gateway-1
+    """
     try:
         authority = read_authority(folder)
         issued = issue_gateway(authority, name, _env())
@@ -139,7 +150,10 @@ def ca_issue_server(
     file: Annotated[str, typer.Option("--file", help="name of the files")] = "s3",
     as_json: JsonOption = False,
 ) -> None:
-    """Make or renew the certificate of the S3 endpoint: OUT/s3.pem and OUT/s3.key."""
+    """Make or renew the certificate of the S3 endpoint: OUT/s3.pem and OUT/s3.key.
+
+    Example: hexagone ca issue-server --dir ca --name s3.example.fr --out s3
+    """
     try:
         authority = read_authority(folder)
         issued = issue_server(authority, names, _env())
@@ -151,7 +165,10 @@ def ca_issue_server(
 
 @keys_app.command("init")
 def keys_init(keys: KeysOption, as_json: JsonOption = False) -> None:
-    """Make the root key of a cluster (mode 0600). Back it up before the first object is stored."""
+    """Make the root key of a cluster (mode 0600). Back it up before the first object is stored.
+
+    Example: hexagone keys init --keys /srv/hexagone/keys
+    """
     try:
         root = RootKey.create(keys, _env())
     except (StorageError, OSError) as error:
@@ -161,7 +178,10 @@ def keys_init(keys: KeysOption, as_json: JsonOption = False) -> None:
 
 @keys_app.command("show")
 def keys_show(keys: KeysOption, as_json: JsonOption = False) -> None:
-    """The cluster that a root key (or a copy of it) belongs to; nothing secret is printed."""
+    """The cluster that a root key (or a copy of it) belongs to; nothing secret is printed.
+
+    Example: hexagone keys show --keys /srv/hexagone/keys
+    """
     try:
         root = RootKey.load(keys)
     except (StorageError, OSError) as error:

@@ -19,9 +19,11 @@ from rich.console import Console, RenderableType
 
 from gateway.admin import tables
 from gateway.admin.client import AdminClient, AdminRefused
+from gateway.admin.profile import usual_remote
 from gateway.admin.tables import Answer
 from gateway.terminal.language import heard
 from gateway.terminal.refusals import refuse, said_error, stop
+from gateway.terminal.remote import given
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
 
@@ -72,7 +74,10 @@ def status(
     as_json: JsonOption = False,
     watch: Annotated[bool, typer.Option("--watch", help="again every two seconds")] = False,
 ) -> None:
-    """Nodes, tier, margins, repair and jobs, as the gateway sees them."""
+    """Nodes, tier, margins, repair and jobs, as the gateway sees them.
+
+    Example: hexagone status --watch
+    """
     while True:
         answer = asked(lambda: client_of(data, socket).status())
         if watch and not as_json:
@@ -89,7 +94,10 @@ def status(
 def durability(
     data: DataOption = None, socket: SocketOption = None, as_json: JsonOption = False
 ) -> None:
-    """What the model says of this layout and of production's, with its assumptions."""
+    """What the model says of this layout and of production's, with its assumptions.
+
+    Example: hexagone durability
+    """
     answer = asked(lambda: client_of(data, socket).durability())
     show(answer, tables.durability_view, as_json=as_json)
 
@@ -98,7 +106,7 @@ def durability(
 def list_jobs(
     data: DataOption = None, socket: SocketOption = None, as_json: JsonOption = False
 ) -> None:
-    """All jobs and how far they are."""
+    """All jobs and how far they are. Example: hexagone jobs list"""
     answer = asked(lambda: client_of(data, socket).jobs())
     show(answer, lambda found: tables.jobs_view(found["jobs"]), as_json=as_json)
 
@@ -110,7 +118,10 @@ def run_job(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one round of a job and wait for its end; also while the job is paused."""
+    """Run one round of a job and wait for its end; also while the job is paused.
+
+    Example: hexagone jobs run repair
+    """
 
     def follow() -> Answer:
         answer: Answer = {}
@@ -129,7 +140,10 @@ def pause_job(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Stop a job after the step under way, until `resume` or a restart."""
+    """Stop a job after the step under way, until `resume` or a restart.
+
+    Example: hexagone jobs pause compact
+    """
     show(asked(lambda: client_of(data, socket).pause(name)), _job_view, as_json=as_json)
 
 
@@ -140,7 +154,7 @@ def resume_job(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a paused job go on."""
+    """Let a paused job go on. Example: hexagone jobs resume compact"""
     show(asked(lambda: client_of(data, socket).resume(name)), _job_view, as_json=as_json)
 
 
@@ -152,7 +166,7 @@ def create_key(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a named key; one that is there stays as it is."""
+    """Make a named key; one that is there stays as it is. Example: hexagone keys create archives"""
     answer = asked(lambda: client_of(data, socket).create_key(name, account))
     show(answer, tables.keys_view, as_json=as_json)
 
@@ -176,8 +190,14 @@ def parse_url(url: str) -> tuple[str, str]:
 
 
 def client_of(data: Path | None, socket: Path | None) -> AdminClient:
-    """The client of the gateway that is meant."""
-    return AdminClient(admin_socket(data, socket))
+    """The client of the gateway that is meant: of the folder or socket that was named, else of the
+    address that was, else of the usual folder. Ends the command where none can be.
+    """
+    try:
+        remote = usual_remote(given()) if data is None and socket is None else None
+        return AdminClient(remote or admin_socket(data, socket))
+    except StorageError as error:
+        stop(error, 2)
 
 
 def asked(ask: Callable[[], Answer]) -> Answer:

@@ -52,6 +52,16 @@ class AdminCertificateRefused(StorageError):
     hint = "is it of the admin CA, not expired, and --ca that CA's? docs/administrators.md"
 
 
+class AdminHungUp(StorageError):
+    """The gateway hung up without an answer."""
+
+    kind = Kind.UNKNOWN_OUTCOME
+    hint = (
+        "so it does to a certificate that is expired or not of its admin CA; else look whether it "
+        "was done before you do it again"
+    )
+
+
 class AdminAddressInvalid(StorageError):
     """The address or the certificate for the admin listener is not usable."""
 
@@ -112,6 +122,8 @@ class RemotePlace:
             return AdminCertificateRefused(url=self.url, reason=error.reason or str(error))
         if not was_open:
             return GatewayOutOfReach(url=self.url, reason=str(error))
+        if isinstance(error, http.client.RemoteDisconnected | ConnectionError):
+            return AdminHungUp(url=self.url)
         return None
 
     def _address(self) -> tuple[str, int]:

@@ -20,6 +20,7 @@ from typer.core import TyperGroup
 from gateway.terminal.help import context_of, write_help
 from gateway.terminal.language import Language, language_of, say, use
 from gateway.terminal.refusals import said, said_usage, write_refusal
+from gateway.terminal.remote import GivenPlace, give
 from storaged.base.errors import StorageError
 
 COMPLETE_VARIABLE = "_HEXAGONE_COMPLETE"
@@ -183,5 +184,23 @@ VersionOption = Annotated[
 ]
 
 
-def root_options(lang: LangOption = None, version: VersionOption = False) -> None:
+AdminOption = Annotated[
+    str, typer.Option("--admin", metavar="URL", help="https://HOST:PORT of an admin listener")
+]
+CertOption = Annotated[
+    str, typer.Option("--cert", metavar="FILE", help="your certificate, of the admin CA")
+]
+KeyOption = Annotated[str, typer.Option("--key", metavar="FILE", help="its private key")]
+CaOption = Annotated[str, typer.Option("--ca", metavar="FILE", help="certificate of the admin CA")]
+
+
+def root_options(
+    lang: LangOption = None,
+    version: VersionOption = False,
+    admin: AdminOption = "",
+    cert: CertOption = "",
+    key: KeyOption = "",
+    ca: CaOption = "",
+) -> None:
     """What stands before the name of a command; `Commands.main` has looked at --lang already."""
+    give(GivenPlace(admin, cert, key, ca))

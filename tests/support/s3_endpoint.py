@@ -314,7 +314,10 @@ def _services(env: RealEnv) -> Services:
 
 @contextmanager
 def running_endpoint(**options: Any) -> Iterator[Endpoint]:
-    """An endpoint with a fresh `DictStore`; options are those of `FrontendConfig`."""
+    """An endpoint with a fresh `DictStore`; options are those of `FrontendConfig`, and
+    `ssl_context`.
+    """
+    context = options.pop("ssl_context", None)
     lines: list[bytes] = []
     fields: dict[str, Any] = {
         "regions": ("us-east-1",),
@@ -330,7 +333,7 @@ def running_endpoint(**options: Any) -> Iterator[Endpoint]:
     with pytest.MonkeyPatch.context() as patch:
         for module, name, function in store.bindings():
             patch.setattr(module, name, function)
-        port = thread.run(frontend.start("127.0.0.1", 0))
+        port = thread.run(frontend.start("127.0.0.1", 0, context))
         try:
             yield Endpoint(port, store, metrics, frontend, lines)
         finally:

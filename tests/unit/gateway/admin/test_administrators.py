@@ -1,0 +1,295 @@
+"""Administrators: who may what, roles that exclude each other, what the local root may, and what
+the journal keeps of all of it.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.admin import gate
+from gateway.admin.client import AdminClient, AdminRefused
+from gateway.admin.routes import TABLE
+from gateway.model.administrators import (
+    EXCLUSIVE,
+    GIVEN_ROLES,
+    AdministratorInvalid,
+    LocalRights,
+    Role,
+    RolesExcludeEachOther,
+    checked_account_name,
+    checked_person,
+    checked_roles,
+)
+from tests.support.admin_plane import PEOPLE, AdminPlaneServed, admin_plane_served
+
+FIELD = {"epoch": "1", "first": "0", "count": "1", "seq": "0", "from_hour": "1", "to_hour": "2"}
+
+
+def tried(served: AdminPlaneServed, client: AdminClient) -> dict[str, bool]:
+    """Every route of the table that the rig has, and whether it was let through: whatever the
+    handler says of fields that mean nothing, only the gate says "may not do this".
+    """
+    found = {}
+    for entry in TABLE.entries:
+        if entry.path.startswith(("/v1/administrators/", "/v1/jobs/")) and entry.acts:
+            continue  # these would do something
+        query = "&".join(
+            f"{field}={FIELD.get(field, 'none')}" for field in entry.query if "?" not in field
+        )
+        try:
+            served.ask(client, entry.method, f"{entry.path}?{query}", {} if entry.body else None)
+            found[entry.name] = True
+        except AdminRefused as error:
+            if error.said_title:  # else the rig does not have the route
+                found[entry.name] = "may not do this" not in error.text
+    return found
+
+
+@pytest.mark.proves("A-03")
+@pytest.mark.parametrize("name", sorted(PEOPLE))
+def test_each_role_opens_its_routes_and_no_other(tmp_path: Path, name: str) -> None:
+    with admin_plane_served(tmp_path) as served:
+        client, role = served.add(name), PEOPLE[name][1]
+        found = tried(served, client)
+        assert len(found) > 60
+        for entry in TABLE.entries:
+            if entry.name in found:
+                assert found[entry.name] == (role in entry.roles), entry.name
+        assert client.whoami()["may"] == [e.name for e in TABLE.entries if role in e.roles]
+
+
+@pytest.mark.proves("A-03")
+def test_a_route_without_a_line_is_denied_to_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with admin_plane_served(tmp_path) as served:
+        monkeypatch.delitem(served.plane.gate.table._by_name, ("GET", "/v1/jobs"))
+        clients = [served.local, *(served.add(name) for name in PEOPLE)]
+        for client in clients:
+            with pytest.raises(AdminRefused, match="Nobody may do this"):
+                client.jobs()
+
+
+@pytest.mark.proves("A-03")
+def test_exclusive_roles_are_refused_at_assignment(tmp_path: Path) -> None:
+    with admin_plane_served(tmp_path, listens=False) as served:
+        change = served.local.change_administrator
+        for pair in EXCLUSIVE:
+            with pytest.raises(AdminRefused, match="cannot hold both"):
+                change("add", {"name": "alice", "person": "A M", "roles": ",".join(sorted(pair))})
+        change("add", {"name": "alice", "person": "Alice Martin", "roles": "custodian"})
+        with pytest.raises(AdminRefused, match="cannot hold both"):
+            change("grant", {"name": "alice", "roles": "auditor"})
+        # A second account of hers, however she is spelt, also while the first one is disabled.
+        change("disable", {"name": "alice"})
+        for spelt in ("Alice Martin", "alice  MARTIN", "ＡLICE Martin"):
+            with pytest.raises(AdminRefused, match="cannot hold both"):
+                change("add", {"name": "am", "person": spelt, "roles": "storage-admin"})
+        change("revoke", {"name": "alice", "roles": "custodian"})
+        made = change("add", {"name": "am", "person": "alice martin", "roles": "storage-admin"})
+        assert made["administrator"]["roles"] == ["storage-admin"]
+        with pytest.raises(AdminRefused, match="cannot hold both"):
+            change("grant", {"name": "alice", "roles": "custodian"})
+        assert [one["name"] for one in served.local.administrators()["administrators"]] == [
+            "alice",
+            "am",
+        ]
+
+
+@pytest.mark.proves("A-05")
+@pytest.mark.parametrize(
+    "name", ["admin", "root", "ops", "local-root", "", "A", "a b", "é", "a" * 65]
+)
+def test_accounts_are_one_persons(name: str) -> None:
+    with pytest.raises(AdministratorInvalid):
+        checked_account_name(name)
+
+
+def test_people_and_roles_are_checked() -> None:
+    assert checked_person("  Alice \t Martin ") == "Alice Martin"
+    for bad in ("", " ", "a\x00b", "x" * 65):
+        with pytest.raises(AdministratorInvalid):
+            checked_person(bad)
+    assert checked_roles(["billing", "tenant-admin"]) == {Role.BILLING, Role.TENANT_ADMIN}
+    for bad in ("local-root", "Custodian", "", "everything"):
+        with pytest.raises(AdministratorInvalid):
+            checked_roles([bad])
+    with pytest.raises(RolesExcludeEachOther):
+        checked_roles(sorted(GIVEN_ROLES))
+
+
+@pytest.mark.proves("A-01", "A-02")
+def test_an_account_and_a_certificate_are_both_needed(tmp_path: Path) -> None:
+    with admin_plane_served(tmp_path) as served:
+        alice = served.add("alice")
+        assert alice.whoami()["person"] == "Alice Martin"
+        # More roles in the certificate than in the account, and the other way round.
+        more = served.certify("alice", "Alice Martin", Role.AUDITOR, file="more")
+        for ask in (more.status, more.whoami):
+            with pytest.raises(AdminRefused, match="may not do this"):
+                ask()
+        other = served.certify("alice", "Mallory", Role.CUSTODIAN, file="other")
+        with pytest.raises(AdminRefused, match="another person"):
+            other.status()
+        assert served.local.change_administrator("distrust", {"name": "alice"})
+        old = served.certify("alice", "Alice Martin", Role.CUSTODIAN, file="new")
+        assert old.status()["tier"]["name"] == "FULL"
+        served.change("disable", name="alice")
+        with pytest.raises(AdminRefused, match="account is disabled"):
+            old.status()
+
+
+@pytest.mark.proves("A-02")
+def test_what_is_taken_away_is_gone_for_open_connections(tmp_path: Path) -> None:
+    import http.client
+
+    with admin_plane_served(tmp_path) as served:
+        served.add("alice")
+        connection = served.place("alice").connection(10)
+        connection.request("GET", "/v1/status")
+        answer = connection.getresponse()
+        assert answer.status == 200 and answer.read()
+        served.change("disable", name="alice")
+        try:
+            connection.request("GET", "/v1/status")
+            assert connection.getresponse().status == 403
+        except http.client.HTTPException:
+            pytest.fail("the connection was kept")
+        finally:
+            connection.close()
+
+
+@pytest.mark.proves("A-05")
+def test_the_local_root_does_everything_until_somebody_with_a_name_could(tmp_path: Path) -> None:
+    with admin_plane_served(tmp_path) as served:
+        local = served.local
+        assert "may do everything" in local.status()["admin"]["local"]
+        assert local.pause("count")["job"]["state"] == "paused"
+        served.add("bob")
+        assert local.status()["admin"]["listening"] == served.url
+        with pytest.raises(AdminRefused, match="The local root may not do this") as refused:
+            local.resume("count")
+        assert "--admin URL" in refused.value.advice
+        fields = {"name": "alice", "person": "Alice Martin", "roles": "custodian"}
+        assert local.change_administrator("add", fields)
+        bob = AdminClient(served.place("bob"))
+        assert bob.resume("count")["job"]["state"] == "waiting"
+        with pytest.raises(AdminRefused, match="may not do this"):
+            bob.change_administrator("grant", {"name": "bob", "roles": "tenant-admin"})
+        for name in ("alice", "bob"):
+            local.change_administrator("disable", {"name": name})
+        assert local.pause("count")["job"]["state"] == "paused"
+
+
+@pytest.mark.proves("A-05")
+def test_the_local_root_is_what_the_configuration_says(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with admin_plane_served(tmp_path / "a", local=LocalRights.READ_ONLY) as served:
+        assert served.local.status()["admin"]["local"] == "may only look (admin.local)"
+        for act in (
+            lambda: served.local.pause("count"),
+            lambda: served.local.change_administrator("disable", {"name": "alice"}),
+        ):
+            with pytest.raises(AdminRefused, match="The local root may not do this"):
+                act()
+    with admin_plane_served(tmp_path / "b", local=LocalRights.ALL) as served:
+        served.add("bob")
+        assert served.local.pause("count")["job"]["state"] == "paused"
+
+
+def test_accounts_without_a_listener_lock_nobody_out(tmp_path: Path) -> None:
+    with admin_plane_served(tmp_path, listens=False) as served:
+        served.change("add", name="bob", person="Bob Petit", roles="storage-admin")
+        assert served.local.pause("count")["job"]["state"] == "paused"
+
+
+@pytest.mark.proves("A-05", "L-01")
+def test_the_journal_names_who_acted_in_which_role_from_where(tmp_path: Path) -> None:
+    with admin_plane_served(tmp_path) as served:
+        bob = served.add("bob")
+        bob.pause("count")
+        with pytest.raises(AdminRefused):
+            bob.pause("nothing")
+        fields = {"name": "alice", "person": "Alice Martin", "roles": "custodian"}
+        served.local.change_administrator("add", fields)
+        found = [one for one in served.entries() if one.type.startswith("admin.")]
+    assert [(one.type, one.phase) for one in found] == [
+        (kind, phase)
+        for kind in (
+            "admin.jobs.count.pause",
+            "admin.jobs.nothing.pause",
+            "admin.administrators.add",
+        )
+        for phase in ("intent", "outcome")
+    ]
+    for one in found[:4]:
+        assert (one.body["who"], one.body["acting_as"]) == ("admin:bob", "storage-admin")
+        assert re.fullmatch(r"tls:127\.0\.0\.1,serial=[0-9a-f]{20,40}", str(one.body["from"]))
+    added = found[4].body
+    assert (added["who"], added["name"], added["roles"]) == (
+        "admin:local-root",
+        "alice",
+        "custodian",
+    )
+    assert added["person"] == "Alice Martin"
+
+
+@pytest.mark.proves("L-01")
+def test_refusals_are_recorded_and_cannot_fill_the_journal(tmp_path: Path) -> None:
+    with admin_plane_served(tmp_path) as served:
+        denis = served.add("denis")
+        nobody = served.certify("nobody", "No Body", Role.AUDITOR)
+        for _ in range(gate.DENIALS_AT_ONCE + 30):
+            with pytest.raises(AdminRefused, match="may not do this"):
+                denis.pause("count")
+        with pytest.raises(AdminRefused, match="no such account"):
+            nobody.status()
+        assert (
+            next(j for j in served.local.jobs()["jobs"] if j["name"] == "count")["state"]
+            != "paused"
+        )
+        found = [one for one in served.entries() if one.type.startswith("admin.")]
+    assert {one.type for one in found} == {"admin.denied"}
+    of_denis = [one for one in found if one.body["who"] == "admin:denis"]
+    assert gate.DENIALS_AT_ONCE <= len(of_denis) < gate.DENIALS_AT_ONCE + 10
+    assert of_denis[0].body["route"] == "POST /v1/jobs/{name}/pause"
+    assert (of_denis[0].body["acting_as"], of_denis[0].body["error"]) == ("billing", "NotPermitted")
+    last = found[-1].body
+    assert (last["who"], last["error"]) == ("admin:nobody", "CertificateNotTaken")
+    missed = sum(int(str(one.body.get("more_denials", 0))) for one in found)
+    assert missed + len(of_denis) == gate.DENIALS_AT_ONCE + 30
+
+
+@pytest.mark.proves("L-01")
+def test_acts_are_bounded_before_they_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with admin_plane_served(tmp_path) as served:
+        monkeypatch.setattr(served.plane.gate._acts, "_at_once", 3)
+        monkeypatch.setattr(served.plane.gate._acts, "_per_s", 0.0)
+        for _ in range(3):
+            served.local.pause("count")
+        for _ in range(5):
+            with pytest.raises(AdminRefused, match="too much at once") as refused:
+                served.local.resume("count")
+            assert refused.value.fields["status"] == 429
+        assert served.local.status()
+        bob = served.add("bob")
+        assert bob.pause("count")
+        found = [one.type for one in served.entries() if one.phase == "intent"]
+    assert found == ["admin.jobs.count.pause"] * 4
+
+
+def test_rates_are_kept_for_so_many_and_no_more() -> None:
+    from storaged.base.env import RealEnv
+
+    rates = gate.Rates(RealEnv(threads_max=1), per_s=0.0, at_once=1)
+    assert rates.take("first") and not rates.take("first")
+    for number in range(gate.ACTORS_MAX):
+        assert rates.take(f"n{number}")
+    assert len(rates._held) == gate.ACTORS_MAX
+    assert rates.take("first")
