@@ -88,7 +88,10 @@ def ca_invite(
 
 
 def ca_withdraw(folder: DirOption, name: IdOption, as_json: JsonOption = False) -> None:
-    """Take an invitation back that nobody has used. A certificate is not taken back by it."""
+    """Take an invitation back that nobody has used. A certificate is not taken back by it.
+
+    Example: hexagone ca withdraw --dir ca --id paris-4
+    """
     try:
         done = take_back(folder, name, _env())
     except (StorageError, OSError) as error:
@@ -105,7 +108,10 @@ def ca_request(
     out: OutOption,
     as_json: JsonOption = False,
 ) -> None:
-    """On the machine: make OUT/ID.key, which stays there, and OUT/ID.request for the CA."""
+    """On the machine: make OUT/ID.key, which stays there, and OUT/ID.request for the CA.
+
+    Example: hexagone ca request --id paris-4 --token token.txt --out paris-4
+    """
     try:
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
         with token.open(encoding="utf-8") as file:
@@ -128,6 +134,8 @@ def ca_approve(
     """Certify the invited node for the key of a request: OUT/ID.pem and authority.pem, no secrets.
 
     Compare the key's fingerprint with what the machine has printed, over another channel.
+
+    Example: hexagone ca approve paris-4.request --dir ca --out paris-4
     """
     try:
         authority = read_authority(folder)
@@ -153,7 +161,10 @@ def ca_approve(
 
 
 def ca_register(folder: DirOption, as_json: JsonOption = False) -> None:
-    """Who was invited and approved, and when; every line is checked against the one before."""
+    """Who was invited and approved, and when; every line is checked against the one before.
+
+    Example: hexagone ca register --dir ca
+    """
     try:
         entries = read_register(folder)
         head = register_head(folder)

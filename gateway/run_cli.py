@@ -83,7 +83,10 @@ def up(
         ),
     ] = None,
 ) -> None:
-    """Run a whole cluster on this machine, in the foreground: six nodes, three datacenters, 4+2."""
+    """Run a whole cluster on this machine, in the foreground: six nodes, three datacenters, 4+2.
+
+    Example: hexagone up --data /srv/hexagone --processes --tls
+    """
     data = data.absolute()
     options = UpOptions(
         folder=data,
@@ -119,7 +122,10 @@ def up(
 
 @gateway_app.command("run")
 def gateway_run(config: ConfigOption, takeover: TakeoverOption = False) -> None:
-    """Serve S3 until SIGTERM, then finish what is under way and stop."""
+    """Serve S3 until SIGTERM, then finish what is under way and stop.
+
+    Example: hexagone gateway run --config /etc/hexagone/gateway.toml
+    """
 
     async def main() -> None:
         settings = _read(config)
@@ -137,7 +143,10 @@ def gateway_credentials(
         Path | None, typer.Option(help="CA certificate that clients check the endpoint's against")
     ] = None,
 ) -> None:
-    """Write the root user's access key of a stopped gateway to a file that only its owner reads."""
+    """Write the root user's access key of a stopped gateway to a file that only its owner reads.
+
+    Example: hexagone gateway credentials --config gateway.toml --to root.env
+    """
 
     async def main() -> None:
         settings = _read(config)
@@ -162,7 +171,10 @@ def rebuild(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the index again from the nodes and the root key. The gateway must be stopped."""
+    """Make the index again from the nodes and the root key. The gateway must be stopped.
+
+    Example: hexagone rebuild --data /srv/hexagone
+    """
 
     async def main() -> None:
         settings = _read(config or Laid(data.absolute()).config)
@@ -198,7 +210,10 @@ def rebuild(
 
 @config_app.command("check")
 def config_check(config: ConfigOption, as_json: JsonOption = False) -> None:
-    """Read a gateway's configuration; print the values in effect."""
+    """Read a gateway's configuration; print the values in effect.
+
+    Example: hexagone config check --config gateway.toml
+    """
 
     async def main() -> None:
         settings = _read(config)

@@ -81,7 +81,7 @@ def create_tenant(
 def list_tenants(
     data: DataOption = None, socket: SocketOption = None, as_json: JsonOption = False
 ) -> None:
-    """All tenants."""
+    """All tenants. Example: hexagone tenant list"""
     answer = asked(lambda: client_of(data, socket).access("tenant", "list", {}))
     columns = ("name", "tenant_id", "owner_id", "enabled")
     show(answer, lambda got: rows_view("tenants", columns, got["tenants"]), as_json=as_json)
@@ -94,7 +94,7 @@ def show_tenant(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """One tenant, and how much there is of it."""
+    """One tenant, and how much there is of it. Example: hexagone tenant show mairie"""
     answer = asked(lambda: client_of(data, socket).access("tenant", "show", {"name": name}))
     show(answer, lambda got: one_view("tenant", got["tenant"]), as_json=as_json)
 
@@ -125,7 +125,7 @@ def enable_tenant(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a tenant's access keys again."""
+    """Take a tenant's access keys again. Example: hexagone tenant enable mairie"""
     answer = asked(lambda: client_of(data, socket).access("tenant", "enable", {"name": name}))
     show(answer, lambda got: one_view("tenant", got["tenant"]), as_json=as_json)
 
@@ -164,7 +164,7 @@ def list_users(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Users of a tenant, beside its root."""
+    """Users of a tenant, beside its root. Example: hexagone user list --tenant mairie"""
     fields = {"tenant": tenant, "group": group}
     answer = asked(lambda: client_of(data, socket).access("user", "list", fields))
     columns = ("name", "user_id", "enabled", "groups", "policies", "access_keys")
@@ -179,7 +179,7 @@ def show_user(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """One user."""
+    """One user. Example: hexagone user show alice --tenant mairie"""
     _one_user("show", name, tenant, data, socket, as_json=as_json)
 
 
@@ -191,7 +191,10 @@ def disable_user(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Refuse a user's access keys and sessions, within five seconds."""
+    """Refuse a user's access keys and sessions, within five seconds.
+
+    Example: hexagone user disable alice --tenant mairie
+    """
     _one_user("disable", name, tenant, data, socket, as_json=as_json)
 
 
@@ -203,7 +206,7 @@ def enable_user(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a user's access keys again."""
+    """Take a user's access keys again. Example: hexagone user enable alice --tenant mairie"""
     _one_user("enable", name, tenant, data, socket, as_json=as_json)
 
 
@@ -256,7 +259,10 @@ def list_keys(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Access keys of a tenant, without their secrets."""
+    """Access keys of a tenant, without their secrets.
+
+    Example: hexagone access-key list --tenant mairie
+    """
     fields = {"tenant": tenant, "user": user}
     answer = asked(lambda: client_of(data, socket).access("access-key", "list", fields))
     show(answer, lambda got: keys_view(got["access_keys"]), as_json=as_json)
@@ -269,7 +275,10 @@ def disable_key(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Refuse an access key, and sessions got with it, within five seconds."""
+    """Refuse an access key, and sessions got with it, within five seconds.
+
+    Example: hexagone access-key disable HX0123456789ABCDEF
+    """
     _one_key("disable", access_key_id, data, socket, as_json=as_json)
 
 
@@ -280,7 +289,7 @@ def enable_key(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take an access key again."""
+    """Take an access key again. Example: hexagone access-key enable HX0123456789ABCDEF"""
     _one_key("enable", access_key_id, data, socket, as_json=as_json)
 
 
@@ -292,7 +301,10 @@ def delete_key(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete an access key. Its secret is lost: what uses it needs another."""
+    """Delete an access key. Its secret is lost: what uses it needs another.
+
+    Example: hexagone access-key delete HX0123456789ABCDEF
+    """
     confirm(say("Access key {name} and its secret will be gone.", name=access_key_id), yes=yes)
     _one_key("delete", access_key_id, data, socket, as_json=as_json)
 

@@ -43,7 +43,7 @@ def list_groups(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Groups of a tenant and who is in them."""
+    """Groups of a tenant and who is in them. Example: hexagone group list --tenant mairie"""
     answer = asked(lambda: client_of(data, socket).access("group", "list", {"tenant": tenant}))
     columns = ("name", "group_id", "policies", "members")
     show(answer, lambda got: rows_view("groups", columns, got["groups"]), as_json=as_json)
@@ -58,7 +58,7 @@ def delete_group(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a group that nobody is in."""
+    """Delete a group that nobody is in. Example: hexagone group delete readers --tenant mairie"""
     confirm(say("Group {name} will be gone.", name=name), yes=yes)
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("group", "delete", fields))
@@ -92,7 +92,7 @@ def remove_member(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a user out of a group."""
+    """Take a user out of a group. Example: hexagone group remove readers --user alice"""
     fields = {"tenant": tenant, "name": name, "user": user}
     answer = asked(lambda: client_of(data, socket).access("group", "remove", fields))
     show(answer, lambda got: one_view("user", got["user"]), as_json=as_json)

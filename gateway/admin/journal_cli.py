@@ -129,7 +129,7 @@ def show_events(
 def list_logs(
     data: DataOption = None, socket: SocketOption = None, as_json: JsonOption = False
 ) -> None:
-    """The logs there are, and whether they take events."""
+    """The logs there are, and whether they take events. Example: hexagone journal list"""
     show(
         asked(lambda: client_of(data, socket).journal("GET", "", {})),
         views.logs_view,
@@ -164,7 +164,10 @@ def keys(
 def checkpoint(
     tenant: LogOption = "", data: DataOption = None, socket: SocketOption = None
 ) -> None:
-    """Sign the cluster's log (or a tenant's) now and print the checkpoint: keep it elsewhere."""
+    """Sign the cluster's log (or a tenant's) now and print the checkpoint: keep it elsewhere.
+
+    Example: hexagone journal checkpoint > kept.checkpoint
+    """
     client = client_of(data, socket)
     signed = asked(lambda: client.journal("POST", "/checkpoint", {"log": tenant or "cluster"}))
     named = named_log(client, tenant) or "cluster"
@@ -181,7 +184,10 @@ def proof(
     data: DataOption = None,
     socket: SocketOption = None,
 ) -> None:
-    """Print the proof of one event; `journal verify FILE` checks it without a gateway."""
+    """Print the proof of one event; `journal verify FILE` checks it without a gateway.
+
+    Example: hexagone journal proof 42 > 42.proof
+    """
     query = {"log": tenant or "cluster", "seq": str(seq)}
     found = asked(lambda: client_of(data, socket).journal("GET", "/proof", query))
     lines = found["proof"].splitlines(keepends=True)
@@ -197,7 +203,10 @@ def export(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write events, checkpoints, proofs and public keys into a folder."""
+    """Write events, checkpoints, proofs and public keys into a folder.
+
+    Example: hexagone journal export ./export
+    """
     terminal = Console(stderr=True, highlight=False, quiet=as_json)
 
     def tell(log: str, done: int, total: int) -> None:
@@ -302,7 +311,10 @@ def request(
     data: DataOption = None,
     socket: SocketOption = None,
 ) -> None:
-    """Print what a witness is asked: a checkpoint, and the proof that it follows from the last."""
+    """Print what a witness is asked: a checkpoint, and the proof that it follows from the last.
+
+    Example: hexagone journal request > request
+    """
     query = {} if old is None else {"old": str(old)}
     found = asked(lambda: client_of(data, socket).journal("GET", "/request", query))
     typer.echo(found["request"], nl=False)
@@ -310,7 +322,10 @@ def request(
 
 @app.command("cosign")
 def cosign_checkpoint(data: DataOption = None, socket: SocketOption = None) -> None:
-    """Give a cosigned checkpoint (on standard input) back to the journal, for its exports."""
+    """Give a cosigned checkpoint (on standard input) back to the journal, for its exports.
+
+    Example: hexagone journal cosign < cosigned
+    """
     note = sys.stdin.buffer.read(NOTE_BYTES_MAX + 1)
     found = asked(lambda: client_of(data, socket).journal("POST", "/cosign", {}, note))
     typer.echo(say("cosigned up to event {event}", event=found["cosigned"]))

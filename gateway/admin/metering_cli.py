@@ -157,7 +157,7 @@ def show_quotas(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """All limits that are set."""
+    """All limits that are set. Example: hexagone quota show"""
     answer = asked(lambda: client_of(data, socket).metering("GET", "quotas", {}))
     _print_quotas(answer, Form.JSON if as_json else form)
 
@@ -212,7 +212,10 @@ def clear_quota(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take all limits of one tenant, bucket, access key or address away."""
+    """Take all limits of one tenant, bucket, access key or address away.
+
+    Example: hexagone quota clear --tenant mairie
+    """
     fields = _subject(tenant, bucket, key, source)
     answer = asked(lambda: client_of(data, socket).metering("POST", "quotas/clear", fields))
     _print_quotas(answer, Form.JSON if as_json else Form.TABLE)
@@ -225,7 +228,7 @@ def show_plan(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """How a tenant pays."""
+    """How a tenant pays. Example: hexagone plan show --tenant mairie"""
     answer = asked(lambda: client_of(data, socket).metering("GET", "plan", {"tenant": tenant}))
     show(answer, _plan_view, as_json=as_json)
 
@@ -242,7 +245,10 @@ def set_plan(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set how a tenant pays: on demand, or a subscription of reserved bytes."""
+    """Set how a tenant pays: on demand, or a subscription of reserved bytes.
+
+    Example: hexagone plan set --tenant mairie --reserved-bytes 10T
+    """
     fields = {
         "tenant": tenant,
         "reserved_bytes": str(_quantity(reserved) or 0),

@@ -90,7 +90,7 @@ def list_policies(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Policies of a tenant."""
+    """Policies of a tenant. Example: hexagone policy list --tenant mairie"""
     answer = asked(lambda: client_of(data, socket).access("policy", "list", {"tenant": tenant}))
     columns = ("name", "characters")
     show(answer, lambda got: rows_view("policies", columns, got["policies"]), as_json=as_json)
@@ -104,7 +104,10 @@ def show_policy(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """A policy as it was put, and whom it is attached to."""
+    """A policy as it was put, and whom it is attached to.
+
+    Example: hexagone policy show readers --tenant mairie
+    """
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("policy", "show", fields))
     show(answer, lambda got: one_view("policy", got["policy"]), as_json=as_json)
@@ -143,7 +146,10 @@ def detach_policy(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a policy from a user, a group or a role."""
+    """Take a policy from a user, a group or a role.
+
+    Example: hexagone policy detach readers --group readers
+    """
     fields = {"tenant": tenant, "name": name, "user": user, "group": group, "role": role}
     answer = asked(lambda: client_of(data, socket).access("policy", "detach", fields))
     show(answer, lambda got: one_view("attached", got["attached"]), as_json=as_json)
@@ -158,7 +164,10 @@ def delete_policy(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a policy that is attached to nobody."""
+    """Delete a policy that is attached to nobody.
+
+    Example: hexagone policy delete readers --tenant mairie
+    """
     confirm(say("Policy {name} will be gone.", name=name), yes=yes)
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("policy", "delete", fields))
@@ -196,7 +205,7 @@ def list_roles(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Roles of a tenant."""
+    """Roles of a tenant. Example: hexagone role list --tenant mairie"""
     answer = asked(lambda: client_of(data, socket).access("role", "list", {"tenant": tenant}))
     columns = ("name", "arn", "session_s_max", "policies")
     show(answer, lambda got: rows_view("roles", columns, got["roles"]), as_json=as_json)
@@ -210,7 +219,7 @@ def show_role(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """A role and who may become it."""
+    """A role and who may become it. Example: hexagone role show backup --tenant mairie"""
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("role", "show", fields))
     show(answer, lambda got: one_view("role", got["role"]), as_json=as_json)
@@ -227,7 +236,10 @@ def delete_role(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a role; its sessions are refused within five seconds."""
+    """Delete a role; its sessions are refused within five seconds.
+
+    Example: hexagone role delete backup --tenant mairie
+    """
     confirm(say("Role {name} and its sessions will be gone.", name=name), yes=yes)
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("role", "delete", fields))
@@ -271,7 +283,7 @@ def list_providers(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Identity providers of a tenant."""
+    """Identity providers of a tenant. Example: hexagone identity-provider list --tenant mairie"""
     fields = {"tenant": tenant}
     answer = asked(lambda: client_of(data, socket).access("identity-provider", "list", fields))
     columns, title = ("name", "issuer", "audiences", "keys"), "identity providers"
@@ -287,7 +299,10 @@ def delete_provider(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take no more tokens of an identity provider; sessions got with them last to their end."""
+    """Take no more tokens of an identity provider; sessions got with them last to their end.
+
+    Example: hexagone identity-provider delete id --tenant mairie
+    """
     confirm(say("Identity provider {name} will be gone.", name=name), yes=yes)
     fields = {"tenant": tenant, "name": name}
     answer = asked(lambda: client_of(data, socket).access("identity-provider", "delete", fields))
