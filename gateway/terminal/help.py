@@ -151,7 +151,7 @@ def _sections(group: Any, ctx: Any) -> tuple[tuple[str, tuple[Row, ...]], ...]:
 def _row(param: Any, ctx: Any) -> Row:
     meaning = say(param.help) if getattr(param, "help", None) else ""
     if param.param_type_name == "argument":
-        return Row(names=param.make_metavar(ctx).strip("[]"), meaning=meaning, more=_more(param))
+        return Row(names=param.display_name_raw, meaning=meaning, more=_more(param))
     names = ", ".join((*param.opts, *param.secondary_opts))
     if not param.is_flag and not param.count:
         kind = param.metavar or param.display_type(ctx)
