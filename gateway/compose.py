@@ -11,6 +11,7 @@ import logging
 import math
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from gateway.commit.checkpoint import Checkpointer
@@ -26,6 +27,7 @@ from gateway.jobs.erasure import ErasureKeeper
 from gateway.jobs.events import Destination, EventSender
 from gateway.jobs.garbage import GarbageCollector
 from gateway.jobs.inventory import InventoryWriter
+from gateway.jobs.key_use import KeyUse
 from gateway.jobs.lifecycle import LifecycleKeeper
 from gateway.jobs.logs import LogDelivery
 from gateway.jobs.metering import Metering
@@ -183,6 +185,7 @@ class Gateway:
         self.erasure = ErasureKeeper(
             self.services, core.config.erasure, lambda: self.run_job("compact")
         )
+        self.key_use = KeyUse(self.services, core.config.storage.index)
         self.recovery = RecoveryKeeper(core.config.storage.keys, self.journal, core.env)
         self.destinations = _destinations(core.config)
         self.replica_targets = _replica_targets(core.config, core.env)
@@ -226,6 +229,7 @@ class Gateway:
             self.rotation,
             self.erasure,
             self.recovery,
+            self.key_use,
         ):
             self.scheduler.add(job)
         for node in core.nodes.values():
@@ -299,6 +303,8 @@ class Gateway:
             await asyncio.wait_for(self.metering.finish(), LAST_LINES_S)
         except (StorageError, TimeoutError):
             logger.warning("the last requests are not metered")
+        with suppress(OSError):
+            await self.key_use.finish()
         if self._probing is not None:
             self._probing.cancel()
         if self.journal is not None:

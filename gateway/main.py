@@ -143,8 +143,8 @@ OFFERED = (
     ),
     Offered(
         name="access-key",
-        help="Access keys, two for each user: create, list, disable, delete.",
-        modules=("gateway.admin.access_cli",),
+        help="Access keys, two for each user: create, rotate, list, disable, delete.",
+        modules=("gateway.admin.access_cli", "gateway.admin.access_key_cli"),
         section=TENANTS,
     ),
     Offered(

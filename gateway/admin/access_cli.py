@@ -68,7 +68,7 @@ def create_tenant(
 
     Example: hexagone tenant create mairie --secret-file mairie.env
     """
-    _make_key(
+    make_key(
         lambda: asked(lambda: client_of(data, socket).access("tenant", "create", {"name": name})),
         lambda answer: one_view("tenant", answer["tenant"]),
         secret_file,
@@ -242,7 +242,7 @@ def create_key(
     Example: hexagone access-key create --tenant mairie --user alice --secret-file alice.env
     """
     fields = {"tenant": tenant, "user": user}
-    _make_key(
+    make_key(
         lambda: asked(lambda: client_of(data, socket).access("access-key", "create", fields)),
         lambda answer: keys_view([answer["access_key"]]),
         secret_file,
@@ -326,7 +326,7 @@ def _one_key(
     show(answer, lambda got: keys_view(list(got.values())), as_json=as_json)
 
 
-def _make_key(
+def make_key(
     make: Callable[[], Answer],
     view: Callable[[Answer], RenderableType],
     secret_file: Path | None,

@@ -14,6 +14,7 @@ from dataclasses import replace
 from gateway.admin.access_documents import (
     group_document,
     key_document,
+    last_use_of,
     new_key_document,
     policy_document,
     provider_document,
@@ -21,6 +22,7 @@ from gateway.admin.access_documents import (
     user_document,
 )
 from gateway.admin.outlook import Document
+from gateway.meta.accounts import AccessKey
 from gateway.meta.identities import Role
 from gateway.model.action import Action
 from gateway.model.errors import MalformedPolicy
@@ -68,6 +70,7 @@ class AccessDesk:
             "group add": lambda fields: self._set_member(fields, is_member=True),
             "group remove": lambda fields: self._set_member(fields, is_member=False),
             "access-key create": self._create_key,
+            "access-key rotate": self._rotate_key,
             "access-key list": self._list_keys,
             "access-key disable": lambda fields: self._set_key(fields, enabled=False),
             "access-key enable": lambda fields: self._set_key(fields, enabled=True),
@@ -199,6 +202,20 @@ class AccessDesk:
         )
         return {"access_key": new_key_document(key)}
 
+    async def _rotate_key(self, fields: Fields) -> Document:
+        """A second key beside the one that is to go. Raises: AccessCommandInvalid: it has two."""
+        tenant, user = self._tenant(fields), _needed(fields, "user")
+        held = [self._used_key(key) for key in users.access_keys(self._services, tenant, user)]
+        if len(held) > 1:
+            told = "; ".join(last_use_of(one) for one in held)
+            raise AccessCommandInvalid(reason=f"two keys are live, delete the former one: {told}")
+        key = await users.create_access_key(self._services, tenant, user)
+        return {"access_key": new_key_document(key), "former": held}
+
+    def _used_key(self, key: AccessKey) -> Document:
+        uses = self._services.credentials.uses
+        return {**key_document(key), "last_used_at_ms": uses.get(key.access_key_id, 0)}
+
     async def _list_keys(self, fields: Fields) -> Document:
         tenant = self._tenant(fields)
         named = fields.get("user", "")
@@ -206,7 +223,7 @@ class AccessDesk:
             [named] if named else ["root", *(o.name for o in users.users(self._services, tenant))]
         )
         found = [key for name in names for key in users.access_keys(self._services, tenant, name)]
-        return {"access_keys": [key_document(key) for key in found]}
+        return {"access_keys": [self._used_key(key) for key in found]}
 
     async def _set_key(self, fields: Fields, *, enabled: bool) -> Document:
         key = await users.set_access_key_enabled(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from gateway.admin.outlook import Document
 from gateway.meta.accounts import AccessKey, Tenant
 from gateway.meta.identities import Group, IdentityProvider, NamedPolicy, User
@@ -52,6 +54,13 @@ def key_document(key: AccessKey) -> Document:
         "created_at_ms": key.created_at_ms,
         "enabled": key.enabled,
     }
+
+
+def last_use_of(key: Document) -> str:
+    """An access key and when it last proved itself, for people."""
+    at_ms = key["last_used_at_ms"]
+    when = f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z" if at_ms else "never"
+    return f"{key['access_key_id']} last used {when}"
 
 
 def new_key_document(key: AccessKey) -> Document:

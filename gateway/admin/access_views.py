@@ -34,7 +34,15 @@ def one_view(title: str, held: Answer) -> Table:
 
 def keys_view(keys: Sequence[Answer]) -> Table:
     """Access keys without their secrets."""
-    return rows_view("access keys", ("access_key_id", "user", "enabled"), keys)
+    rows = [{**key, "last_used": _used(key.get("last_used_at_ms"))} for key in keys]
+    columns = ("access_key_id", "user", "enabled", "last_used")
+    return rows_view("access keys", columns, rows)
+
+
+def _used(at_ms: int | None) -> str:
+    if at_ms is None:
+        return ""
+    return _said(at_ms, "last_used_at_ms") if at_ms else say("never")
 
 
 def _said(value: object, name: str = "") -> str:

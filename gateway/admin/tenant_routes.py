@@ -55,6 +55,14 @@ ACCESS_ROUTES: tuple[RouteEntry, ...] = tuple(
             "user tenant?",
         ),
         (
+            1,
+            "access-key/rotate",
+            "Make the second access key of a user",
+            (TENANTS,),
+            shapes.RotatedAccessKey,
+            "user tenant?",
+        ),
+        (
             0,
             "access-key/list",
             "Access keys, without secrets",

@@ -66,6 +66,13 @@ class OneAccessKey(TypedDict):
     access_key: Row
 
 
+class RotatedAccessKey(TypedDict):
+    """An access key with its secret, and the one that it takes the place of."""
+
+    access_key: Row
+    former: list[Row]
+
+
 class AccessKeys(TypedDict):
     """Access keys of a tenant or user, without secrets."""
 

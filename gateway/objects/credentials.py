@@ -57,6 +57,7 @@ class Credentials:
         self._held: OrderedDict[_Scope, tuple[float, _Found]] = OrderedDict()
         self._sessions: OrderedDict[tuple[_Scope, str], tuple[float, _Found]] = OrderedDict()
         self.rights = RightsSource(store, records)
+        self.uses: dict[str, int] = {}  # when each lasting access key last proved itself, UTC ms
 
     def signing_key(
         self, access_key_id: str, date: str, region: str, service: str = "s3"
@@ -81,6 +82,11 @@ class Credentials:
         if len(self._held) > SIGNING_KEYS_MAX:
             self._held.popitem(last=False)
         return found
+
+    def note_use(self, principal: Principal) -> None:
+        """Remember that a caller's signature was right."""
+        if principal.issued_at_ms is None:
+            self.uses[principal.access_key_id] = self._env.now_ms()
 
     def session_key(
         self, access_key_id: str, token: str, date: str, region: str, service: str = "s3"

@@ -35,7 +35,10 @@ def identify(
         return sigv4.unsigned(head), None
     if services.sigv2 and sigv2.is_claimed(head):
         bucket = routes.bucket_of_host(host, config.base_domains)
-        return sigv2.identify(head, services.credentials, now_ms=now_ms, host_bucket=bucket)
+        known = sigv2.identify(head, services.credentials, now_ms=now_ms, host_bucket=bucket)
+        if known[1] is not None:
+            services.credentials.note_use(known[1])
+        return known
     return _identify_v4(head, services.credentials, now_ms=now_ms, regions=config.regions)
 
 
@@ -53,7 +56,10 @@ def _identify_v4(
     )
     if authorized is None or not found:
         return sigv4.unsigned(head), None
-    return authorized, found[-1]
+    principal = found[-1]
+    if principal.issued_at_ms is None:
+        credentials.uses[principal.access_key_id] = now_ms
+    return authorized, principal
 
 
 def lookup(head: RequestHead, credentials: Credentials, found: list[Principal]) -> SigningKeyLookup:

@@ -75,9 +75,9 @@ def signer_of(
     for name in needed:
         if name not in fields:
             missing_field(name)
-    if is_v4:
-        return _signer_v4(fields, credentials, regions)
-    return _signer_v2(fields, credentials)
+    signer = _signer_v4(fields, credentials, regions) if is_v4 else _signer_v2(fields, credentials)
+    credentials.note_use(signer)
+    return signer
 
 
 def _signer_v4(
