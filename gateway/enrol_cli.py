@@ -91,6 +91,8 @@ def ca_withdraw(folder: DirOption, name: IdOption, as_json: JsonOption = False) 
     """Take an invitation back that nobody has used. A certificate is not taken back by it.
 
     Example: hexagone ca withdraw --dir ca --id paris-4
+
+    Exit codes: 0 it was taken back; 1 there was none, or it was refused; 2 the command is wrong
     """
     try:
         done = take_back(folder, name, _env())

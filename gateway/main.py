@@ -71,7 +71,8 @@ OFFERED = (
     ),
     Offered(
         name="purge",
-        help="Take away what lies under destroyed keys of a bucket.",
+        help="Take away what lies under destroyed keys of a bucket: nobody can read it, it fills"
+        " space, and listings fail on it.",
         modules=("gateway.admin.erasure_cli",),
         section=KEYS,
     ),
@@ -89,7 +90,7 @@ OFFERED = (
     ),
     Offered(
         name="produce",
-        help="What an order to an operator, a site or the provider could obtain.",
+        help="What an order addressed to an operator, a site or the provider could obtain.",
         modules=("gateway.admin.produce_cli",),
         section=PROOF,
     ),

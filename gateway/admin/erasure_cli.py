@@ -158,6 +158,8 @@ def verify(
     """Verify a deletion certificate: no gateway, no network, only the file and the public keys.
 
     Example: hexagone erase verify erased.json --keys journal.pub
+
+    Exit codes: 0 it holds; 1 it does not; 2 the command is wrong
     """
     try:
         with file.open("rb") as opened:

@@ -239,6 +239,9 @@ def verify(
     """Find every change, removal, reordering, cut and fork. Asks no gateway, unless --live.
 
     Example: hexagone journal verify ./export --keys journal.pub --against kept.checkpoint
+
+    Exit codes: 0 intact; 1 something is wrong with the journal, or the gateway refused; 2 no
+    gateway answers, or the command is wrong
     """
     if live == (path is not None):
         raise typer.BadParameter("name a folder or a file, or say --live")

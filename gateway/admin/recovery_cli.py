@@ -188,6 +188,9 @@ def verify(
     Nothing is written, nothing secret is told. A share that is wrong is named.
 
     Example: hexagone keys recovery verify --share a/share-1.txt --share b/share-4.txt
+
+    Exit codes: 0 the backup has the keys that are here; 1 it differs, or a share is wrong; 2 the
+    command is wrong
     """
     place = place_of(keys, data, socket)
     content = done(lambda: acts.newest_backup(place, backup or []))

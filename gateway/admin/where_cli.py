@@ -66,6 +66,9 @@ def where(
     hexagone where s3://photos/cat.jpg --attest --out cat.attested
 
     hexagone where --verify cat.attested --key HEX
+
+    Exit codes: 0 done; 1 the gateway refused, or the statement does not hold; 2 no gateway answers,
+    or the command is wrong
     """
     if verify is not None:
         report = _checked(verify, public_key)

@@ -21,6 +21,7 @@ from gateway.keyd.hygiene import keep_memory_private
 from gateway.keyd.process import serve_keys
 from gateway.keyd.providers import cluster_id_of, open_secret_of, passphrase_of
 from gateway.keyd.secret import SECRET_FILE, KeydSecret
+from gateway.terminal.language import say
 from gateway.terminal.refusals import stop
 from storaged.base.config import read_config
 from storaged.base.env import RealEnv
@@ -90,7 +91,8 @@ def init(config: ConfigOption, as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps({"secret": str(path), "passphrase": passphrase is not None}))
     else:
-        print(f"made {path}, mode 0600. Without it nothing opens: keep a copy off this machine.")
+        made = "made {path}, mode 0600. Without it nothing opens: keep a copy off this machine."
+        print(say(made, path=path))
 
 
 @keyd_app.command("cluster-id")

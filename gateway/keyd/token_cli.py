@@ -39,9 +39,9 @@ def token_check(config: ConfigOption, as_json: JsonOption = False) -> None:
     """Open the PKCS#11 module and the token that keyd.toml names, try AES-GCM in it, and say what
     is missing. The PIN is tried once.
 
-    Exit code 0: keys can be kept there; 1: something is missing.
-
     Example: hexagone keyd token-check --config /etc/hexagone/keyd.toml
+
+    Exit codes: 0 keys can be kept there; 1 something is missing; 2 the command is wrong
     """
     try:
         report = look_at_token(read_config(KeydConfig, config), RealEnv(threads_max=1))

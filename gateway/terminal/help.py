@@ -83,7 +83,8 @@ def _commands(text: str) -> tuple[str, ...]:
     begins = True
     for line in (*text.splitlines(), ""):
         words = " ".join(line.split())
-        if words and (begins or words.startswith("hexagone ")):
+        begins = begins or (words.startswith("hexagone ") and not found[-1].endswith("|"))
+        if words and begins:
             found.append(words)
         elif words:
             found[-1] += " " + words
