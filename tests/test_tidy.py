@@ -30,6 +30,7 @@ MODULE_LINES_MAX = 600
 
 # Module → why it is one file although it is longer than the soft budget.
 LONG_MODULES: dict[str, str] = {
+    "tests/test_tidy.py": "one rule after the other",
     "gateway/commit/log.py": "one story: how a change becomes a commit; its parts are modules",
     "gateway/meta/lmdb.py": "one environment: reads, commits, sums and counts share its gate",
     "tests/conformance/key_provider_suite.py": "one suite for one port",

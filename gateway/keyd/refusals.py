@@ -54,6 +54,13 @@ class KeydRefused(StorageError):
     kind = Kind.DENIED
 
 
+class KeydRequestInvalid(StorageError):
+    """The key service does not know such a request."""
+
+    kind = Kind.INVALID
+    hint = "gateway and key service are of different versions: update the older one"
+
+
 class KeydOtherCluster(StorageError):
     """The key service keeps the keys of another cluster."""
 
@@ -76,6 +83,7 @@ _CLASSES: dict[str, type[StorageError]] = {
         KeydFailed,
         KeydOtherCluster,
         KeydRefused,
+        KeydRequestInvalid,
         KeydUnavailable,
         NamedKeyMissing,
         ProtocolError,

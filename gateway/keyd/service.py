@@ -28,7 +28,7 @@ from gateway.data.credential_sealing import (
 )
 from gateway.data.envelope import DEK_LABEL, INNER_LABEL, NAME_BYTES_MAX, KeyProvider, WarrantKeeper
 from gateway.data.keyring_form import TENANT_ID_BYTES
-from gateway.keyd.refusals import KeydOtherCluster, KeydRefused
+from gateway.keyd.refusals import KeydOtherCluster, KeydRefused, KeydRequestInvalid
 from gateway.keyd.wire import SHAPES, Value, Verb, decode_fields, encode_fields
 from gateway.model.key_states import KeyState
 from storaged.base.env import Env
@@ -119,15 +119,18 @@ class KeyService:
     def answer(self, code: int, payload: bytes) -> bytes:
         """The payload of the answer.
 
-        Raises: ProtocolError: no such verb, or not its fields; KeydRefused: not for gateways; and
-            what the provider raises.
+        Raises: KeydRequestInvalid: no such verb, or not its fields; KeydRefused: not for gateways;
+            and what the provider raises.
         """
         try:
             verb = Verb(code)
         except ValueError as error:
-            raise ProtocolError(reason="unknown verb", verb=code) from error
+            raise KeydRequestInvalid(reason="unknown verb", verb=code) from error
         shape = SHAPES[verb]
-        values = decode_fields(shape.request, payload)
+        try:
+            values = decode_fields(shape.request, payload)
+        except ProtocolError as error:
+            raise KeydRequestInvalid(**error.fields) from error
         self._check(verb, values)
         self.calls[verb.name.lower()] += 1
         found = self._verbs[verb](*values)
@@ -136,11 +139,13 @@ class KeyService:
         return encode_fields(shape.answer, found or ())
 
     def is_warm(self, code: int, payload: bytes) -> bool:
-        """Whether the answer is made of what is open, without the provider. Raises: as answer."""
+        """Whether the answer is made of what is open, without the provider."""
         if code not in _OPENING:
             return False
-        verb = Verb(code)
-        values = decode_fields(SHAPES[verb].request, payload)
+        try:
+            values = decode_fields(SHAPES[Verb(code)].request, payload)
+        except ProtocolError:
+            return True  # refused without the provider
         held = self._open.get(tuple(values[:5]))
         return held is not None and held[0] > self._env.monotonic_s()
 
@@ -150,17 +155,17 @@ class KeyService:
             raise KeydRefused(verb=verb.name.lower())
         shape = SHAPES[verb].request
         if shape[:1] == "b" and verb not in _WITHOUT_TENANT and len(_raw(values[0])) != 16:
-            raise ProtocolError(reason="a tenant's id has 16 bytes", verb=verb.name.lower())
+            raise KeydRequestInvalid(reason="a tenant's id has 16 bytes", verb=verb.name.lower())
         if shape[:2] == "bb" and verb in _OF_BUCKETS:
             bucket_ids = [values[1], values[6]] if verb is Verb.RESEAL_UNDER_BUCKET else [values[1]]
             if any(len(_raw(one)) != 16 or one == CREDENTIALS_ID for one in bucket_ids):
-                raise ProtocolError(reason="no id of a bucket", verb=verb.name.lower())
+                raise KeydRequestInvalid(reason="no id of a bucket", verb=verb.name.lower())
         if any(isinstance(one, str) and len(one) > TEXT_CHARACTERS_MAX for one in values):
-            raise ProtocolError(reason="text too long", verb=verb.name.lower())
+            raise KeydRequestInvalid(reason="text too long", verb=verb.name.lower())
         if verb is Verb.CREATE_NAMED_KEY and not 1 <= len(str(values[1]).encode()) <= (
             NAME_BYTES_MAX
         ):
-            raise ProtocolError(reason="name of a key", verb=verb.name.lower())
+            raise KeydRequestInvalid(reason="name of a key", verb=verb.name.lower())
 
     def _hello(self, cluster_id: bytes) -> str:
         if cluster_id != self._cluster_id:
@@ -181,7 +186,7 @@ class KeyService:
         try:
             wanted = KeyState(state)
         except ValueError as error:
-            raise ProtocolError(reason="no state of a key") from error
+            raise KeydRequestInvalid(reason="no state of a key") from error
         self.provider.set_tenant_epoch(tenant_id, epoch, wanted, warrant)
         self._open.clear()
 
@@ -240,7 +245,7 @@ class KeyService:
 
     def _seal_credential(self, tenant_id: bytes, access_key_id: str, secret: str) -> bytes:
         if len(secret.encode("utf-8", "surrogatepass")) > SECRET_BYTES_MAX:
-            raise ProtocolError(reason="secret too long")
+            raise KeydRequestInvalid(reason="secret too long")
         return self._credentials.seal_credential(tenant_id, access_key_id, secret)
 
     def _signing_key(

@@ -46,13 +46,11 @@ class Credentials:
         records: RecordKeys,
         env: Env,
         keeper: CredentialKeeper | None = None,
-        keeper_ttl_s: float = DAY_KEY_TTL_S,
     ) -> None:
         self._store = store
         self._records = records
         self._env = env
         self._keeper = keeper
-        self._keeper_ttl_s = keeper_ttl_s
         self._days: OrderedDict[tuple[bytes, _Scope], tuple[float, bytes]] = OrderedDict()
         self._held: OrderedDict[_Scope, tuple[float, _Found]] = OrderedDict()
         self._sessions: OrderedDict[tuple[_Scope, str], tuple[float, _Found]] = OrderedDict()
@@ -154,7 +152,7 @@ class Credentials:
         derived = self._needed().signing_key(
             key.tenant, key.access_key_id, key.sealed, Scope(*scope[1:])
         )
-        self._days[key.sealed, scope] = (now_s + self._keeper_ttl_s, derived)
+        self._days[key.sealed, scope] = (now_s + DAY_KEY_TTL_S, derived)
         self._days.move_to_end((key.sealed, scope))
         if len(self._days) > SIGNING_KEYS_MAX:
             self._days.popitem(last=False)
