@@ -109,7 +109,7 @@ def summary(text: str) -> str:
 
 def first_sentence(paragraph: str) -> str:
     """Up to the first full stop that ends a sentence."""
-    found = re.search(r"(?<![.\d])[.](?=\s+\w|$)", paragraph)
+    found = re.search(r"(?<![.\d])[.](?=\s+[A-ZÀ-Ý`]|$)", paragraph)
     return paragraph if found is None else paragraph[: found.start()]
 
 
