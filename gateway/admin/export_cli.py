@@ -39,8 +39,8 @@ from gateway.admin.export_plain import write_plain
 from gateway.admin.export_run import Asked, Exporter
 from gateway.admin.export_verify import Verified, verify_export
 from gateway.admin.import_run import Importer, ImportRefused, Wanted
-from gateway.journal.notes import VerifierKey
 from gateway.journal.chain import read_keys
+from gateway.journal.notes import VerifierKey
 from gateway.terminal.language import say
 from gateway.terminal.refusals import stop
 from storaged.base.errors import StorageError
@@ -281,10 +281,10 @@ def _tell_brought(brought: Document) -> None:
         typer.echo(text, err=True)
     for text in brought["differences"][:TOLD]:
         typer.echo(text, err=True)
-    key = brought["access_key"]
-    if key is not None:
-        typer.echo(say("an access key of the tenant's root, shown this once:"))
-        typer.echo(f"  {key['access_key_id']}  {key['secret']}")
+    if not brought["failed"] and not brought["differences"]:
+        name = brought["tenant"]
+        text = say("keys do not travel: `hexagone access-key create --tenant {name} …`", name=name)
+        typer.echo(say("note: {text}", text=text))
 
 
 def _verified(folder: Path, keys: Sequence[VerifierKey], *, quiet: bool) -> Verified:

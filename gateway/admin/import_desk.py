@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from gateway.admin.access_documents import new_key_document, tenant_document
+from gateway.admin.access_documents import tenant_document
 from gateway.admin.export_desk import ExportDesk, ExportInputInvalid, customer_keys
 from gateway.admin.frames import INLINE_BYTES_MAX, Document
 from gateway.admin.tickets import Ticket, Tickets
@@ -136,13 +136,12 @@ class ImportDesk:
     async def account(self, text: str) -> Document:
         """Make the tenant and whoever is in it. Raises: as make_tenant."""
         ticket, arrival = self._planned(text)
-        tenant, key = await make_tenant(self._services, arrival)
+        tenant = await make_tenant(self._services, arrival)
         ticket.tenant = tenant.tenant_id
-        await self._tell(ticket, "import.account", {"made": int(key is not None)})
+        await self._tell(ticket, "import.account", {"users": len(arrival.account["users"])})
         return {
             "tenant": tenant_document(tenant),
             "owners": owners_of(arrival, tenant),
-            "access_key": None if key is None else new_key_document(key),
         }
 
     async def bucket(self, text: str, name: str) -> Document:

@@ -74,7 +74,7 @@ class Brought:
     differences: list[str] = field(default_factory=list)
     buckets: dict[str, str] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
-    access_key: Document | None = None
+    tenant: str = ""
 
     def document(self) -> Document:
         """For programs."""
@@ -87,7 +87,7 @@ class Brought:
             "differences": self.differences,
             "buckets": self.buckets,
             "owners": self.owners,
-            "access_key": self.access_key,
+            "tenant": self.tenant,
         }
 
 
@@ -150,8 +150,8 @@ class Importer:
         the client.
         """
         made = self._ask("account", {})
-        self.brought.access_key = made["access_key"]
         self.brought.owners = made["owners"]
+        self.brought.tenant = made["tenant"]["name"]
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             for index, name in enumerate(self._names):
                 self._ask("bucket", {"bucket": name})

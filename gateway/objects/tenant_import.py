@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from gateway.commit.change import Change
 from gateway.meta import buckets as bucket_rows
-from gateway.meta.accounts import AccessKey, Tenant
+from gateway.meta.accounts import Tenant
 from gateway.meta.buckets import StoredBucket
 from gateway.meta.identities import (
     GROUPS,
@@ -39,7 +39,7 @@ from gateway.model.bucket import HOT_DOCUMENTS, Bucket, Versioning
 from gateway.model.exported import Document
 from gateway.model.names import UUID_BYTES, BucketId, TenantId, bucket_name
 from gateway.model.quota import Quota, Subject, quota_of
-from gateway.objects import limits_set, tenancy
+from gateway.objects import limits_set, tenancy, users
 from gateway.objects.buckets import DEFAULT_CLASS, FIRST_KEY_EPOCH
 from gateway.objects.context import Services
 from gateway.objects.named_keys import create_named_key
@@ -178,8 +178,8 @@ def _mark_of(services: Services, bucket: Bucket) -> str:
     return "" if held is None else str(held["export"])
 
 
-async def make_tenant(services: Services, arrival: Arrival) -> tuple[Tenant, AccessKey | None]:
-    """The tenant with all that is in it; an access key of its root where it was made by this call.
+async def make_tenant(services: Services, arrival: Arrival) -> Tenant:
+    """The tenant with all that is in it. Access keys are not: whoever is to have one makes it.
 
     Raises: ImportInvalid, ImportConflict, as tenancy.create_tenant and the log.
 
@@ -189,18 +189,19 @@ async def make_tenant(services: Services, arrival: Arrival) -> tuple[Tenant, Acc
         before = outlook(services, arrival)
         if before.conflicts:
             raise ImportConflict(reason=before.conflicts[0])
-        tenant, key = _tenant(services, arrival.tenant), None
+        tenant = _tenant(services, arrival.tenant)
         if tenant is None:
             told = arrival.account["tenant"]
             owner_id = "" if before.owners else told["owner_id"]
             tenant, key = await tenancy.create_tenant(services, arrival.tenant, owner_id=owner_id)
+            await users.delete_access_key(services, key.access_key_id)
             await _set_terms(services, tenant, arrival.account)
         await _bring_people(services, tenant, arrival)
         for name in arrival.account["encryption_keys"]:
             await create_named_key(services, tenant.tenant_id, name)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ImportInvalid(reason=f"{type(error).__name__}: {error}"[:200]) from error
-    return tenant, key
+    return tenant
 
 
 async def _set_terms(services: Services, tenant: Tenant, account: Document) -> None:
