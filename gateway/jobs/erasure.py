@@ -24,7 +24,6 @@ from gateway.approvals.request import day
 from gateway.approvals.warrant import WarrantRefused
 from gateway.journal.certificate import DESTROYED, DONE
 from gateway.journal.events import Phase
-from gateway.meta import buckets as bucket_rows
 from gateway.meta import erasure_rows, rotations
 from gateway.meta.erasure_rows import Erasure, StoredErasure
 from gateway.meta.kv import BatchConflict, Check
@@ -35,7 +34,7 @@ from gateway.objects import approving, erasing, erasure_acts, key_epochs, key_ro
 from gateway.objects.context import Services
 from gateway.objects.erasing import ErasureConfig
 from gateway.objects.erasure_certificate import certificate_of
-from gateway.objects.key_rotation import RotationUnderWay, commit_rows
+from gateway.objects.key_rotation import commit_rows
 from gateway.objects.tenancy import NoSuchIdentity, set_tenant_enabled
 from storaged.base.errors import Kind, StorageError
 from storaged.base.jobs import Progress
@@ -243,21 +242,16 @@ class ErasureKeeper:
         erasure = await self._record(erasure, "erasure.delete", Phase.INTENT)
         for version, _ in erasing.versions_of(services, bucket, erasure.key, erasure.version):
             await erasure_acts.delete_version(services, bucket, erasure.key, version)
-        return _next(await self._record(erasure, "erasure.delete", Phase.OUTCOME))
+        erasure = await self._record(erasure, "erasure.delete", Phase.OUTCOME)
+        return _next(self._limited(erasure))
 
     async def _rotate_bucket(self, erasure: Erasure) -> Erasure:
-        services, bucket = self._services, _bucket(erasure)
-        if bucket_rows.read_bucket(services.log, services.records, bucket) is None:
-            return _next(_with_epoch(erasure, "bucket", 0))  # its keys went with it
-        return await self._rotated(
-            erasure, rotations.BUCKET, bucket, key_rotation.rotate_bucket_key
-        )
+        rotate, bucket = key_rotation.rotate_bucket_key, _bucket(erasure)
+        return await self._rotated(erasure, rotations.BUCKET, bucket, rotate)
 
     async def _rotate_tenant(self, erasure: Erasure) -> Erasure:
-        tenant = _tenant(erasure)
-        return await self._rotated(
-            erasure, rotations.TENANT, tenant, key_rotation.rotate_tenant_key
-        )
+        rotate, tenant = key_rotation.rotate_tenant_key, _tenant(erasure)
+        return await self._rotated(erasure, rotations.TENANT, tenant, rotate)
 
     async def _rotated(
         self,
@@ -266,15 +260,27 @@ class ErasureKeeper:
         owner: Owner,
         rotate: Callable[[Services, Owner, int], Awaitable[rotations.Rotation]],
     ) -> Erasure:
-        if kind not in erasure.epochs:
-            try:
-                begun = await rotate(self._services, owner, ROWS_PER_S)
-            except RotationUnderWay as error:
-                raise ErasureWaits(why="another rotation of the key is under way") from error
-            return _with_epoch(erasure, kind, begun.epoch)
-        if not erasure_acts.rotation_ended(self._services, kind, owner):
+        """Have everything under an epoch that what is erased was never under; any rotation since
+        then will do.
+        """
+        services = self._services
+        newest = erasure_acts.newest_epoch(services, erasure, kind, in_use=True)
+        if not newest:
+            return _next(erasure)  # the bucket was deleted, and its keys went with it
+        if not erasure_acts.rotation_ended(services, kind, owner):
             raise ErasureWaits(why=f"the key of the {kind} is being rotated")
-        return _next(erasure)
+        if newest >= erasure.limits[kind]:
+            return _next(erasure)
+        await rotate(services, owner, ROWS_PER_S)
+        raise ErasureWaits(why=f"the key of the {kind} is being rotated")
+
+    def _limited(self, erasure: Erasure) -> Erasure:
+        """The erasure with the epochs that what is erased, which is gone, can have been under."""
+        kinds = [rotations.TENANT]
+        if erasure.of is ErasureKind.OBJECT:
+            kinds.append(rotations.BUCKET)
+        newest = {k: erasure_acts.newest_epoch(self._services, erasure, k) for k in kinds}
+        return replace(erasure, limits={kind: epoch + 1 for kind, epoch in newest.items()})
 
     async def _retire_bucket(self, erasure: Erasure) -> Erasure:
         """Destroy what is older than the rotation of the bucket's key; nothing is left under it."""
@@ -303,6 +309,8 @@ class ErasureKeeper:
                 destroyed={**erasure.destroyed, item: at_ms},
                 log_sequence=await erasure_acts.log_sequence(services),
             )
+        if erasure.at is ErasureStep.DESTROY:
+            erasure = self._limited(erasure)
         return _next(erasure)
 
     async def _purge(self, erasure: Erasure) -> Erasure:
@@ -337,10 +345,6 @@ class ErasureKeeper:
 
 def _next(erasure: Erasure) -> Erasure:
     return replace(erasure, step=next_step(erasure.of, erasure.at).value)
-
-
-def _with_epoch(erasure: Erasure, kind: str, epoch: int) -> Erasure:
-    return replace(erasure, epochs={**erasure.epochs, kind: epoch})
 
 
 def _purged(erasure: Erasure, taken: Counter[str]) -> Erasure:

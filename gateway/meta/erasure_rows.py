@@ -38,7 +38,7 @@ class Erasure:
             of its moment.
         items: keys that are to be destroyed, as approvals name them.
         destroyed: those that were, with the time in milliseconds.
-        epochs: of rotations that it has begun, by kind of key.
+        limits: by kind of key, the first epoch that what is erased was never under.
         events: of the tenant's journal: seq, type, phase and item.
         objects, size_bytes: versions that are lost, and their bytes.
         purged: rows by what they were.
@@ -64,7 +64,7 @@ class Erasure:
     approvals: tuple[Mapping[str, str], ...] = ()
     items: tuple[str, ...] = ()
     destroyed: Mapping[str, int] = field(default_factory=dict)
-    epochs: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
     events: tuple[Mapping[str, Any], ...] = ()
     objects: int = 0
     size_bytes: int = 0

@@ -43,6 +43,7 @@ ERASURES_MAX = 10_000
 DAY_MS = 86_400_000
 PAGE_ROWS = 500
 BUCKETS_MAX = 10_000
+EPOCHS_MAX = 1 << 32
 NOTICE_EVENT = "erasure.notice"
 
 
@@ -145,8 +146,8 @@ def items_of(services: Services, erasure: Erasure) -> tuple[str, ...]:
 
 
 def _is_new(erasure: Erasure, kind: str, epoch: int) -> bool:
-    """Whether the erasure itself has made the epoch, or somebody after it did."""
-    return epoch >= erasure.epochs.get(kind, 1 << 32)
+    """Whether the epoch was made when what is erased was gone already."""
+    return epoch >= erasure.limits.get(kind, EPOCHS_MAX)
 
 
 def act_item(erasure: Erasure) -> str:

@@ -30,7 +30,7 @@ from gateway.model.names import BucketId, TenantId, object_key, version_id_text
 from gateway.model.names import version_id as parse_version_id
 from gateway.objects import key_epochs, outbox
 from gateway.objects.context import Services
-from gateway.objects.erasing import buckets_of
+from gateway.objects.erasing import EPOCHS_MAX, buckets_of
 from gateway.objects.history import Found, find_version, removal
 from gateway.objects.key_rotation import commit_rows
 from gateway.objects.locks import check_unlocked
@@ -97,7 +97,7 @@ def doomed(services: Services, erasure: Erasure, kind: str) -> list[str]:
         bucket = BucketId(bytes.fromhex(erasure.bucket))
         keys = bucket_key_rows.scan_bucket_keys(services.log, services.records, bucket)
         epochs = [(bucket_key_item(bucket, one.about.epoch), one.about) for one in keys]
-    before = erasure.epochs.get(kind, 1 << 32)
+    before = erasure.limits.get(kind, EPOCHS_MAX)
     return [
         item
         for item, about in epochs
@@ -237,6 +237,21 @@ def _all(services: Services, start: bytes, end: bytes) -> list[Row]:
 async def _drop(services: Services, name: str, rows: Sequence[bytes]) -> Counter[str]:
     await commit_rows(services, (), tuple(Write(row_key, None) for row_key in rows))
     return Counter({name: len(rows)})
+
+
+def newest_epoch(services: Services, erasure: Erasure, kind: str, *, in_use: bool = False) -> int:
+    """The newest epoch of the bucket's or the tenant's key; 0 without any. `in_use`: one that a
+    rotation has only prepared does not count.
+    """
+    if kind == rotations.TENANT:
+        tenant = bytes.fromhex(erasure.tenant)
+        held = services.bucket_keys.provider.tenant_epochs(tenant)
+        return max(
+            (one.epoch for one in held if not in_use or one.state is KeyState.ACTIVE), default=0
+        )
+    bucket = BucketId(bytes.fromhex(erasure.bucket))
+    stored = bucket_rows.read_bucket(services.log, services.records, bucket)
+    return 0 if stored is None else stored.bucket.key_epoch
 
 
 def rotation_ended(services: Services, kind: str, owner: bytes) -> bool:

@@ -92,6 +92,7 @@ class ErasureRig:
     async def work(self) -> None:
         """Have the jobs do all that can be done at this time."""
         services = self.gateway.services
+        unchanged = 0
         for _ in range(200):
             before = erasing.erasures(services)
             await self.keeper.run_until_waiting()
@@ -101,7 +102,8 @@ class ErasureRig:
             garbage = GarbageCollector(services)
             while not await garbage.step():
                 pass
-            if erasing.erasures(services) == before:
+            unchanged = unchanged + 1 if erasing.erasures(services) == before else 0
+            if unchanged == 2:
                 return
         raise AssertionError("the erasure never rests")
 
