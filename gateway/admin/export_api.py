@@ -75,15 +75,16 @@ async def _streamed(
     if length >= 0:
         response.content_length = length
     await response.prepare(request)
+    is_whole = False
     try:
         if first:
             await response.write(first)
         async for piece in pieces:
             if piece:
                 await response.write(piece)
-    except BaseException:
-        if request.transport is not None:
+        is_whole = True
+    finally:
+        if not is_whole and request.transport is not None:
             request.transport.abort()
-        raise
     await response.write_eof()
     return response
