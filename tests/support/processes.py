@@ -24,6 +24,7 @@ from pathlib import Path
 from gateway.compose import Gateway, open_gateway
 from gateway.config import GatewayConfig
 from gateway.config_keys import KeysFrom
+from gateway.keyd.child import keyd_beside
 from gateway.up import Laid, UpOptions, lay_out, node_identities
 from storaged.base.config import read_config
 from storaged.base.env import RealEnv
@@ -214,14 +215,15 @@ class Cluster:
 
         async def main() -> None:
             env = RealEnv()
-            gateway = await open_gateway(self.config(), env, takeover=takeover)
-            probing = asyncio.create_task(gateway.core.health.run())
-            try:
-                await look(gateway)
-            finally:
-                probing.cancel()
-                await gateway.close()
-                env.close()
+            async with keyd_beside(self.config().keys, env):
+                gateway = await open_gateway(self.config(), env, takeover=takeover)
+                probing = asyncio.create_task(gateway.core.health.run())
+                try:
+                    await look(gateway)
+                finally:
+                    probing.cancel()
+                    await gateway.close()
+            env.close()
 
         asyncio.run(main())
 
@@ -234,9 +236,11 @@ class Cluster:
 
 
 @contextmanager
-def running(folder: Path, *, processes: bool = False) -> Iterator[Cluster]:
+def running(
+    folder: Path, *, processes: bool = False, keys: KeysFrom = KeysFrom.FILE
+) -> Iterator[Cluster]:
     """A cluster that runs, with a bucket named "bucket"; what still runs at the end is killed."""
-    cluster = Cluster(folder, processes=processes)
+    cluster = Cluster(folder, processes=processes, keys=keys)
     try:
         cluster.start()
         with cluster.client() as client:
