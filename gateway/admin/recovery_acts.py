@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.admin.client import AdminClient, GatewayNotRunning
-from gateway.recovery.backup import BackupInvalid, Manifest, read_manifest
+from gateway.recovery.backup import (
+    SERVICE,
+    SERVICE_FILE,
+    BackupInvalid,
+    Manifest,
+    read_manifest,
+)
 from gateway.recovery.folder import (
     NoRecovery,
     Recovery,
@@ -75,6 +81,11 @@ class Place:
     env: Env
     journal: Path | None = None
 
+    @property
+    def service(self) -> Path:
+        """The folder of a key service on this machine, as `hexagone up` has it."""
+        return self.keys.absolute().parent / SERVICE
+
     def announce(self, verb: str, fields: Mapping[str, str]) -> bool:
         """Have an act recorded before it is done; whether a gateway did.
 
@@ -89,10 +100,11 @@ class Place:
 
     def back_up(self, recovery: Recovery) -> int:
         """Make a backup; its number. Raises: as the client and `write_backup`."""
-        try:
-            return int(self.client.recovery("POST", "backup", {})["number"])
-        except GatewayNotRunning:
-            pass
+        if SERVICE not in recovery.also:  # else the gateway is not to see what the service keeps
+            try:
+                return int(self.client.recovery("POST", "backup", {})["number"])
+            except GatewayNotRunning:
+                pass
         held = collect(self.keys, recovery.also)
         manifest, _ = write_backup(self.keys, recovery, held, self.env, journal=self.journal)
         body: dict[str, str | int] = {
@@ -127,7 +139,9 @@ def begin(
         cluster, count=count, threshold=threshold, env=place.env, custodians=custodians
     )
     place.announce("init", _about(record))
-    return Recovery(record=record, to=tuple(to), also=dict(also)), shares
+    service = place.service
+    kept = {**({SERVICE: service} if (service / SERVICE_FILE).exists() else {}), **also}
+    return Recovery(record=record, to=tuple(to), also=kept), shares
 
 
 def begin_again(
@@ -245,6 +259,7 @@ def restore(
     without_destroyed: bool,
     bring_back: frozenset[str],
     dry_run: bool,
+    also: Mapping[str, Path],
 ) -> tuple[Opened, list[Path], list[str]]:
     """Write a backup back into the keys folder.
 
@@ -272,7 +287,8 @@ def restore(
     if bring_back:
         fields["brought_back"] = ",".join(sorted(bring_back))
     remember(place.keys, COMMAND + "restore", fields, place.env)
-    return opened, write_back(place.keys, holding, place.env), left
+    where = {SERVICE: place.service, **also}
+    return opened, write_back(place.keys, holding, place.env, where), left
 
 
 def _check_stopped(place: Place) -> None:

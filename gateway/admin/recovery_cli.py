@@ -224,6 +224,12 @@ def restore(
             "--bring-back", metavar="TENANT/EPOCH", help="undo its erasure: its exact name"
         ),
     ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--also", metavar="NAME=PATH", help="where it belongs (else below the keys folder)"
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     keys: KeysOption = None,
@@ -254,6 +260,7 @@ def restore(
             without_destroyed=without_destroyed,
             bring_back=frozenset(bring_back or []),
             dry_run=dry_run,
+            also=named_paths(also or [], exist=False),
         )
     )
     answer = acts.about(opened) | {"written": [str(path) for path in written], "left_out": left}

@@ -106,16 +106,13 @@ def folders(to: Sequence[Path] | None, data: Path | None) -> list[Path]:
     return [path.absolute() for path in to or [folder / "recovery"]]
 
 
-def named_paths(also: Sequence[str]) -> dict[str, Path]:
+def named_paths(also: Sequence[str], *, exist: bool = True) -> dict[str, Path]:
     """NAME=PATH. Raises: typer.BadParameter."""
     found = {}
     for text in also:
         name, mark, path = text.partition("=")
-        if (
-            not mark
-            or not name.replace("-", "").replace("_", "").isalnum()
-            or not Path(path).exists()
-        ):
+        is_name = name.replace("-", "").replace("_", "").isalnum()
+        if not mark or not is_name or (exist and not Path(path).exists()):
             raise typer.BadParameter(say("--also takes NAME=PATH of something that exists"))
         found[name] = Path(path).absolute()
     return found

@@ -1,8 +1,9 @@
 """Job `recovery`: a fresh recovery backup whenever something in the keys folder has changed.
 
 Not for shares: it needs the recipient's public key only. Where nobody has made shares, or the keys
-folder belongs to another process, it does nothing. Also here: what was done to keys while no
-gateway was running goes into the journal.
+folder belongs to another process, it does nothing. Where a key service keeps tenants' keys it runs
+in that process, so that the gateway never sees them; the gateway watches. Also here: what was done
+to keys while no gateway was running goes into the journal.
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from pathlib import Path
 
 from gateway.journal.events import CLUSTER, Event, Phase, Value
 from gateway.journal.journal import Journal
-from gateway.recovery.backup import Manifest
+from gateway.recovery.backup import SERVICE, Manifest
 from gateway.recovery.folder import (
+    TAKEN,
     LastBackup,
     Recovery,
     collect,
-    forget_remembered,
+    forget_taken,
     marks,
     read_recovery,
     read_state,
+    remember,
     remembered,
+    take_remembered,
     write_backup,
 )
 from gateway.recovery.later import BACKUP, DESTROYED
@@ -29,15 +33,24 @@ from storaged.base.errors import Kind, StorageError
 from storaged.base.jobs import Progress
 
 LOOK_S = 2.0  # how long a key that was just made is in no backup
+LATE_MS = 30_000  # after which the other process is said to make none
 
 
 class RecoveryKeeper:
-    """Looks at the files' dates; reads them when one has changed."""
+    """Looks at the files' dates; reads them when one has changed.
+
+    Args:
+        journal: None: acts are kept for the gateway's.
+        is_service: this is the key service's process.
+    """
 
     name = "recovery"
 
-    def __init__(self, keys: Path, journal: Journal | None, env: Env) -> None:
+    def __init__(
+        self, keys: Path, journal: Journal | None, env: Env, *, is_service: bool = False
+    ) -> None:
         self._keys = keys
+        self._is_service = is_service
         self._journal = journal
         self._env = env
         self._seen: object = None
@@ -56,6 +69,9 @@ class RecoveryKeeper:
             return LOOK_S
         except PermissionError:
             return LOOK_S  # another process keeps the keys, and backs them up
+        if (SERVICE in recovery.also) is not self._is_service:
+            await self._watch(recovery)
+            return LOOK_S
         seen = await self._env.offload(lambda: marks(self._keys, recovery.also))
         if seen != self._seen:
             await self._keep(recovery)
@@ -78,6 +94,17 @@ class RecoveryKeeper:
         if not self._trouble:
             return []
         return [f"the recovery backup is older than the newest key: {self._trouble}"]
+
+    async def _watch(self, recovery: Recovery) -> None:
+        """Of what the other process backs up, look at dates only: no key comes in here."""
+        try:
+            seen = await self._env.offload(lambda: marks(self._keys, recovery.also))
+        except PermissionError:
+            return
+        last = await self._env.offload(lambda: read_state(self._keys))
+        newest_ms = max((mark[2] // 1_000_000 for mark in seen), default=0)
+        is_late = newest_ms > last.made_at_ms and self._env.now_ms() > newest_ms + LATE_MS
+        self._trouble = "the key service has made none since" if is_late else ""
 
     async def _keep(self, recovery: Recovery) -> None:
         env, keys = self._env, self._keys
@@ -119,21 +146,23 @@ class RecoveryKeeper:
         await self._record(BACKUP, Phase.OUTCOME, done)
         return manifest
 
-    async def _record(
-        self, kind: str, phase: Phase, body: dict[str, Value], at_ms: int | None = None
-    ) -> None:
+    async def _record(self, kind: str, phase: Phase, body: dict[str, Value]) -> None:
         if self._journal is not None:
-            at_ms = self._env.now_ms() if at_ms is None else at_ms
-            await self._journal.record(CLUSTER, Event(at_ms, kind, phase, body))
+            await self._journal.record(CLUSTER, Event(self._env.now_ms(), kind, phase, body))
+        elif phase is not Phase.INTENT:
+            await self._env.offload(lambda: remember(self._keys, kind, body, self._env))
 
     async def _record_remembered(self) -> None:
-        """Acts of before the start, in the journal before they are forgotten."""
+        """Acts of others, and of before the start, in the journal before they are forgotten."""
+        if self._journal is None:
+            return
+        keys, offload = self._keys, self._env.offload
         try:
-            found = await self._env.offload(lambda: remembered(self._keys))
+            await offload(lambda: take_remembered(keys))
+            found = await offload(lambda: remembered(keys, TAKEN))
+            for at_ms, kind, body in found:
+                await self._record(kind, Phase.NOTE, {**body, "done_at_ms": at_ms})
+            if found:
+                await offload(lambda: forget_taken(keys))
         except PermissionError:
-            return
-        if not found or self._journal is None:
-            return
-        for at_ms, kind, body in found:
-            await self._record(kind, Phase.NOTE, {**body, "done_at_ms": at_ms})
-        await self._env.offload(lambda: forget_remembered(self._keys))
+            return  # another process keeps the keys

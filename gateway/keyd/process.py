@@ -13,14 +13,18 @@ import signal
 import sys
 
 from gateway.config_keys import KeydConfig, KeydProvider
+from gateway.jobs.recovery import RecoveryKeeper
+from gateway.keyd.kept_in import kept_by_keyd
 from gateway.keyd.providers import cluster_id_of, open_key_provider
 from gateway.keyd.server import KeydServer
 from gateway.keyd.service import KeyService
 from storaged.base.env import RealEnv
-from storaged.base.errors import ConfigError
+from storaged.base.errors import ConfigError, StorageError
 from storaged.base.log import Log
 from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
 from storaged.tls import node_server_context
+
+BACKUP_AGAIN_S = 10.0
 
 _LOG = Log("gateway.keyd")
 
@@ -44,7 +48,7 @@ async def serve_keys(config: KeydConfig, env: RealEnv, *, while_stdin: bool = Fa
         cluster_id_of(config),
         env,
         cache_s=config.cache_s,
-        provider_name=config.provider.value,
+        provider_name=kept_by_keyd(config),
         allows_v2=config.unsafe_sigv2,
     )
     is_slow = config.provider is not KeydProvider.FILE
@@ -54,14 +58,32 @@ async def serve_keys(config: KeydConfig, env: RealEnv, *, while_stdin: bool = Fa
             await server.listen_unix(config.socket, group)
         if config.listen is not None:
             await _listen_tls(server, config)
+        backing_up = asyncio.create_task(_keep_recoverable(config, env))
         _LOG.info("serving", provider=config.provider.value, socket=str(config.socket))
         print("ready", flush=True)
         notify_systemd(READY)
         await stopping.wait()
         notify_systemd(STOPPING)
+        backing_up.cancel()
     finally:
         await server.close()
         ignore_stop_signals(loop)
+
+
+async def _keep_recoverable(config: KeydConfig, env: RealEnv) -> None:
+    """Back up for the recovery recipient what changes, where the gateway's folder is here too: no
+    key of a tenant goes through the gateway for that.
+    """
+    if config.former_keys is None:
+        return
+    keeper = RecoveryKeeper(config.former_keys, None, env, is_service=True)
+    while True:
+        wait_s = BACKUP_AGAIN_S
+        try:
+            wait_s = await keeper.step()
+        except (StorageError, OSError) as error:
+            _LOG.warning("no recovery backup could be made", reason=str(error))
+        await env.sleep(wait_s)
 
 
 async def _end_with_stdin(stopping: asyncio.Event) -> None:

@@ -25,10 +25,12 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any
 
-from gateway.data.cipher import KEY_BYTES
-from gateway.data.envelope import SealInvalid
+from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
+from gateway.data.envelope import SealInvalid, open_secret
 from gateway.data.keyring import ROOT_FILE, TENANTS_FILE, RootKey, RootKeyInvalid
 from gateway.data.keyring_form import TENANT_KEY, HeldKey, Keys, open_keys, seal_keys
+from gateway.data.passphrase import passphrase_key
+from gateway.model.encoding import enc
 from gateway.model.key_states import KeyState
 from gateway.recovery.recipient import SUITE_NAME, Recipient, RecipientInvalid, RecipientKey
 from gateway.recovery.shares import ShareSet
@@ -40,6 +42,13 @@ MANIFEST_BYTES_MAX = 64 << 20
 FILES_MAX = 10_000
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError, StructError)
 _NAME, _CONTENT = Struct(">H"), Struct(">I")
+
+# In a backup: what lies outside of the keys folder. The key service's own folder has such a place.
+ALSO, SERVICE = "also", "keyd"
+SERVICE_PLACE = f"{ALSO}/{SERVICE}/"
+SERVICE_FILE, HSM_FILE = "keyd.key", "hsm.sealed"
+PASSPHRASE = f"{ALSO}/passphrase"
+PLACES = ("", SERVICE_PLACE)
 
 KeyOf = tuple[str, int]
 """Tenant id as hex, and the epoch of its key."""
@@ -84,6 +93,7 @@ class Manifest:
     epochs: tuple[KeptEpoch, ...]
     files: tuple[tuple[str, int], ...]
     journal: str = ""
+    is_opaque: bool = False
 
     @property
     def living(self) -> set[KeyOf]:
@@ -97,11 +107,16 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """The files of a keys folder, opened: everything a cluster's secrets begin with."""
+    """The files of a keys folder, opened: everything a cluster's secrets begin with.
+
+    Args:
+        is_opaque: there are keys that this cannot look at: in an HSM, or under a passphrase.
+    """
 
     files: Mapping[str, bytes] = field(repr=False)
     cluster: bytes
     epochs: tuple[KeptEpoch, ...]
+    is_opaque: bool = False
 
     @property
     def destroyed(self) -> set[KeyOf]:
@@ -119,7 +134,7 @@ class Holding:
 def holding_of(files: Mapping[str, bytes]) -> Holding:
     """Open files of a keys folder, by their names in it. Raises: KeysInvalid."""
     root = _root_of(files)
-    keys = _keys_of(files, root)
+    sealing = _sealing_keys(files, root)
     epochs = [
         KeptEpoch(
             tenant=tenant.hex(),
@@ -128,27 +143,37 @@ def holding_of(files: Mapping[str, bytes]) -> Holding:
             created_at_ms=held.about.created_at_ms,
             changed_at_ms=held.about.changed_at_ms,
         )
-        for (tenant, name, epoch), held in sorted(keys.items(), key=lambda item: item[0])
+        for place, key in sealing.items()
+        for (tenant, name, epoch), held in sorted(
+            _keys_of(files, place, key, root).items(), key=lambda item: item[0]
+        )
         if name == TENANT_KEY
     ]
-    return Holding(files, root.cluster_id, tuple(epochs))
+    closed = any(place + SERVICE_FILE in files for place in PLACES) and len(sealing) < len(PLACES)
+    is_opaque = closed or any(place + HSM_FILE in files for place in PLACES)
+    return Holding(files, root.cluster_id, tuple(epochs), is_opaque)
 
 
 def without_keys(holding: Holding, destroyed: set[KeyOf], now_ms: int, salt: bytes) -> Holding:
-    """The same, with some epochs of tenant keys destroyed."""
+    """The same, with some epochs of tenant keys destroyed. Raises: KeysInvalid."""
     root = _root_of(holding.files)
-    keys = dict(_keys_of(holding.files, root))
-    for (tenant, name, epoch), held in keys.items():
-        if name == TENANT_KEY and (tenant.hex(), epoch) in destroyed:
-            gone = replace(
-                held.about,
-                state=KeyState.DESTROYED,
-                before=held.about.state,
-                changed_at_ms=now_ms,
-            )
-            keys[tenant, name, epoch] = HeldKey(b"", gone)
-    sealed = seal_keys(root.derive("tenant-keyring"), root.cluster_id, keys, salt)
-    return holding_of({**holding.files, TENANTS_FILE: sealed})
+    files = dict(holding.files)
+    for place, key in _sealing_keys(holding.files, root).items():
+        keys = dict(_keys_of(holding.files, place, key, root))
+        chosen = [one for one in keys if (one[0].hex(), one[2]) in destroyed]
+        for key_id in chosen:
+            if key_id[1] == TENANT_KEY:
+                held = keys[key_id]
+                gone = replace(
+                    held.about,
+                    state=KeyState.DESTROYED,
+                    before=held.about.state,
+                    changed_at_ms=now_ms,
+                )
+                keys[key_id] = HeldKey(b"", gone)
+        if chosen:
+            files[place + TENANTS_FILE] = seal_keys(key, root.cluster_id, keys, salt)
+    return holding_of(files)
 
 
 def _root_of(files: Mapping[str, bytes]) -> RootKey:
@@ -161,14 +186,40 @@ def _root_of(files: Mapping[str, bytes]) -> RootKey:
         raise KeysInvalid(file=ROOT_FILE) from error
 
 
-def _keys_of(files: Mapping[str, bytes], root: RootKey) -> Keys:
-    sealed = files.get(TENANTS_FILE)
+def _sealing_keys(files: Mapping[str, bytes], root: RootKey) -> dict[str, bytes]:
+    """By place, what the keyring there is sealed under, as far as that can be opened."""
+    found = {"": root.derive("tenant-keyring")}
+    secret = _service_secret(files)
+    if secret is not None:
+        label = enc("keyd/tenant-keyring", root.cluster_id)
+        found[SERVICE_PLACE] = expand(secret, label)[:KEY_BYTES]
+    return found
+
+
+def _service_secret(files: Mapping[str, bytes]) -> bytes | None:
+    """The key service's secret; None: there is none, or it has a passphrase that is not here."""
+    content = files.get(SERVICE_PLACE + SERVICE_FILE, b"")
+    if len(content) == KEY_BYTES:
+        return content
+    passphrase = files.get(PASSPHRASE, b"").rstrip(b"\r\n")
+    if not content or not passphrase:
+        return None
+    salt, sealed = content[4 : 4 + SALT_BYTES], content[4 + SALT_BYTES :]
+    try:
+        return open_secret(passphrase_key(passphrase, salt), "keyd-secret", b"", sealed)
+    except SealInvalid as error:
+        reason = "the passphrase is of another"
+        raise KeysInvalid(file=SERVICE_PLACE + SERVICE_FILE, reason=reason) from error
+
+
+def _keys_of(files: Mapping[str, bytes], place: str, key: bytes, root: RootKey) -> Keys:
+    sealed = files.get(place + TENANTS_FILE)
     if sealed is None:
         return {}
     try:
-        return open_keys(root.derive("tenant-keyring"), root.cluster_id, sealed)
+        return open_keys(key, root.cluster_id, sealed)
     except SealInvalid as error:
-        raise KeysInvalid(file=TENANTS_FILE, reason="it does not open") from error
+        raise KeysInvalid(file=place + TENANTS_FILE, reason="it does not open") from error
 
 
 def seal_backup(
@@ -182,6 +233,7 @@ def seal_backup(
         epochs=holding.epochs,
         files=tuple(sorted((name, len(content)) for name, content in holding.files.items())),
         journal=journal,
+        is_opaque=holding.is_opaque,
     )
     head = HEAD + encode_document(_manifest_document(manifest)) + b"\n"
     packed = _packed(holding.files)
@@ -270,6 +322,7 @@ def _manifest_document(manifest: Manifest) -> dict[str, object]:
         ],
         "files": [list(one) for one in manifest.files],
         "journal": manifest.journal,
+        "opaque": manifest.is_opaque,
     }
 
 
@@ -290,6 +343,7 @@ def _read_document(document: Mapping[str, Any]) -> Manifest:
         ),
         files=tuple((str(name), int(size)) for name, size in document["files"]),
         journal=str(document["journal"]),
+        is_opaque=bool(document["opaque"]),
     )
 
 

@@ -5,6 +5,7 @@ Not for shares or for what a backup looks like. In the folder of the keys:
     recovery.json          the public record of the shares, and where backups go
     recovery.state.json    the last backup: its number, and what it held
     recovery.pending       acts without a gateway, which the next start puts into the journal
+    recovery.recording     those that it is putting there
 
 Backups are `recovery-<number>.hxb` in each of the folders that the record names; the last three
 stay. One that has a key that was destroyed since, or is of another set of shares, is taken away as
@@ -29,6 +30,7 @@ from gateway.journal.notes import NOTE_BYTES_MAX
 from gateway.journal.shelf import LOGS
 from gateway.journal.store import CHECKPOINT
 from gateway.recovery.backup import (
+    ALSO,
     BACKUP_BYTES_MAX,
     FILES_MAX,
     BackupInvalid,
@@ -49,7 +51,8 @@ from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
 
 RECORD, STATE, PENDING = "recovery.json", "recovery.state.json", "recovery.pending"
-ALSO = "also"  # in a backup: what lies outside of the keys folder
+TAKEN = "recovery.recording"
+_OWN = frozenset({STATE, PENDING, TAKEN})  # no part of a backup
 FORM = "hexagone-recovery/1"
 KEPT = 3
 SMALL_BYTES_MAX = 1 << 20
@@ -160,9 +163,7 @@ def read_state(keys: Path) -> LastBackup:
 def collect(keys: Path, also: Mapping[str, Path]) -> Holding:
     """The files that a backup holds. Raises: KeysInvalid, RecordInvalid, OSError."""
     files = {
-        name: _content(path, BACKUP_BYTES_MAX)
-        for name, path in _walk(keys)
-        if name not in (STATE, PENDING)
+        name: _content(path, BACKUP_BYTES_MAX) for name, path in _walk(keys) if name not in _OWN
     }
     for name, path in also.items():
         if path.is_dir():
@@ -179,7 +180,7 @@ def marks(keys: Path, also: Mapping[str, Path]) -> tuple[tuple[str, int, int, in
     for folder in (keys, *also.values()):
         walked = _walk(folder) if folder.is_dir() else iter(((folder.name, folder),))
         for name, path in walked:
-            if name not in (STATE, PENDING):
+            if name not in _OWN:
                 with suppress(FileNotFoundError):
                     about = path.stat()
                     found.append((str(path), about.st_ino, about.st_mtime_ns, about.st_size))
@@ -241,14 +242,19 @@ def read_backup(path: Path) -> bytes:
     return content
 
 
-def write_back(keys: Path, holding: Holding, env: Env) -> list[Path]:
+def write_back(
+    keys: Path, holding: Holding, env: Env, also: Mapping[str, Path] | None = None
+) -> list[Path]:
     """Put what a backup holds into a keys folder. Of a keyring that is there already the later
     state of each key stays.
+
+    Args:
+        also: where the rest belongs, by name; what is not named comes below the keys folder.
 
     Returns: what was written. Raises: FolderTaken before anything is written; BackupInvalid,
     KeyringConflict, OSError.
     """
-    paths = {name: _inside(keys, name) for name in holding.files}
+    paths = {name: _place_of(keys, name, also or {}) for name in holding.files}
     for name, path in paths.items():
         is_fixed = name not in (TENANTS_FILE, RECORD) and path.exists()
         if is_fixed and _content(path, BACKUP_BYTES_MAX) != holding.files[name]:
@@ -279,11 +285,11 @@ def remember(keys: Path, kind: str, body: Mapping[str, str | int], env: Env) -> 
     replace_file(path, held + line)
 
 
-def remembered(keys: Path) -> list[tuple[int, str, dict[str, str | int]]]:
+def remembered(keys: Path, file: str = PENDING) -> list[tuple[int, str, dict[str, str | int]]]:
     """(at ms, type, body) of acts that wait for a journal; damaged lines are passed over."""
     found = []
     with suppress(FileNotFoundError):
-        for line in _content(keys / PENDING, SMALL_BYTES_MAX).splitlines():
+        for line in _content(keys / file, SMALL_BYTES_MAX).splitlines():
             with suppress(*_MALFORMED):
                 document = json.loads(line)
                 body = {str(name): value for name, value in document["body"].items()}
@@ -291,9 +297,16 @@ def remembered(keys: Path) -> list[tuple[int, str, dict[str, str | int]]]:
     return found
 
 
-def forget_remembered(keys: Path) -> None:
-    """The acts are in the journal. Raises: OSError."""
-    (keys / PENDING).unlink(missing_ok=True)
+def take_remembered(keys: Path) -> None:
+    """Put acts that wait aside, so that others may be added. Raises: OSError."""
+    if not (keys / TAKEN).exists():
+        with suppress(FileNotFoundError):
+            (keys / PENDING).rename(keys / TAKEN)
+
+
+def forget_taken(keys: Path) -> None:
+    """What was put aside is in the journal. Raises: OSError."""
+    (keys / TAKEN).unlink(missing_ok=True)
     sync_directory(keys)
 
 
@@ -359,6 +372,13 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
             if count > FILES_MAX:
                 raise RecordInvalid(folder=folder, files_max=FILES_MAX)
             yield path.relative_to(folder).as_posix(), path
+
+
+def _place_of(keys: Path, name: str, also: Mapping[str, Path]) -> Path:
+    outside, _, below = name.removeprefix(f"{ALSO}/").partition("/")
+    if not name.startswith(f"{ALSO}/") or outside not in also:
+        return _inside(keys, name)
+    return _inside(also[outside], below) if below else also[outside]
 
 
 def _inside(keys: Path, name: str) -> Path:

@@ -23,9 +23,11 @@ _WANTED = tuple(f'"type":"{kind}"'.encode() for kind in (DESTROYED, BACKUP, _ACT
 
 @dataclass(slots=True)
 class Later:
-    """Destroyed epochs of tenants' keys; the newest backup and the shares it was made for."""
+    """Destroyed epochs of tenants' keys with the time; the newest backup and the shares it was made
+    for.
+    """
 
-    destroyed: set[KeyOf] = field(default_factory=set)
+    destroyed: dict[KeyOf, int] = field(default_factory=dict)
     number: int = 0
     set_id: str = ""
 
@@ -51,13 +53,14 @@ def _read_log(folder: Path, found: Later) -> None:
                 begun[body.get("request")] = key
         elif entry.type == DESTROYED:
             key = _key(body.get("tenant"), body.get("epoch"))
-            found.destroyed |= {key} if key else set()
+            if key:
+                found.destroyed[key] = entry.at_ms
         elif entry.type == BACKUP:
             number = body.get("number")
             if isinstance(number, int) and number > found.number:
                 found.number, found.set_id = number, str(body.get("set"))
         elif body.get("status") == 200 and body.get("request") in begun:
-            found.destroyed.add(begun[body.get("request")])
+            found.destroyed[begun[body.get("request")]] = entry.at_ms
 
 
 def _entries(folder: Path) -> Iterator[Entry]:

@@ -85,9 +85,14 @@ def would_come_back(
     Raises: WrongShareSet: the journal has a newer backup, for another set of shares.
     """
     destroyed: set[KeyOf] = set()
+    unseen: set[KeyOf] = set()
     if journal is not None:
         later = read_later(journal)
-        destroyed |= later.destroyed
+        destroyed |= set(later.destroyed)
+        if opened.manifest.is_opaque:
+            # Nobody sees which keys are in it: what was destroyed after it was made may be.
+            made_at_ms = opened.manifest.made_at_ms
+            unseen |= {key for key, at_ms in later.destroyed.items() if at_ms >= made_at_ms}
         made_for, own = later.set_id, opened.manifest.record.set_id.hex()
         if later.number > opened.manifest.number and made_for != own:
             raise WrongShareSet(of_set=own, wanted=made_for, since_backup=later.number)
@@ -102,7 +107,7 @@ def would_come_back(
             destroyed |= held.destroyed
         except KeysInvalid:
             pass
-    return destroyed & opened.manifest.living
+    return (destroyed & opened.manifest.living) | unseen
 
 
 def settled(
@@ -119,6 +124,8 @@ def settled(
         raise KeyWouldComeBack(keys=", ".join(sorted(map(named, left))))
     if not left:
         return opened.holding
+    if left - opened.manifest.living:
+        raise KeyWouldComeBack(keys=", ".join(sorted(map(named, left))), reason="it is in an HSM")
     return without_keys(opened.holding, left, env.now_ms(), env.random_bytes(SALT_BYTES))
 
 

@@ -98,13 +98,17 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def journal_of(
-    rig: Rig, events: list[tuple[str, Phase, dict[str, object]]], log: str = CLUSTER
+    rig: Rig,
+    events: list[tuple[str, Phase, dict[str, object]]],
+    log: str = CLUSTER,
+    *,
+    at_ms: int = 1,
 ) -> Path:
     """A journal with some events."""
     root = RootKey.load(rig.keys)
     folder = rig.data.parent / "some-journal"
     shelf = Shelf(folder, journal_keys(root.cluster_id, root.derive), ENV)
-    batch = [Placed(log, Event(1, kind, phase, body)) for kind, phase, body in events]  # type: ignore[arg-type]
+    batch = [Placed(log, Event(at_ms, kind, phase, body)) for kind, phase, body in events]  # type: ignore[arg-type]
     assert not shelf.write(batch, bytes(16 * len(batch)), "")
     shelf.sign(())
     shelf.close()
