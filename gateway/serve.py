@@ -30,6 +30,7 @@ from gateway.admin.key_api import key_routes
 from gateway.admin.key_desk import KeyDesk
 from gateway.admin.metering_api import metering_routes
 from gateway.admin.metering_desk import MeteringDesk
+from gateway.admin.key_service import key_service_document, key_service_warnings
 from gateway.admin.metrics import ClusterMetrics
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.plane import admin_plane
@@ -41,6 +42,7 @@ from gateway.compose import Gateway, open_gateway
 from gateway.config import GatewayConfig
 from gateway.data.buffers import tune_allocator
 from gateway.data.erasure import backend_name, codec_for
+from gateway.keyd.kept_in import kept_in
 from gateway.metrics import S3Metrics, exposition, new_registry
 from gateway.objects import approving
 from gateway.objects.bootstrap import renew_root
@@ -73,7 +75,8 @@ async def serve(
         print("unsafe test profile: known secrets; keep nothing here", file=sys.stderr, flush=True)
     metrics = S3Metrics()
     view = _view(gateway, config, env)
-    keys = KeyDesk(gateway.services, gateway.rotation)
+    keyring = gateway.core.keyring
+    keys = KeyDesk(gateway.services, gateway.rotation, lambda: kept_in(keyring))
     registry = new_registry(metrics, ClusterMetrics(view))
     node_authorities = [] if config.node_tls is None else [config.node_tls.authority]
     plane = admin_plane(config.admin, gateway.services, node_authorities)
@@ -176,7 +179,12 @@ def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
         started_at_ms=env.now_ms(),
         certificate_of=core.certificate_of,
         journal=gateway.journal,
-        more_warnings=lambda: [*gateway.recovery.warnings(), *approving.warnings(gateway.services)],
+        more_warnings=lambda: [
+            *gateway.recovery.warnings(),
+            *approving.warnings(gateway.services),
+            *key_service_warnings(core.keyring),
+        ],
+        key_service=lambda: key_service_document(core.keyring),
     )
 
 

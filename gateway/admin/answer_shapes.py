@@ -83,6 +83,7 @@ class Status(TypedDict):
     repair: Row
     jobs: list[Job]
     index: Row
+    keys: Row
     buffers: Row
     admin: Row
 
@@ -179,11 +180,12 @@ class NamedKeys(TypedDict):
 
 
 class KeyEpochs(TypedDict):
-    """Epochs of the keys of tenants and buckets."""
+    """Epochs of the keys of tenants and buckets; `kept_in` says where keys of tenants are."""
 
     tenants: list[Row]
     buckets: list[Row]
     is_truncated: bool
+    kept_in: str
 
 
 class Rotations(TypedDict):

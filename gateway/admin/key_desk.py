@@ -6,7 +6,7 @@ for named keys (`gateway.admin.named_keys`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -68,11 +68,17 @@ class Target(NamedTuple):
 
 
 class KeyDesk:
-    """What the commands `hexagone keys …` ask."""
+    """What the commands `hexagone keys …` ask. `kept_in` says where keys of tenants are."""
 
-    def __init__(self, services: Services, job: KeyRotation) -> None:
+    def __init__(
+        self,
+        services: Services,
+        job: KeyRotation,
+        kept_in: Callable[[], str] = lambda: "gateway: file",
+    ) -> None:
         self._services = services
         self._job = job
+        self._kept_in = kept_in
 
     def listed(self, fields: Mapping[str, str]) -> Document:
         """Epochs of the keys of all tenants and buckets, or of one of them."""
@@ -86,6 +92,7 @@ class KeyDesk:
             "tenants": [self._tenant(one) for one in tenants],
             "buckets": [self._bucket(one) for one in buckets[:LISTED_MAX]],
             "is_truncated": len(buckets) > LISTED_MAX,
+            "kept_in": self._kept_in(),
         }
 
     def status(self) -> Document:

@@ -41,6 +41,7 @@ def keys_view(answer: Answer) -> Group:
         tables.append(titled_table("named keys", ("name",), named))
     if answer["is_truncated"]:
         tables.append(text(say("there are more buckets: name one with --bucket"), "yellow"))
+    tables.append(text(say("keys of tenants are kept in: {place}", place=answer["kept_in"]), "dim"))
     return Group(*tables)
 
 

@@ -52,7 +52,9 @@ def test_keys_in_a_token_are_rotated_disabled_destroyed_and_outlive_the_index(
 ) -> None:
     write_all(held, "photos")
     assert reads_all(held, "photos")
-    (tenant,) = held.keys("list")["tenants"]
+    listed = held.keys("list")
+    assert listed["kept_in"] == f"key service: HSM, token {held.token.label}"
+    (tenant,) = listed["tenants"]
     assert [epoch["state"] for epoch in tenant["epochs"]] == ["ACTIVE"]
     assert held.token_check()["keys"] == 1
 
