@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from gateway.admin.key_service import key_service_metrics
 from gateway.admin.status import ClusterView
 
 JOB_STATES = ("running", "waiting", "paused", "failing")
@@ -31,6 +32,7 @@ class ClusterMetrics(Collector):
         yield from self._stripes()
         yield from self._jobs()
         yield from self._memory_and_index()
+        yield from key_service_metrics(self._view.key_service())
 
     def _log(self) -> Iterator[Metric]:
         view = self._view

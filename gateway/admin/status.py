@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from gateway.admin.key_service import kept_in_gateway
 from gateway.admin.margins import MarginCounter, Margins
 from gateway.admin.outlook import PRODUCTION_USES, Document, durability_report, spread
 from gateway.admin.regions import refused_regions, regions_report
@@ -69,6 +70,7 @@ class ClusterView:
     certificate_of: Callable[[int], str | None] = no_certificate
     journal: Journal | None = None
     more_warnings: Callable[[], Sequence[str]] = tuple
+    key_service: Callable[[], Document] = kept_in_gateway
     closing: bool = False
     _counted: Margins | None = field(default=None, init=False)
     _counter: MarginCounter = field(init=False)
@@ -104,6 +106,7 @@ class ClusterView:
             "repair": self._repair(),
             "jobs": self.jobs(),
             "index": self._index(),
+            "keys": self.key_service(),
             "buffers": {
                 "leased": self.pool.leased_count,
                 "max": self.pool.count_max,

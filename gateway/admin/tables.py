@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from gateway.admin.key_service import key_service_lines
 from gateway.terminal.language import heard, say
 
 Answer = dict[str, Any]
@@ -94,8 +95,8 @@ def status_view(answer: Answer) -> Group:
         jobs_view(answer["jobs"]),
         _index_and_buffers(answer["index"], answer["buffers"]),
     ]
-    lines += [text(f"! {heard(warning)}", "yellow") for warning in answer["warnings"]]
-    return Group(*lines)
+    warnings = [text(f"! {heard(warning)}", "yellow") for warning in answer["warnings"]]
+    return Group(*lines, *key_service_lines(answer["keys"]), *warnings)
 
 
 def _index_and_buffers(index: Answer, buffers: Answer) -> Text:

@@ -245,6 +245,18 @@ class KeydKeys:
             raise KeydUnavailable(reason="status of another form") from error
         return dict(found)
 
+    def summary(self) -> dict[str, Any]:
+        """What status and metrics tell of the service. Asks nobody."""
+        calls, reason = self.client.calls, self.client.down_because
+        return {
+            "provider": "keyd",
+            "answers": not reason,
+            "reason": reason,
+            "calls": sum(calls.by_verb.values()),
+            "errors": sum(calls.errors.values()),
+            "seconds": round(calls.seconds, 6),
+        }
+
     def close(self) -> None:
         """Idempotent."""
         self.client.close()
