@@ -28,9 +28,9 @@ from gateway.admin.import_api import transfer_routes
 from gateway.admin.journal_api import journal_routes, recording
 from gateway.admin.key_api import key_routes
 from gateway.admin.key_desk import KeyDesk
+from gateway.admin.key_service import key_service_document, key_service_warnings
 from gateway.admin.metering_api import metering_routes
 from gateway.admin.metering_desk import MeteringDesk
-from gateway.admin.key_service import key_service_document, key_service_warnings
 from gateway.admin.metrics import ClusterMetrics
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.plane import admin_plane
