@@ -29,6 +29,7 @@ from gateway.jobs.garbage import GarbageCollector
 from gateway.jobs.inventory import InventoryWriter
 from gateway.jobs.key_use import KeyUse
 from gateway.jobs.lifecycle import LifecycleKeeper
+from gateway.jobs.lock_clock import keep_lock_clock
 from gateway.jobs.logs import LogDelivery
 from gateway.jobs.metering import Metering
 from gateway.jobs.recovery import RecoveryKeeper
@@ -176,6 +177,7 @@ class Gateway:
         self.log_delivery = LogDelivery(self.services)
         self.inventory = InventoryWriter(self.services)
         self.rotation = KeyRotation(self.services)
+        self.lock_clock = keep_lock_clock(self.services, core.config.policy.lock_days_away)
         self.erasure = ErasureKeeper(
             self.services, core.config.erasure, lambda: self.run_job("compact")
         )
@@ -224,6 +226,7 @@ class Gateway:
             self.erasure,
             self.recovery,
             self.key_use,
+            self.lock_clock,
         ):
             self.scheduler.add(job)
         for node in core.nodes.values():

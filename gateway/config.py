@@ -171,12 +171,15 @@ class PolicyConfig:
         refuse_reduced_margin: no writes while they could not survive the loss of a datacenter.
         checkpoint_mib: log payload after which the index is checkpointed.
         scrub_mib_per_s: what a local node reads in the background to find rot.
+        lock_days_away: how long a gateway may have been off for its clock to be believed where
+            locks of objects are judged.
     """
 
     refuse_reduced_margin: bool = False
     checkpoint_mib: Annotated[int, Bounds(1, 1 << 20)] = 256
     stripe_buffers: Annotated[int, Bounds(2, 4096)] = STRIPE_BUFFERS_MAX
     scrub_mib_per_s: Annotated[int, Bounds(1, 1 << 20)] = 20
+    lock_days_away: Annotated[int, Bounds(1, 36_500)] = 90
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from gateway.objects.context import Context, Services
 from gateway.objects.encryption import admit_read
 from gateway.objects.fetch import version_dek
 from gateway.objects.history import Found, find_version
+from gateway.objects.lock_clock import lock_now_ms
 from gateway.objects.locks import check_unlocked, may_bypass
 from gateway.objects.publish import IdsGivenBack, decide_and_commit
 from gateway.objects.regions import region_of
@@ -101,7 +102,7 @@ async def put_annotation(
         _check_condition(ctx, target, options, found.stored.version)
         before = annotation_under(services, target.bucket_id, found, row_name)
         if before is not None:
-            now_ms = services.env.now_ms()
+            now_ms = lock_now_ms(services)
             check_unlocked(found.stored.version, now_ms=now_ms, bypass_governance=bypass)
         rewriting = AnnotationChange(ctx, target, current, found, row_name, before)
         return rewriting.over(held, part)
@@ -139,7 +140,7 @@ async def delete_annotation(
             before = annotation_under(services, target.bucket_id, found, row_name)
         if row_name is None or before is None:
             return None
-        check_unlocked(version, now_ms=services.env.now_ms(), bypass_governance=bypass)
+        check_unlocked(version, now_ms=lock_now_ms(services), bypass_governance=bypass)
         return AnnotationChange(ctx, target, current, found, row_name, before).over(None, None)
 
     await decide_and_commit(ctx, opened, decide)

@@ -146,7 +146,7 @@ def _completing(
         unlisted.stripes,
         (still_there, *checks, *unlisted.checks),
     )
-    version = locked_by_default(target.opened.bucket, version)
+    version = locked_by_default(services, target.opened.bucket, version)
     version, gone = succession(services, target, current, version)
     change = replacing(services, target, current, version, None, gone, also)
     return change, written_head(target, version)

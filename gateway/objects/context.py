@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.objects.bucket_keys import BucketKeys
     from gateway.objects.credentials import Credentials
     from gateway.objects.damage import DamageQueue
+    from gateway.objects.lock_clock import LockClock
     from gateway.objects.metering import Meter
     from gateway.objects.target import BucketCache
 
@@ -127,6 +128,7 @@ class Services:
         throttle: limits of access keys and addresses.
         refused_acts: who has asked for what was refused.
         meter: what tenants pay for; None: nobody counts.
+        lock_clock: what time it is for locks; None: what the wall clock says.
         in_the_making: uuids whose rows a garbage row names until a copy gives them a version.
         opened: version rows that reads have opened.
         identities: accounts by canonical id.
@@ -183,6 +185,7 @@ class Services:
     throttle: Throttle = field(init=False)
     refused_acts: RefusedActs = field(init=False)
     meter: Meter | None = None
+    lock_clock: LockClock | None = None
     journal: Journal | None = None
 
     def may_use(self, targets: Mapping[str, frozenset[str]], name: str, tenant: TenantId) -> bool:

@@ -24,6 +24,7 @@ from gateway.objects.history import (
     removal,
     succession,
 )
+from gateway.objects.lock_clock import lock_now_ms
 from gateway.objects.locks import check_unlocked, may_bypass
 from gateway.objects.parting import INLINE_STRIPES_MAX, part_from_version
 from gateway.objects.publish import checks_of, decide_and_commit, replacing
@@ -120,7 +121,7 @@ def _taking_away(
     if current is None or found is None:
         return None
     version = found.stored.version
-    check_unlocked(version, now_ms=ctx.services.env.now_ms(), bypass_governance=bypass)
+    check_unlocked(version, now_ms=lock_now_ms(ctx.services), bypass_governance=bypass)
     done.append(Deleted(version_id=version_id, is_marker=version.is_delete_marker))
     gone = removal(ctx.services, target, current, found)
     left = outbox.removed(ctx.services, ctx, target.opened, target.key.decode(), version)

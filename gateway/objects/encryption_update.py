@@ -12,6 +12,7 @@ from gateway.model.version import Version
 from gateway.objects import named_keys
 from gateway.objects.context import Context
 from gateway.objects.encryption import Choice, check_confidential, checked_key_name
+from gateway.objects.lock_clock import lock_now_ms
 from gateway.objects.locks import check_unlocked
 from gateway.objects.new_object import DekPlace, opened_dek, wrapped_dek
 from gateway.objects.rewriting import named_version, rewrite_version
@@ -34,7 +35,7 @@ async def update_encryption(
     named_version(ctx, bucket, key, version_id, action)  # who may not is told nothing of keys
     check_confidential(ctx, KMS)
     await named_keys.ensure_usable(services, target.opened.bucket.tenant, checked_key_name(key_id))
-    now_ms = services.env.now_ms()
+    now_ms = lock_now_ms(services)
 
     def change(version: Version) -> Version:
         held = version.attributes.encryption

@@ -34,6 +34,7 @@ from gateway.model.key_states import KeyState
 from gateway.model.names import BucketId, TenantId, object_key, version_id_text
 from gateway.objects import approving
 from gateway.objects.context import Services
+from gateway.objects.lock_clock import lock_now_ms
 from gateway.objects.purging import held_in
 from gateway.objects.tenancy import Step, change, find_tenant
 from storaged.base.config import Bounds
@@ -367,7 +368,7 @@ async def locked_in(services: Services, bucket: BucketId, *, retention: bool) ->
     stored = bucket_rows.read_bucket(services.log, services.records, bucket)
     if stored is None or not stored.bucket.object_lock:
         return 0
-    now_ms, count = services.env.now_ms(), 0
+    now_ms, count = lock_now_ms(services), 0
     for family in (keyspace.CURRENT, keyspace.NONCURRENT):
         start, end = keyspace.family_range(family, bucket)
         while rows := services.log.scan(start, end, limit=PAGE_ROWS):

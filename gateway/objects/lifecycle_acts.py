@@ -30,6 +30,7 @@ from gateway.objects import outbox
 from gateway.objects.context import Services
 from gateway.objects.history import Found, delete_marker, removal, rewritten, succession
 from gateway.objects.lifecycle import DOCUMENT, configuration_of, instant_of
+from gateway.objects.lock_clock import lock_now_ms
 from gateway.objects.locks import check_unlocked
 from gateway.objects.parting import NOTHING, Parting, collect_object, part_later
 from gateway.objects.publish import checks_of, replacing, until_committed
@@ -182,7 +183,7 @@ def _newer_rows(services: Services, target: Target, row_key: bytes, most: int) -
 def _expiring(services: Services, target: Target, current: StoredVersion, found: Found) -> Change:
     state, now_ms = target.opened.bucket.versioning, services.env.now_ms()
     if state is not Versioning.ENABLED:
-        check_unlocked(current.version, now_ms=now_ms, bypass_governance=False)
+        check_unlocked(current.version, now_ms=lock_now_ms(services), bypass_governance=False)
     if state is Versioning.OFF:
         return _removing(services, target, current, found)
     marker = delete_marker(services, target, current, now_ms)
@@ -197,7 +198,7 @@ def _removing(
     found: Found,
     counted: tuple[Exists, ...] = (),
 ) -> Change:
-    now_ms = services.env.now_ms()
+    now_ms = lock_now_ms(services)
     check_unlocked(found.stored.version, now_ms=now_ms, bypass_governance=False)
     gone = removal(services, target, current, found)
     key = target.key.decode("utf-8")

@@ -27,7 +27,8 @@ from gateway.model.errors import (
 from gateway.model.version import Version
 from gateway.objects import access
 from gateway.objects.bucket_config import update_bucket
-from gateway.objects.context import Context
+from gateway.objects.context import Context, Services
+from gateway.objects.lock_clock import lock_now_ms
 from gateway.objects.rewriting import named_version, rewrite_version
 from gateway.objects.target import Target, current_bucket, open_target
 
@@ -102,12 +103,15 @@ def _check_lock_bucket(target: Target) -> None:
         raise InvalidRequest(message="Bucket is missing Object Lock Configuration")
 
 
-def locked_by_default(bucket: Bucket, version: Version) -> Version:
-    """A new version with the bucket's default retention, unless it came with its own."""
+def locked_by_default(services: Services, bucket: Bucket, version: Version) -> Version:
+    """A new version with the bucket's default retention, unless it came with its own. It begins no
+    earlier than it is for locks, whatever the wall clock says.
+    """
     held = bucket.documents.get(DOCUMENT)
     if not held or version.is_delete_marker or version.attributes.retention_mode:
         return version
-    until_ms = _end_of(DefaultRetention(*held["default"]), version.created_at_ms)
+    from_ms = max(version.created_at_ms, lock_now_ms(services))
+    until_ms = _end_of(DefaultRetention(*held["default"]), from_ms)
     attributes = replace(
         version.attributes, retention_mode=held["default"][0], retain_until_ms=until_ms
     )
@@ -172,7 +176,7 @@ async def put_retention(
     """
     opened = open_target(ctx, bucket, key, Action.PUT_OBJECT_RETENTION)
     bypass = bypass_governance and may_bypass(ctx, opened)
-    now_ms = ctx.services.env.now_ms()
+    now_ms = lock_now_ms(ctx.services)
 
     def change(held: Attributes) -> Attributes:
         is_longer = retention.until_ms >= held.retain_until_ms

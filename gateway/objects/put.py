@@ -113,7 +113,7 @@ async def publish_object(
             check_condition(ctx, target, conditions, current)
         version = new_version(new, content, metadata, current, now_ms)
         if target.opened.bucket.object_lock:
-            version = locked_by_default(target.opened.bucket, version)
+            version = locked_by_default(services, target.opened.bucket, version)
         version, gone = succession(services, target, current, version)
         decided[:] = [version]
         return replacing(services, target, current, version, part, gone, also)
