@@ -15,11 +15,8 @@ import typer
 
 from gateway.admin import erasure_views as views
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
-from gateway.journal.certificate import (
-    CERTIFICATE_BYTES_MAX,
-    read_public_keys,
-    verify_certificate,
-)
+from gateway.journal.certificate import CERTIFICATE_BYTES_MAX, verify_certificate
+from gateway.journal.chain import read_keys
 from gateway.terminal.language import say
 from gateway.terminal.questions import confirm
 from gateway.terminal.refusals import stop
@@ -27,7 +24,6 @@ from storaged.base.errors import StorageError
 
 erase_app = typer.Typer(
     invoke_without_command=True,
-    help="Erase an object, a bucket or a tenant for good: notice, approvals, certificate.",
 )
 
 YesOption = Annotated[bool, typer.Option("--yes", help="do not ask")]
@@ -63,7 +59,9 @@ def erase(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Erase for good. A tenant: after 21 days of notice, which he finds in his journal; then keys
+    """Erase an object, a bucket or a tenant for good: notice, approvals, certificate.
+
+    A tenant: after 21 days of notice, which he finds in his journal; then keys
     are disabled for a day, then destroyed. A bucket: without the notice. An object: deleted, and
     with --certify its keys are made worthless, by rotations that take nobody's data.
 
@@ -164,7 +162,7 @@ def verify(
     try:
         with file.open("rb") as opened:
             content = opened.read(CERTIFICATE_BYTES_MAX + 1)
-        verified = verify_certificate(content, read_public_keys(keys.read_bytes()))
+        verified = verify_certificate(content, read_keys(keys.read_bytes()))
     except (StorageError, OSError) as error:
         stop(error)
     show(

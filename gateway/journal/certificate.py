@@ -5,7 +5,8 @@ public keys: every event that it names is proven to be in the tenant's log, whos
 signed as always; the approvals are those of the people it names; and all of it is signed as the
 journal's checkpoints are, with Ed25519 and ML-DSA-65.
 
-The file is JSON: {"certificate": {…}, "signed": note}. The note's text is a line that names the
+The file is JSON: {"certificate": {…}, "signed": note, "chain": keys that the journal was signed
+with}. The note's text is a line that names the
 format and the SHA-256 of the certificate as canonical JSON (sorted names, no spaces, ASCII).
 
 Source: docs/erasure.md, "The certificate".
@@ -14,7 +15,7 @@ Source: docs/erasure.md, "The certificate".
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -22,22 +23,20 @@ from typing import Any
 from gateway.approvals.approvers import read_approvers
 from gateway.approvals.request import day, read_request
 from gateway.approvals.warrant import WarrantRefused, verify_warrant
+from gateway.journal.chain import Chain, encode_chain, read_chain
 from gateway.journal.events import CLUSTER, Entry
 from gateway.journal.notes import (
     SignedNote,
-    SignerKey,
     VerifierKey,
     decode_base64,
     read_note,
-    read_verifier_key,
 )
 from gateway.journal.proofs import ProvenEvent, encode_proof, open_proof
-from gateway.journal.shelf import ANCHOR
+from gateway.journal.shelf import ANCHOR, JournalKeys
 from storaged.base.errors import Kind, StorageError
 
 FORMAT = "hexagone-erasure-certificate/1"
 CERTIFICATE_BYTES_MAX = 16 * 1024 * 1024
-KEYS_BYTES_MAX = 64 * 1024
 EVENTS_MAX = 20_000
 DESTROYED, DONE = "erasure.destroy", "erasure.done"
 DAY_MS = 86_400_000
@@ -92,39 +91,31 @@ def _note_text(body: Mapping[str, Any]) -> str:
     return f"{_HEAD}\n{sha256(canonical(body)).hexdigest()}\n"
 
 
-def sign_certificate(body: Mapping[str, Any], prefix: str, signers: Iterable[SignerKey]) -> str:
-    """The certificate as its file. `prefix`: of the journal's origins."""
+def sign_certificate(body: Mapping[str, Any], keys: JournalKeys) -> str:
+    """The certificate as its file, signed with the journal's keys."""
     message = _note_text(body).encode()
-    lines = [signer.line(_name(prefix), message) for signer in signers]
+    lines = [signer.line(_name(keys.prefix), message) for signer in keys.signers]
     note = message.decode() + "\n" + "".join(lines)
-    return json.dumps({"certificate": body, "signed": note}, indent=1, sort_keys=True) + "\n"
+    chain = encode_chain(keys.chain).decode()
+    held = {"certificate": body, "signed": note, "chain": chain}
+    return json.dumps(held, indent=1, sort_keys=True) + "\n"
 
 
 def _name(prefix: str) -> str:
     return f"{prefix}/erasure"
 
 
-def read_public_keys(content: bytes) -> list[VerifierKey]:
-    """Keys of a journal, one a line. Raises: CertificateInvalid, NoteInvalid."""
-    try:
-        lines = content[:KEYS_BYTES_MAX].decode().split("\n")
-    except UnicodeDecodeError as error:
-        raise CertificateInvalid(reason="the public keys are no text") from error
-    keys = [read_verifier_key(line) for line in lines if line]
-    if not keys or any(not key.name.endswith(f"/{CLUSTER}") for key in keys):
-        raise CertificateInvalid(reason="there are no public keys of a journal")
-    return keys
-
-
-def verify_certificate(content: bytes, keys: Sequence[VerifierKey]) -> Verified:
+def verify_certificate(content: bytes, trusted: Sequence[VerifierKey]) -> Verified:
     """Verify a certificate.
 
     Args:
-        keys: of the journal, got by another way than the certificate.
+        trusted: keys of the journal, got by another way than the certificate: those that have
+            signed it, or earlier ones, which have announced them.
 
     Raises: CertificateInvalid, and what is wrong with a proof, a note or an approval.
     """
-    body, note = _read(content)
+    body, note, chain = _read(content)
+    keys = chain.since(trusted).last
     prefix = keys[0].name.removesuffix(f"/{CLUSTER}")
     if body["journal"] != prefix:
         raise CertificateInvalid(reason="it is of another cluster than the keys")
@@ -143,21 +134,22 @@ def verify_certificate(content: bytes, keys: Sequence[VerifierKey]) -> Verified:
     return Verified(body=body, text=in_words(body))
 
 
-def _read(content: bytes) -> tuple[dict[str, Any], SignedNote]:
+def _read(content: bytes) -> tuple[dict[str, Any], SignedNote, Chain]:
     if len(content) > CERTIFICATE_BYTES_MAX:
         raise CertificateInvalid(file_bytes=len(content), most=CERTIFICATE_BYTES_MAX)
     try:
         held = json.loads(content, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise CertificateInvalid(reason="no JSON") from error
-    if not isinstance(held, dict) or set(held) != {"certificate", "signed"}:
+    if not isinstance(held, dict) or set(held) != {"certificate", "signed", "chain"}:
         raise CertificateInvalid(reason="it has other parts")
-    body, note = held["certificate"], held["signed"]
-    if not isinstance(body, dict) or not isinstance(note, str) or set(body) != _NAMES:
+    body, note, chain = held["certificate"], held["signed"], held["chain"]
+    are_texts = isinstance(note, str) and isinstance(chain, str)
+    if not isinstance(body, dict) or not are_texts or set(body) != _NAMES:
         raise CertificateInvalid(reason="it has other parts")
     if body["format"] != FORMAT:
         raise CertificateInvalid(reason="it is of another form")
-    return body, read_note(note.encode())
+    return body, read_note(note.encode()), read_chain(chain.encode())
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

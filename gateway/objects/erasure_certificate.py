@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from gateway.journal.certificate import DAY_MS, FORMAT, sign_certificate
 from gateway.journal.evidence import gather
+from gateway.journal.store import JournalUnavailable
 from gateway.meta.erasure_rows import Erasure
 from gateway.objects.context import Services
 from gateway.objects.erasing import ErasureConfig, JournalNeeded
@@ -27,6 +28,7 @@ async def certificate_of(services: Services, erasure: Erasure, config: ErasureCo
     if journal is None:
         raise JournalNeeded()
     seqs = [int(one["seq"]) for one in erasure.events]
+    keys = journal.keys
     evidence = await gather(journal, erasure.tenant, seqs)
     last_ms = max(erasure.destroyed.values())
     days = config.backup_retention_days
@@ -58,7 +60,9 @@ async def certificate_of(services: Services, erasure: Erasure, config: ErasureCo
         "log_groups_left": erasure.log_groups_left,
         "not_covered": _not_covered(erasure),
     }
-    return sign_certificate(body, journal.keys.prefix, journal.keys.signers)
+    if journal.keys.chain != keys.chain:
+        raise JournalUnavailable(reason="its keys were changed meanwhile")  # tried again
+    return sign_certificate(body, keys)
 
 
 def _not_covered(erasure: Erasure) -> list[str]:

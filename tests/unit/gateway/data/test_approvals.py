@@ -80,7 +80,7 @@ def signed(request: Request, *names: str) -> bytes:
     return encode_warrant(request.text, [approve(request.text, n, PRIVATE[n]) for n in names])
 
 
-@pytest.mark.proves("B-10")
+@pytest.mark.proves("B-10", "ADM-01")
 def test_two_of_three_destroy_a_key_and_nobody_else(ring: Ring) -> None:
     for warrant in (b"", signed(ring.request()), signed(ring.request(), "alice")):
         with pytest.raises(WarrantRefused):
@@ -108,7 +108,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.proves("B-10")
+@pytest.mark.proves("B-10", "ADM-01")
 @pytest.mark.parametrize("why", REFUSALS)
 def test_what_was_not_approved_well_destroys_nothing(ring: Ring, why: str) -> None:
     with pytest.raises((WarrantRefused, RequestInvalid)):
@@ -116,7 +116,7 @@ def test_what_was_not_approved_well_destroys_nothing(ring: Ring, why: str) -> No
     assert ring.states() == ["DISABLED", "ACTIVE"]
 
 
-@pytest.mark.proves("B-10")
+@pytest.mark.proves("B-10", "ADM-01")
 def test_a_text_that_was_altered_in_any_place_destroys_nothing(ring: Ring) -> None:
     text = ring.request().text
     approvals = [approve(text, name, PRIVATE[name]) for name in ("alice", "bruno")]
@@ -129,7 +129,7 @@ def test_a_text_that_was_altered_in_any_place_destroys_nothing(ring: Ring) -> No
     assert ring.states() == ["DISABLED", "ACTIVE"]
 
 
-@pytest.mark.proves("B-10")
+@pytest.mark.proves("B-10", "ADM-01")
 def test_approvals_are_used_once(ring: Ring) -> None:
     item = "bucket/" + "b" * 32
     warrant = signed(ring.request(item), "alice", "bruno")
@@ -143,7 +143,7 @@ def test_approvals_are_used_once(ring: Ring) -> None:
     ring.keyring.spend_warrant(item, other, "two")
 
 
-@pytest.mark.proves("B-10")
+@pytest.mark.proves("B-10", "ADM-01")
 def test_an_approver_who_was_removed_approves_nothing_any_longer(ring: Ring) -> None:
     warrant = signed(ring.request(), "alice", "bruno")
     wanted = two_of("alice", "chloe", "denis", version=2)

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.data.keyring import FileKeyring, RootKey
 from gateway.journal.certificate import verify_certificate
-from gateway.journal.notes import VerifierKey
+from gateway.journal.notes import ED25519, MLDSA65, SignerKey, VerifierKey
 from gateway.meta import keyspace
 from gateway.meta.documents import open_document
 from gateway.meta.kv import Write
@@ -362,7 +362,31 @@ def test_an_altered_certificate_is_refused(tmp_path: Path) -> None:
             others = [replace(key, public=bytes(len(key.public))) for key in keys]
             verify_certificate(text.encode(), others)
         with pytest.raises(StorageError):
+            verify_certificate(json.dumps({**held, "chain": ""}).encode(), keys)
+        with pytest.raises(StorageError):
             verify_certificate(text.encode().replace(b'"format"', b'"format":1,"format"', 1), keys)
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.proves("E-03", "C6")
+def test_who_has_earlier_keys_of_the_journal_verifies_a_certificate(tmp_path: Path) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        await stored(rig)
+        earlier = public(rig)
+        journal = rig.gateway.services.journal
+        assert journal is not None
+        erasure = await rig.begin(ErasureKind.TENANT)
+        fresh = [SignerKey(ED25519, b"3" * 32), SignerKey(MLDSA65, b"4" * 32)]
+        journal.keys = journal._shelf.hand_over(fresh, lambda chain: None)
+        text = (await rig.to_the_end(erasure)).certificate.encode()
+        later = public(rig)
+        assert earlier != later
+        for keys in (earlier, later):
+            assert verify_certificate(text, keys).body["objects"] == 2
+        strangers = [SignerKey(ED25519, b"5" * 32).verifier(later[0].name)]
+        with pytest.raises(StorageError, match="never signed"):
+            verify_certificate(text, strangers)
 
     run(tmp_path, scene)
 
