@@ -22,6 +22,8 @@ from gateway.admin.export_desk import ExportDesk, ExportInputInvalid
 from gateway.admin.journal_desk import peer_of
 from gateway.objects.fetch import Piece
 
+TOGETHER_BYTES = 128 * 1024  # small frames are written together
+
 
 def export_routes(desk: ExportDesk) -> list[web.RouteDef]:
     """The routes."""
@@ -77,11 +79,22 @@ async def _streamed(
     await response.prepare(request)
     is_whole = False
     try:
-        if first:
+        held = [bytes(first)] if len(first) < TOGETHER_BYTES else []
+        held_bytes = sum(map(len, held))
+        if not held:
             await response.write(first)
         async for piece in pieces:
-            if piece:
-                await response.write(piece)
+            if len(piece) >= TOGETHER_BYTES:
+                await response.write(b"".join((*held, piece)) if held else piece)
+                held, held_bytes = [], 0
+                continue
+            held.append(bytes(piece))
+            held_bytes += len(piece)
+            if held_bytes >= TOGETHER_BYTES:
+                await response.write(b"".join(held))
+                held, held_bytes = [], 0
+        if held_bytes:
+            await response.write(b"".join(held))
         is_whole = True
     finally:
         if not is_whole and request.transport is not None:

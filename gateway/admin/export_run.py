@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import md5, sha256
 from http.client import HTTPResponse
+from io import BufferedReader
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -225,7 +226,8 @@ class Exporter:
         if self._mark.cursor is not None:
             fields["after_key"] = self._mark.cursor["key"]
             fields["after_sequence"] = str(self._mark.cursor["sequence"])
-        with self._client.streamed("GET", "export/page", fields) as response:
+        with self._client.streamed("GET", "export/page", fields) as answer:
+            response = buffered(answer)
             while True:
                 frame = read_frame(response)
                 if "next" in frame:
@@ -239,7 +241,7 @@ class Exporter:
         name: str,
         page: _Page,
         frame: Document,
-        response: HTTPResponse,
+        response: BufferedReader,
     ) -> None:
         record = frame["version"]
         uuid = record.pop("uuid", "")
@@ -274,8 +276,8 @@ class Exporter:
         }
         writer = self._free.get()
         try:
-            with self._client.streamed("GET", "export/body", fields) as response:
-                _store(writer, response, record)
+            with self._client.streamed("GET", "export/body", fields) as answer:
+                _store(writer, buffered(answer), record)
         except AdminRefused as error:
             if error.fields.get("status") == NOT_FOUND:
                 raise PageStale(key=record["key"]) from error
@@ -353,13 +355,18 @@ def bytes_of(record: Document) -> int:
     return int(record["bytes"]) + sum(int(one["bytes"]) for one in record.get("annotations", ()))
 
 
-def read_frame(response: HTTPResponse) -> Document:
+def buffered(answer: HTTPResponse) -> BufferedReader:
+    """A stream that is read in small pieces without a call of the system for each."""
+    return BufferedReader(answer, READ_BYTES)  # type: ignore[type-var]
+
+
+def read_frame(response: BufferedReader) -> Document:
     """The next object of a stream. Raises: ProtocolError."""
     length = frame_length(exactly(response, HEAD_BYTES))
     return decode_object(exactly(response, length))
 
 
-def exactly(response: HTTPResponse, length: int) -> bytes:
+def exactly(response: BufferedReader, length: int) -> bytes:
     """So many bytes of a stream. Raises: ProtocolError."""
     found = response.read(length)
     if len(found) != length:
@@ -367,7 +374,7 @@ def exactly(response: HTTPResponse, length: int) -> bytes:
     return found
 
 
-def _store(writer: PackWriter, response: HTTPResponse, record: Document) -> None:
+def _store(writer: PackWriter, response: BufferedReader, record: Document) -> None:
     """Write the bytes of a version and of its annotations, and say where they are."""
     digest = sha256()
     record["body"] = _stored(writer, response, int(record["bytes"]), digest.update)
@@ -381,7 +388,7 @@ def _store(writer: PackWriter, response: HTTPResponse, record: Document) -> None
 
 
 def _stored(
-    writer: PackWriter, response: HTTPResponse, length: int, update: Callable[[bytes], None]
+    writer: PackWriter, response: BufferedReader, length: int, update: Callable[[bytes], None]
 ) -> list[folder_of.Extent]:
     extents: list[folder_of.Extent] = []
     left = length

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from gateway.admin import export_folder as folder_of
 from gateway.admin.client import AdminClient
 from gateway.admin.export_folder import BodyReader, Document, ExportDamaged, Progress
-from gateway.admin.export_run import bytes_of, check_head, exactly, read_frame
+from gateway.admin.export_run import buffered, bytes_of, check_head, exactly, read_frame
 from gateway.admin.frames import INLINE_BYTES_MAX, encode_frame
 from gateway.model.exported import comparable
 from storaged.base.errors import Kind, StorageError
@@ -301,7 +301,8 @@ class Importer:
                 fields["after_key"] = cursor["key"]
                 fields["after_sequence"] = str(cursor["sequence"])
             page: list[tuple[Document, str]] = []
-            with self._client.streamed("GET", "export/page", fields) as response:
+            with self._client.streamed("GET", "export/page", fields) as answer:
+                response = buffered(answer)
                 while "next" not in (frame := read_frame(response)):
                     record = frame["version"]
                     content = exactly(response, frame["inline"])
@@ -325,7 +326,8 @@ class Importer:
             "offset": "0",
             "length": str(length),
         }
-        with self._client.streamed("GET", "export/body", fields) as response:
+        with self._client.streamed("GET", "export/body", fields) as answer:
+            response = buffered(answer)
             while length:
                 piece = exactly(response, min(length, DIGEST_BYTES))
                 digest.update(piece)
