@@ -9,12 +9,13 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
 
 from gateway.admin.access_views import one_view, rows_view
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
 from gateway.admin.tables import Answer, text
 from gateway.model.administrators import GIVEN_ROLES
+from gateway.terminal.language import heard, say
 
 AccountArgument = Annotated[str, typer.Argument(metavar="NAME", help="of the account")]
 RolesArgument = Annotated[
@@ -56,7 +57,7 @@ def whoami(
 ) -> None:
     """Who you are to the gateway, and every route that is open to you.
 
-    Example: hexagone --admin https://store.example:9443 admin whoami
+    Example: hexagone admin whoami
     """
     answer = asked(lambda: client_of(data, socket).whoami())
     show(answer, _whoami_view, as_json=as_json)
@@ -166,16 +167,33 @@ def _change(
     as_json: bool,
 ) -> None:
     answer = asked(lambda: client_of(data, socket).change_administrator(verb, fields))
-    show(answer, lambda got: one_view("administrator", got["administrator"]), as_json=as_json)
+    show(answer, _one_view, as_json=as_json)
+
+
+def _one_view(answer: Answer) -> RenderableType:
+    held = answer["administrator"]
+    shown = {name: value for name, value in held.items() if value != 0}
+    return one_view("administrator", shown)
 
 
 def _all_view(answer: Answer) -> Group:
-    table = rows_view("administrators", COLUMNS, answer["administrators"])
-    where = answer["listening"] or "none: `port` of [admin] is not set"
-    return Group(table, text(f"the local root {answer['local']}"), text(f"admin listener: {where}"))
+    held = answer["administrators"]
+    lines: list[RenderableType] = [
+        rows_view("administrators", COLUMNS, held),
+        text(say("the local root {rights}", rights=heard(answer["local"]))),
+    ]
+    if answer["listening"]:
+        lines.append(text(say("the admin listener is {address}", address=answer["listening"])))
+    else:
+        lines.append(text(say("there is no admin listener: [admin] has no port")))
+    given = {role for one in held if one["enabled"] for role in one["roles"]}
+    missing = sorted(GIVEN_ROLES - given)
+    if held and missing:
+        lines.append(text(say("nobody is: {roles}", roles=", ".join(missing)), "yellow"))
+    return Group(*lines)
 
 
 def _whoami_view(answer: Answer) -> Group:
     shown = {name: value for name, value in answer.items() if name != "may"}
-    lines = [text(f"  {route}") for route in answer["may"]]
-    return Group(one_view("administrator", shown), text("may ask:"), *lines)
+    routes = [text(f"  {route}") for route in answer["may"]]
+    return Group(one_view("administrator", shown), text(say("may ask:")), *routes)

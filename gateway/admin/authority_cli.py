@@ -6,12 +6,12 @@ Not for accounts (`gateway.admin.admin_cli`): a certificate without an account l
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.admin.access_views import one_view
 from gateway.admin.admin_cli import PersonOption, RoleOption
 from gateway.admin.authority import (
     ADMIN_DOMAIN,
@@ -28,9 +28,9 @@ from gateway.admin.authority import (
     write_admin_authority,
     write_pair,
 )
-from gateway.admin.cli import JsonOption, show
-from gateway.admin.tables import Answer
+from gateway.admin.cli import JsonOption
 from gateway.model.administrators import checked_roles
+from gateway.terminal.language import say
 from gateway.terminal.refusals import stop
 from storaged.base.durable import replace_file
 from storaged.base.env import Env, RealEnv
@@ -158,8 +158,12 @@ def _keep(authority: AdminAuthority, pair: Pair, out: Path, name: str) -> dict[s
     return {**answer, "key": str(key)} if pair.key_pem else answer
 
 
-def _tell(answer: Answer, *, as_json: bool) -> None:
-    show(answer, lambda told: one_view("", told), as_json=as_json)
+def _tell(answer: dict[str, str], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(answer))
+        return
+    for name, value in answer.items():
+        typer.echo(f"{say(name.replace('_', ' ')):<12} {value}")
 
 
 def _env() -> Env:

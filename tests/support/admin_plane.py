@@ -152,13 +152,17 @@ def server_of(rig: AdminRig, plane: AdminPlane, config: AdminConfig, env: RealEn
 
 @contextmanager
 def admin_plane_served(
-    folder: Path, *, local: LocalRights = LocalRights.BOOTSTRAP, listens: bool = True
+    folder: Path,
+    *,
+    local: LocalRights = LocalRights.BOOTSTRAP,
+    listens: bool = True,
+    authority: AdminAuthority | None = None,
 ) -> Iterator[AdminPlaneServed]:
     """An admin port; with a listener on a port of the kernel's choice."""
     ready, done = threading.Event(), threading.Event()
     held: list[AdminPlaneServed] = []
     env = RealEnv(threads_max=2)
-    authority = create_admin_authority("admin.test", env)
+    authority = authority or create_admin_authority("admin.test", env)
     write_pair(
         issue_listener(authority, ["127.0.0.1", "localhost"], env),
         folder / "admin.pem",
