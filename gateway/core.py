@@ -20,7 +20,7 @@ from gateway.data.keyring import RootKey
 from gateway.data.placement import reachable_tier
 from gateway.data.stripes import StripeStore
 from gateway.keyd.keys import KeydKeys
-from gateway.keyd.opening import open_keys
+from gateway.keyd.opening import await_keys, open_keys
 from gateway.meta.lmdb import LmdbIndex
 from gateway.meta.sealing import NonceSource
 from gateway.meta.stripes import StripeCodec
@@ -209,6 +209,11 @@ async def open_core(config: GatewayConfig, env: RealEnv) -> Core:
     except StorageError:
         for node in nodes.values():
             await node.close()
+        raise
+    try:
+        await await_keys(core.keyring, env)
+    except StorageError:
+        await core.close()
         raise
     await core.health.probe()
     return core

@@ -10,8 +10,11 @@ from gateway.data.keyring import FileKeyring, RootKey
 from gateway.keyd.client import KeydClient
 from gateway.keyd.keys import KeydKeys
 from gateway.keyd.line import unix_connect
+from gateway.keyd.refusals import KeydUnavailable
 from storaged.base.env import Env
 from storaged.base.errors import ConfigError
+
+START_S, AGAIN_S = 30.0, 0.1
 
 
 def open_keys(config: KeysConfig, folder: Path, root: RootKey, env: Env) -> KeyProvider:
@@ -33,3 +36,21 @@ def open_keys(config: KeysConfig, folder: Path, root: RootKey, env: Env) -> KeyP
         deadline_s=config.deadline_ms / 1000,
     )
     return KeydKeys(client, env, cache_s=config.cache_s)
+
+
+async def await_keys(provider: KeyProvider, env: Env) -> None:
+    """Wait until the key service answers: after a power cut it may be later than the gateway.
+
+    Raises: KeydUnavailable: not within START_S; KeydOtherCluster.
+    """
+    if not isinstance(provider, KeydKeys):
+        return
+    until_s = env.monotonic_s() + START_S
+    while True:
+        try:
+            provider.status()
+            return
+        except KeydUnavailable:
+            if env.monotonic_s() > until_s:
+                raise
+        await env.sleep(AGAIN_S)
