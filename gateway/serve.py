@@ -16,6 +16,7 @@ from aiohttp import web
 
 from gateway.admin.access_api import access_routes
 from gateway.admin.access_desk import AccessDesk
+from gateway.admin.alarms import Alarms
 from gateway.admin.api import AdminServer
 from gateway.admin.approval_api import approval_routes
 from gateway.admin.approval_desk import ApprovalDesk
@@ -77,7 +78,7 @@ async def serve(
     view = _view(gateway, config, env)
     keyring = gateway.core.keyring
     keys = KeyDesk(gateway.services, gateway.rotation, lambda: kept_in(keyring))
-    registry = new_registry(metrics, ClusterMetrics(view))
+    registry = new_registry(metrics, ClusterMetrics(view), Alarms(gateway.services))
     node_authorities = [] if config.node_tls is None else [config.node_tls.authority]
     plane = admin_plane(config.admin, gateway.services, node_authorities)
     admin = AdminServer(

@@ -88,6 +88,7 @@ async def choose(ctx: Context, opened: OpenBucket, asked: EncryptionAsked | None
                 message="User is not authorized to perform this action because the bucket has "
                 "blocked the encryption type SSE-C"
             )
+        ctx.services.customer_key_writes += 1
         return Choice(Encryption(kind=CUSTOMER), key)
     kind = asked.kind
     if kind is None or kind == AES256:
