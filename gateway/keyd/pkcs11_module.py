@@ -57,7 +57,6 @@ class Module:
         self.thread = HsmThread(env)
         self.generation = 0
         self._path = path
-        self._env = env
         self._sessions: dict[str, Session] = {}
         self._away: dict[str, tuple[float, HsmUnavailable]] = {}  # tries not to be made before
 
@@ -114,7 +113,7 @@ class Module:
         except PKCS11Error as error:
             logger.info("the PKCS#11 module does not finalise: %s", type(error).__name__)
 
-    def session(self, label: str, pin: PinFile) -> Session:
+    def session(self, label: str, pin: PinFile, now_s: float) -> Session:
         """A session of a token that the user is logged in to.
 
         Raises: HsmUnavailable: also when it was not there a moment ago; HsmPinRefused; HsmUnusable.
@@ -122,7 +121,6 @@ class Module:
         held = self._sessions.get(label)
         if held is not None:
             return held
-        now_s = self._env.monotonic_s()
         away = self._away.get(label)
         if away is not None and now_s < away[0]:
             raise HsmUnavailable(**away[1].fields)

@@ -24,6 +24,8 @@ from gateway.model.key_states import REFUSING, KeyEpoch, KeyState, is_later
 
 CHECK_BYTES = NONCE_BYTES + 16 + GCM_TAG_BYTES
 
+FILE_MAGIC = b"HXK"  # of a sealed file's keys, in any form
+
 _MAGIC = b"HXT\x01"
 _LABEL = "hsm-record"
 _FIELDS = Struct(f">IBBQQB{KEY_ID_BYTES}sQ{CHECK_BYTES}s")
@@ -65,6 +67,12 @@ class HeldInToken:
 Record = dict[KeyId, HeldInToken]
 
 
+class KeysNotInToken(KeyringConflict):
+    """The copy is of keys that are in a sealed file, which no token takes."""
+
+    hint = 'keep `provider = "file"` for this cluster; a tenant moves by export and import'
+
+
 def seal_record(sealing_key: bytes, cluster_id: bytes, record: Record, salt: bytes) -> bytes:
     """The record as it is stored. `salt`: 24 random bytes."""
     plain = b"".join(
@@ -91,7 +99,9 @@ def seal_record(sealing_key: bytes, cluster_id: bytes, record: Record, salt: byt
 
 
 def open_record(sealing_key: bytes, cluster_id: bytes, sealed: bytes) -> Record:
-    """What `seal_record` wrote. Raises SealInvalid."""
+    """What `seal_record` wrote. Raises: SealInvalid, KeysNotInToken."""
+    if bytes(sealed[:3]) == FILE_MAGIC:
+        raise KeysNotInToken
     if bytes(sealed[:4]) != _MAGIC:
         raise SealInvalid(label=_LABEL)
     plain = open_secret(sealing_key, _LABEL, _context(cluster_id), bytes(sealed[4:]))

@@ -226,11 +226,12 @@ class Pkcs11Token:
         return self._module.thread.run(run, deadline_s)
 
     def _session(self) -> Session:
-        session = self._module.session(self.label, self._pin)
+        now_s = self._env.monotonic_s()
+        session = self._module.session(self.label, self._pin, now_s)
         if self._generation != self._module.generation:
             self._handles.clear()
             self._generation = self._module.generation
-            self._logged_in_s = self._env.monotonic_s()
+            self._logged_in_s = now_s
         return session
 
     def _found(self, session: Session, key_id: bytes) -> _AeadKey:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from gateway.config_keys import KeydConfig, KeydProvider
 from gateway.data.envelope import KeyProvider
+from gateway.data.keyring import TENANTS_FILE
 from gateway.keyd.adoption import adopted_keyring
 from gateway.keyd.pkcs11_keyring import Pkcs11Keyring
 from gateway.keyd.pkcs11_pin import REFUSED_FILE, PinFile
@@ -29,9 +30,18 @@ def open_key_provider(config: KeydConfig, env: Env) -> KeyProvider:
         case KeydProvider.FILE:
             return adopted_keyring(config, secret, env)
         case KeydProvider.PKCS11:
+            _refuse_former(config)
             provider = Pkcs11Keyring(config.folder, secret, open_token(config, env), env)
             provider.begin()
             return provider
+
+
+def _refuse_former(config: KeydConfig) -> None:
+    """Keys that exist already are brought into no token. Raises: ConfigError."""
+    for folder in (config.folder, config.former_keys):
+        if folder is not None and (folder / TENANTS_FILE).exists():
+            reason = "this cluster's keys are in a sealed file: they cannot be brought into an HSM"
+            raise ConfigError(key="provider", path=folder / TENANTS_FILE, reason=reason)
 
 
 def open_token(config: KeydConfig, env: Env) -> Pkcs11Token:

@@ -26,6 +26,7 @@ from gateway.keyd.pkcs11_port import (
     HsmUnusable,
     WrapLimitReached,
 )
+from gateway.keyd.pkcs11_record import KeysNotInToken
 from gateway.keyd.wire import Value, decode_fields, encode_fields
 from storaged.base.errors import Kind, ProtocolError, StorageError
 
@@ -80,6 +81,7 @@ _CLASSES: dict[str, type[StorageError]] = {
         HsmUnusable,
         KeyringConflict,
         KeyringInvalid,
+        KeysNotInToken,
         KeydFailed,
         KeydOtherCluster,
         KeydRefused,

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.approvals.request import Act, Request, name_check, tenant_key_item
+from gateway.approvals.warrant import WarrantRefused, approve, encode_warrant
 from gateway.data.envelope import (
     NAME_BYTES_MAX,
     KeyProvider,
@@ -23,15 +25,19 @@ from gateway.data.envelope import (
     SealInvalid,
     TenantKeyDisabled,
     TenantKeyMissing,
+    WarrantKeeper,
 )
 from gateway.model.encoding import enc
 from gateway.model.key_states import KeyState
+from storaged.base.env import RealEnv
+from tests.support.erasure_rig import PRIVATE, two_of
 
 ALICE, BOB, NOBODY = b"alice".ljust(16, b"."), b"bob".ljust(16, b"."), b"nobody".ljust(16, b".")
 PHOTOS, FILES = b"photos".ljust(16, b"."), b"files".ljust(16, b".")
 KEY, OTHER_KEY = bytes(range(32)), bytes(range(32, 64))
 PLACE, ELSEWHERE = enc("place", b"here"), enc("place", b"there")
 THREADS = 8
+DAY_MS = 86_400_000
 
 Reopen = Callable[[], AbstractContextManager[KeyProvider]]
 
@@ -41,9 +47,11 @@ class KeyProviderSuite:
 
     Attributes:
         step: every how many bytes of what was wrapped one is changed; 1 changes each.
+        cluster_id: of the providers.
     """
 
     step = 1
+    cluster_id = b"cluster of tests"
 
     def opened(self, folder: Path) -> AbstractContextManager[KeyProvider]:
         raise NotImplementedError
@@ -201,6 +209,47 @@ class KeyProviderSuite:
             with pytest.raises(NamedKeyMissing):
                 provider.unwrap_named(ALICE, "letters", PLACE, wrapped)
             assert provider.named_keys(BOB) == ["letters"]
+
+    @pytest.mark.proves("B-10")
+    def test_nothing_is_destroyed_that_its_approvers_have_not_approved(
+        self, tmp_path: Path
+    ) -> None:
+        with self.opened(tmp_path / "a") as provider:
+            assert isinstance(provider, WarrantKeeper)
+            provider.create_tenant_key(ALICE)
+            wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+            provider.set_approvers(two_of().document.encode())
+            request = self.asked_to_destroy(tenant_key_item(ALICE, 1))
+            other = self.asked_to_destroy(tenant_key_item(BOB, 1))
+            refused = [b"", signed(request, "alice"), signed(other, "alice", "bruno")]
+            for warrant in refused:
+                with pytest.raises(WarrantRefused):
+                    provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED, warrant)
+            assert provider.unwrap_bucket_key(ALICE, PHOTOS, 1, wrapped) == KEY
+            approved = signed(request, "alice", "bruno")
+            provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED, approved)
+            assert provider.tenant_epochs(ALICE)[0].state is KeyState.DESTROYED
+        with self.opened(tmp_path / "a") as provider:
+            assert isinstance(provider, WarrantKeeper)
+            assert provider.approvers() == two_of().document.encode()
+
+    def asked_to_destroy(self, item: str) -> Request:
+        """A request that may be approved now."""
+        now_ms = RealEnv(threads_max=1).now_ms()
+        return Request(
+            act=Act.DESTROY_KEY,
+            cluster=self.cluster_id.hex(),
+            about="epoch 1",
+            name_check=name_check("5" * 32, "alice/1"),
+            objects=0,
+            size_bytes=0,
+            requester="operator",
+            created_ms=now_ms - DAY_MS,
+            not_before_ms=now_ms - DAY_MS,
+            expires_ms=now_ms + DAY_MS,
+            nonce="5" * 32,
+            permits=(item,),
+        )
 
     # -- named keys
 
@@ -439,3 +488,8 @@ def _at_once(story: Callable[[int], None]) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         for done in [pool.submit(story, number) for number in range(THREADS)]:
             done.result(60)
+
+
+def signed(request: Request, *names: str) -> bytes:
+    """A request with approvals."""
+    return encode_warrant(request.text, [approve(request.text, n, PRIVATE[n]) for n in names])

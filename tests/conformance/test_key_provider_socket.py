@@ -13,11 +13,12 @@ from pathlib import Path
 
 from gateway.data.envelope import KeyProvider
 from tests.conformance.key_provider_suite import KeyProviderSuite
-from tests.support.keyd_rig import keyd
+from tests.support.keyd_rig import CLUSTER, keyd
 
 
 class TestOverASocket(KeyProviderSuite):
     step = 11
+    cluster_id = CLUSTER
 
     def opened(self, folder: Path) -> AbstractContextManager[KeyProvider]:
         return _opened(folder, is_slow=False)
@@ -25,6 +26,7 @@ class TestOverASocket(KeyProviderSuite):
 
 class TestASlowProviderOverASocket(KeyProviderSuite):
     step = 37
+    cluster_id = CLUSTER
 
     def opened(self, folder: Path) -> AbstractContextManager[KeyProvider]:
         return _opened(folder, is_slow=True)

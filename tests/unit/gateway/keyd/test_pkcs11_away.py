@@ -22,7 +22,9 @@ from gateway.keyd.pkcs11_port import (
     HsmUnavailable,
     HsmUnusable,
 )
+from gateway.keyd.pkcs11_record_file import RECORD_FILE
 from gateway.keyd.pkcs11_token import Pkcs11Token
+from gateway.model.key_states import KeyState
 from storaged.base.env import RealEnv
 from storaged.base.errors import Kind
 from tests.support.softhsm import DEADLINE_S, PIN, SoftToken, keyring, make_token, module_path
@@ -252,3 +254,22 @@ def test_a_backup_without_the_token_opens_nothing(soft: SoftToken, tmp_path: Pat
     ):
         with pytest.raises(HsmKeyMissing):
             use()
+
+
+@pytest.mark.proves("CRY-15", "K-11")
+def test_yesterdays_record_brings_no_destroyed_key_back(soft: SoftToken, tmp_path: Path) -> None:
+    provider = keyring(soft, tmp_path / "keys", ENV)
+    provider.create_tenant_key(ALICE)
+    wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
+    yesterday = (tmp_path / "keys" / RECORD_FILE).read_bytes()
+    copy = provider.export_sealed()
+    provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+    (tmp_path / "keys" / RECORD_FILE).write_bytes(yesterday)
+    restored = keyring(soft, tmp_path / "keys", ENV)
+    assert restored.active_epoch(ALICE) == 1  # so it says
+    with pytest.raises(HsmKeyMissing):
+        restored.unwrap_bucket_key(ALICE, PHOTOS, 1, wrapped)
+    elsewhere = keyring(soft, tmp_path / "elsewhere", ENV)
+    elsewhere.import_sealed(copy)
+    with pytest.raises(HsmKeyMissing):
+        elsewhere.unwrap_bucket_key(ALICE, PHOTOS, 1, wrapped)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.data.envelope import SealInvalid, TenantKeyDisabled, TenantKeyMissing
-from gateway.data.keyring import KeyringInvalid
+from gateway.data.keyring import FileKeyring, KeyringInvalid
 from gateway.keyd import pkcs11_keyring
 from gateway.keyd.pkcs11_keyring import KeyInUse, Pkcs11Keyring
 from gateway.keyd.pkcs11_port import (
@@ -20,7 +20,7 @@ from gateway.keyd.pkcs11_port import (
     HsmUnavailable,
     WrapLimitReached,
 )
-from gateway.keyd.pkcs11_record import Phase
+from gateway.keyd.pkcs11_record import KeysNotInToken, Phase
 from gateway.keyd.pkcs11_record_file import RECORD_FILE
 from gateway.keyd.pkcs11_sealing import HEAD_BYTES, SHARED_S
 from gateway.model.encoding import enc
@@ -304,6 +304,18 @@ def test_a_destroyed_key_is_not_in_any_cache(opened: Opened) -> None:
 
 
 # -- the record
+
+
+def test_keys_of_a_sealed_file_are_not_brought_into_a_token(
+    opened: Opened, tmp_path: Path, env: Clock
+) -> None:
+    of_file = FileKeyring(tmp_path / "file", SealingSecret(), env)
+    of_file.create_tenant_key(ALICE)
+    provider = opened()
+    with pytest.raises(KeysNotInToken) as refused:
+        provider.import_sealed(of_file.export_sealed())
+    assert "export and import" in (refused.value.hint or "")
+    assert provider.tenant_epochs(ALICE) == []
 
 
 def test_the_record_holds_no_key_and_opens_under_its_secret_only(

@@ -11,12 +11,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.config_keys import KeydConfig
+from gateway.data.keyring import TENANTS_FILE
 from gateway.keyd.pkcs11_keyring import Pkcs11Keyring
 from gateway.keyd.providers import open_key_provider, open_token
 from gateway.keyd.secret import KeydSecret
 from gateway.main import app
 from storaged.base.config import read_config
 from storaged.base.env import RealEnv
+from storaged.base.errors import ConfigError
 from tests.support.softhsm import PIN, SoftToken, make_token, module_path
 
 CLUSTER = b"cluster of tests"
@@ -122,3 +124,10 @@ def test_orphans_are_shown_and_erased_one_by_one(config: Path, soft: SoftToken) 
     assert erase("--yes").exit_code == 0
     found = checked(config, 0)
     assert found["orphans"] == [] and found["keys"] == 1
+
+
+def test_a_key_service_that_has_keys_in_a_file_does_not_begin_with_a_token(config: Path) -> None:
+    settings = read_config(KeydConfig, config)
+    (settings.folder / TENANTS_FILE).write_bytes(b"HXK")
+    with pytest.raises(ConfigError, match="sealed file"):
+        open_key_provider(settings, RealEnv(threads_max=1))
