@@ -42,7 +42,8 @@ user_app = typer.Typer(
     no_args_is_help=True, help="Users of a tenant: create, list, show, disable, enable, delete."
 )
 key_app = typer.Typer(
-    no_args_is_help=True, help="Access keys, two for each user: create, list, disable, delete."
+    no_args_is_help=True,
+    help="Access keys, two for each user: create, rotate, list, disable, delete.",
 )
 
 

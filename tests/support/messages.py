@@ -82,6 +82,7 @@ SPOKEN_MODULES = (
     "gateway/model/durability.py",
     "gateway/data/health.py",
 )
+PRINTING = frozenset({"echo", "print", "text", "Text", "add_task", "prompt", "secho"})
 LOGGED = frozenset({"debug", "info", "warning", "error", "exception"})
 _PROSE = re.compile(r"[a-z]{2,} (?:.*\b)?[a-z]{2,}")
 _LETTERS = re.compile(r"[A-Za-z]{2}")
@@ -299,6 +300,21 @@ def _not_said(module: ast.Module) -> Iterator[ast.AST]:
             yield from (piece for piece in node.values if isinstance(piece, ast.Constant))
         elif isinstance(node, ast.AnnAssign):
             yield from ast.walk(node.annotation)
+
+
+def unsaid() -> list[str]:
+    """Literal text that the command prints without `say`, so that no catalogue can have it."""
+    found = []
+    for path in _sources():
+        if not re.search(r"(_cli|_views|tables|/cli|/questions|/completion)\.py$", _name(path)):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or _called(node) not in PRINTING or not node.args:
+                continue
+            message = _message(node.args[0])
+            if message and _LETTERS.search(re.sub(r"\{[^}]*\}|s3://", "", message)):
+                found.append(f"{_name(path)}:{node.lineno}: {message!r}")
+    return found
 
 
 def problems(messages: Mapping[str, str], catalogue: Catalogue) -> list[str]:
