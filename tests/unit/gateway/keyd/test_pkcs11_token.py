@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from gateway.keyd.pkcs11_port import (
 from gateway.keyd.pkcs11_thread import HsmThread
 from gateway.keyd.pkcs11_token import Pkcs11Token
 from storaged.base.env import RealEnv
+from storaged.base.errors import Kind
 from tests.support.softhsm import SoftToken, keyring, make_token, module_path
 
 ALICE, PHOTOS, KEY = b"alice".ljust(16, b"."), b"photos".ljust(16, b"."), bytes(range(32))
@@ -291,3 +293,23 @@ def test_what_a_call_raises_its_caller_gets() -> None:
     with pytest.raises(ZeroDivisionError):
         thread.run(lambda: 1 / 0, 5)
     assert thread.run(lambda: 3, 5) == 3
+
+
+@pytest.mark.proves("CRY-14")
+def test_a_call_that_hangs_in_the_module_holds_nobody_up(soft: SoftToken, tmp_path: Path) -> None:
+    quick = soft.token(tmp_path, ENV, deadline_s=0.5)
+    quick.ensure_key(KEY_ID, "hexagone/one")
+    sealed = quick.encrypt(KEY_ID, b"aad", b"plain")
+    hangs = threading.Event()
+    with pytest.raises(HsmUnavailable, match="in time") as refused:
+        on_token(quick, lambda _: hangs.wait(60))
+    assert refused.value.kind is Kind.UNAVAILABLE
+    began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(HsmUnavailable):
+            quick.decrypt(KEY_ID, b"aad", sealed)
+    assert time.monotonic() - began < 5  # not twenty deadlines
+    hangs.set()
+    patient = soft.token(tmp_path, ENV)
+    assert patient.decrypt(KEY_ID, b"aad", sealed) == b"plain"
+    assert quick.decrypt(KEY_ID, b"aad", sealed) == b"plain"
