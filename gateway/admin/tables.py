@@ -286,37 +286,27 @@ def where_view(answer: Answer) -> Group:
             (_stripe_row(stripe) for stripe in answer["stripes"]),
         ),
     ]
-    counted, listed = answer["stripes_counted"], len(answer["stripes"])
-    if listed < answer["stripe_count"]:
-        lines.append(
-            text(
-                say(
-                    "{listed} of {count} stripes listed; totals are of {counted}",
-                    listed=listed,
-                    count=answer["stripe_count"],
-                    counted=counted,
-                )
-            )
-        )
-    if answer["stripe_rows_missing"]:
-        lines.append(
-            text(
-                say(
-                    "{count} stripes have no row in the index", count=answer["stripe_rows_missing"]
-                ),
-                "red",
-            )
-        )
-    if answer["shards_outside"]:
-        count = answer["shards_outside"]
-        outside = say("{count} shards are outside of their region: run repair", count=count)
-        lines.append(text(outside, "red"))
-    if answer["stripes_too_much_with_one"]:
-        count = answer["stripes_too_much_with_one"]
-        much = say("{count} stripes lie too much with one operator: run repair", count=count)
-        lines.append(text(much, "red"))
+    lines += _left_out(answer)
     lines.append(text(heard(answer["recorded"]), "dim"))
     return Group(*lines)
+
+
+def _left_out(answer: Answer) -> list[RenderableType]:
+    """What the tables do not show, or what is not as it should be."""
+    lines: list[RenderableType] = []
+    counted, listed = answer["stripes_counted"], len(answer["stripes"])
+    if listed < (count := answer["stripe_count"]):
+        told = "{listed} of {count} stripes listed; totals are of {counted}"
+        lines.append(text(say(told, listed=listed, count=count, counted=counted)))
+    if count := answer["stripe_rows_missing"]:
+        lines.append(text(say("{count} stripes have no row in the index", count=count), "red"))
+    if count := answer["shards_outside"]:
+        outside = say("{count} shards are outside of their region: run repair", count=count)
+        lines.append(text(outside, "red"))
+    if count := answer["stripes_too_much_with_one"]:
+        much = say("{count} stripes lie too much with one operator: run repair", count=count)
+        lines.append(text(much, "red"))
+    return lines
 
 
 def _node_rows(stripes: list[Answer]) -> list[list[RenderableType]]:
