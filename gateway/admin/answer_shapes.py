@@ -117,8 +117,10 @@ class Where(TypedDict):
     shards_nowhere: int
     shards_outside: int
     lowest_margin: int | None
+    stripes_too_much_with_one: int
     datacenters: list[Row]
     countries: list[str]
+    operators: list[Row]
 
 
 class Attestation(TypedDict):
@@ -379,5 +381,7 @@ class ApiDocument(TypedDict):
 
     openapi: str
     info: Row
+    servers: list[Row]
+    security: list[Row]
     paths: Row
     components: Row

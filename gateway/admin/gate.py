@@ -177,7 +177,7 @@ class Gate:
             self._note_denial(stranger, entry, type(error).__name__)
             raise
         if request.match_info.http_exception is not None:
-            return await handler(request)  # there is no such route: nothing can happen
+            raise request.match_info.http_exception  # there is no such route
         if entry is None or not actor.may(entry):
             refusal = self._refusal(actor, entry)
             self._note_denial(actor, entry, type(refusal).__name__)
