@@ -18,7 +18,7 @@ OTHER_SERVICES := --without "S3 Select" --without "SNS topics" --without "STS we
 # $(call need,FILE,WHAT): stop with status 2 when a part of the map has no file.
 need = @test -e $(1) || { echo "make $@: $(2) does not exist yet ($(1) is missing)" >&2; exit 2; }
 
-.PHONY: help up venv deb fmt check test matrix sim faults mutations fuzz acceptance clients conformance \
+.PHONY: help up venv deb fmt check test matrix sim faults mutations fuzz acceptance sovereignty clients conformance \
         bench bench-check compare profile lock hook
 
 help: ## list the targets
@@ -81,6 +81,11 @@ fuzz: venv ## any bytes at what reads clients' bytes, guided by coverage (SECOND
 acceptance: venv deb ## the real-clients drill
 	$(call need,tests/acceptance/run.py,the acceptance drill)
 	$(PY) -m tests.acceptance.run --report docs/acceptance.md
+
+sovereignty: venv deb ## keys in a token, rotation, residency, journal, statement, erasure: the drill
+	$(call need,tests/acceptance/sovereignty.py,the sovereignty drill)
+	@.ci/debs faketime softhsm2
+	$(PY) -m tests.acceptance.sovereignty --report docs/sovereignty.md
 
 clients: venv deb ## real S3 clients, each with its task (NAMES=…, else all; writes docs/clients.md)
 	$(call need,tests/clients/__main__.py,the clients run)
