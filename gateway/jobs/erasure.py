@@ -188,8 +188,8 @@ class ErasureKeeper:
     # Steps
 
     async def _notice(self, erasure: Erasure) -> Erasure:
-        now_ms = self._services.env.now_ms()
-        if now_ms < erasure.execute_at_ms:
+        is_notice = erasure.of is ErasureKind.TENANT
+        if is_notice and erasing.certain_now_ms(self._services) < erasure.execute_at_ms:
             raise ErasureWaits(why=f"notice until {day(erasure.execute_at_ms)}")
         if erasure.of is not ErasureKind.OBJECT:
             await self._refuse_locked(erasure)
@@ -225,7 +225,7 @@ class ErasureKeeper:
 
     async def _disabled(self, erasure: Erasure) -> Erasure:
         until_ms = erasure.step_since_ms + self._config.disabled_hours * 3_600_000
-        if self._services.env.now_ms() < until_ms:
+        if erasing.certain_now_ms(self._services) < until_ms:
             raise ErasureWaits(why=f"keys are disabled; destroyed from {day(until_ms)}")
         return _next(await self._authorize(erasure))
 

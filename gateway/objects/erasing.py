@@ -169,6 +169,7 @@ async def begin(services: Services, config: ErasureConfig, wanted: Wanted) -> Er
     if services.journal is None:
         raise JournalNeeded()
     now_ms = services.env.now_ms()
+    latest_ms = max(now_ms, lock_now_ms(services))
     days = config.notice_days if wanted.kind is ErasureKind.TENANT else 0
     bucket = "" if wanted.bucket is None else wanted.bucket.bucket_id.hex()
     objects, size_bytes = await lost_by(services, wanted)
@@ -182,7 +183,7 @@ async def begin(services: Services, config: ErasureConfig, wanted: Wanted) -> Er
         version=wanted.version,
         requester=wanted.requester,
         requested_at_ms=now_ms,
-        execute_at_ms=now_ms + days * DAY_MS,
+        execute_at_ms=latest_ms + days * DAY_MS if days else now_ms,
         step=ErasureStep.NOTICE.value,
         step_since_ms=now_ms,
         objects=objects,
@@ -256,6 +257,11 @@ async def record_once(
     seq, at_ms = await record(services, erasure, kind, phase, **more)
     noted = {"seq": seq, "at_ms": at_ms, "type": kind, "phase": phase.value, "item": item}
     return replace(erasure, events=(*erasure.events, noted))
+
+
+def certain_now_ms(services: Services) -> int:
+    """A time that has come by every clock: to set one of them forward ends no notice."""
+    return min(services.env.now_ms(), lock_now_ms(services))
 
 
 def find(services: Services, erasure_id: str) -> StoredErasure:

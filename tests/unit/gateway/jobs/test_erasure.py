@@ -25,6 +25,7 @@ from gateway.objects.buckets import create_bucket
 from gateway.objects.erasing import ErasureUnderWay
 from gateway.objects.key_rotation import commit_rows
 from gateway.objects.list import list_objects
+from gateway.objects.lock_clock import LockClock
 from gateway.objects.locks import put_legal_hold
 from gateway.objects.purging import count_destroyed, purge_destroyed
 from gateway.objects.rewrapping import FAMILIES
@@ -81,6 +82,20 @@ def test_a_tenant_is_erased_after_its_notice_and_not_a_day_before(tmp_path: Path
         assert verified.body["tenant"] == TENANT.hex()
         assert [key["item"] for key in verified.body["keys"]] == [f"tenant-key/{TENANT.hex()}/1"]
         assert "2 object version(s)" in verified.text
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.proves("E-01", "B-17")
+def test_a_clock_that_is_set_forward_ends_no_notice(tmp_path: Path) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        await stored(rig)
+        rig.gateway.services.lock_clock = LockClock(rig.clock, written_ms=0, away_max_ms=0)
+        erasure = await rig.begin(ErasureKind.TENANT)
+        rig.clock.days = 3650
+        await rig.work()
+        assert rig.held(erasure).step == "notice"
+        assert await rig.gateway.get("large") == LARGE
 
     run(tmp_path, scene)
 
