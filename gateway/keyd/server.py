@@ -63,8 +63,7 @@ class KeydServer:
         """Serve on a Unix socket, mode 0600, or 0660 for a group. Raises: as bind_socket."""
         bound = bind_socket(path)
         if group is not None:
-            os.chown(path, -1, group)
-            os.chmod(path, 0o660)
+            _open_to(path, group)
         loop = asyncio.get_running_loop()
         make = self._factory(_local_peer(self._users))
         self._servers.append(await loop.create_unix_server(make, sock=bound))
@@ -236,6 +235,14 @@ class _Connection(asyncio.Protocol):
         """Cut the connection."""
         if self._transport is not None:
             self._transport.abort()
+
+
+def _open_to(path: Path, group: int) -> None:
+    """Let a group connect. Raises: OSError."""
+    # A sandbox may forbid it where the process has this group already.
+    if path.stat().st_gid != group:
+        os.chown(path, -1, group)
+    path.chmod(0o660)
 
 
 def _local_peer(users: frozenset[int]) -> Callable[[asyncio.BaseTransport], None]:

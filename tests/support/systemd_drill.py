@@ -42,6 +42,7 @@ RUNBOOK = ROOT / "docs" / "install.md"
 BIN = Path("/opt/hexagone/bin")
 S3_PORT = 9000
 GATEWAY = "hexagone-gateway"
+KEYD = "hexagone-keyd"
 UNITS = tuple(f"storaged@{node}" for node in NODES)
 EXPORTS = STATE / "gateway" / "aws.env"
 RESTARTED_S = 60.0
@@ -291,7 +292,7 @@ def check_drive_replaced(folder: Path, store: Store, story: Story) -> None:
 
 def check_exposure() -> None:
     """Of all that systemd knows to take from a service, the units leave just these things."""
-    for unit in ("storaged@.service", f"{GATEWAY}.service"):
+    for unit in ("storaged@.service", f"{GATEWAY}.service", f"{KEYD}.service"):
         words = ["systemd-analyze", "security", "--offline=true", "--json=short"]
         path = f"/etc/systemd/system/{unit}"
         text = subprocess.run([*words, path], check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -301,7 +302,7 @@ def check_exposure() -> None:
 
 def check_journal() -> None:
     """Everybody's words are in the journal, and nobody was refused anything by the sandbox."""
-    for unit in (*UNITS, GATEWAY):
+    for unit in (*UNITS, GATEWAY, KEYD):
         words = ["journalctl", "--no-pager", "-o", "cat", "-u", unit]
         text = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
         assert "ready" in text, unit
@@ -324,16 +325,21 @@ def drill(folder: Path) -> None:
     store.check()
     story.tell("written and read at tier FULL")
 
+    follow("Key service", beside)
+    store.check()
+    story.tell("keys of tenants are in a process of their own")
+
     for unit, node in zip(UNITS, NODES, strict=True):
         check_sandbox(unit, mount_point(node))
     check_sandbox(GATEWAY, STATE / "gateway")
+    check_sandbox(KEYD, STATE / "keyd")
     check_exposure()
-    story.tell("ten sandboxes are as the units say")
+    story.tell("eleven sandboxes are as the units say")
 
-    check_killed(UNITS[0], GATEWAY)
+    check_killed(UNITS[0], GATEWAY, KEYD)
     store.check()
     store.write("after kills")
-    story.tell("a node and the gateway were killed and are back")
+    story.tell("a node, the gateway and the key service were killed and are back")
 
     check_drain(store)
     check_late_nodes(story)
@@ -348,7 +354,7 @@ def drill(folder: Path) -> None:
     story.tell("the index is rebuilt by the runbook")
 
     check_drive_replaced(folder, store, story)
-    check_stopped(GATEWAY, *UNITS)
+    check_stopped(GATEWAY, KEYD, *UNITS)
     check_journal()
     story.tell("all have stopped, the journal is clean")
 
