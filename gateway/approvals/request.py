@@ -57,7 +57,6 @@ class Act(StrEnum):
     ERASE_BUCKET = "erase-bucket"
     ERASE_TENANT = "erase-tenant"
     SET_APPROVERS = "set-approvers"
-    RESTORE_BACKUP = "restore-backup"
 
 
 IN_WORDS = {
@@ -67,7 +66,6 @@ IN_WORDS = {
     Act.ERASE_BUCKET: "erase a bucket with all that is in it, for ever",
     Act.ERASE_TENANT: "erase a tenant with all buckets, users and keys, for ever",
     Act.SET_APPROVERS: "change who approves",
-    Act.RESTORE_BACKUP: "put an older state of the keys back",
 }
 
 
