@@ -36,7 +36,7 @@ class KeysConfig:
     Args:
         socket: Unix socket of the key service on this machine.
         address: host:port of one elsewhere; mutual TLS with the certificate of `[node_tls]`.
-        service_id: what the certificate of that one is made out to.
+        service: URI name in the certificate of that one, as `hexagone ca issue-node` prints it.
         deadline_ms: after which a call has failed.
         cache_s: how long what was handed out is used.
     """
@@ -44,7 +44,7 @@ class KeysConfig:
     provider: KeysFrom = KeysFrom.FILE
     socket: Path | None = None
     address: str | None = None
-    service_id: str = "keyd"
+    service: str | None = None
     deadline_ms: Annotated[int, Bounds(10, 60_000)] = 1000
     cache_s: Annotated[int, Bounds(1, 3600)] = 300
 

@@ -5,7 +5,7 @@ closed together. Part of the composition root: here it is decided whether a node
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -14,11 +14,12 @@ from gateway.commit.fencing import EpochHistory
 from gateway.commit.group_store import GroupStore
 from gateway.commit.keys import LogKeys
 from gateway.commit.opening import LogParts, ReplayProgress, rebuild_index
-from gateway.config import GatewayConfig, topology_of
+from gateway.config import GatewayConfig, NodeTlsConfig, topology_of
 from gateway.data.health import HealthView
 from gateway.data.keyring import RootKey
 from gateway.data.placement import reachable_tier
 from gateway.data.stripes import StripeStore
+from gateway.jobs.certificates import LifeOf
 from gateway.keyd.keys import KeydKeys
 from gateway.keyd.opening import await_keys, open_keys
 from gateway.meta.lmdb import LmdbIndex
@@ -34,6 +35,7 @@ from storaged.base.ids import datacenter_id, node_id, operator_id
 from storaged.local import open_local_node
 from storaged.node import Node, NodeIdentity
 from storaged.remote import RemoteNode
+from storaged.renewal import Pair, RenewalConfig, Renewer, pair_in_use
 from storaged.tls import node_client_context
 
 logger = logging.getLogger(__name__)
@@ -58,10 +60,40 @@ class UnopenedNode:
         """Nothing is open."""
 
 
+def node_pair(tls: NodeTlsConfig) -> Pair:
+    """What this gateway shows to nodes: as configured, or renewed since."""
+    given = Pair(certificate=tls.certificate, key=tls.key)
+    return pair_in_use(given, None if tls.renewal is None else tls.renewal.folder)
+
+
+def renewer_of(tls: NodeTlsConfig, nodes: Mapping[int, Node], env: Env) -> Renewer:
+    """What keeps this gateway's certificate fresh, for connections to come."""
+    remote = (node.ssl_context for node in nodes.values() if isinstance(node, RemoteNode))
+    contexts = {id(context): context for context in remote if context is not None}
+    renewal = tls.renewal
+    where = None
+    if renewal is not None:
+        where = RenewalConfig(folder=renewal.folder, spool=renewal.spool)
+    given = Pair(certificate=tls.certificate, key=tls.key)
+    return Renewer(given, tls.authority, where, list(contexts.values()), env)
+
+
+def certificate_lives(nodes: Mapping[int, Node]) -> dict[str, LifeOf]:
+    """How to see the certificates of nodes that are reached by address."""
+    return {
+        f"node {node.identity.node}": node.certificate_life
+        for node in nodes.values()
+        if isinstance(node, RemoteNode) and node.ssl_context is not None
+    }
+
+
 async def open_nodes(config: GatewayConfig, env: Env) -> dict[int, Node]:
     """All nodes of the configuration, local ones opened, remote ones connecting by themselves."""
     nodes: dict[int, Node] = {}
-    tls = config.node_tls
+    tls, context = config.node_tls, None
+    if tls is not None:
+        pair = node_pair(tls)
+        context = node_client_context(pair.certificate, pair.key, tls.authority)
     for entry in config.cluster.nodes:
         identity = NodeIdentity(
             node=node_id(entry.id),
@@ -83,7 +115,7 @@ async def open_nodes(config: GatewayConfig, env: Env) -> dict[int, Node]:
             nodes[entry.number] = RemoteNode(
                 identity,
                 (host, int(port)),
-                ssl_context=node_client_context(tls.certificate, tls.key, tls.authority),
+                ssl_context=context,
                 domain=tls.domain,
                 gateway=config.cluster.name,
                 env=env,
@@ -101,7 +133,7 @@ class Core:
         self.geometry = config.cluster.geometry
         self.topology = topology_of(config)
         self.root = RootKey.load(config.storage.keys)
-        self.keyring = open_keys(config.keys, config.storage.keys, self.root, env)
+        self.keyring = open_keys(config, self.root, env)
         self.damage = DamageQueue()
         self.on_node_back: Callable[[], None] = lambda: None
         self.health = HealthView(self.topology, nodes, env, self._on_transition)

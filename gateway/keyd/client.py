@@ -116,6 +116,13 @@ class KeydClient:
                 self._drop_idle()
         try:
             line = Line(self._connect(deadline_s), self._cluster_id, self._env, deadline_s)
+        except (OSError, ProtocolError) as error:
+            raise self._trip(error) from error
+        except StorageError as error:
+            # It is another one, or does not let us in: no use to ask again at every request.
+            self._trip(error)
+            raise
+        try:
             return self._over(line, verb, payload, deadline_s)
         except (OSError, ProtocolError) as error:
             raise self._trip(error) from error

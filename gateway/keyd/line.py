@@ -11,6 +11,8 @@ import ssl
 from collections.abc import Callable
 from pathlib import Path
 
+from cryptography import x509
+
 from gateway.keyd.refusals import KeydUnavailable, decode_refusal
 from gateway.keyd.wire import (
     DONE,
@@ -23,6 +25,7 @@ from gateway.keyd.wire import (
 )
 from storaged.base.env import Env
 from storaged.base.errors import ProtocolError, StorageError
+from storaged.identity import CertificateRefused
 
 RECEIVE_BYTES = 64 * 1024
 
@@ -108,21 +111,33 @@ def tls_connect(
     """Connects over TLS. `check` raises CertificateRefused for whom we do not mean."""
 
     def connect(deadline_s: float) -> socket.socket:
-        plain = socket.create_connection((host, port), deadline_s)
+        made: socket.socket = socket.create_connection((host, port), deadline_s)
         try:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            made = context.wrap_socket(plain)
-        except OSError:
-            plain.close()
-            raise
-        try:
-            check(made.getpeercert(binary_form=True))
-        except StorageError:
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made = wrapped = context.wrap_socket(made)
+            check(wrapped.getpeercert(binary_form=True))
+        except (OSError, StorageError):
             made.close()
             raise
         return made
 
     return connect
+
+
+def is_named(uri: str) -> Callable[[bytes | None], None]:
+    """A check that a certificate, whose chain is verified, has this URI for its only one."""
+
+    def check(der: bytes | None) -> None:
+        try:
+            shown = x509.load_der_x509_certificate(der or b"")
+            names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except (x509.ExtensionNotFound, ValueError) as error:
+            raise CertificateRefused(reason="no name", expected=uri) from error
+        found = names.get_values_for_type(x509.UniformResourceIdentifier)
+        if found != [uri]:
+            raise CertificateRefused(reason="not the key service", expected=uri)
+
+    return check
 
 
 def unavailable(error: Exception) -> KeydUnavailable:
