@@ -67,7 +67,9 @@ def test_one_operator_or_site_gives_no_whole_ciphertext(
     cluster = shards_in(folder)
     decoded = [stripe for stripe in cluster.shards if cluster.stripe(stripe)[1]]
     assert decoded == [] and report["drives"]["whole_stripes"] == 0
-    assert report["drives"]["whole_bodies"] == 0
+    assert report["drives"]["whole_bodies"] == 0 and not report["gateway_is_there"]
+    assert not any(report["content"]["versions"].values()) and report["in_clear"] == []
+    assert [key["opens"] for key in report["keys"]] == ["nothing stored"]
     held = sum(len(shards) for shards in cluster.shards.values())
     assert held == report["drives"]["shards"] > 0
     assert len(cluster.shards) == report["drives"]["stripes"]
@@ -170,6 +172,8 @@ def test_the_command_prints_it_for_people(seized: Seized) -> None:
     operator = printed("operator", "alpha")
     assert "an order to: operator alpha" in operator and "none of it can be read" in operator
     assert "0 of " in operator
+    beside = printed("operator", "alpha and the gateway")
+    assert "none of it can be read" not in beside and "The gateway is with this party" in beside
     provider = printed("provider", "")
     assert "only with the client's own key" in provider and "root key" in provider
 

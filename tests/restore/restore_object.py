@@ -36,6 +36,9 @@ class Cluster:
         root, records = (folder / "keys" / "root.key").read_bytes(), []
         self.key = lambda label, *ids: expand(root, enc("root/" + label, *ids))[:32]  # "Keys"
         self.id, self.rows = self.key("cluster-id")[:16], dict[bytes, bytes]()
+        self.ring = self.key("tenant-keyring")
+        if (keyd := folder / "keyd" / "keyd.key").exists():  # "Key service"
+            self.ring = expand(keyd.read_bytes(), enc("keyd/tenant-keyring", self.id))[:32]
         for path in folder.glob("nodes/*/*.vol"):  # "Volumes"
             volume = path.read_bytes()
             for at in range(0, len(volume) - 87, 4096):
@@ -114,7 +117,7 @@ class Cluster:
         copy = base64.b64decode(json.loads(self.row(b"R" + bytes(16))[0])["sealed"])
         third = "key-epochs", b"\0" + held.get("tenant_epoch", 1).to_bytes(4), 18
         ring, unnamed, at = (("tenants", b"", 0), ("named-keys", b"\0", 0), third)[copy[3] - 1]
-        keys = open_secret(self.key("tenant-keyring"), "tenant-keys", enc(ring, self.id), copy[4:])
+        keys = open_secret(self.ring, "tenant-keys", enc(ring, self.id), copy[4:])
         tenant_key = keys.partition(tenant + unnamed)[2][at : at + 32]
         ids: list[bytes | int] = [self.id, tenant, bucket, int.from_bytes(epoch)]  # "Contexts"
         key = open_secret(tenant_key, "wrap-bucket", enc("bucket", *ids), wrapped)
@@ -126,9 +129,13 @@ class Cluster:
         bucket = bytes.fromhex(json.loads(self.row(b"b" + bytes(16) + name.encode())[0])["bucket"])
         place, inner, ids, above = self.opened(bucket, row := b"O" + bucket + key.encode())
         context = enc("dek", *ids, row[17:], uuid := place[17:33])  # "Row keys", "Versions"
-        dek = open_secret(above, "wrap-dek", context, inner[87:192])
-        parts = [(1, place, inner[192:])] if inner[0] & 2 else []
-        runs = iter_unpack(">HHQ", inner[192:][: 12 * int.from_bytes(inner[85:87])])
+        wrapped, rest = inner[87:][: (w := int.from_bytes(inner[77:79]))], inner[87 + w :]
+        if wrapped[0] == 2:  # "Sealed keys": a window
+            above = expand(above, enc("dek-window", wrapped[1:17]))[:32]
+            wrapped = b"\1" + wrapped[17:]
+        dek = open_secret(above, "wrap-dek", context, wrapped)
+        parts = [(1, place, rest)] if inner[0] & 2 else []
+        runs = iter_unpack(">HHQ", rest[: 12 * int.from_bytes(inner[85:87])])
         for number in (first + i for first, count, _ in runs for i in range(count)):
             place, part, *_ = self.opened(bucket, b"P" + bucket + uuid + number.to_bytes(2))
             parts.append((number, place, part[26:]))  # "Uploads and parts"

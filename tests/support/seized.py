@@ -42,6 +42,7 @@ OPERATORS = {"paris": "alpha", "lyon": "bravo", "marseille": "charlie"}
 BUCKET = "canary-bucket-zq81"
 CANARY = b"canary-content-7f3a91c2"
 NAME = "canary-name-5d20e8"
+ELSEWHERE = "192.0.2.1:7400"
 SMALL = b"small " + CANARY
 LARGE = CANARY + Random(3).randbytes(900_000) + CANARY
 PLAIN = {f"{NAME}/small": SMALL, f"{NAME}/large": LARGE, f"{NAME}/empty": b""}
@@ -132,12 +133,17 @@ async def seize(folder: Path) -> Seized:
 
     async def fill(gateway: Gateway) -> None:
         await store_everything(gateway)
-        producer = Producer(gateway.services, gateway.core.config)
+        config = gateway.core.config
+        nodes = tuple(replace(n, directory=None, address=ELSEWHERE) for n in config.cluster.nodes)
+        apart = replace(config, cluster=replace(config.cluster, nodes=nodes))
         parties = [("provider", "")]
         parties += [("site", site) for site in OPERATORS]
         parties += [("operator", operator) for operator in OPERATORS.values()]
         for kind, name in parties:
-            reports[kind, name] = await producer.report(kind, name)
+            # As if the nodes were on machines of their own; and as it is here, all on one.
+            reports[kind, name] = await Producer(gateway.services, apart).report(kind, name)
+        here = await Producer(gateway.services, config).report("operator", "alpha")
+        reports["operator", "alpha and the gateway"] = here
         # Before the gateway closes, which writes another group.
         shutil.copytree(folder / "running", folder / "seized")
 
