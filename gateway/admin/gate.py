@@ -12,6 +12,7 @@ Requirements: A-01, A-03, A-05, L-01.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 from collections import OrderedDict
@@ -43,6 +44,7 @@ ACTS_AT_ONCE = 500
 DENIALS_PER_S = 0.2  # that are recorded; the others are counted, and the next event says how many
 DENIALS_AT_ONCE = 20
 ACTORS_MAX = 1024  # whose rates are remembered; who is forgotten begins anew
+FROM_BROWSERS = ("Origin", "Sec-Fetch-Site")
 LOCAL_NAME = Role.LOCAL_ROOT.value
 
 
@@ -63,6 +65,12 @@ class RouteWithoutRoles(NotPermitted):
     """Nobody may do this."""
 
     hint = "the route has no line in gateway/admin/routes.py"
+
+
+class BrowserRefused(NotPermitted):
+    """Nothing is changed on a web page's request."""
+
+    hint = "a page could act with the certificate that the browser has; use the hexagone command"
 
 
 class FieldUnknown(StorageError):
@@ -183,6 +191,9 @@ class Gate:
             self._note_denial(actor, entry, type(refusal).__name__)
             raise refusal
         _check_fields(request, entry)
+        if entry.acts and any(name in request.headers for name in FROM_BROWSERS):
+            self._note_denial(actor, entry, BrowserRefused.__name__)
+            raise BrowserRefused()
         if entry.is_recorded and not self._acts.take(actor.name):
             self._note_denial(actor, entry, TooManyActs.__name__)
             raise TooManyActs(per_s=int(ACTS_PER_S))
@@ -202,6 +213,9 @@ class Gate:
         if held is None or held.family != socket.AF_UNIX:
             raise CertificateNotTaken(reason="no certificate", shown_name="")
         pid, uid, _ = PEER.unpack(held.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+        if uid not in (os.geteuid(), 0):
+            reason = "the socket is for the user that runs the gateway"
+            raise CertificateNotTaken(reason=reason, shown_name=f"uid-{uid}")
         return self._local_root(f"socket:uid={uid},pid={pid}")
 
     def local_may_all(self) -> bool:

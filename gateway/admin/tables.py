@@ -95,6 +95,9 @@ def status_view(answer: Answer) -> Group:
         jobs_view(answer["jobs"]),
         _index_and_buffers(answer["index"], answer["buffers"]),
     ]
+    if "admin" in answer:
+        local = heard(answer["admin"]["local"])
+        lines.append(text(say("the local root {rights}", rights=local)))
     warnings = [text(f"! {heard(warning)}", "yellow") for warning in answer["warnings"]]
     return Group(*lines, *key_service_lines(answer["keys"]), *warnings)
 
@@ -126,7 +129,7 @@ def _checkpoint(checkpoint: Answer) -> str:
 
 
 def _nodes(nodes: Sequence[Answer]) -> Table:
-    columns = ("no", "node", "datacenter", "state", "takes shards", "shards", "stored", "free")
+    columns = ("number", "node", "datacenter", "state", "takes shards", "shards", "stored", "free")
     return titled_table(
         "nodes", (*columns, "scrub", "corrupt"), (_node_row(node) for node in nodes)
     )

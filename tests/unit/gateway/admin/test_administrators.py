@@ -4,7 +4,10 @@ the journal keeps of all of it.
 
 from __future__ import annotations
 
+import http.client
+import os
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,7 @@ from gateway.model.administrators import (
     checked_person,
     checked_roles,
 )
+from storaged.base.env import RealEnv
 from tests.support.admin_plane import PEOPLE, AdminPlaneServed, admin_plane_served
 
 FIELD = {"epoch": "1", "first": "0", "count": "1", "seq": "0", "from_hour": "1", "to_hour": "2"}
@@ -144,8 +148,6 @@ def test_an_account_and_a_certificate_are_both_needed(tmp_path: Path) -> None:
 
 @pytest.mark.proves("A-02")
 def test_what_is_taken_away_is_gone_for_open_connections(tmp_path: Path) -> None:
-    import http.client
-
     with admin_plane_served(tmp_path) as served:
         served.add("alice")
         connection = served.place("alice").connection(10)
@@ -238,6 +240,41 @@ def test_the_journal_names_who_acted_in_which_role_from_where(tmp_path: Path) ->
     assert added["person"] == "Alice Martin"
 
 
+@pytest.mark.proves("A-01")
+def test_the_socket_is_for_the_gateways_user_whatever_its_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with admin_plane_served(tmp_path) as served:
+
+        class OtherUser:
+            @staticmethod
+            def unpack(told: bytes) -> tuple[int, int, int]:
+                return 77, os.geteuid() + 4711, 4711
+
+        monkeypatch.setattr(gate, "PEER", OtherUser)
+        monkeypatch.setattr(OtherUser, "size", struct.calcsize("3i"), raising=False)
+        with pytest.raises(AdminRefused, match="the user that runs the gateway"):
+            served.local.status()
+        monkeypatch.undo()
+        assert served.local.status()
+        denied = [one for one in served.entries() if one.type == "admin.denied"]
+    assert [one.body["who"] for one in denied] == [f"admin:uid-{os.geteuid() + 4711}"]
+
+
+@pytest.mark.proves("A-01")
+def test_a_web_page_cannot_act_with_the_certificate_in_a_browser(tmp_path: Path) -> None:
+    with admin_plane_served(tmp_path) as served:
+        served.add("bob")
+        for name, value in (("Origin", "https://evil.example"), ("Sec-Fetch-Site", "cross-site")):
+            connection = served.place("bob").connection(10)
+            connection.request("POST", "/v1/jobs/count/pause", headers={name: value})
+            answer = connection.getresponse()
+            assert answer.status == 403 and b"web page" in answer.read()
+            connection.close()
+        job = next(one for one in served.local.jobs()["jobs"] if one["name"] == "count")
+        assert job["state"] != "paused"
+
+
 @pytest.mark.proves("L-01")
 def test_refusals_are_recorded_and_cannot_fill_the_journal(tmp_path: Path) -> None:
     with admin_plane_served(tmp_path) as served:
@@ -285,8 +322,6 @@ def test_acts_are_bounded_before_they_are_recorded(
 
 
 def test_rates_are_kept_for_so_many_and_no_more() -> None:
-    from storaged.base.env import RealEnv
-
     rates = gate.Rates(RealEnv(threads_max=1), per_s=0.0, at_once=1)
     assert rates.take("first") and not rates.take("first")
     for number in range(gate.ACTORS_MAX):
