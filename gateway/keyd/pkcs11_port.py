@@ -30,7 +30,7 @@ class HsmPinRefused(StorageError):
     """The token refuses the PIN."""
 
     kind = Kind.UNAVAILABLE
-    hint = "no further try is made, or the token would lock: write the right PIN to the PIN's file"
+    hint = "no second try is made, or the token would lock: put the right PIN into the PIN's file"
 
 
 class HsmFull(StorageError):

@@ -18,8 +18,9 @@ from gateway.keyd.pkcs11_module import Module, module_of
 from gateway.keyd.pkcs11_port import TokenKey
 from gateway.keyd.pkcs11_token import Pkcs11Token
 from gateway.keyd.providers import open_secret_of, open_token
+from gateway.keyd.secret import KeydSecret
 from storaged.base.env import Env
-from storaged.base.errors import ConfigError, StorageError
+from storaged.base.errors import StorageError
 
 DEADLINE_S = 30.0
 
@@ -57,8 +58,12 @@ class TokenReport:
 
 
 def look_at_token(config: KeydConfig, env: Env) -> TokenReport:
-    """Open the module and the token of a configuration. Raises: ConfigError: it names none."""
-    token = open_token(config, env)
+    """Open the module and the token of a configuration.
+
+    Raises: ConfigError: it names none, or the key service has no secret yet.
+    """
+    secret = open_secret_of(config)
+    token = open_token(config, secret, env)
     assert config.pkcs11 is not None
     report = TokenReport(module=str(config.pkcs11.module), token=config.pkcs11.token)
     module = module_of(config.pkcs11.module, env)
@@ -67,7 +72,7 @@ def look_at_token(config: KeydConfig, env: Env) -> TokenReport:
         token.ready()
         report.is_logged_in = True
         token.try_out(lambda session: _try_out(session, report))
-        _look_at_keys(config, token, report, env)
+        _look_at_keys(config, secret, token, report, env)
     except StorageError as error:
         report.lacking.append(str(error))
     return report
@@ -132,12 +137,9 @@ def _try_out(session: Session, report: TokenReport) -> None:
         return
 
 
-def _look_at_keys(config: KeydConfig, token: Pkcs11Token, report: TokenReport, env: Env) -> None:
-    try:
-        secret = open_secret_of(config)
-    except ConfigError as error:
-        report.lacking.append(str(error))
-        return
+def _look_at_keys(
+    config: KeydConfig, secret: KeydSecret, token: Pkcs11Token, report: TokenReport, env: Env
+) -> None:
     prefix = Pkcs11Keyring(config.folder, secret, token, env).label_prefix
     report.keys = token.keys(prefix)
     # A record that is read after the token has every key that was found there.
@@ -151,5 +153,6 @@ def erase_orphan(config: KeydConfig, key_id: bytes, env: Env) -> None:
 
     Raises: KeyInUse, ConfigError, and as the token.
     """
-    token = open_token(config, env)
-    Pkcs11Keyring(config.folder, open_secret_of(config), token, env).erase_orphan(key_id)
+    secret = open_secret_of(config)
+    token = open_token(config, secret, env)
+    Pkcs11Keyring(config.folder, secret, token, env).erase_orphan(key_id)

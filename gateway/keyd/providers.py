@@ -31,7 +31,7 @@ def open_key_provider(config: KeydConfig, env: Env) -> KeyProvider:
             return adopted_keyring(config, secret, env)
         case KeydProvider.PKCS11:
             _refuse_former(config)
-            provider = Pkcs11Keyring(config.folder, secret, open_token(config, env), env)
+            provider = Pkcs11Keyring(config.folder, secret, open_token(config, secret, env), env)
             provider.begin()
             return provider
 
@@ -44,12 +44,12 @@ def _refuse_former(config: KeydConfig) -> None:
             raise ConfigError(key="provider", path=folder / TENANTS_FILE, reason=reason)
 
 
-def open_token(config: KeydConfig, env: Env) -> Pkcs11Token:
+def open_token(config: KeydConfig, secret: KeydSecret, env: Env) -> Pkcs11Token:
     """The token that the configuration names; nothing is asked of it yet. Raises: ConfigError."""
     named = config.pkcs11
     if named is None:
         raise ConfigError(key="pkcs11", reason="missing: module, token and pin_file")
-    pin = PinFile(named.pin_file, config.folder / REFUSED_FILE)
+    pin = PinFile(named.pin_file, config.folder / REFUSED_FILE, secret.derive("hsm-pin"))
     deadline_s = named.deadline_ms / 1000
     return Pkcs11Token(named.module, named.token, pin, env, deadline_s=deadline_s)
 

@@ -27,6 +27,7 @@ MODULES = (
 )
 PIN, SO_PIN = "canary-pin-8147", "canary-so-pin-2291"
 DEADLINE_S = 20.0
+PIN_KEY = bytes(32)
 
 _numbers = itertools.count(1)
 
@@ -70,7 +71,7 @@ class SoftToken:
     def token(self, folder: Path, env: Env, *, deadline_s: float = DEADLINE_S) -> Pkcs11Token:
         """The token, opened through the module; `folder`: where a refused PIN is kept in mind."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        pin = PinFile(self.pin_file, folder / REFUSED_FILE)
+        pin = PinFile(self.pin_file, folder / REFUSED_FILE, PIN_KEY)
         return Pkcs11Token(module_path(), self.label, pin, env, deadline_s=deadline_s)
 
     def take_out(self) -> None:

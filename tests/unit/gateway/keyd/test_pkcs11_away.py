@@ -27,7 +27,15 @@ from gateway.keyd.pkcs11_token import Pkcs11Token
 from gateway.model.key_states import KeyState
 from storaged.base.env import RealEnv
 from storaged.base.errors import Kind
-from tests.support.softhsm import DEADLINE_S, PIN, SoftToken, keyring, make_token, module_path
+from tests.support.softhsm import (
+    DEADLINE_S,
+    PIN,
+    PIN_KEY,
+    SoftToken,
+    keyring,
+    make_token,
+    module_path,
+)
 
 ALICE, PHOTOS, KEY = b"alice".ljust(16, b"."), b"photos".ljust(16, b"."), bytes(range(32))
 KEY_ID, OTHER_ID = b"key one".ljust(16, b"."), b"key two".ljust(16, b".")
@@ -83,6 +91,9 @@ def test_a_wrong_pin_is_tried_once_until_its_file_is_written_anew(
         token.ready()
     for again in (token, soft.token(tmp_path, ENV), soft.token(tmp_path, ENV)):  # restarts
         ENV.ahead_s += 60
+        soft.pin_file.unlink()  # as a credential of systemd is another file at each start
+        soft.pin_file.touch(mode=0o600)
+        soft.pin_file.write_text("wrong-4711")
         with pytest.raises(HsmPinRefused, match="refused before, not tried again") as refused:
             again.ready()
         assert "4711" not in str(refused.value) + repr(again._pin)
@@ -210,7 +221,7 @@ def test_a_key_that_somebody_erased_is_missing(token: Pkcs11Token) -> None:
 
 
 def test_no_such_module_or_token(tmp_path: Path, soft: SoftToken) -> None:
-    pin = PinFile(soft.pin_file, tmp_path / REFUSED_FILE)
+    pin = PinFile(soft.pin_file, tmp_path / REFUSED_FILE, PIN_KEY)
     absent = Pkcs11Token(tmp_path / "no.so", "any", pin, ENV, deadline_s=DEADLINE_S)
     with pytest.raises(HsmUnusable, match=r"no\.so"):
         absent.ready()

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from gateway.config_keys import KeydConfig
 from gateway.data.keyring import TENANTS_FILE
 from gateway.keyd.pkcs11_keyring import Pkcs11Keyring
-from gateway.keyd.providers import open_key_provider, open_token
+from gateway.keyd.providers import open_key_provider, open_secret_of, open_token
 from gateway.keyd.secret import KeydSecret
 from gateway.main import app
 from storaged.base.config import read_config
@@ -102,7 +102,9 @@ def test_orphans_are_shown_and_erased_one_by_one(config: Path, soft: SoftToken) 
     provider = open_key_provider(settings, env)
     assert isinstance(provider, Pkcs11Keyring)
     provider.create_tenant_key(ALICE)
-    open_token(settings, env).ensure_key(ORPHAN, provider.label_prefix + "lost")
+    open_token(settings, open_secret_of(settings), env).ensure_key(
+        ORPHAN, provider.label_prefix + "lost"
+    )
     found = checked(config, 0)
     assert found["orphans"] == [{"id": ORPHAN.hex(), "label": provider.label_prefix + "lost"}]
     assert f"orphan: {ORPHAN.hex()}" in run("keyd", "token-check", "--config", config).output
