@@ -150,7 +150,7 @@ def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[we
     """Of what operators ask about, beside the state of the cluster."""
     return [
         *attest_routes(_attester(gateway, view)),
-        *produce_routes(Producer(gateway.services, gateway.core.config)),
+        *produce_routes(_producer(gateway)),
         *access_routes(AccessDesk(gateway.services)),
         *key_routes(keys),
         *recovery_routes(gateway.recovery, gateway.core.config.storage.keys, gateway.core.env),
@@ -160,6 +160,11 @@ def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[we
         *metering_routes(MeteringDesk(gateway.services)),
         *transfer_routes(gateway.services),
     ]
+
+
+def _producer(gateway: Gateway) -> Producer:
+    keyring = gateway.core.keyring
+    return Producer(gateway.services, gateway.core.config, lambda: kept_in(keyring))
 
 
 def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:

@@ -12,7 +12,7 @@ Source: docs/security.md. Requirements: S-05, S-07.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -95,11 +95,18 @@ class Producer:
 
     Args:
         services: of the gateway; its keys are tried, nothing is written.
+        kept_in: says where keys of tenants are; by default with the gateway itself.
     """
 
-    def __init__(self, services: Services, config: GatewayConfig) -> None:
+    def __init__(
+        self,
+        services: Services,
+        config: GatewayConfig,
+        kept_in: Callable[[], str] = lambda: "gateway: file",
+    ) -> None:
         self._services = services
         self._config = config
+        self._kept_in = kept_in
 
     async def report(self, kind: str, name: str, tenant: str = "") -> Document:
         """What an order to a party could obtain.
@@ -114,7 +121,7 @@ class Producer:
         party = _party(services.stripes.topology, self._config, kind, name)
         owner = self._tenant(tenant) if tenant else None
         held = await count_shards(services.stripes, {node.number for node in party.nodes})
-        custody = custody_of(services.bucket_keys.provider, self._config)
+        custody = custody_of(self._kept(), self._config)
         contents = await self._contents(owner) if party.has_gateway else _Contents()
         keys = gateway_keys(custody) if party.has_gateway else node_keys()
         return {
@@ -139,6 +146,12 @@ class Producer:
             "content": _content_report(contents, party.has_gateway),
             "says": sentences(self._config, custody, has_gateway=party.has_gateway, held=held),
         }
+
+    def _kept(self) -> str:
+        try:
+            return self._kept_in()
+        except StorageError:
+            return "key service: it does not answer"
 
     # What drives hold
 

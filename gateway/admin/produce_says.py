@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from gateway.admin.outlook import Document
 from gateway.admin.produce_shards import Shards
 from gateway.config import GatewayConfig
-from gateway.data.keyring import FileKeyring
 
 IN_CLEAR_ON_DRIVES = (
     "of each shard: which stripe it is of and which part, how many parts make the stripe whole, "
@@ -39,25 +38,24 @@ class Custody:
     says: str
 
 
-def custody_of(provider: object, config: GatewayConfig) -> Custody:
-    """Who keeps keys of tenants for this gateway."""
-    if isinstance(provider, FileKeyring):
+def custody_of(kept_in: str, config: GatewayConfig) -> Custody:
+    """Who keeps keys of tenants for this gateway; `kept_in` is what `hexagone keys list` says."""
+    if kept_in.startswith("gateway"):
         return Custody(
             where="file",
             at=str(config.storage.keys),
             says="Keys of tenants are sealed under the root key, which is in the same folder.",
         )
-    where = str(getattr(provider, "custody", "keyd"))
-    if where == "pkcs11":
+    if "HSM" in kept_in:
         return Custody(
-            where=where,
-            at="the HSM behind the key service",
+            where="pkcs11",
+            at=kept_in,
             says="Keys of tenants do not leave the HSM: files alone open nothing. Who has the HSM "
             "and its PIN, or the key service while it runs, has what it opens.",
         )
     return Custody(
-        where=where,
-        at="the key service",
+        where="keyd",
+        at=kept_in,
         says="Keys of tenants are with the key service, under a secret of its own: the gateway's "
         "folders alone open no content. Who has the key service's folder too, or the gateway "
         "while the service answers it, has what it opens.",

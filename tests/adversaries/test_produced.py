@@ -14,6 +14,7 @@ from rich.console import Console
 
 from gateway.admin.produce import PartyInvalid, Producer
 from gateway.admin.produce_cli import produce_view
+from gateway.admin.produce_says import custody_of
 from gateway.compose import Gateway
 from gateway.model.key_states import KeyState
 from gateway.objects.get import get_object
@@ -161,6 +162,16 @@ def test_keys_that_are_disabled_or_destroyed_are_told_apart(seized: Seized, tmp_
         assert await state() == (0, 0, 0, 6) and await readable(gateway, keys) == {}
 
     asyncio.run(opened(copy, look))
+
+
+def test_where_keys_are_is_said_as_the_key_service_says_it(seized: Seized) -> None:
+    def custody(kept_in: str) -> tuple[str, str]:
+        found = custody_of(kept_in, seized.config)
+        return found.where, found.says
+
+    assert custody("gateway: file")[0] == "file" and custody("key service: file")[0] == "keyd"
+    where, says = custody("key service: HSM, token hexagone")
+    assert where == "pkcs11" and "do not leave the HSM" in says
 
 
 def test_the_command_prints_it_for_people(seized: Seized) -> None:

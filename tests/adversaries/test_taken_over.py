@@ -100,7 +100,8 @@ def test_neither_the_gateways_folders_nor_the_key_services_open_anything_alone(
 ) -> None:
     """With all drives: the gateway's keys, or the key service's, bring no object back."""
     source, told = served_by_keyd
-    assert told["custody"]["where"] == "keyd"  # type: ignore[index]
+    custody = told["custody"]
+    assert isinstance(custody, dict) and custody["where"] == "keyd", custody
     folder = tmp_path / "seized"
     for name in {"nodes", "keys", "keyd"} - {lacks}:
         shutil.copytree(source / name, folder / name)
