@@ -30,8 +30,8 @@ def keys_view(answer: Answer) -> Group:
     columns = ("key", "epoch", "state", "created", "changed")
     tables: list[RenderableType] = []
     for title, held, name in (
-        ("keys of tenants", answer["tenants"], "name"),
-        ("keys of buckets", answer["buckets"], "bucket"),
+        (say("keys of tenants"), answer["tenants"], "name"),
+        (say("keys of buckets"), answer["buckets"], "bucket"),
     ):
         rows = [_epoch_row(one[name], epoch) for one in held for epoch in one["epochs"]]
         if rows:
@@ -41,7 +41,9 @@ def keys_view(answer: Answer) -> Group:
         tables.append(titled_table("named keys", ("name",), named))
     if answer["is_truncated"]:
         tables.append(text(say("there are more buckets: name one with --bucket"), "yellow"))
-    tables.append(text(say("keys of tenants are kept in: {place}", place=answer["kept_in"]), "dim"))
+    tables.append(
+        text(say("keys of tenants are kept in: {place}", place=heard(answer["kept_in"])), "dim")
+    )
     return Group(*tables)
 
 

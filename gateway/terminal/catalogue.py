@@ -17,7 +17,17 @@ MATCHED_CHARACTERS_MAX = 800  # a longer text is shown as it came: no form costs
 FIXED_CHARACTERS_MIN = 6  # a form of less would take any text for its own
 # Placeholders that hold a message themselves; all others hold names and numbers of somebody's.
 NESTED = frozenset(
-    {"reason", "why_not", "failure", "detail", "failed", "message", "tier_means", "production_uses"}
+    {
+        "reason",
+        "why_not",
+        "failure",
+        "detail",
+        "failed",
+        "message",
+        "tier_means",
+        "production_uses",
+        "summary",
+    }
 )
 _QUOTED = re.compile(r'^(?:(msgid|msgstr)\s+)?(".*")$')
 

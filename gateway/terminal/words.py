@@ -6,7 +6,23 @@ from __future__ import annotations
 
 STATES = ("running", "waiting", "paused", "failing", "active", "draining", "gone")
 OUTCOMES = ("complete", "left", "gone")
-KINDS = ("bucket", "tenant", "user", "group", "role", "root", "whole", "multipart", "none")
+KINDS = (
+    "operator",
+    "site",
+    "provider",
+    "file",
+    "keyd",
+    "nowhere",
+    "bucket",
+    "tenant",
+    "user",
+    "group",
+    "role",
+    "root",
+    "whole",
+    "multipart",
+    "none",
+)
 PLANS = ("on-demand", "subscription")
 ACCESSES = ("off", "writes", "all")
 ENROLMENT = ("invited", "approved", "withdrawn", "there was none")
@@ -95,6 +111,23 @@ FIELDS = (
     "valid until",
     "withdrawn",
 )
+# Texts that the gateway puts together.
+TOLD = (
+    "gateway: file",
+    "key service: file",
+    "key service: HSM, token {token}",
+    "{kind} {name} to epoch {epoch}: complete",
+    "{kind} {name} to epoch {epoch}: left",
+    "{kind} {name} to epoch {epoch}: gone",
+    "{missing} missing, {unnamed} unnamed, {deleted} deleted",
+    "{missing} missing, {unnamed} unnamed, {deleted} deleted, looked only",
+    "{missing} missing, {unnamed} unnamed, {deleted} deleted, {skipped} nodes not reached",
+    "{missing} missing, {unnamed} unnamed, {deleted} deleted, {skipped} nodes not reached, "
+    "looked only",
+    "{nines}, model",
+    "the log, places and sizes, shard tags; keys of tenants",
+    "the log, places and sizes, shard tags; no content",
+)
 WORDS = (
     *STATES,
     *OUTCOMES,
@@ -105,4 +138,5 @@ WORDS = (
     *PHASES,
     *COUNTED,
     *FIELDS,
+    *TOLD,
 )
