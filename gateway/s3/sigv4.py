@@ -19,6 +19,9 @@ from hashlib import sha256
 from operator import itemgetter
 from typing import NamedTuple
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
+
 from gateway.s3.errors import S3Error
 from gateway.s3.sigv4_claim import (
     ALGORITHM,
@@ -357,9 +360,9 @@ def string_to_sign(amz_date: str, scope: str, canonical_request: str) -> str:
 
 
 @lru_cache(maxsize=KEYED_MAX)
-def _keyed(key: bytes) -> hmac.HMAC:
+def _keyed(key: bytes) -> HMAC:
     """To be copied: setting a key up costs more than the digest of a short text."""
-    return hmac.new(key, digestmod=sha256)
+    return HMAC(key, SHA256())
 
 
 def _signature(key: bytes, text: str) -> bytes:
@@ -370,7 +373,7 @@ def chain_signature(key: bytes, text: str) -> str:
     """One link of the chain of an aws-chunked body, 64 hexadecimal digits."""
     code = _keyed(key).copy()
     code.update(text.encode())
-    return code.hexdigest()
+    return code.finalize().hex()
 
 
 def derive_signing_key(secret: str, *, date: str, region: str, service: str = SERVICE) -> bytes:

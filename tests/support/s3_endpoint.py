@@ -60,6 +60,7 @@ class OneKey:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str, str], tuple[Principal, bytes]] = {}
+        self.uses: dict[str, int] = {}
 
     def signing_key(
         self, access_key_id: str, date: str, region: str, service: str = "s3"
