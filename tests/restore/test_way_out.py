@@ -14,8 +14,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 
+from tests.restore.into_any_s3 import bring
 from tests.restore.read_export import Wrong, read
 from tests.support.moved_tenant import (
     BUCKETS,
@@ -271,3 +274,41 @@ def test_plain_files_go_into_a_store_of_somebody_else(moved: Moved) -> None:
         held = moved.s3.get_object(Bucket=PLAIN, Key=one["Key"])["Body"].read()
         assert sha256(path.read_bytes()).digest() == sha256(held).digest()
         assert int(path.stat().st_mtime) == int(one["LastModified"].timestamp())
+
+
+@pytest.mark.proves("E-04", "E-05")
+def test_a_store_of_somebody_else_has_the_same(moved: Moved) -> None:
+    with mock_aws():
+        there = boto3.client("s3", "us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+        for bucket in read(moved.export)[2]:
+            bring(there, bucket)
+            held = list(bucket.versions())
+            for record, content, _ in held:
+                if record["current"] and content is not None:
+                    _is_the_same(there, bucket.name, record, content)
+            listed = there.list_object_versions(Bucket=bucket.name)
+            markers = sorted(one["Key"] for one in listed.get("DeleteMarkers", []))
+            versions = sorted((one["Key"], one["Size"]) for one in listed.get("Versions", []))
+            assert markers == sorted(r["key"] for r, _, _ in held if r.get("delete_marker"))
+            kept = [(r["key"], r["bytes"]) for r, content, _ in held if content is not None]
+            assert versions == sorted(kept)
+
+
+def _is_the_same(there: Any, bucket: str, record: dict[str, Any], content: bytes) -> None:
+    at = {"Bucket": bucket, "Key": record["key"]}
+    got = there.get_object(**at)
+    assert got["Body"].read() == content
+    assert got["Metadata"] == dict(record.get("metadata", []))
+    headers = dict(record.get("headers", []))
+    if "content-type" in headers:
+        assert got["ContentType"] == headers["content-type"]
+    tags = [(one["Key"], one["Value"]) for one in there.get_object_tagging(**at)["TagSet"]]
+    assert tags == [tuple(pair) for pair in record.get("tags", [])]
+    if "parts" not in record and "encryption" not in record:
+        assert got["ETag"].strip('"') == record["etag"]
+    if "retention_mode" in record:
+        assert got["ObjectLockMode"] == record["retention_mode"]
+        until_s = int(got["ObjectLockRetainUntilDate"].timestamp())
+        assert until_s == record["retain_until_ms"] // 1000
+    if record.get("legal_hold"):
+        assert got["ObjectLockLegalHoldStatus"] == "ON"
