@@ -240,6 +240,38 @@ def test_the_journal_names_who_acted_in_which_role_from_where(tmp_path: Path) ->
     assert added["person"] == "Alice Martin"
 
 
+@pytest.mark.proves("L-01")
+def test_every_act_has_one_event_before_and_one_after_and_every_refusal_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "DENIALS_AT_ONCE", 1000)
+    with admin_plane_served(tmp_path) as served:
+        tried_here, kinds = [], []
+        acting = [entry for entry in TABLE.entries if entry.is_recorded]
+        for entry in acting:
+            path = entry.path.replace("{name}", "count")
+            query = "&".join(f"{field.removesuffix('?')}=none" for field in entry.query)
+            body = {field.removesuffix("?"): "none" for field in entry.body}
+            if path.endswith("/tenant/create"):
+                body = {"name": "mairie"}  # else the others would be about it, and in its log
+            try:
+                served.ask(served.local, entry.method, f"{path}?{query}", body or None)
+            except AdminRefused as error:
+                if not error.said_title:
+                    continue  # the rig does not have the route
+            tried_here.append(entry)
+            kinds.append("admin." + path.removeprefix("/v1/").replace("/", "."))
+        done = [(one.type, one.phase) for one in served.entries() if one.type in kinds]
+        assert done == [(kind, phase) for kind in kinds for phase in ("intent", "outcome")]
+        assert len(kinds) > 30
+        carole = served.add("carole")
+        for entry in tried_here:
+            with pytest.raises(AdminRefused, match="may not do this"):
+                served.ask(carole, entry.method, entry.path.replace("{name}", "count"))
+        found = [one for one in served.entries() if one.type == "admin.denied"]
+    assert [one.body["route"] for one in found] == [entry.name for entry in tried_here]
+
+
 @pytest.mark.proves("A-01")
 def test_the_socket_is_for_the_gateways_user_whatever_its_mode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
