@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.data.bucket_sealing import HeldBucketKeys, window_of
+from gateway.data.bucket_sealing import HeldBucketKeys, Reseal, window_of
 from gateway.data.credential_sealing import (
     CREDENTIALS_ID,
     Scope,
@@ -96,14 +96,25 @@ def test_what_was_sealed_in_a_window_opens_only_there(tmp_path: Path) -> None:
             sealer.open(DEK_LABEL, CONTEXT + b"!", record)
 
 
-def test_a_rotation_reseals_without_showing_the_secret(tmp_path: Path) -> None:
+def test_a_rotation_reseals_without_showing_the_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with keyd(tmp_path) as (_, keys):
         old, new = opened(keys), opened(keys, 2)
         record = old.seal(DEK_LABEL, CONTEXT, DEK, SALT)
-        moved = keys.reseal(old, new, DEK_LABEL, (CONTEXT, CONTEXT + b"2"), record, SALT)
-        assert new.open(DEK_LABEL, CONTEXT + b"2", moved) == DEK
+        contexts = (CONTEXT, CONTEXT + b"2")
+        wanted = Reseal(old, new, DEK_LABEL, contexts, record)
+        damaged = wanted._replace(record=record[:-1] + b"!")
+        back = Reseal(new, old, DEK_LABEL, contexts, new.seal(DEK_LABEL, CONTEXT, DEK, SALT))
+        moved, bad, other = keys.reseal([wanted, damaged, back])
+        assert isinstance(moved, bytes) and new.open(DEK_LABEL, CONTEXT + b"2", moved) == DEK
+        assert isinstance(bad, SealInvalid)
+        assert isinstance(other, bytes) and old.open(DEK_LABEL, CONTEXT + b"2", other) == DEK
         with pytest.raises(SealInvalid):
             old.open(DEK_LABEL, CONTEXT, moved)
+        monkeypatch.setattr("gateway.keyd.keys.RESEALED_AT_ONCE", 3)
+        many = keys.reseal([wanted] * 7 + [damaged] + [back])
+        assert [isinstance(one, bytes) for one in many] == [True] * 7 + [False, True]
 
 
 @pytest.mark.proves("K-06", "C12")
@@ -211,6 +222,7 @@ HELLO = encode_message(Verb.HELLO, 1, encode_fields("b", [CLUSTER]))
         bytes(64),
         os.urandom(64),
     ],
+    ids=["http", "no hello", "too long", "other version", "zeros", "noise"],
 )
 def test_what_is_no_message_closes_the_connection_and_no_other(tmp_path: Path, sent: bytes) -> None:
     with keyd(tmp_path) as (rig, keys):
