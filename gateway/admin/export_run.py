@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import md5, sha256
-from http.client import HTTPResponse
 from io import BufferedReader
 from pathlib import Path
 from queue import SimpleQueue
@@ -29,12 +28,11 @@ from gateway.admin.export_folder import (
     PackWriter,
     Progress,
 )
-from gateway.admin.frames import HEAD_BYTES, decode_object, frame_length
+from gateway.admin.frame_reader import READ_BYTES, buffered, exactly, read_frame
 from gateway.admin.journal_export import export_journal
 from storaged.base.errors import ProtocolError
 
 CONNECTIONS = 4
-READ_BYTES = 1024 * 1024
 TRIES_MAX = 5
 EVENTS_LOOKED_AT = 200
 NOT_FOUND = 404
@@ -353,25 +351,6 @@ def check_head(folder: Path, head: Document) -> None:
 def bytes_of(record: Document) -> int:
     """Bytes of a version and of its annotations."""
     return int(record["bytes"]) + sum(int(one["bytes"]) for one in record.get("annotations", ()))
-
-
-def buffered(answer: HTTPResponse) -> BufferedReader:
-    """A stream that is read in small pieces without a call of the system for each."""
-    return BufferedReader(answer, READ_BYTES)  # type: ignore[type-var]
-
-
-def read_frame(response: BufferedReader) -> Document:
-    """The next object of a stream. Raises: ProtocolError."""
-    length = frame_length(exactly(response, HEAD_BYTES))
-    return decode_object(exactly(response, length))
-
-
-def exactly(response: BufferedReader, length: int) -> bytes:
-    """So many bytes of a stream. Raises: ProtocolError."""
-    found = response.read(length)
-    if len(found) != length:
-        raise ProtocolError(reason="the gateway hung up in the middle")
-    return found
 
 
 def _store(writer: PackWriter, response: BufferedReader, record: Document) -> None:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 from gateway.admin import export_folder as folder_of
 from gateway.admin.client import AdminClient
 from gateway.admin.export_folder import BodyReader, Document, ExportDamaged, Progress
-from gateway.admin.export_run import buffered, bytes_of, check_head, exactly, read_frame
+from gateway.admin.export_run import bytes_of, check_head
+from gateway.admin.frame_reader import buffered, exactly, read_frame
 from gateway.admin.frames import INLINE_BYTES_MAX, encode_frame
 from gateway.model.exported import comparable
 from storaged.base.errors import Kind, StorageError

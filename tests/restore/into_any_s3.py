@@ -1,4 +1,6 @@
-"""Usage: into_any_s3.py FOLDER ENDPOINT_URL. What an export holds, into any S3 server by boto3.
+"""Usage: python -m tests.restore.into_any_s3 FOLDER ENDPOINT_URL
+
+What an export holds, into any S3 server by boto3.
 
 Versions oldest first, with content, headers, metadata, tags; what S3 cannot be told (ids, dates,
 ETags of parts) is the server's. A recipe to begin with, see docs/export.md.
@@ -11,10 +13,7 @@ from typing import Any
 
 import boto3
 
-try:
-    from read_export import Bucket, read
-except ImportError:  # beside it as a program, in a package as a test
-    from tests.restore.read_export import Bucket, read
+from tests.restore.read_export import Bucket, read
 
 PARAMETERS = {
     "content-type": "ContentType",
