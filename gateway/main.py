@@ -115,7 +115,7 @@ OFFERED = (
     Offered(
         name="ca",
         help="The internal CA: who is who in the cluster.",
-        modules=("gateway.ca_cli", "gateway.enrol_cli"),
+        modules=("gateway.ca_cli", "gateway.enrol_cli", "gateway.renewal_cli"),
         section=KEYS,
     ),
     Offered(
@@ -181,7 +181,11 @@ OFFERED = (
     Offered(
         name="journal",
         help="The tamper-evident journal.",
-        modules=("gateway.admin.journal_cli", "gateway.admin.journal_keys_cli"),
+        modules=(
+            "gateway.admin.journal_cli",
+            "gateway.admin.journal_keys_cli",
+            "gateway.admin.forget_cli",
+        ),
         section=PROOF,
     ),
     Offered(

@@ -24,6 +24,7 @@ from gateway.admin.attest import Attester
 from gateway.admin.attest_api import attest_routes
 from gateway.admin.erasure_api import erasure_routes
 from gateway.admin.erasure_desk import ErasureDesk
+from gateway.admin.forget_api import forget_routes
 from gateway.admin.health import HealthServer
 from gateway.admin.import_api import transfer_routes
 from gateway.admin.journal_api import journal_routes, recording
@@ -155,6 +156,7 @@ def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[we
         *key_routes(keys),
         *recovery_routes(gateway.recovery, gateway.core.config.storage.keys, gateway.core.env),
         *journal_routes(gateway.services),
+        *forget_routes(gateway.services),
         *approval_routes(ApprovalDesk(gateway.services)),
         *erasure_routes(ErasureDesk(gateway.services, gateway.core.config.erasure)),
         *metering_routes(MeteringDesk(gateway.services)),
@@ -187,10 +189,12 @@ def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
         journal=gateway.journal,
         more_warnings=lambda: [
             *gateway.recovery.warnings(),
+            *gateway.certificates.warnings(),
             *approving.warnings(gateway.services),
             *key_service_warnings(core.keyring),
         ],
         key_service=lambda: key_service_document(core.keyring),
+        certificate_days=gateway.certificates.days_left,
     )
 
 

@@ -90,6 +90,21 @@ class ApprovalRequest(TypedDict):
     lacking: int
 
 
+class EventsOfSomebody(TypedDict):
+    """Events of a log that somebody caused, at most so many."""
+
+    log: str
+    seqs: list[int]
+    most: int
+
+
+class Forgotten(TypedDict):
+    """How many bodies of events were erased."""
+
+    log: str
+    erased: int
+
+
 _WHAT = "tenant? bucket? key? version?"
 
 ERASURE_ROUTES: tuple[RouteEntry, ...] = (
@@ -138,5 +153,19 @@ ERASURE_ROUTES: tuple[RouteEntry, ...] = (
         (KEYS,),
         ApprovalRequest,
         body="id by signature",
+    ),
+    reads(
+        "/v1/journal-bodies",
+        "Events of S3 that somebody caused",
+        (KEYS, AUDIT),
+        EventsOfSomebody,
+        "log subject",
+    ),
+    acts(
+        "/v1/journal-bodies/erase",
+        "Erase bodies of events from the journal",
+        (KEYS,),
+        Forgotten,
+        "log seqs",
     ),
 )

@@ -57,6 +57,7 @@ class Act(StrEnum):
     ERASE_BUCKET = "erase-bucket"
     ERASE_TENANT = "erase-tenant"
     SET_APPROVERS = "set-approvers"
+    FORGET_EVENTS = "forget-events"
 
 
 IN_WORDS = {
@@ -66,6 +67,7 @@ IN_WORDS = {
     Act.ERASE_BUCKET: "erase a bucket with all that is in it, for ever",
     Act.ERASE_TENANT: "erase a tenant with all buckets, users and keys, for ever",
     Act.SET_APPROVERS: "change who approves",
+    Act.FORGET_EVENTS: "erase from the journal who caused events of S3",
 }
 
 

@@ -41,6 +41,7 @@ from gateway.journal.events import (
     check_line,
     read_line,
 )
+from gateway.journal.forgetting import ErasedBodies
 from gateway.journal.notes import (
     NOTE_BYTES_MAX,
     NoteInvalid,
@@ -217,8 +218,7 @@ class _Verification:
             if checkpoint.origin != f"{self.prefix}/{name}":
                 raise NoteInvalid(reason=f"the checkpoint is of {checkpoint.origin}")
             signed = checkpoint.size
-            found = (signed, checkpoint.root, "the checkpoint")
-            self.points.setdefault(name, []).append(found)
+            self.points.setdefault(name, []).append((signed, checkpoint.root, "the checkpoint"))
         except NoteInvalid as error:
             self.report.find(f"log {name}: checkpoint: {error.message()}")
         except FileNotFoundError:
@@ -227,11 +227,12 @@ class _Verification:
             self._verify_cosigned(folder)
         reader = _LogReader(name, folder, signed, self)
         reader.read()
+        reader.erased.judge(name, self.report.find, self.report.notices.append)
         edge = reader.edge
         for size, _, whence in self.points.get(name, ()):
             if size > edge.size:
-                text = f"log {name}: cut short: {whence} has {size} events, {edge.size} are there"
-                self.report.find(text)
+                few = f"{whence} has {size} events, {edge.size} are there"
+                self.report.find(f"log {name}: cut short: {few}")
         if self.is_export and edge.size > signed:
             self.report.find(f"log {name}: {edge.size - signed} events are signed by nobody")
         elif edge.size > signed:
@@ -330,6 +331,7 @@ class _LogReader:
     def __init__(self, name: str, folder: Path, signed: int, whole: _Verification) -> None:
         self.edge = tree.Edge()
         self.first_ms = self.last_ms = 0
+        self.erased = ErasedBodies()
         self._name = name
         self._folder = folder
         self._signed = signed
@@ -359,6 +361,7 @@ class _LogReader:
         seq = self.edge.size
         try:
             leaf = check_line(line, seq)
+            self.erased.take(line, seq)
             self._look(line, seq)
         except EntryInvalid as error:
             if seq >= self._signed and not self._whole.is_export:
@@ -376,8 +379,7 @@ class _LogReader:
         at = line.index(b'"at_ms":', 0, 80) + 8
         at_ms = int(line[at : line.index(b",", at)])
         if at_ms + CLOCK_BACK_MS < self.last_ms:
-            text = f"log {self._name}: before event {seq} the clock went back"
-            self._report.notices.append(text)
+            self._report.notices.append(f"log {self._name}: before event {seq} the clock went back")
         self.first_ms = self.first_ms or at_ms
         self.last_ms = at_ms
         if self._name == CLUSTER and b'"type":"journal.anchor"' in line:
