@@ -13,9 +13,10 @@ Source: docs/data-layout.md, "Sealed keys"; docs/key-service.md.
 from __future__ import annotations
 
 import hmac
-from typing import Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from gateway.data.cipher import KEY_BYTES, expand
+from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
 from gateway.data.envelope import SUITE, KeyProvider, SealInvalid, open_secret, seal_secret
 from gateway.model.encoding import enc
 from storaged.base.env import Env
@@ -42,6 +43,23 @@ class BucketSealer(Protocol):
     def open(self, label: str, context: bytes, record: bytes) -> bytes:
         """The secret. Raises: SealInvalid, as the provider."""
         ...
+
+
+class Reseal(NamedTuple):
+    """What is sealed under one bucket key, to be sealed under another.
+
+    Args:
+        contexts: what it is bound to, and what it is to be bound to.
+    """
+
+    old: BucketSealer
+    new: BucketSealer
+    label: str
+    contexts: tuple[bytes, bytes]
+    record: bytes
+
+    def __repr__(self) -> str:
+        return "Reseal(…)"
 
 
 @runtime_checkable
@@ -75,16 +93,8 @@ class BucketKeysOf(Protocol):
         """A bucket key in use."""
         ...
 
-    def reseal(
-        self,
-        old: BucketSealer,
-        new: BucketSealer,
-        label: str,
-        contexts: tuple[bytes, bytes],
-        record: bytes,
-        salt: bytes,
-    ) -> bytes:
-        """What is sealed under one bucket key, under another; `contexts`: then and from here on."""
+    def reseal(self, wanted: Sequence[Reseal]) -> list[bytes | SealInvalid]:
+        """Records under another bucket key, in their order; for one that does not open, why."""
         ...
 
 
@@ -190,14 +200,14 @@ class HeldBucketKeys:
             self._provider.unwrap_bucket_key(tenant_id, bucket_id, epoch, wrapped, tenant_epoch)
         )
 
-    def reseal(
-        self,
-        old: BucketSealer,
-        new: BucketSealer,
-        label: str,
-        contexts: tuple[bytes, bytes],
-        record: bytes,
-        salt: bytes,
-    ) -> bytes:
+    def reseal(self, wanted: Sequence[Reseal]) -> list[bytes | SealInvalid]:
         """See the port."""
-        return new.seal(label, contexts[1], old.open(label, contexts[0], record), salt)
+        return [self._resealed(one) for one in wanted]
+
+    def _resealed(self, wanted: Reseal) -> bytes | SealInvalid:
+        old, new, label, (before, after), record = wanted
+        try:
+            secret = old.open(label, before, record)
+        except SealInvalid as error:
+            return error
+        return new.seal(label, after, secret, self._env.random_bytes(SALT_BYTES))

@@ -29,7 +29,7 @@ from gateway.model.key_states import KeyState
 from gateway.model.names import BucketId
 from gateway.objects import key_rotation
 from gateway.objects.context import Services
-from gateway.objects.rewrapping import FAMILIES, rewrapped_row
+from gateway.objects.rewrapping import FAMILIES, rewrapped_rows
 from storaged.base.errors import Kind, StorageError
 from storaged.base.jobs import Progress
 
@@ -186,23 +186,21 @@ class KeyRotation:
         checks: list[Check] = []
         counts: Counter[str] = Counter(ahead.rewrapped)
         unreadable = ahead.unreadable
-        for number, row in enumerate(old):
-            if number and number % TURN_ROWS == 0:
+        for at in range(0, len(old), TURN_ROWS):
+            if at:
                 await self._services.env.sleep(0)
-            try:
-                value = rewrapped_row(self._services, row, ahead.epoch)
-            except KmsKeyDestroyed:
-                unreadable += 1
-                continue
-            except StorageError as error:
-                if error.kind is not Kind.CORRUPT:
-                    raise
-                logger.error("row %s stays under an older key: %s", row.key[:64].hex(), error)
-                unreadable += 1
-                continue
-            writes.append(Write(row.key, value))
-            checks.append(Check(row.key, revision_of(row.value)))
-            counts[FAMILIES[row.key[:1]]] += 1
+            rows = old[at : at + TURN_ROWS]
+            values = rewrapped_rows(self._services, rows, ahead.epoch)
+            for row, value in zip(rows, values, strict=True):
+                if isinstance(value, StorageError):
+                    if not isinstance(value, KmsKeyDestroyed):
+                        name = row.key[:64].hex()
+                        logger.error("row %s stays under an older key: %s", name, value)
+                    unreadable += 1
+                    continue
+                writes.append(Write(row.key, value))
+                checks.append(Check(row.key, revision_of(row.value)))
+                counts[FAMILIES[row.key[:1]]] += 1
         after = replace(
             ahead, found=ahead.found + len(old), unreadable=unreadable, rewrapped=dict(counts)
         )

@@ -13,8 +13,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.data.bucket_sealing import BucketSealer, open_in_window, seal_in_window, window_of
+from gateway.data.bucket_sealing import Reseal, open_in_window, seal_in_window, window_of
 from gateway.data.credential_sealing import Scope
+from gateway.data.envelope import SealInvalid
 from gateway.keyd.client import KeydClient
 from gateway.keyd.refusals import KeydUnavailable
 from gateway.keyd.wire import SHAPES, Value, Verb, decode_fields, encode_fields
@@ -22,6 +23,7 @@ from gateway.model.key_states import FIRST_EPOCH, KeyEpoch, KeyState
 from storaged.base.env import Env
 from storaged.base.errors import ProtocolError
 
+RESEALED_AT_ONCE = 256  # records in one request: some 10 ms
 WINDOW_RECORDS_MAX = 65_536  # records sealed under one window
 NAMES_MAX = 4096  # named keys known to be there
 
@@ -192,20 +194,43 @@ class KeydKeys:
         payload = self.client.call_raw(Verb.OPEN_BUCKET_KEY, ref)
         return KeydSealer(self.client, ref, _one_bytes(Verb.OPEN_BUCKET_KEY, payload))
 
-    def reseal(
-        self,
-        old: BucketSealer,
-        new: BucketSealer,
-        label: str,
-        contexts: tuple[bytes, bytes],
-        record: bytes,
-        salt: bytes,
-    ) -> bytes:
-        """See `BucketKeysOf`. The secret stays in the key service, which makes its own salt."""
+    def reseal(self, wanted: Sequence[Reseal]) -> list[bytes | SealInvalid]:
+        """See `BucketKeysOf`. The secrets stay in the key service. One call for RESEALED_AT_ONCE
+        records between the same keys.
+        """
+        found: list[bytes | SealInvalid] = []
+        at = 0
+        while at < len(wanted):
+            old, new = wanted[at].old, wanted[at].new
+            end = at + 1
+            while end < len(wanted) and end - at < RESEALED_AT_ONCE:
+                if wanted[end].old is not old or wanted[end].new is not new:
+                    break
+                end += 1
+            found += self._resealed(wanted[at:end])
+            at = end
+        return found
+
+    def _resealed(self, wanted: Sequence[Reseal]) -> list[bytes | SealInvalid]:
+        """Records between the same two keys."""
+        old, new = wanted[0].old, wanted[0].new
         assert isinstance(old, KeydSealer) and isinstance(new, KeydSealer)
-        fields = encode_fields("sbbb", [label, *contexts, record])
+        fields = encode_fields(
+            "SLLL",
+            [
+                [one.label for one in wanted],
+                [one.contexts[0] for one in wanted],
+                [one.contexts[1] for one in wanted],
+                [bytes(one.record) for one in wanted],
+            ],
+        )
         payload = self.client.call_raw(Verb.RESEAL_UNDER_BUCKET, old.ref + new.ref + fields)
-        return _one_bytes(Verb.RESEAL_UNDER_BUCKET, payload)
+        (records,) = _fields(Verb.RESEAL_UNDER_BUCKET, payload, 1)
+        assert len(records) == len(wanted)
+        return [
+            bytes(record) if record else SealInvalid(label=one.label)
+            for one, record in zip(wanted, records, strict=True)
+        ]
 
     def seal_credential(self, tenant_id: bytes, access_key_id: str, secret: str) -> bytes:
         """See `CredentialKeeper`."""
@@ -273,15 +298,15 @@ class KeydKeys:
 
 
 def _one_bytes(verb: Verb, payload: bytes) -> bytes:
-    return _fields(verb, payload, 1)[0]
+    return bytes(_fields(verb, payload, 1)[0])
 
 
 def _both(verb: Verb, payload: bytes) -> tuple[bytes, bytes]:
     one, other = _fields(verb, payload, 2)
-    return one, other
+    return bytes(one), bytes(other)
 
 
-def _fields(verb: Verb, payload: bytes, count: int) -> Sequence[bytes]:
+def _fields(verb: Verb, payload: bytes, count: int) -> Sequence[Any]:
     try:
         found: Any = decode_fields(SHAPES[verb].answer, payload)
     except ProtocolError as error:

@@ -96,7 +96,7 @@ SHAPES = {
     Verb.OPEN_BUCKET_KEY: Shape(_BUCKET, "b"),
     Verb.OPEN_WINDOW: Shape(_BUCKET, "bb"),
     Verb.OPEN_UNDER_BUCKET: Shape(_BUCKET + "sbb", "b"),
-    Verb.RESEAL_UNDER_BUCKET: Shape(_BUCKET + _BUCKET + "sbbb", "b"),
+    Verb.RESEAL_UNDER_BUCKET: Shape(_BUCKET + _BUCKET + "SLLL", "L"),
     Verb.CREATE_NAMED_KEY: Shape("bs", ""),
     Verb.HAS_NAMED_KEY: Shape("bs", "i"),
     Verb.NAMED_KEYS: Shape("b", "S"),
