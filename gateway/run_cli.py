@@ -25,7 +25,7 @@ from gateway.config_keys import KeysFrom
 from gateway.core import rebuild as rebuild_from_nodes
 from gateway.journal.events import CLUSTER
 from gateway.journal.opening import command_event
-from gateway.keyd.child import KeydFiles, KeydProcess, keyd_beside
+from gateway.keyd.child import KeydFiles, keyd_beside, keyd_child
 from gateway.serve import serve, write_credentials
 from gateway.terminal.language import say
 from gateway.terminal.refusals import stop
@@ -104,16 +104,12 @@ def up(
         config = lay_out(options, env)
         configure_logs(config.log.format, logging.WARNING)
         children = NodeProcesses(data, options.nodes_per_site) if processes else None
-        keyd = KeydProcess(KeydFiles(data), env) if keys is KeysFrom.KEYD else None
         if children is not None:
             await children.start()
         try:
-            if keyd is not None:
-                await keyd.start()
-            await serve(config, env, takeover=takeover, folder=data)
+            async with keyd_child(KeydFiles(data), env, wanted=keys is KeysFrom.KEYD):
+                await serve(config, env, takeover=takeover, folder=data)
         finally:
-            if keyd is not None:
-                await keyd.stop()
             if children is not None:
                 await children.stop()
 

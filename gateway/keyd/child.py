@@ -94,6 +94,20 @@ async def keyd_beside(keys: KeysConfig, env: Env) -> AsyncIterator[None]:
         await child.stop()
 
 
+@asynccontextmanager
+async def keyd_child(files: KeydFiles, env: Env, *, wanted: bool) -> AsyncIterator[None]:
+    """The key service of a cluster that is started, if it is to have one. Raises: KeydDidNotStart."""
+    if not wanted:
+        yield
+        return
+    child = KeydProcess(files, env)
+    try:
+        await child.start()
+        yield
+    finally:
+        await child.stop()
+
+
 def is_of(files: KeydFiles, path: Path) -> bool:
     """Whether a socket is that of a cluster's own key service, which `hexagone up` starts."""
     return path == files.socket and files.config.exists()
