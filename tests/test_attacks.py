@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.attacks.__main__ import DOCUMENT, document
 from tests.attacks.found import by_attack, functions
 from tests.attacks.table import AS_S3, ATTACKS, AWAITING
 from tests.support.route_matrix import ELSEWHERE
 
 
+@pytest.mark.proves("A-14")
 def test_every_attack_has_a_test_and_every_id_an_attack() -> None:
     assert by_attack().keys() <= ATTACKS.keys()
     assert ATTACKS.keys() - by_attack().keys() <= AWAITING.keys()

@@ -70,6 +70,8 @@ def _traffic(told: Told, client: RawClient) -> bytes:
     made = ask("POST", f"/bucket/{NAME}-parts?uploads", **given)
     upload = made.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
     ask("PUT", f"/bucket/{NAME}-parts?partNumber=1&uploadId={upload}", LARGE)
+    ask("PUT", f"/bucket/{NAME}-gone", SMALL, **given)
+    ask("DELETE", f"/bucket/{NAME}-gone")
     got = ask("GET", f"/bucket/{NAME}-large")
     sse_c = {
         "x_amz_server_side_encryption_customer_algorithm": "AES256",
@@ -235,10 +237,10 @@ def test_no_secret_is_in_anything_that_the_cluster_says(told: Told) -> None:
     assert found == []
 
 
-@pytest.mark.proves("B-04", "K-01", "K-16", "CRY-03", "CRY-20", "I2", "S-05")
+@pytest.mark.proves("B-04", "K-01", "K-16", "CRY-03", "CRY-20", "I2", "S-05", "LDB-01")
 def test_drives_and_index_hold_nothing_that_clients_have_sent(told: Told) -> None:
-    """Every way of writing, an upload in progress too. Names are keys of rows of the index, and of
-    nothing else.
+    """Every way of writing, an upload in progress too, and what was deleted. Names are keys of rows
+    of the index, and of nothing else.
     """
     etags = [hashlib.md5(content) for content in (SMALL, LARGE)]
     sent = [CONTENT, META.encode(), TAG.encode(), TYPE.encode()]
@@ -252,3 +254,9 @@ def test_drives_and_index_hold_nothing_that_clients_have_sent(told: Told) -> Non
     assert drives >= 6
     index = (told.folder / "index" / "data.mdb").read_bytes()
     assert NAME.encode() in index, "what docs/security.md says of names"
+
+
+@pytest.mark.proves("A-09")
+def test_what_is_counted_for_bills_names_no_object(told: Told) -> None:
+    said = told.said["usage --json"]
+    assert b'"bucket"' in said and NAME.encode() not in said and b"127.0.0.1" not in said

@@ -107,6 +107,8 @@ AWAITING: dict[str, str] = {
     "make users.",
     "NOD-02": "A node knows no rights to single shards: a gateway's certificate lets in, or not. "
     "`test_node_certificates.py` tries whom it lets in.",
+    "ADM-02": "A certificate names one administrator. Two people who share it, with its key, are "
+    "one to Hexagone: nothing can be tried.",
 }
 # Where the endpoint does what S3 does although a stricter answer was thought of.
 AS_S3: dict[str, str] = {

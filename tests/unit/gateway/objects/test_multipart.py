@@ -162,6 +162,7 @@ def test_a_part_sent_twice_and_listed_twice_is_the_later_one() -> None:
     run(test)
 
 
+@pytest.mark.proves("NOD-07")
 def test_lists_that_make_no_object() -> None:
     async def test(gateway: Gateway) -> None:
         upload = await begin(gateway)
