@@ -96,7 +96,7 @@ async def keyd_beside(keys: KeysConfig, env: Env) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def keyd_child(files: KeydFiles, env: Env, *, wanted: bool) -> AsyncIterator[None]:
-    """The key service of a cluster that is started, if it is to have one. Raises: KeydDidNotStart."""
+    """The key service of a cluster that runs, if it is to have one. Raises: KeydDidNotStart."""
     if not wanted:
         yield
         return
