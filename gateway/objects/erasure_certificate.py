@@ -14,9 +14,9 @@ from gateway.objects.erasing import ErasureConfig, JournalNeeded
 
 NOT_COVERED = (
     "copies that the tenant or others have made elsewhere: exports, replicas, downloads",
-    "backups of keys folder or key service that are kept longer than the cluster's rules say:"
-    " whoever has such a copy of a file keyring, the root key and the sealed data can open that"
-    " data; keys inside an HSM are in no such copy",
+    "backups that are kept longer than the cluster's rules say: whoever has the keys folder, the"
+    " index or the nodes from before, and the root key or the key service's secret, can open what"
+    " a file keyring had; keys inside an HSM are in no such copy",
     "the journal: ids, counts and times stay, keyed hashes of names, and addresses of clients",
     "invoices and statements that were made before",
 )

@@ -126,6 +126,7 @@ async def erasure_rig(
     *,
     cluster: MemoryCluster | None = None,
     index: Index | None = None,
+    history: MemoryHistory | None = None,
     clock: Clock | None = None,
     with_bucket: bool = True,
 ) -> AsyncIterator[ErasureRig]:
@@ -148,7 +149,7 @@ async def erasure_rig(
             keyring=keyring,
             cluster=cluster or memory_cluster(),
             index=index or MemoryStore(bytes(32)),
-            history=MemoryHistory(),
+            history=history or MemoryHistory(),
             with_bucket=with_bucket,
         ) as gateway:
             gateway.services.cluster_id = root.cluster_id

@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import json
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from gateway.data.keyring import FileKeyring, RootKey
 from gateway.journal.certificate import verify_certificate
-from gateway.journal.notes import ED25519, MLDSA65, SignerKey, VerifierKey
-from gateway.meta import keyspace
-from gateway.meta.documents import open_document
-from gateway.meta.kv import Write
+from gateway.journal.notes import VerifierKey
 from gateway.model.bucket import Versioning
 from gateway.model.erasure import ErasureKind
-from gateway.model.key_states import KeyState
-from gateway.objects import approving, erasing, key_epochs, tenancy, users
+from gateway.objects import approving, erasing
 from gateway.objects.buckets import create_bucket
 from gateway.objects.erasing import ErasureUnderWay
-from gateway.objects.key_rotation import commit_rows
-from gateway.objects.list import list_objects
 from gateway.objects.lock_clock import LockClock
 from gateway.objects.locks import put_legal_hold
-from gateway.objects.purging import count_destroyed, purge_destroyed
 from gateway.objects.rewrapping import FAMILIES
-from gateway.objects.values import EncryptionAsked, ListOptions, PutOptions
 from gateway.objects.versioning import set_versioning
 from storaged.base.errors import StorageError
-from tests.support.erasure_rig import CONFIG, ErasureRig, erasure_rig, run, two_of
+from tests.support.erasure_rig import CONFIG, ErasureRig, run, two_of
 from tests.support.gateway import BUCKET, TENANT
-from tests.support.lifecycle_rig import Clock
 from tests.support.rotations import bucket_of, forget_all, rotate, states_of, to_the_end
 
 SMALL, LARGE = b"small " * 20, b"large " * 200_000
@@ -277,190 +262,5 @@ def test_a_legal_hold_keeps_what_it_holds(tmp_path: Path, kind: ErasureKind) -> 
         assert await rig.gateway.get("held", bucket="locked") == SMALL
         await put_legal_hold(ctx(), "locked", "held", None, False)
         assert (await rig.to_the_end(erasure)).step == "done"
-
-    run(tmp_path, scene)
-
-
-@pytest.mark.proves("E-02")
-def test_nothing_of_an_erased_tenant_is_found_but_stubs_and_the_certificate(
-    tmp_path: Path,
-) -> None:
-    async def scene(rig: ErasureRig) -> None:
-        services = rig.gateway.services
-        await stored(rig)
-        await users.create_user(services, TENANT, "somebody")
-        await tenancy.create_tenant(services, "neighbour")
-        done = await rig.to_the_end(await rig.begin(ErasureKind.TENANT))
-        assert done.step == "done", done.detail
-        found = []
-        for row in rig.gateway.log.scan(b"\x00", b"\xff", limit=10_000):
-            if row.key[:1] in (keyspace.STRIPE, keyspace.GARBAGE):
-                continue
-            text = json.dumps(open_document(services.records, row.key, row.value))
-            if TENANT in row.key or TENANT.hex() in text or "somebody" in text:
-                found.append(row.key[keyspace.HEAD_BYTES :].decode())
-        assert found == [f"erasure/{done.erasure_id}"]
-        assert [one.name for one in tenancy.tenants(services)] == ["neighbour"]
-
-    run(tmp_path, scene)
-
-
-@pytest.mark.proves("B-05", "CRY-15", "I4")
-def test_a_restored_backup_opens_nothing_of_an_erased_tenant(tmp_path: Path) -> None:
-    """The keys folder of after the erasure under rows of before it: what a thief of a metadata
-    backup has, and what a restore of the index brings back. With the keys folder of before, a file
-    keyring opens what it is kept beside: that is why the certificate's date counts backups.
-    """
-
-    async def main() -> None:
-        clock = Clock()
-        async with erasure_rig(tmp_path, clock=clock) as rig:
-            await stored(rig)
-            await rig.gateway.put(
-                "kms", SMALL, PutOptions(encryption=EncryptionAsked(kind="aws:kms"))
-            )
-            services = rig.gateway.services
-            rows = list(rig.gateway.log.scan(b"\x00", b"\xff", limit=10_000))
-            shutil.copytree(rig.folder / "keys", tmp_path / "keys-of-before")
-            erasure = await rig.begin(ErasureKind.TENANT)
-            assert (await rig.to_the_end(erasure)).step == "done"
-            keys = [row for row in rows if row.key[:1] == keyspace.BUCKET_KEY]
-            after = FileKeyring(rig.folder / "keys", rig.root, clock)
-            root = RootKey.load(rig.folder / "keys")
-            before = FileKeyring(tmp_path / "keys-of-before", root, clock)
-            assert keys
-            for row in keys:
-                held = open_document(services.records, row.key, row.value)
-                bucket, epoch = keyspace.parse_bucket_key(row.key)
-                wrapped = bytes.fromhex(held["wrapped"])
-                with pytest.raises(StorageError):
-                    after.unwrap_bucket_key(TENANT, bucket, epoch, wrapped)
-                assert len(before.unwrap_bucket_key(TENANT, bucket, epoch, wrapped)) == 32
-            assert not after.named_keys(TENANT)
-            # The copy of the keyring that the log keeps destroys again what an old folder brings.
-            row_key = keyspace.keyring_row()
-            value = rig.gateway.log.read((row_key,))[0]
-            assert value is not None
-            copy = open_document(services.records, row_key, value)["sealed"]
-            before.import_sealed(base64.b64decode(copy))
-            states = [one.state for one in before.tenant_epochs(TENANT)]
-            assert states == [KeyState.DESTROYED]
-
-    asyncio.run(asyncio.wait_for(main(), 60))
-
-
-@pytest.mark.proves("E-03")
-def test_an_altered_certificate_is_refused(tmp_path: Path) -> None:
-    async def scene(rig: ErasureRig) -> None:
-        rig.keyring.set_approvers(two_of().document.encode())
-        await stored(rig)
-        erasure = await rig.begin(ErasureKind.TENANT)
-        rig.clock.days = 21.5
-        await rig.sign(erasure.request, "alice", "bruno")
-        text = (await rig.to_the_end(erasure)).certificate
-        keys = public(rig)
-        assert verify_certificate(text.encode(), keys).body["objects"] == 2
-        held = json.loads(text)
-        for name, value in held["certificate"].items():
-            for other in (None, [], "x", 7, [*value[1:]] if isinstance(value, list) else value):
-                if other == value:
-                    continue
-                forged = {**held, "certificate": {**held["certificate"], name: other}}
-                with pytest.raises(StorageError):
-                    verify_certificate(json.dumps(forged).encode(), keys)
-        for at in range(0, len(text), 997):
-            changed = text[:at] + chr(ord(text[at]) ^ 1) + text[at + 1 :]
-            if json.dumps(_loaded(changed)) != json.dumps(held):
-                with pytest.raises(StorageError):
-                    verify_certificate(changed.encode(), keys)
-        with pytest.raises(StorageError):
-            others = [replace(key, public=bytes(len(key.public))) for key in keys]
-            verify_certificate(text.encode(), others)
-        with pytest.raises(StorageError):
-            verify_certificate(json.dumps({**held, "chain": ""}).encode(), keys)
-        with pytest.raises(StorageError):
-            verify_certificate(text.encode().replace(b'"format"', b'"format":1,"format"', 1), keys)
-
-    run(tmp_path, scene)
-
-
-@pytest.mark.proves("E-03", "C6")
-def test_who_has_earlier_keys_of_the_journal_verifies_a_certificate(tmp_path: Path) -> None:
-    async def scene(rig: ErasureRig) -> None:
-        await stored(rig)
-        earlier = public(rig)
-        journal = rig.gateway.services.journal
-        assert journal is not None
-        erasure = await rig.begin(ErasureKind.TENANT)
-        fresh = [SignerKey(ED25519, b"3" * 32), SignerKey(MLDSA65, b"4" * 32)]
-        journal.keys = journal._shelf.hand_over(fresh, lambda chain: None)
-        text = (await rig.to_the_end(erasure)).certificate.encode()
-        later = public(rig)
-        assert earlier != later
-        for keys in (earlier, later):
-            assert verify_certificate(text, keys).body["objects"] == 2
-        strangers = [SignerKey(ED25519, b"5" * 32).verifier(later[0].name)]
-        with pytest.raises(StorageError, match="never signed"):
-            verify_certificate(text, strangers)
-
-    run(tmp_path, scene)
-
-
-def _loaded(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
-
-
-def test_what_lies_under_a_destroyed_key_is_purged_and_listings_work_again(
-    tmp_path: Path,
-) -> None:
-    async def scene(rig: ErasureRig) -> None:
-        gateway, services = rig.gateway, rig.gateway.services
-        await set_versioning(gateway.ctx(), BUCKET, Versioning.ENABLED)
-        await stored(rig)
-        await gateway.put("both", SMALL)
-        await rotate(gateway)
-        await gateway.put("both", LARGE)
-        await gateway.put("new", SMALL)
-        bucket = bucket_of(gateway)
-        await key_epochs.set_bucket_epoch(services, bucket, 1, KeyState.DISABLED)
-        await key_epochs.destroy_bucket_epoch(services, bucket, 1, forced=True)
-        forget_all(gateway)
-        with pytest.raises(StorageError):
-            await list_objects(gateway.ctx(), BUCKET, ListOptions())
-        assert sum((await count_destroyed(services, bucket.bucket_id)).values()) == 3
-        assert sum((await purge_destroyed(services, bucket.bucket_id)).values()) == 3
-        assert not await count_destroyed(services, bucket.bucket_id)
-        page = await list_objects(gateway.ctx(), BUCKET, ListOptions())
-        assert [one.key for one in page.entries] == ["both", "new"]
-        assert await gateway.get("both") == LARGE
-        await rig.work()
-        assert gateway.named_bytes() == gateway.live_bytes()
-
-    run(tmp_path, scene)
-
-
-def test_an_heir_takes_the_place_of_what_was_purged(tmp_path: Path) -> None:
-    """An older version that was re-wrapped outlives the current one that was not."""
-
-    async def scene(rig: ErasureRig) -> None:
-        gateway, services = rig.gateway, rig.gateway.services
-        await set_versioning(gateway.ctx(), BUCKET, Versioning.ENABLED)
-        await gateway.put("key", SMALL)
-        await gateway.put("key", LARGE)
-        bucket = bucket_of(gateway)
-        rows = gateway.log.scan(*keyspace.family_range(keyspace.CURRENT, bucket.bucket_id), limit=9)
-        await rotate(gateway)
-        await to_the_end(gateway)
-        # Back to how it was before the rotation came to it.
-        await commit_rows(services, (), (Write(rows[0].key, rows[0].value),), bucket.bucket_id)
-        await key_epochs.set_bucket_epoch(services, bucket_of(gateway), 1, KeyState.DISABLED)
-        await key_epochs.destroy_bucket_epoch(services, bucket_of(gateway), 1, forced=True)
-        forget_all(gateway)
-        assert (await purge_destroyed(services, bucket.bucket_id)) == {"current": 1}
-        assert await gateway.get("key") == SMALL
-        assert gateway.named_bytes() == gateway.live_bytes()
 
     run(tmp_path, scene)
