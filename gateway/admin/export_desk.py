@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway.admin.frames import INLINE_BYTES_MAX, Document, encode_frame
 from gateway.admin.tickets import Ticket, Tickets
+from gateway.data.stripe_errors import StripeUnreadable
 from gateway.journal.events import Event, Phase, Value
 from gateway.meta.usage import open_usage
 from gateway.model.names import ObjectKey, ObjectUuid, TenantId, object_key
@@ -45,6 +46,9 @@ PAGE_BYTES = 256 * 1024 * 1024  # of bodies, after which a page ends
 AHEAD = 8  # versions that are read while one is sent; so at most 8 MiB of bodies
 CUSTOMER_KEY_BYTES = 32
 CUSTOMER_KEYS_MAX = 1000
+
+# What may be over soon, such as a key service that is away, ends the export until it goes on.
+PASSING = frozenset({Kind.UNAVAILABLE, Kind.TIMEOUT, Kind.EXHAUSTED, Kind.UNKNOWN_OUTCOME})
 
 Fields = Mapping[str, str]
 Read = tuple[Described, bytes | None] | Document | None
@@ -81,7 +85,7 @@ class ExportDesk:
         buckets = [
             self._counted(tenant.tenant_id, one.name)
             for one in buckets_of(services, tenant.tenant_id)
-            if not named or one.name in named
+            if (not named or one.name in named) and services.buckets.find(one.name) is not None
         ]
         body: dict[str, Value] = {"who": who, "buckets": len(buckets), "keys": len(keys)}
         await self.tell(ticket, "export.begun", body)
@@ -179,6 +183,8 @@ class ExportDesk:
         except VersionReplaced:
             raise
         except StorageError as error:
+            if error.kind in PASSING and not isinstance(error, StripeUnreadable):
+                raise
             # Its key is destroyed, or too few shards are left: told, and the others go on.
             key = listed.key.decode("utf-8")
             return {"key": key, "unreadable": error.message(), "kind": error.kind.value}

@@ -196,6 +196,8 @@ async def make_tenant(services: Services, arrival: Arrival) -> Tenant:
             tenant, key = await tenancy.create_tenant(services, arrival.tenant, owner_id=owner_id)
             await users.delete_access_key(services, key.access_key_id)
             await _set_terms(services, tenant, arrival.account)
+            if not told["enabled"]:
+                await tenancy.set_tenant_enabled(services, arrival.tenant, enabled=False)
         await _bring_people(services, tenant, arrival)
         for name in arrival.account["encryption_keys"]:
             await create_named_key(services, tenant.tenant_id, name)

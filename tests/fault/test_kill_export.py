@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,7 +21,7 @@ from tests.support.moved_tenant import TENANT, client_of, client_of_root, comman
 from tests.support.processes import Cluster, end, wait_until
 
 BUCKET, MIB = "beaucoup", 1 << 20
-LARGE, SMALL = 12, 2500
+LARGE, SMALL = 8, 1500
 SLOW = """
 import sys, time
 from gateway.admin import {module}
@@ -52,12 +53,17 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, C
         key = command(here, "tenant", "create", TENANT, "--show-secret")["access_key"]
         s3 = client_of(here, key)
         s3.create_bucket(Bucket=BUCKET)
-        for name, content in contents().items():
-            s3.put_object(Bucket=BUCKET, Key=name, Body=content)
+        with ThreadPoolExecutor(8) as pool:
+            for _ in pool.map(lambda one: _put(s3, *one), contents().items()):
+                continue
         yield here, there
     finally:
         for cluster in (here, there):
             end(cluster.gateway)
+
+
+def _put(s3: Any, name: str, content: bytes) -> None:
+    s3.put_object(Bucket=BUCKET, Key=name, Body=content)
 
 
 def begun(
@@ -79,6 +85,7 @@ def packs(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_size for path in (folder / "bodies").glob("*.bin")}
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.proves("E-04")
 def test_export_and_import_go_on_after_kills(
     sides: tuple[Cluster, Cluster], tmp_path: Path
