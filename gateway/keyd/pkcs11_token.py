@@ -193,8 +193,8 @@ class Pkcs11Token:
         """Keys by the beginning of their label; see the port."""
 
         def listed(session: Session) -> list[TokenKey]:
-            found = session.get_objects({Attribute.CLASS: pkcs11.ObjectClass.SECRET_KEY})
-            keys = [TokenKey(key_id=one[Attribute.ID], label=one[Attribute.LABEL]) for one in found]
+            found = list(session.get_objects({Attribute.CLASS: pkcs11.ObjectClass.SECRET_KEY}))
+            keys = [key for key in map(_token_key, found) if key is not None]
             return [key for key in keys if key.label.startswith(label_prefix)]
 
         return self._run(listed, slow=True)
@@ -281,3 +281,11 @@ class Pkcs11Token:
 def _of_id(session: Session, key_id: bytes) -> list[pkcs11.Object]:
     template = {Attribute.CLASS: pkcs11.ObjectClass.SECRET_KEY, Attribute.ID: key_id}
     return list(session.get_objects(template))
+
+
+def _token_key(found: pkcs11.Object) -> TokenKey | None:
+    """None: a key of somebody else, who names his otherwise."""
+    try:
+        return TokenKey(key_id=found[Attribute.ID], label=found[Attribute.LABEL])
+    except (pkcs11.AttributeTypeInvalid, pkcs11.AttributeSensitive, UnicodeDecodeError):
+        return None

@@ -19,10 +19,10 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
-from tests.mutations import attacks, table
+from tests.mutations import admins, attacks, hsm, table
 from tests.mutations.table import Command, Mutation, Sim
 
-MUTATIONS = (*table.MUTATIONS, *attacks.MUTATIONS)
+MUTATIONS = (*table.MUTATIONS, *admins.MUTATIONS, *attacks.MUTATIONS, *hsm.MUTATIONS)
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("gateway", "storaged", "tests", "docs", "pyproject.toml")
 COMMAND_S = 900.0
