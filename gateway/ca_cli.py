@@ -24,6 +24,7 @@ from gateway.terminal import language, refusals
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import datacenter_id, node_id, operator_id
+from storaged.endpoint_certificate import SERVER_DAYS, issue_server
 from storaged.identity import (
     CA_CERTIFICATE_FILE,
     CA_KEY_FILE,
@@ -34,7 +35,6 @@ from storaged.identity import (
     gateway_uri,
     issue_gateway,
     issue_node,
-    issue_server,
     node_uri,
     read_authority,
     write_authority,
@@ -52,6 +52,10 @@ ca_app.add_typer(admin_ca_app, name="admin")
 DirOption = Annotated[Path, typer.Option("--dir", help="folder of the CA (keep it off line)")]
 OutOption = Annotated[
     Path, typer.Option("--out", help="folder for the certificate, its key and authority.pem")
+]
+DaysOption = Annotated[
+    int,
+    typer.Option("--days", min=1, max=1096, help="of its life; more than 7 where nobody renews it"),
 ]
 IdOption = Annotated[str, typer.Option("--id", help="lower-case name, e.g. paris-1")]
 OperatorOption = Annotated[
@@ -102,6 +106,7 @@ def ca_issue_node(
     out: OutOption,
     country: Annotated[str, typer.Option("--country", help="two letters, ISO 3166-1")] = "fr",
     operator: OperatorOption = "",
+    days: DaysOption = CERTIFICATE_DAYS,
     as_json: JsonOption = False,
 ) -> None:
     """Make or renew the certificate that makes its holder this node: OUT/ID.pem and OUT/ID.key.
@@ -116,8 +121,8 @@ def ca_issue_node(
             country=country,
             operator=operator_id(operator),
         )
-        issued = issue_node(authority, identity, _env())
-        answer = _keep(authority, issued, out, name)
+        issued = issue_node(authority, identity, _env(), days=days)
+        answer = _keep(authority, issued, out, name, days)
     except (StorageError, OSError) as error:
         stop(error)
     say({"name": node_uri(authority.domain, identity), **answer}, as_json)
@@ -125,7 +130,11 @@ def ca_issue_node(
 
 @ca_app.command("issue-gateway")
 def ca_issue_gateway(
-    folder: DirOption, name: IdOption, out: OutOption, as_json: JsonOption = False
+    folder: DirOption,
+    name: IdOption,
+    out: OutOption,
+    days: DaysOption = CERTIFICATE_DAYS,
+    as_json: JsonOption = False,
 ) -> None:
     """Make or renew the certificate with which a gateway connects to nodes: OUT/ID.pem and .key.
 
@@ -133,8 +142,8 @@ def ca_issue_gateway(
     """
     try:
         authority = read_authority(folder)
-        issued = issue_gateway(authority, name, _env())
-        answer = _keep(authority, issued, out, name)
+        issued = issue_gateway(authority, name, _env(), days=days)
+        answer = _keep(authority, issued, out, name, days)
     except (StorageError, OSError) as error:
         stop(error)
     say({"name": gateway_uri(authority.domain, name), **answer}, as_json)
@@ -157,7 +166,7 @@ def ca_issue_server(
     try:
         authority = read_authority(folder)
         issued = issue_server(authority, names, _env())
-        answer = _keep(authority, issued, out, file)
+        answer = _keep(authority, issued, out, file, SERVER_DAYS)
     except (StorageError, OSError) as error:
         stop(error)
     say({"name": ", ".join(names), **answer}, as_json)
@@ -197,13 +206,13 @@ def _until(authority: Authority) -> str:
     return authority.certificate.not_valid_after_utc.isoformat()
 
 
-def _keep(authority: Authority, issued: Issued, out: Path, name: str) -> dict[str, str]:
+def _keep(authority: Authority, issued: Issued, out: Path, name: str, days: int) -> dict[str, str]:
     """Write the pair and a copy of the CA's certificate; returns where they are."""
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificate, key = out / f"{name}.pem", out / f"{name}.key"
     write_issued(issued, certificate, key)
     write_public(out / AUTHORITY_FILE, authority.certificate.public_bytes(Encoding.PEM))
-    return {"certificate": str(certificate), "key": str(key), "days": str(CERTIFICATE_DAYS)}
+    return {"certificate": str(certificate), "key": str(key), "days": str(days)}
 
 
 def say(answer: dict[str, str], as_json: bool) -> None:

@@ -12,15 +12,14 @@ import math
 import ssl
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from gateway.commit.checkpoint import Checkpointer
 from gateway.commit.compact import Compacter
 from gateway.commit.free import Freer
 from gateway.commit.log import Log
 from gateway.commit.opening import ReplayProgress, open_log
-from gateway.config import GatewayConfig, given_accounts
-from gateway.core import Core, open_core
+from gateway.config import GatewayConfig, given_accounts, profile_values
+from gateway.core import Core, open_core, watched_certificates
 from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
 from gateway.jobs.erasure import ErasureKeeper
@@ -111,7 +110,7 @@ class Gateway:
             replication_targets={
                 held.name: frozenset(held.accounts) for held in config.replication_targets
             },
-            **_profile_values(config),
+            **profile_values(config),
         )
         self.repairs = RepairQueue(core.topology)
         self._scrub_reports: dict[ShardId, float] = {}
@@ -181,6 +180,7 @@ class Gateway:
         self.erasure = ErasureKeeper(
             self.services, core.config.erasure, lambda: self.run_job("compact")
         )
+        self.renewers, self.certificates = watched_certificates(core)
         self.key_use = KeyUse(self.services, core.config.storage.index)
         self.recovery = RecoveryKeeper(core.config.storage.keys, self.journal, core.env)
         self.destinations = _destinations(core.config)
@@ -226,9 +226,12 @@ class Gateway:
             self.erasure,
             self.recovery,
             self.key_use,
+            self.certificates,
             self.lock_clock,
         ):
             self.scheduler.add(job)
+        for renewer in self.renewers:
+            self.scheduler.add(renewer)
         for node in core.nodes.values():
             if isinstance(node, LocalNode):
                 self.scheduler.add(
@@ -346,21 +349,6 @@ def _replica_targets(config: GatewayConfig, env: Env) -> dict[str, RemoteS3]:
             trusted = ssl.create_default_context(cafile=str(target.authority))
         found[target.name] = RemoteS3(remote, env, trusted)
     return found
-
-
-def _profile_values(config: GatewayConfig) -> dict[str, Any]:
-    """Fields of `Services` that the unsafe test profile changes."""
-    profile = config.unsafe_test_profile
-    if profile is None:
-        return {}
-    return {
-        "new_buckets_open": profile.new_buckets_open,
-        "sse_over_http": profile.sse_over_http,
-        "lifecycle_day_s": profile.lifecycle_day_s,
-        "log_roll_s": profile.log_roll_s,
-        "sigv2": profile.sigv2,
-        "test_kms_keys": profile.kms_keys,
-    }
 
 
 def _start_journal(journal: Journal | None, config: GatewayConfig, env: Env) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from gateway.config_admin import AdminConfig as AdminConfig
 from gateway.config_keys import KeysConfig
+from gateway.config_tls import RenewalConfig
 from gateway.data.topology import (
     OWN_REGION,
     REGION_NUMBER_MAX,
@@ -161,6 +162,7 @@ class NodeTlsConfig:
     key: SecretPath
     authority: Path
     domain: str = "hexagone.internal"
+    renewal: RenewalConfig | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,6 +296,21 @@ def given_accounts(config: GatewayConfig) -> tuple[GivenAccount, ...]:
     if profile is None or profile.accounts is None:
         return ()
     return read_config(GivenAccounts, profile.accounts).accounts
+
+
+def profile_values(config: GatewayConfig) -> dict[str, Any]:
+    """Fields of `Services` that the unsafe test profile changes."""
+    profile = config.unsafe_test_profile
+    if profile is None:
+        return {}
+    return {
+        "new_buckets_open": profile.new_buckets_open,
+        "sse_over_http": profile.sse_over_http,
+        "lifecycle_day_s": profile.lifecycle_day_s,
+        "log_roll_s": profile.log_roll_s,
+        "sigv2": profile.sigv2,
+        "test_kms_keys": profile.kms_keys,
+    }
 
 
 def topology_of(config: GatewayConfig, *, all_active: bool = False) -> Topology:

@@ -5,7 +5,7 @@ closed together. Part of the composition root: here it is decided whether a node
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -19,7 +19,7 @@ from gateway.data.health import HealthView
 from gateway.data.keyring import RootKey
 from gateway.data.placement import reachable_tier
 from gateway.data.stripes import StripeStore
-from gateway.jobs.certificates import LifeOf
+from gateway.jobs.certificates import CertificateWatch, LifeOf
 from gateway.keyd.keys import KeydKeys
 from gateway.keyd.opening import await_keys, open_keys
 from gateway.meta.lmdb import LmdbIndex
@@ -66,25 +66,26 @@ def node_pair(tls: NodeTlsConfig) -> Pair:
     return pair_in_use(given, None if tls.renewal is None else tls.renewal.folder)
 
 
-def renewer_of(tls: NodeTlsConfig, nodes: Mapping[int, Node], env: Env) -> Renewer:
-    """What keeps this gateway's certificate fresh, for connections to come."""
-    remote = (node.ssl_context for node in nodes.values() if isinstance(node, RemoteNode))
-    contexts = {id(context): context for context in remote if context is not None}
-    renewal = tls.renewal
-    where = None
-    if renewal is not None:
-        where = RenewalConfig(folder=renewal.folder, spool=renewal.spool)
-    given = Pair(certificate=tls.certificate, key=tls.key)
-    return Renewer(given, tls.authority, where, list(contexts.values()), env)
-
-
-def certificate_lives(nodes: Mapping[int, Node]) -> dict[str, LifeOf]:
-    """How to see the certificates of nodes that are reached by address."""
-    return {
-        f"node {node.identity.node}": node.certificate_life
-        for node in nodes.values()
+def watched_certificates(core: Core) -> tuple[list[Renewer], CertificateWatch]:
+    """What keeps this gateway's certificate fresh, for connections to come, if it has one; and what
+    looks at that of each node at an address.
+    """
+    remote = [
+        node
+        for node in core.nodes.values()
         if isinstance(node, RemoteNode) and node.ssl_context is not None
-    }
+    ]
+    lives: dict[str, LifeOf] = {f"node {one.identity.node}": one.certificate_life for one in remote}
+    tls, renewers = core.config.node_tls, []
+    if tls is not None:
+        where, at = None, tls.renewal
+        if at is not None:
+            where = RenewalConfig(folder=at.folder, spool=at.spool)
+        given = Pair(certificate=tls.certificate, key=tls.key)
+        contexts = [one.ssl_context for one in remote[:1] if one.ssl_context is not None]
+        renewers.append(Renewer(given, tls.authority, where, contexts, core.env))
+        lives["this gateway"] = renewers[0].certificate_life
+    return renewers, CertificateWatch(lives, core.env)
 
 
 async def open_nodes(config: GatewayConfig, env: Env) -> dict[int, Node]:

@@ -26,6 +26,7 @@ from gateway.core import rebuild as rebuild_from_nodes
 from gateway.journal.events import CLUSTER
 from gateway.journal.opening import command_event
 from gateway.keyd.child import KeydFiles, keyd_beside, keyd_child
+from gateway.renewal_cli import renewed_beside
 from gateway.serve import serve, write_credentials
 from gateway.terminal.language import say
 from gateway.terminal.refusals import stop
@@ -107,7 +108,10 @@ def up(
         if children is not None:
             await children.start()
         try:
-            async with keyd_child(KeydFiles(data), env, wanted=keys is KeysFrom.KEYD):
+            async with (
+                keyd_child(KeydFiles(data), env, wanted=keys is KeysFrom.KEYD),
+                renewed_beside(Laid(data), env),
+            ):
                 await serve(config, env, takeover=takeover, folder=data)
         finally:
             if children is not None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tomli_w
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.config import GatewayConfig, UnsafeTestProfileConfig
 from gateway.config_check import check_config
@@ -27,12 +28,11 @@ from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import ConfigError, Kind, StorageError
 from storaged.base.ids import datacenter_id, node_id
+from storaged.endpoint_certificate import issue_server
 from storaged.identity import (
-    Authority,
     create_authority,
     issue_gateway,
     issue_node,
-    issue_server,
     read_authority,
     write_authority,
     write_issued,
@@ -45,6 +45,7 @@ NODES_PER_SITE = 2
 PROFILE_NODES_PER_SITE = 4
 PROFILE_CLASSES = ({"name": "GLACIER_IR", "data_shards": 8, "parity_shards": 4},)
 DOMAIN = "hexagone.internal"
+AUTHORITY = "authority"  # folder of the internal CA, among the keys
 # `<bucket>.s3.localhost` is virtual-host style; one label more than a wildcard on `localhost`,
 # which OpenSSL refuses.
 BASE_DOMAIN = "s3.localhost"
@@ -120,6 +121,11 @@ class Laid:
     def authority(self) -> Path:
         return self.certificates / "authority.pem"
 
+    @property
+    def spool(self) -> Path:
+        """What asks the CA to be renewed."""
+        return self.certificates / "spool"
+
     def node(self, name: str) -> Path:
         return self.folder / "nodes" / name
 
@@ -167,15 +173,16 @@ def _keys_from(laid: Laid, options: UpOptions, env: Env) -> None:
 
 
 def _certificates(laid: Laid, options: UpOptions, env: Env) -> None:
-    authority_folder = laid.keys / "authority"
     try:
-        authority = read_authority(authority_folder)
+        authority = read_authority(laid.keys / AUTHORITY)
     except (StorageError, OSError):
         authority = create_authority(DOMAIN, env)
-        write_authority(authority, authority_folder)
+        write_authority(authority, laid.keys / AUTHORITY)
     tls = laid.certificates
     tls.mkdir(exist_ok=True)
-    replace_file(tls / "authority.pem", _authority_pem(authority), mode=0o644)
+    replace_file(
+        tls / "authority.pem", authority.certificate.public_bytes(Encoding.PEM), mode=0o644
+    )
     if options.tls:
         hosts = (BASE_DOMAIN, f"*.{BASE_DOMAIN}", WEBSITE_DOMAIN, f"*.{WEBSITE_DOMAIN}")
         names = ("localhost", *hosts, "127.0.0.1", "::1")
@@ -195,15 +202,15 @@ def _certificates(laid: Laid, options: UpOptions, env: Env) -> None:
                     "certificate": str(tls / f"{identity.node}.pem"),
                     "key": str(tls / f"{identity.node}.key"),
                     "authority": str(tls / "authority.pem"),
+                    "renewal": _renewal(laid, identity.node),
                 },
             }
             replace_file(_node_config(laid, identity), tomli_w.dumps(node).encode())
 
 
-def _authority_pem(authority: Authority) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return authority.certificate.public_bytes(Encoding.PEM)
+def _renewal(laid: Laid, name: str) -> dict[str, str]:
+    """Where a certificate is renewed."""
+    return {"folder": str(laid.certificates / "renewed" / name), "spool": str(laid.spool)}
 
 
 def _node_port(options: UpOptions, number: int) -> int:
@@ -253,6 +260,7 @@ def _settings(laid: Laid, options: UpOptions) -> dict[str, object]:
             "key": str(tls / "gateway.key"),
             "authority": str(tls / "authority.pem"),
             "domain": DOMAIN,
+            "renewal": _renewal(laid, "gateway"),
         }
     if options.unsafe_test_profile is not None:
         profile = read_config(UnsafeTestProfileConfig, options.unsafe_test_profile)

@@ -114,7 +114,7 @@ def invite(folder: Path, identity: NodeIdentity, env: Env, *, hours: int = HOURS
     )
     path.parent.mkdir(mode=0o700, exist_ok=True)
     _write_invitation(path, invitation)
-    _register(folder, "invited", identity, {"expires_at_ms": invitation.expires_at_ms}, env)
+    register(folder, "invited", identity, {"expires_at_ms": invitation.expires_at_ms}, env)
     return token
 
 
@@ -126,7 +126,7 @@ def take_back(folder: Path, name: str, env: Env) -> bool:
         return False
     path.unlink()
     sync_directory(path.parent)
-    _register(folder, "taken back", held.identity, {}, env)
+    register(folder, "taken back", held.identity, {}, env)
     return True
 
 
@@ -215,7 +215,7 @@ def approve(folder: Path, authority: Authority, request: Request, env: Env) -> x
         "key_sha256": request.fingerprint,
         "certificate_sha256": certificate.fingerprint(hashes.SHA256()).hex(),
     }
-    _register(folder, "approved", held.identity, about, env)
+    register(folder, "approved", held.identity, about, env)
     return certificate
 
 
@@ -255,10 +255,10 @@ def register_head(folder: Path) -> str:
     return sha256(lines[-1]).hexdigest() if lines else _FIRST
 
 
-def _register(
+def register(
     folder: Path, what: str, identity: NodeIdentity, about: Mapping[str, object], env: Env
 ) -> None:
-    """Append a line, durably. Raises: RegisterBroken, OSError."""
+    """Append a line to the register, durably. Raises: RegisterBroken, OSError."""
     number = len(read_register(folder)) + 1
     entry = {
         "number": number,

@@ -11,7 +11,6 @@ Source: RFC 5280; the SPIFFE-ID and X509-SVID documents (form of the URI, one UR
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +29,7 @@ from storaged.base.ids import InvalidId, datacenter_id, node_id, operator_id
 from storaged.node import NodeIdentity
 
 AUTHORITY_DAYS = 3653
-CERTIFICATE_DAYS = 730
+CERTIFICATE_DAYS = 7  # of nodes and gateways, renewed by themselves (`storaged.renewal`)
 CLOCK_SKEW = timedelta(hours=1)  # made here, valid also on a machine whose clock is behind
 NAME_BYTES_MAX = 512
 
@@ -118,11 +117,14 @@ def create_authority(domain: str, env: Env) -> Authority:
     return Authority(domain=domain, certificate=certificate, key=key)
 
 
-def issue_node(authority: Authority, identity: NodeIdentity, env: Env) -> Issued:
+def issue_node(
+    authority: Authority, identity: NodeIdentity, env: Env, *, days: int = CERTIFICATE_DAYS
+) -> Issued:
     """A certificate that makes its holder this node. It serves; it cannot be a client."""
     checked = checked_node(identity)
     uri = x509.UniformResourceIdentifier(node_uri(authority.domain, checked))
-    return _issue(authority, [uri], ExtendedKeyUsageOID.SERVER_AUTH, f"node {checked.node}", env)
+    usage = ExtendedKeyUsageOID.SERVER_AUTH
+    return issue(authority, [uri], usage, f"node {checked.node}", env, days)
 
 
 def checked_node(identity: NodeIdentity) -> NodeIdentity:
@@ -136,32 +138,27 @@ def checked_node(identity: NodeIdentity) -> NodeIdentity:
 
 
 def certify_node(
-    authority: Authority, identity: NodeIdentity, key: ec.EllipticCurvePublicKey, env: Env
+    authority: Authority,
+    identity: NodeIdentity,
+    key: ec.EllipticCurvePublicKey,
+    env: Env,
+    *,
+    days: int = CERTIFICATE_DAYS,
 ) -> x509.Certificate:
     """A certificate that makes the holder of a key this node; the private key stays where it is."""
     checked = checked_node(identity)
     uri = x509.UniformResourceIdentifier(node_uri(authority.domain, checked))
     usage = ExtendedKeyUsageOID.SERVER_AUTH
-    return _certificate(authority, [uri], usage, f"node {checked.node}", key, env)
+    return certificate_for(authority, [uri], usage, f"node {checked.node}", key, env, days)
 
 
-def issue_gateway(authority: Authority, gateway: str, env: Env) -> Issued:
+def issue_gateway(
+    authority: Authority, gateway: str, env: Env, *, days: int = CERTIFICATE_DAYS
+) -> Issued:
     """A certificate that makes its holder this gateway. It is a client; it cannot serve."""
     uri = x509.UniformResourceIdentifier(gateway_uri(authority.domain, gateway))
-    return _issue(authority, [uri], ExtendedKeyUsageOID.CLIENT_AUTH, f"gateway {gateway}", env)
-
-
-def issue_server(authority: Authority, names: Sequence[str], env: Env) -> Issued:
-    """A certificate for the S3 endpoint: DNS names (wildcards too) and IP addresses."""
-    if not names:
-        raise CertificateUnusable(reason="no names")
-    alternatives: list[x509.GeneralName] = []
-    for name in names:
-        try:
-            alternatives.append(x509.IPAddress(ipaddress.ip_address(name)))
-        except ValueError:
-            alternatives.append(x509.DNSName(name))
-    return _issue(authority, alternatives, ExtendedKeyUsageOID.SERVER_AUTH, names[0], env)
+    usage = ExtendedKeyUsageOID.CLIENT_AUTH
+    return issue(authority, [uri], usage, f"gateway {gateway}", env, days)
 
 
 def write_authority(authority: Authority, directory: Path) -> None:
@@ -313,32 +310,34 @@ def _country(text: str) -> str:
     return text
 
 
-def _issue(
+def issue(
     authority: Authority,
     names: Sequence[x509.GeneralName],
     usage: x509.ObjectIdentifier,
     common_name: str,
     env: Env,
+    days: int,
 ) -> Issued:
+    """A key and a certificate of exactly these names for it."""
     key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _certificate(authority, names, usage, common_name, key.public_key(), env)
+    certificate = certificate_for(authority, names, usage, common_name, key.public_key(), env, days)
     return Issued(
         certificate_pem=certificate.public_bytes(serialization.Encoding.PEM),
         key_pem=_key_pem(key),
     )
 
 
-def _certificate(
+def certificate_for(
     authority: Authority,
     names: Sequence[x509.GeneralName],
     usage: x509.ObjectIdentifier,
     common_name: str,
     key: ec.EllipticCurvePublicKey,
     env: Env,
+    days: int,
 ) -> x509.Certificate:
-    builder = _builder(
-        _subject(common_name[:64]), authority.certificate.subject, key, env, CERTIFICATE_DAYS
-    )
+    """A certificate of exactly these names for a key."""
+    builder = _builder(_subject(common_name[:64]), authority.certificate.subject, key, env, days)
     return (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(authority=False), critical=True)

@@ -28,6 +28,7 @@ from storaged.identity import read_domain, read_node_identity
 from storaged.local import open_local_node
 from storaged.metrics import MetricsServer, NodeMetrics
 from storaged.node import Node
+from storaged.renewal import Pair, RenewalConfig, Renewer, days_left, pair_in_use
 from storaged.scrub import ScrubJob
 from storaged.server import NodeServer
 from storaged.tls import node_server_context
@@ -53,11 +54,16 @@ class ListenConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TlsConfig:
-    """The node's certificate, its key (mode 0600), and the internal CA."""
+    """The node's certificate, its key (mode 0600), and the internal CA.
+
+    Args:
+        renewal: how the certificate is renewed by itself; None: by hand.
+    """
 
     certificate: Path
     key: SecretPath
     authority: Path
+    renewal: RenewalConfig | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,21 +153,25 @@ async def _serve(settings: StoragedConfig) -> None:
         loop.add_signal_handler(number, stop.set)
     env = RealEnv(OFFLOAD_THREADS)
     tls = settings.tls
-    identity = read_node_identity(tls.certificate)
-    context = node_server_context(tls.certificate, tls.key, tls.authority)
-    metrics = NodeMetrics()
+    given = Pair(certificate=tls.certificate, key=tls.key)
+    pair = pair_in_use(given, None if tls.renewal is None else tls.renewal.folder)
+    identity = read_node_identity(pair.certificate)
+    context = node_server_context(pair.certificate, pair.key, tls.authority)
+    renewer = Renewer(given, tls.authority, tls.renewal, [context], env)
+    metrics = NodeMetrics(lambda: days_left(renewer.life()[1], env.now_ms()))
     node = await open_local_node(
         settings.data_directory, identity, env, capacity_bytes=settings.capacity_bytes
     )
     server = NodeServer(
         node,
         ssl_context=context,
-        domain=read_domain(tls.certificate),
+        domain=read_domain(pair.certificate),
         env=env,
         metrics=metrics,
     )
     endpoint = MetricsServer(metrics.render, lambda: server.ready)
     scheduler = Scheduler(env)
+    scheduler.add(renewer)
     scheduler.add(ScrubJob(node.store, env, bytes_per_s=settings.scrub_mib_per_s << 20))
     observer: asyncio.Task[None] | None = None
     try:

@@ -22,8 +22,14 @@ _SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.
 class NodeMetrics:
     """What a node counts; each instance has a registry of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate_days: Callable[[], float] | None = None) -> None:
         self.registry = CollectorRegistry()
+        if certificate_days is not None:
+            Gauge(
+                "storaged_certificate_days_left",
+                "Days until the node's certificate ends",
+                registry=self.registry,
+            ).set_function(certificate_days)
         self._requests = Counter(
             "storaged_requests_total",
             "Requests answered, by verb and outcome",

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
+from cryptography.x509 import load_der_x509_certificate
+
 from storaged import verbs
 from storaged.base.env import Env
 from storaged.base.errors import DeadlineExceeded, ProtocolError, StorageError
@@ -50,6 +52,7 @@ from storaged.node import (
     ShardRange,
     ShardTooLarge,
 )
+from storaged.renewal import life_of
 from storaged.sockets import require_loopback
 
 _EMPTY = memoryview(b"")
@@ -97,6 +100,28 @@ class RemoteNode:
     @property
     def identity(self) -> NodeIdentity:
         return self._identity
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """What connections are made with: a certificate that is loaded into it holds for those to
+        come.
+        """
+        return self._ssl_context
+
+    async def certificate_life(self) -> tuple[int, int]:
+        """When the certificate begins and ends that the node shows to new connections, UTC in ms.
+
+        Raises: OSError, TimeoutError, CertificateRefused.
+        """
+        assert self._ssl_context is not None
+        async with asyncio.timeout(HANDSHAKE_S):
+            _, writer = await asyncio.open_connection(*self._address, ssl=self._ssl_context)
+        try:
+            der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        finally:
+            writer.transport.abort()
+        check_node_peer(der, domain=self._domain, expected=self._identity)
+        return life_of(load_der_x509_certificate(der))
 
     @property
     def connected(self) -> bool:

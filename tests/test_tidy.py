@@ -56,6 +56,7 @@ CATCHES_EVERYTHING: dict[str, str] = {
 UNLAYERED: dict[str, str] = {
     "gateway.config": "read by the composition root, imports values of all layers",
     "gateway.config_admin": "as gateway.config",
+    "gateway.config_tls": "as gateway.config",
     "gateway.config_check": "as gateway.config, whose values it judges",
     "gateway.config_keys": "as gateway.config, of the key service too",
     "gateway.metrics": "declarations only, imported where it is counted",
@@ -305,6 +306,7 @@ def test_contracts_hold_the_lists_they_should() -> None:
         "gateway.up",
         "gateway.ca_cli",
         "gateway.enrol_cli",
+        "gateway.renewal_cli",
         "gateway.compose",
         "gateway.core",
         "gateway.keyd",  # a process of its own, with its own composition root in it

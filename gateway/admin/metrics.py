@@ -32,6 +32,7 @@ class ClusterMetrics(Collector):
         yield from self._stripes()
         yield from self._jobs()
         yield from self._memory_and_index()
+        yield self._certificates()
         yield from key_service_metrics(self._view.key_service())
 
     def _log(self) -> Iterator[Metric]:
@@ -168,6 +169,16 @@ class ClusterMetrics(Collector):
             for state in JOB_STATES:
                 states.add_metric((job.name, state), float(job.state == state))
         yield from (done, total, waiting, rounds, failures, states)
+
+    def _certificates(self) -> Metric:
+        days = GaugeMetricFamily(
+            "hexagone_certificate_days_left",
+            "Days until a certificate ends, as new connections see it.",
+            labels=("holder",),
+        )
+        for holder, left in sorted(self._view.certificate_days().items()):
+            days.add_metric((holder,), left)
+        return days
 
     def _memory_and_index(self) -> Iterator[Metric]:
         view = self._view

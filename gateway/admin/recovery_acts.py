@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.admin.client import AdminClient, GatewayNotRunning
@@ -29,7 +29,6 @@ from gateway.recovery.folder import (
     collect,
     read_backup,
     read_recovery,
-    relocated,
     remember,
     write_back,
     write_backup,
@@ -161,7 +160,7 @@ def begin_again(
         custodians=custodians,
     )
     place.announce("reshare", {**_about(record), "was": held.record.set_id.hex()})
-    return relocated(held, record), fresh
+    return replace(held, record=record), fresh
 
 
 def adopt(place: Place, recovery: Recovery) -> int:

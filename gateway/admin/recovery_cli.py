@@ -27,6 +27,7 @@ from gateway.admin.recovery_terminal import (
     JournalOption,
     KeysOption,
     OutOption,
+    PlacesOption,
     PrintOption,
     ShareOption,
     ThresholdOption,
@@ -224,12 +225,7 @@ def restore(
             "--bring-back", metavar="TENANT/EPOCH", help="undo its erasure: its exact name"
         ),
     ] = None,
-    also: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--also", metavar="NAME=PATH", help="where it belongs (else below the keys folder)"
-        ),
-    ] = None,
+    also: PlacesOption = None,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     keys: KeysOption = None,
@@ -263,5 +259,5 @@ def restore(
             also=named_paths(also or [], exist=False),
         )
     )
-    answer = acts.about(opened) | {"written": [str(path) for path in written], "left_out": left}
-    tell(answer, as_json=as_json)
+    told = {"written": [str(path) for path in written], "left_out": left}
+    tell(acts.about(opened) | told, as_json=as_json)

@@ -70,6 +70,12 @@ AlsoOption = Annotated[
         "--also", metavar="NAME=PATH", help="a file or folder that is backed up too: a token"
     ),
 ]
+PlacesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--also", metavar="NAME=PATH", help="where it belongs (else below the keys folder)"
+    ),
+]
 JournalOption = Annotated[
     Path | None, typer.Option("--journal", help="the journal, or an export (else DATA/journal)")
 ]

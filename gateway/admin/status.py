@@ -6,7 +6,7 @@ Never holds a key, a secret, an ETag or an object's name that was not asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -70,6 +70,7 @@ class ClusterView:
     certificate_of: Callable[[int], str | None] = no_certificate
     journal: Journal | None = None
     more_warnings: Callable[[], Sequence[str]] = tuple
+    certificate_days: Callable[[], Mapping[str, float]] = dict
     key_service: Callable[[], Document] = kept_in_gateway
     closing: bool = False
     _counted: Margins | None = field(default=None, init=False)

@@ -21,7 +21,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from gateway.data.keyring import ROOT_FILE, TENANTS_FILE, FileKeyring, RootKey
@@ -308,11 +308,6 @@ def forget_taken(keys: Path) -> None:
     """What was put aside is in the journal. Raises: OSError."""
     (keys / TAKEN).unlink(missing_ok=True)
     sync_directory(keys)
-
-
-def relocated(recovery: Recovery, record: ShareSet) -> Recovery:
-    """The same folders, for another set of shares."""
-    return replace(recovery, record=record)
 
 
 def _prune(folder: Path, newest: Manifest) -> None:

@@ -18,12 +18,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from storaged.base.env import RealEnv
+from storaged.endpoint_certificate import issue_server
 from storaged.identity import (
     Authority,
     Issued,
     issue_gateway,
     issue_node,
-    issue_server,
     node_uri,
     write_issued,
 )

@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.ids import DatacenterId, NodeId, datacenter_id, node_id
+from storaged.endpoint_certificate import issue_server
 from storaged.identity import (
     Authority,
     CertificateRefused,
@@ -23,7 +24,6 @@ from storaged.identity import (
     create_authority,
     issue_gateway,
     issue_node,
-    issue_server,
     read_authority,
     read_domain,
     read_gateway_identity,

@@ -22,7 +22,8 @@ from gateway.model.administrators import Role
 from gateway.objects import users
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
-from storaged.identity import issue_server, write_issued
+from storaged.endpoint_certificate import issue_server
+from storaged.identity import write_issued
 from storaged.remote import RemoteNode
 from storaged.tls import s3_server_context
 from tests.support import raw_s3
