@@ -17,6 +17,9 @@ from hypothesis import settings
 settings.register_profile("hexagone", deadline=None)
 settings.load_profile("hexagone")
 
+# Whoever runs the tests may speak another language; what they compare is English.
+os.environ["LANGUAGE"] = "en"
+
 ONE_AT_A_TIME = Path(tempfile.gettempdir(), "hexagone-root-tests.lock")
 
 

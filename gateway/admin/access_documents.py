@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from gateway.admin.outlook import Document
+from gateway.admin.client import Document
 from gateway.meta.accounts import AccessKey, Tenant
 from gateway.meta.identities import Group, IdentityProvider, NamedPolicy, User
 from gateway.objects.web_identity import public_keys

@@ -11,13 +11,16 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlencode
 
-from gateway.admin.outlook import Document
 from gateway.admin.places import AdminSocketDenied as AdminSocketDenied
 from gateway.admin.places import GatewayNotRunning as GatewayNotRunning
 from gateway.admin.places import Place, SocketPlace
 from storaged.base.errors import Kind, ProtocolError, StorageError
+
+Document = dict[str, Any]
+"""An answer, out of its JSON."""
 
 ANSWER_S = 30.0
 COUNTED_S = 900.0  # for an answer that takes a look at every row of a bucket

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gateway.admin.client import AdminClient
-from gateway.admin.outlook import Document
+from gateway.admin.client import AdminClient, Document
 from gateway.journal.chain import CHAIN, encode_keys
 from gateway.journal.events import CLUSTER, LOG_NAME
 from gateway.journal.notes import read_checkpoint, read_note, read_verifier_key

@@ -9,10 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from rich.text import Text
 
 from gateway.data.envelope import KeyProvider
-from gateway.terminal.language import heard, say
 
 Document = dict[str, Any]
 
@@ -69,20 +67,3 @@ def key_service_metrics(held: Document) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "hexagone_keys_call_seconds", "Time that those calls took.", value=float(held["seconds"])
     )
-
-
-def key_service_lines(held: Document) -> list[Text]:
-    """A line of `hexagone status`."""
-    if held["provider"] == "file":
-        return [Text(say("keys of tenants: in this gateway's own process"), style="yellow")]
-    if not held["answers"]:
-        reason = heard(held["reason"])
-        return [Text(say("key service: does not answer ({reason})", reason=reason), style="red")]
-    mean_us = round(held["seconds"] / max(1, held["calls"]) * 1e6)
-    line = say(
-        "key service: answers; {calls} calls, {errors} errors, {mean} µs each",
-        calls=held["calls"],
-        errors=held["errors"],
-        mean=mean_us,
-    )
-    return [Text(line, style="green")]

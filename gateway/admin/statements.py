@@ -13,7 +13,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
-from gateway.admin.outlook import Document
+from gateway.admin.client import Document
 from gateway.model.billing import (
     ANNOTATIONS,
     GB,

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from gateway.admin.key_service import key_service_lines
+from gateway.admin.key_service_views import key_service_lines
 from gateway.terminal.language import heard, say
 
 Answer = dict[str, Any]
