@@ -11,13 +11,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.data.envelope import SealInvalid, open_secret
 from gateway.keyd.pkcs11_keyring import Pkcs11Keyring
+from gateway.keyd.pkcs11_record import CHECK_BYTES, Phase, open_record
 from gateway.keyd.pkcs11_sealing import FORM, HEAD_BYTES
 from gateway.model.encoding import enc
+from gateway.model.key_states import KeyEpoch, KeyState
 from storaged.base.env import RealEnv
 from tests.support.memory_token import MemoryToken
 from tests.support.softhsm import SealingSecret
 
 ALICE, BOB = b"alice".ljust(16, b"."), b"bob".ljust(16, b".")
+CLUSTER = b"cluster of tests"
 PHOTOS, KEY = b"photos".ljust(16, b"."), bytes(range(32))
 
 
@@ -100,3 +103,33 @@ def test_a_ciphertext_of_two_keys_opens_under_neither(tmp_path: Path) -> None:
             provider.unwrap_bucket_key(tenant, PHOTOS, 1, FORM + nonce + forged + tail)
     with pytest.raises(InvalidTag):  # and associated data that names the key stops it before that
         AESGCM(bob_key).decrypt(wrapped[1:13], wrapped[13:HEAD_BYTES], bob_id + alice_id)
+
+
+# What was written once is read for ever.
+RECORD_V1 = (
+    "485854010173737373737373737373737373737373737373737373737316a206cf039bfd32a2eb04f2ea70a2"
+    "7060910e7df01ba86298a0ab53f05ec93e16544b869153f8e339b25bcca9095a1603a40c0eb30c2287d96ceb"
+    "627ea39198a5607490ade6c3e080154a8e35c0a46343c5cc32129cd7c25ed5600ab30f7cebc5d9ebe369e57f"
+    "514fd479367cadf9c49e1bd95c1740983e1cab157ef2b7f1acbb0d5158b58e107e2d3938e05dea76851ec136"
+    "e6386243422723de8333139226b12831"
+)
+
+
+@pytest.mark.proves("K-19")
+def test_a_record_of_form_1_is_read() -> None:
+    (key, held), *more = open_record(bytes(range(32)), CLUSTER, bytes.fromhex(RECORD_V1)).items()
+    assert key == (ALICE, b"letters", 1) and not more
+    assert (held.key_id, held.phase, held.wraps) == (b"i" * 16, Phase.ERASING, 77)
+    assert held.check == b"c" * CHECK_BYTES
+    assert held.about == KeyEpoch(
+        epoch=1,
+        state=KeyState.DISABLED,
+        before=KeyState.DECRYPT_ONLY,
+        created_at_ms=1_700_000_000_000,
+        changed_at_ms=1_700_000_000_001,
+    )
+    with pytest.raises(SealInvalid):
+        open_record(bytes(range(32)), BOB, bytes.fromhex(RECORD_V1))
+    with pytest.raises(SealInvalid):
+        other = bytes.fromhex(RECORD_V1).replace(b"HXT\x01", b"HXT\x02")
+        open_record(bytes(range(32)), CLUSTER, other)
