@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from tests.requirements.__main__ import DOCUMENT, document, missing, tests_by_id, unknown
+from tests.requirements.__main__ import DOCUMENT, document, missing, proofs_by_id, unknown
 
 
 def test_every_id_is_known_and_what_must_have_a_test_has_one() -> None:
-    found = tests_by_id()
+    found = proofs_by_id()
     assert not unknown(found), "put them into tests/requirements/table.py or tests/attacks/table.py"
     assert not missing(found)
 
 
 def test_the_page_is_what_would_be_written() -> None:
-    assert DOCUMENT.read_text(encoding="utf-8") == document(tests_by_id()), "make matrix"
+    assert DOCUMENT.read_text(encoding="utf-8") == document(proofs_by_id()), "make matrix"

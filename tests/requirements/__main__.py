@@ -27,7 +27,7 @@ of them.
 """
 
 
-def tests_by_id() -> dict[str, set[Test]]:
+def proofs_by_id() -> dict[str, set[Test]]:
     """Tests by the ids they name; all of a file as a test without a name."""
     found: dict[str, set[Test]] = {}
     for one in marked():
@@ -80,7 +80,7 @@ def document(found: dict[str, set[Test]]) -> str:
 
 def main() -> int:
     """Print, write, judge."""
-    found = tests_by_id()
+    found = proofs_by_id()
     for group in (*REQUIREMENTS.values(), ATTACKS):
         for one in group:
             print(f"{one:8} {_told(found.get(one, set())) or '-'}")
