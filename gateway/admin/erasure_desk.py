@@ -14,7 +14,7 @@ from gateway.meta import buckets as bucket_rows
 from gateway.meta.erasure_rows import Erasure
 from gateway.model.bucket import Bucket
 from gateway.model.erasure import ENDED, ErasureKind
-from gateway.objects import approving, erasing, erasure_acts
+from gateway.objects import approving, erasing, erasure_acts, erasure_looks
 from gateway.objects.context import Services
 from gateway.objects.erasing import ErasureConfig, ErasureRefused, NoSuchErasure, Wanted
 from gateway.objects.purging import count_destroyed, purge_destroyed
@@ -84,7 +84,7 @@ class ErasureDesk:
         assert wanted.bucket is not None
         services, bucket = self._services, wanted.bucket.bucket_id
         deleted = 0
-        for version, _ in erasing.versions_of(services, bucket, wanted.key, wanted.version):
+        for version, _ in erasure_looks.versions_of(services, bucket, wanted.key, wanted.version):
             deleted += await erasure_acts.delete_version(services, bucket, wanted.key, version)
         return {
             "deleted": deleted,

@@ -30,7 +30,14 @@ from gateway.meta.kv import BatchConflict, Check
 from gateway.model.erasure import ENDED, ErasureKind, ErasureStep, next_step
 from gateway.model.key_states import KeyState
 from gateway.model.names import BucketId, TenantId
-from gateway.objects import approving, erasing, erasure_acts, key_epochs, key_rotation
+from gateway.objects import (
+    approving,
+    erasing,
+    erasure_acts,
+    erasure_looks,
+    key_epochs,
+    key_rotation,
+)
 from gateway.objects.context import Services
 from gateway.objects.erasing import ErasureConfig
 from gateway.objects.erasure_certificate import certificate_of
@@ -193,15 +200,20 @@ class ErasureKeeper:
             raise ErasureWaits(why=f"notice until {day(erasure.execute_at_ms)}")
         if erasure.of is not ErasureKind.OBJECT:
             await self._refuse_locked(erasure)
-        return _next(await self._authorize(erasure))
+        erasure = await self._authorize(erasure)
+        return _next(replace(erasure, was_off=erasure_looks.off_already(self._services, erasure)))
 
     async def _refuse_locked(self, erasure: Erasure) -> None:
         services = self._services
         is_bucket = erasure.of is ErasureKind.BUCKET
-        ids = [_bucket(erasure)] if is_bucket else erasing.buckets_of(services, _tenant(erasure))
+        ids = (
+            [_bucket(erasure)]
+            if is_bucket
+            else erasure_looks.buckets_of(services, _tenant(erasure))
+        )
         locked = 0
         for bucket in ids:
-            locked += await erasing.locked_in(services, bucket, retention=is_bucket)
+            locked += await erasure_looks.locked_in(services, bucket, retention=is_bucket)
         if locked:
             what = "locked or under a legal hold" if is_bucket else "under a legal hold"
             raise ErasureWaits(why=f"{locked} version(s) are {what}")
@@ -213,15 +225,15 @@ class ErasureKeeper:
         return _next(await self._record(erasure, "erasure.disable", Phase.OUTCOME))
 
     async def _set_keys(self, erasure: Erasure, state: KeyState) -> None:
-        services = self._services
+        services, is_on = self._services, state is not KeyState.DISABLED
+        but = erasure.was_off if is_on else ()
         if erasure.of is ErasureKind.BUCKET:
-            await key_epochs.set_all_bucket_epochs(services, _bucket(erasure), state)
+            await key_epochs.set_all_bucket_epochs(services, _bucket(erasure), state, but)
             return
-        with suppress(NoSuchIdentity):  # its row went in a later step
-            await set_tenant_enabled(
-                services, erasure.tenant, enabled=state is not KeyState.DISABLED
-            )
-        await key_epochs.set_all_tenant_epochs(services, _tenant(erasure), state)
+        if "tenant" not in but:
+            with suppress(NoSuchIdentity):  # its row went in a later step
+                await set_tenant_enabled(services, erasure.tenant, enabled=is_on)
+        await key_epochs.set_all_tenant_epochs(services, _tenant(erasure), state, but)
 
     async def _disabled(self, erasure: Erasure) -> Erasure:
         until_ms = erasure.step_since_ms + self._config.disabled_hours * 3_600_000
@@ -240,7 +252,7 @@ class ErasureKeeper:
     async def _delete(self, erasure: Erasure) -> Erasure:
         services, bucket = self._services, _bucket(erasure)
         erasure = await self._record(erasure, "erasure.delete", Phase.INTENT)
-        for version, _ in erasing.versions_of(services, bucket, erasure.key, erasure.version):
+        for version, _ in erasure_looks.versions_of(services, bucket, erasure.key, erasure.version):
             await erasure_acts.delete_version(services, bucket, erasure.key, version)
         erasure = await self._record(erasure, "erasure.delete", Phase.OUTCOME)
         return _next(self._limited(erasure))

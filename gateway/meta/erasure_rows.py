@@ -40,6 +40,8 @@ class Erasure:
         destroyed: those that were, with the time in milliseconds.
         limits: by kind of key, the first epoch that what is erased was never under.
         events: of the tenant's journal: seq, type, phase and item.
+        was_off: what was disabled already when it began, keys as approvals name them, and the
+            tenant as "tenant": taking the erasure back leaves that as it was.
         objects, size_bytes: versions that are lost, and their bytes.
         purged: rows by what they were.
         log_sequence: of the last group of the log that may hold a copy of a destroyed key.
@@ -66,6 +68,7 @@ class Erasure:
     destroyed: Mapping[str, int] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     events: tuple[Mapping[str, Any], ...] = ()
+    was_off: tuple[str, ...] = ()
     objects: int = 0
     size_bytes: int = 0
     purged: Mapping[str, int] = field(default_factory=dict)
@@ -123,6 +126,7 @@ def _open(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredErasure:
         held["items"] = tuple(held["items"])
         held["events"] = tuple(held["events"])
         held["approvals"] = tuple(held["approvals"])
+        held["was_off"] = tuple(held["was_off"])
         erasure = Erasure(**held)
         ErasureKind(erasure.kind)
         ErasureStep(erasure.step)

@@ -16,11 +16,9 @@ from gateway.approvals.request import Act, bucket_key_item, tenant_key_item
 from gateway.journal.certificate import DONE
 from gateway.journal.events import Event, Phase
 from gateway.journal.evidence import find_marked
-from gateway.meta import accounts, bucket_key_rows, erasure_rows, keyspace
-from gateway.meta import buckets as bucket_rows
+from gateway.meta import bucket_key_rows, erasure_rows
 from gateway.meta.erasure_rows import Erasure, StoredErasure
 from gateway.meta.kv import Check
-from gateway.meta.records import open_version
 from gateway.model.bucket import Bucket
 from gateway.model.erasure import (
     CANCELLABLE,
@@ -31,9 +29,11 @@ from gateway.model.erasure import (
     ErasureStep,
 )
 from gateway.model.key_states import KeyState
-from gateway.model.names import BucketId, TenantId, object_key, version_id_text
+from gateway.model.names import BucketId, TenantId
 from gateway.objects import approving
+from gateway.objects.bootstrap import read_root
 from gateway.objects.context import Services
+from gateway.objects.erasure_looks import buckets_of, versions_of
 from gateway.objects.lock_clock import lock_now_ms
 from gateway.objects.purging import held_in
 from gateway.objects.tenancy import Step, change, find_tenant
@@ -120,6 +120,9 @@ class Wanted:
 def wanted_tenant(services: Services, text: str, requester: str) -> Wanted:
     """A tenant by name or id. Raises: NoSuchIdentity, ErasureRefused (the cluster's own)."""
     tenant = find_tenant(services, text)
+    root = read_root(services.log, services.records)
+    if root is not None and root.tenant == tenant.tenant_id:
+        raise ErasureRefused(tenant=tenant.name, reason="it is the cluster's own tenant")
     return Wanted(
         kind=ErasureKind.TENANT, tenant=tenant.tenant_id, name=tenant.name, requester=requester
     )
@@ -332,61 +335,3 @@ async def lost_by(services: Services, wanted: Wanted) -> tuple[int, int]:
         counts.append(held_in(services, bucket))
         await services.env.sleep(0)
     return sum(count for count, _ in counts), sum(size for _, size in counts)
-
-
-def versions_of(
-    services: Services, bucket: BucketId, key: str, version: str
-) -> list[tuple[str, int]]:
-    """Version ids of a key, the current one first, with their bytes; one of them, or all.
-
-    Raises: RowCorrupt, InvalidObjectKey, and what the bucket's key raises.
-    """
-    wanted = object_key(key.encode("utf-8", "surrogateescape"))
-    row_key = keyspace.current_row(bucket, wanted)
-    rows = [(row_key, services.log.read((row_key,))[0])]
-    start, end = keyspace.noncurrent_range(bucket, wanted)
-    while page := services.log.scan(start, end, limit=PAGE_ROWS):
-        rows += [(row.key, row.value) for row in page]
-        start = keyspace.after(page[-1].key)
-    found = []
-    for held_key, value in rows:
-        if value is None:
-            continue
-        stored = open_version(services.records, held_key, value).version
-        text = version_id_text(stored.version_id)
-        if not version or version == text:
-            found.append((text, stored.content_bytes))
-    return found
-
-
-def buckets_of(services: Services, tenant: TenantId) -> list[BucketId]:
-    """Buckets of a tenant, those that are being deleted as well. Raises: RowCorrupt."""
-    found = bucket_rows.list_buckets(services.log, services.records, tenant, limit=BUCKETS_MAX)
-    return [one.bucket_id for one in found]
-
-
-async def locked_in(services: Services, bucket: BucketId, *, retention: bool) -> int:
-    """Versions of a bucket under a legal hold, or, with `retention`, under any lock that has not
-    ended.
-
-    Raises: RowCorrupt, and what the bucket's key raises.
-    """
-    stored = bucket_rows.read_bucket(services.log, services.records, bucket)
-    if stored is None or not stored.bucket.object_lock:
-        return 0
-    now_ms, count = lock_now_ms(services), 0
-    for family in (keyspace.CURRENT, keyspace.NONCURRENT):
-        start, end = keyspace.family_range(family, bucket)
-        while rows := services.log.scan(start, end, limit=PAGE_ROWS):
-            start = keyspace.after(rows[-1].key)
-            for row in rows:
-                attributes = open_version(services.records, row.key, row.value).version.attributes
-                is_kept = bool(attributes.retention_mode) and attributes.retain_until_ms > now_ms
-                count += attributes.legal_hold or (retention and is_kept)
-            await services.env.sleep(0)
-    return count
-
-
-def tenant_exists(services: Services, tenant: TenantId) -> bool:
-    """Whether the row of a tenant is there."""
-    return accounts.read_tenant(services.log, services.records, tenant) is not None

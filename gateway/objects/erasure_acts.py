@@ -30,7 +30,8 @@ from gateway.model.names import BucketId, TenantId, object_key, version_id_text
 from gateway.model.names import version_id as parse_version_id
 from gateway.objects import key_epochs, outbox
 from gateway.objects.context import Services
-from gateway.objects.erasing import EPOCHS_MAX, buckets_of
+from gateway.objects.erasing import EPOCHS_MAX
+from gateway.objects.erasure_looks import buckets_of
 from gateway.objects.history import Found, find_version, removal
 from gateway.objects.key_rotation import commit_rows
 from gateway.objects.locks import check_unlocked

@@ -10,10 +10,10 @@ Source: docs/data-layout.md, "Epochs of keys".
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 
-from gateway.approvals.request import bucket_key_item
+from gateway.approvals.request import bucket_key_item, tenant_key_item
 from gateway.meta import bucket_key_rows, keyspace
 from gateway.meta import buckets as bucket_rows
 from gateway.meta.bucket_key_rows import StoredBucketKey
@@ -118,16 +118,23 @@ async def destroy_bucket_epoch(
     return left
 
 
-async def set_all_bucket_epochs(services: Services, bucket: BucketId, state: KeyState) -> None:
+async def set_all_bucket_epochs(
+    services: Services, bucket: BucketId, state: KeyState, but: Container[str] = ()
+) -> None:
     """Disable all epochs of a bucket's key, the newest as well, or enable them: for an erasure.
     Idempotent.
+
+    Args:
+        but: epochs, as approvals name them, that are left alone.
 
     Raises: OperationAborted, as the log.
     """
     for held in bucket_key_rows.scan_bucket_keys(services.log, services.records, bucket):
         about = held.about
         is_off = about.state is KeyState.DISABLED
-        if about.state is KeyState.DESTROYED or is_off is (state is KeyState.DISABLED):
+        is_same = is_off is (state is KeyState.DISABLED)
+        is_left = bucket_key_item(bucket, about.epoch) in but
+        if about.state is KeyState.DESTROYED or is_same or is_left:
             continue
         becomes = about.before if is_off else KeyState.DISABLED
         about = replace(about, state=becomes, before=about.state)
@@ -137,12 +144,16 @@ async def set_all_bucket_epochs(services: Services, bucket: BucketId, state: Key
             raise OperationAborted(bucket=bucket.hex()) from error
 
 
-async def set_all_tenant_epochs(services: Services, tenant: TenantId, state: KeyState) -> None:
+async def set_all_tenant_epochs(
+    services: Services, tenant: TenantId, state: KeyState, but: Container[str] = ()
+) -> None:
     """As set_all_bucket_epochs, of a tenant's key."""
     provider = services.bucket_keys.provider
     for about in provider.tenant_epochs(tenant):
         is_off = about.state is KeyState.DISABLED
-        if about.state is KeyState.DESTROYED or is_off is (state is KeyState.DISABLED):
+        is_same = is_off is (state is KeyState.DISABLED)
+        is_left = tenant_key_item(tenant, about.epoch) in but
+        if about.state is KeyState.DESTROYED or is_same or is_left:
             continue
         provider.set_tenant_epoch(tenant, about.epoch, about.before if is_off else state)
     services.bucket_keys.forget_all()

@@ -10,7 +10,8 @@ from gateway.journal.certificate import verify_certificate
 from gateway.journal.notes import VerifierKey
 from gateway.model.bucket import Versioning
 from gateway.model.erasure import ErasureKind
-from gateway.objects import approving, erasing
+from gateway.model.key_states import KeyState
+from gateway.objects import approving, erasing, erasure_looks, key_epochs, tenancy
 from gateway.objects.buckets import create_bucket
 from gateway.objects.erasing import ErasureUnderWay
 from gateway.objects.lock_clock import LockClock
@@ -62,7 +63,7 @@ def test_a_tenant_is_erased_after_its_notice_and_not_a_day_before(tmp_path: Path
         for family in FAMILIES:
             assert not rig.gateway.rows_of(family)
         assert not rig.gateway.named_bytes() and not rig.gateway.live_bytes()
-        assert not erasing.tenant_exists(rig.gateway.services, TENANT)
+        assert not erasure_looks.tenant_exists(rig.gateway.services, TENANT)
         verified = verify_certificate(done.certificate.encode(), public(rig))
         assert verified.body["tenant"] == TENANT.hex()
         assert [key["item"] for key in verified.body["keys"]] == [f"tenant-key/{TENANT.hex()}/1"]
@@ -237,6 +238,34 @@ def test_an_erasure_is_taken_back_until_keys_are_destroyed(
         assert await rig.gateway.get("large") == LARGE
         await rig.gateway.put("more", SMALL)
         await rig.begin(kind)
+
+    run(tmp_path, scene)
+
+
+def test_what_was_disabled_before_stays_disabled_when_an_erasure_is_taken_back(
+    tmp_path: Path,
+) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        services = rig.gateway.services
+        await stored(rig)
+        await rotate(rig.gateway)
+        await to_the_end(rig.gateway)
+        bucket = bucket_of(rig.gateway)
+        await key_epochs.set_bucket_epoch(services, bucket, 1, KeyState.DISABLED)
+        erasure = await rig.begin(ErasureKind.BUCKET)
+        await rig.work()
+        assert states_of(rig.gateway) == ["DISABLED", "DISABLED"]
+        await erasing.cancel(services, erasure.erasure_id)
+        await rig.work()
+        assert states_of(rig.gateway) == ["DISABLED", "ACTIVE"]
+        await tenancy.set_tenant_enabled(services, "tests", enabled=False)
+        whole = await rig.begin(ErasureKind.TENANT)
+        rig.clock.days = 21.5
+        await rig.work()
+        await erasing.cancel(services, whole.erasure_id)
+        await rig.work()
+        assert not tenancy.find_tenant(services, "tests").enabled
+        assert [one.state.value for one in rig.keyring.tenant_epochs(TENANT)] == ["ACTIVE"]
 
     run(tmp_path, scene)
 
