@@ -167,6 +167,7 @@ class ExportDesk:
         finally:
             for _, task in waiting:
                 task.cancel()
+            await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
         yield encode_frame({"next": _cursor_document(after)})
 
     def _reading(
