@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+from gateway.config_tls import RenewalConfig
 from storaged.base.config import Bounds, SecretPath
 from storaged.base.log import LogFormat
 
@@ -55,6 +56,7 @@ class KeydListenConfig:
 
     Args:
         gateways: names of the gateways whose certificates are taken.
+        renewal: how the certificate is renewed by itself; None: by hand.
     """
 
     host: str
@@ -64,6 +66,7 @@ class KeydListenConfig:
     authority: Path
     domain: str = "hexagone.internal"
     gateways: tuple[str, ...] = ("hexagone",)
+    renewal: RenewalConfig | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

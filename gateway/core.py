@@ -5,6 +5,7 @@ closed together. Part of the composition root: here it is decided whether a node
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -82,19 +83,28 @@ def watched_certificates(core: Core) -> tuple[list[Renewer], CertificateWatch]:
         if at is not None:
             where = RenewalConfig(folder=at.folder, spool=at.spool)
         given = Pair(certificate=tls.certificate, key=tls.key)
-        contexts = [one.ssl_context for one in remote[:1] if one.ssl_context is not None]
+        contexts = [] if core.node_context is None else [core.node_context]
         renewers.append(Renewer(given, tls.authority, where, contexts, core.env))
         lives["this gateway"] = renewers[0].certificate_life
     return renewers, CertificateWatch(lives, core.env)
 
 
-async def open_nodes(config: GatewayConfig, env: Env) -> dict[int, Node]:
+def node_context(tls: NodeTlsConfig | None) -> ssl.SSLContext | None:
+    """What connections to nodes and to the key service are made with: one for all of them, so that
+    a renewed certificate has to be loaded once. Raises: CertificateUnusable.
+    """
+    if tls is None:
+        return None
+    pair = node_pair(tls)
+    return node_client_context(pair.certificate, pair.key, tls.authority)
+
+
+async def open_nodes(
+    config: GatewayConfig, env: Env, context: ssl.SSLContext | None
+) -> dict[int, Node]:
     """All nodes of the configuration, local ones opened, remote ones connecting by themselves."""
     nodes: dict[int, Node] = {}
-    tls, context = config.node_tls, None
-    if tls is not None:
-        pair = node_pair(tls)
-        context = node_client_context(pair.certificate, pair.key, tls.authority)
+    tls = config.node_tls
     for entry in config.cluster.nodes:
         identity = NodeIdentity(
             node=node_id(entry.id),
@@ -127,14 +137,21 @@ async def open_nodes(config: GatewayConfig, env: Env) -> dict[int, Node]:
 class Core:
     """Everything below S3 and above the nodes: made by `open_core`, before the log is open."""
 
-    def __init__(self, config: GatewayConfig, env: RealEnv, nodes: dict[int, Node]) -> None:
+    def __init__(
+        self,
+        config: GatewayConfig,
+        env: RealEnv,
+        nodes: dict[int, Node],
+        context: ssl.SSLContext | None,
+    ) -> None:
         self.config = config
+        self.node_context = context
         self.env = env
         self.nodes = nodes
         self.geometry = config.cluster.geometry
         self.topology = topology_of(config)
         self.root = RootKey.load(config.storage.keys)
-        self.keyring = open_keys(config, self.root, env)
+        self.keyring = open_keys(config, self.root, env, context)
         self.damage = DamageQueue()
         self.on_node_back: Callable[[], None] = lambda: None
         self.health = HealthView(self.topology, nodes, env, self._on_transition)
@@ -236,9 +253,10 @@ def log_keys(root: RootKey) -> LogKeys:
 
 async def open_core(config: GatewayConfig, env: RealEnv) -> Core:
     """Nodes, keys and index; what cannot be opened is named. Raises: StorageError."""
-    nodes = await open_nodes(config, env)
+    context = node_context(config.node_tls)
+    nodes = await open_nodes(config, env, context)
     try:
-        core = Core(config, env, nodes)
+        core = Core(config, env, nodes, context)
     except StorageError:
         for node in nodes.values():
             await node.close()

@@ -47,7 +47,7 @@ FORM = "hexagone/renewal/v1"
 ASKS, ANSWERS = ".renewal", ".renewed"
 NEXT_KEY, CURRENT, CURRENT_KEY = "next.key", "current.pem", "current.key"
 ASK_AFTER, WARN_AFTER = 1 / 2, 2 / 3  # of a certificate's life
-LOOK_S = 60.0
+LOOK_S, WAITING_S = 60.0, 5.0
 _LABEL = b"hexagone/v1/renewal\0"
 
 
@@ -133,8 +133,8 @@ class Renewer:
 
     async def step(self) -> float:
         """Ask, or take the answer. Raises: RenewalRefused, CertificateUnusable, OSError."""
-        await self._env.offload(self._look)
-        return LOOK_S
+        is_waiting = await self._env.offload(self._look)
+        return WAITING_S if is_waiting else LOOK_S
 
     def progress(self) -> Progress:
         """How often the certificate was renewed since the start."""
@@ -151,21 +151,23 @@ class Renewer:
     def _pair(self) -> Pair:
         return pair_in_use(self._given, self._config.folder if self._config else None)
 
-    def _look(self) -> None:
+    def _look(self) -> bool:
+        """Whether the CA is to answer."""
         pair, now_ms = self._pair(), self._env.now_ms()
         held = _certificate_in(pair.certificate)
         begins_ms, ends_ms = life_of(held)
         self._detail = f"ends in {days_left(ends_ms, now_ms):.1f} days"
         if self._config is None or now_ms < begins_ms + (ends_ms - begins_ms) * ASK_AFTER:
-            return
+            return False
         name = short_name(held)
         self._config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._config.spool.mkdir(mode=0o755, parents=True, exist_ok=True)
         answer = self._config.spool / f"{name}{ANSWERS}"
         if answer.exists():
             self._take(answer, held)
-            return
+            return False
         self._ask(pair, held, name)
+        return True
 
     def _ask(self, pair: Pair, held: x509.Certificate, name: str) -> None:
         assert self._config is not None

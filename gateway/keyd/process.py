@@ -18,13 +18,13 @@ from gateway.keyd.kept_in import kept_by_keyd
 from gateway.keyd.providers import cluster_id_of, open_key_provider
 from gateway.keyd.server import KeydServer
 from gateway.keyd.service import KeyService
+from storaged import renewal
 from storaged.base.env import RealEnv
-from storaged.base.errors import ConfigError, StorageError
+from storaged.base.errors import ConfigError
+from storaged.base.jobs import Job, Scheduler
 from storaged.base.log import Log
 from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
 from storaged.tls import node_server_context
-
-BACKUP_AGAIN_S = 10.0
 
 _LOG = Log("gateway.keyd")
 
@@ -53,37 +53,25 @@ async def serve_keys(config: KeydConfig, env: RealEnv, *, while_stdin: bool = Fa
     )
     is_slow = config.provider is not KeydProvider.FILE
     server = KeydServer(service, env, users=users, is_slow=is_slow)
+    scheduler = Scheduler(env)
+    if config.former_keys is not None:
+        # So that no key of a tenant goes through the gateway for a recovery backup.
+        scheduler.add(RecoveryKeeper(config.former_keys, None, env, is_service=True))
     try:
         if config.socket is not None:
             await server.listen_unix(config.socket, group)
         if config.listen is not None:
-            await _listen_tls(server, config)
-        backing_up = asyncio.create_task(_keep_recoverable(config, env))
+            scheduler.add(await _listen_tls(server, config, env))
+        scheduler.start()
         _LOG.info("serving", provider=config.provider.value, socket=str(config.socket))
         print("ready", flush=True)
         notify_systemd(READY)
         await stopping.wait()
         notify_systemd(STOPPING)
-        backing_up.cancel()
     finally:
+        await scheduler.close()
         await server.close()
         ignore_stop_signals(loop)
-
-
-async def _keep_recoverable(config: KeydConfig, env: RealEnv) -> None:
-    """Back up for the recovery recipient what changes, where the gateway's folder is here too: no
-    key of a tenant goes through the gateway for that.
-    """
-    if config.former_keys is None:
-        return
-    keeper = RecoveryKeeper(config.former_keys, None, env, is_service=True)
-    while True:
-        wait_s = BACKUP_AGAIN_S
-        try:
-            wait_s = await keeper.step()
-        except (StorageError, OSError) as error:
-            _LOG.warning("no recovery backup could be made", reason=str(error))
-        await env.sleep(wait_s)
 
 
 async def _end_with_stdin(stopping: asyncio.Event) -> None:
@@ -96,14 +84,22 @@ async def _end_with_stdin(stopping: asyncio.Event) -> None:
     await loop.connect_read_pipe(Watched, sys.stdin)
 
 
-async def _listen_tls(server: KeydServer, config: KeydConfig) -> None:
+async def _listen_tls(server: KeydServer, config: KeydConfig, env: RealEnv) -> Job:
+    """Answer over TLS; what keeps the certificate fresh."""
     listen = config.listen
     assert listen is not None
-    context = node_server_context(listen.certificate, listen.key, listen.authority)
+    given = renewal.Pair(certificate=listen.certificate, key=listen.key)
+    where = None
+    if listen.renewal is not None:
+        where = renewal.RenewalConfig(folder=listen.renewal.folder, spool=listen.renewal.spool)
+    pair = renewal.pair_in_use(given, None if where is None else where.folder)
+    context = node_server_context(pair.certificate, pair.key, listen.authority)
+    renewer = renewal.Renewer(given, listen.authority, where, [context], env)
     port = await server.listen_tls(
         listen.host, listen.port, context, domain=listen.domain, gateways=listen.gateways
     )
     _LOG.info("serving over TLS", host=listen.host, port=port)
+    return renewer
 
 
 def _users(config: KeydConfig) -> set[int]:
