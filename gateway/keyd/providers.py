@@ -11,6 +11,7 @@ from gateway.data.keyring import TENANTS_FILE
 from gateway.keyd.adoption import adopted_keyring
 from gateway.keyd.pkcs11_keyring import Pkcs11Keyring
 from gateway.keyd.pkcs11_pin import REFUSED_FILE, PinFile
+from gateway.keyd.pkcs11_record_file import RECORD_FILE
 from gateway.keyd.pkcs11_token import Pkcs11Token
 from gateway.keyd.secret import CLUSTER_ID_BYTES, KeydSecret
 from storaged.base.config import check_secret_file
@@ -26,22 +27,29 @@ def open_key_provider(config: KeydConfig, env: Env) -> KeyProvider:
     Raises: ConfigError: KeydSecretInvalid, KeyringInvalid, or a provider that is not there.
     """
     secret = open_secret_of(config)
+    _refuse_other(config)
     match config.provider:
         case KeydProvider.FILE:
             return adopted_keyring(config, secret, env)
         case KeydProvider.PKCS11:
-            _refuse_former(config)
             provider = Pkcs11Keyring(config.folder, secret, open_token(config, secret, env), env)
             provider.begin()
             return provider
 
 
-def _refuse_former(config: KeydConfig) -> None:
-    """Keys that exist already are brought into no token. Raises: ConfigError."""
-    for folder in (config.folder, config.former_keys):
-        if folder is not None and (folder / TENANTS_FILE).exists():
-            reason = "this cluster's keys are in a sealed file: they cannot be brought into an HSM"
-            raise ConfigError(key="provider", path=folder / TENANTS_FILE, reason=reason)
+def _refuse_other(config: KeydConfig) -> None:
+    """Keys stay where they were made: none is brought into a token or out of it, and a provider
+    that has none of them would make others. Raises: ConfigError.
+    """
+    if config.provider is KeydProvider.FILE:
+        found, where = [config.folder / RECORD_FILE], "in an HSM"
+    else:
+        folders = [config.folder, *([config.former_keys] if config.former_keys else [])]
+        found, where = [folder / TENANTS_FILE for folder in folders], "in a sealed file"
+    for path in found:
+        if path.exists():
+            reason = f"this cluster's keys are {where}, and stay there"
+            raise ConfigError(key="provider", path=path, reason=reason)
 
 
 def open_token(config: KeydConfig, secret: KeydSecret, env: Env) -> Pkcs11Token:

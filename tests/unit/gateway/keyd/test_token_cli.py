@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from gateway.config_keys import KeydConfig
+from gateway.config_keys import KeydConfig, KeydProvider
 from gateway.data.keyring import TENANTS_FILE
 from gateway.keyd.pkcs11_keyring import Pkcs11Keyring
 from gateway.keyd.providers import open_key_provider, open_secret_of, open_token
@@ -131,5 +132,12 @@ def test_orphans_are_shown_and_erased_one_by_one(config: Path, soft: SoftToken) 
 def test_a_key_service_that_has_keys_in_a_file_does_not_begin_with_a_token(config: Path) -> None:
     settings = read_config(KeydConfig, config)
     (settings.folder / TENANTS_FILE).write_bytes(b"HXK")
-    with pytest.raises(ConfigError, match="sealed file"):
+    with pytest.raises(ConfigError, match="are in a sealed file"):
         open_key_provider(settings, RealEnv(threads_max=1))
+
+
+def test_a_key_service_that_has_keys_in_a_token_does_not_go_on_with_a_file(config: Path) -> None:
+    settings, env = read_config(KeydConfig, config), RealEnv(threads_max=1)
+    open_key_provider(settings, env).create_tenant_key(ALICE)
+    with pytest.raises(ConfigError, match="are in an HSM"):
+        open_key_provider(replace(settings, provider=KeydProvider.FILE), env)
