@@ -115,20 +115,20 @@ class Credentials:
         """The caller and the 20-byte HMAC-SHA1 of a text under the caller's secret, as Signature
         Version 2 has it; None for an unknown or disabled id.
         """
-        known = self.signing_key(access_key_id, "", "")
+        known = self._caller(access_key_id)
         if known is None:
             return None
-        stored = accounts.read_access_key(self._store, self._records, access_key_id)
-        if stored is None or not stored.access_key.enabled:
-            return None
-        key = stored.access_key
+        principal, key = known
         if key.sealed:
-            signed = self._needed().sign_v2(key.tenant, access_key_id, key.sealed, text)
-            return known[0], signed
-        return known[0], hmac.digest(key.secret.encode(), text, "sha1")
+            return principal, self._needed().sign_v2(key.tenant, access_key_id, key.sealed, text)
+        return principal, hmac.digest(key.secret.encode(), text, "sha1")
 
     def _look_up(self, scope: _Scope) -> _Found | None:
-        access_key_id = scope[0]
+        known = self._caller(scope[0])
+        return None if known is None else (known[0], self._day_key(known[1], scope))
+
+    def _caller(self, access_key_id: str) -> tuple[Principal, AccessKey] | None:
+        """Who an access key is; None for an unknown or disabled id."""
         if not 1 <= len(access_key_id) <= ACCESS_KEY_TEXT_MAX or not access_key_id.isascii():
             return None
         stored = accounts.read_access_key(self._store, self._records, access_key_id)
@@ -139,7 +139,7 @@ class Credentials:
         if tenant is None:
             return None
         principal = self._principal(tenant, access_key_id, access_key.user, None)
-        return None if principal is None else (principal, self._day_key(access_key, scope))
+        return None if principal is None else (principal, access_key)
 
     def _day_key(self, key: AccessKey, scope: _Scope) -> bytes:
         """The signing key of a day. Raises: SigningDayRefused, and what the key service raises."""

@@ -244,6 +244,7 @@ _CODE_OF_CLASS: dict[str, str] = {
     "KmsKeyDisabled": "KMS.DisabledException",
     "KmsKeyNotFound": "KMS.NotFoundException",
     "NotImplementedInBucket": "NotImplemented",
+    "SigningDayRefused": "AccessDenied",
     "TenantKeyDisabled": "KMS.DisabledException",
     "DeadlineExceeded": "SlowDown",
     "DriveFull": "InsufficientStorage",  # clients do not retry it, which is right when all is full

@@ -266,3 +266,22 @@ def _canaries(cluster: Cluster) -> tuple[dict[str, bytes], dict[str, bytes]]:
     cluster.inside(look)
     assert len(found) == 4 and len(known) == 2
     return found, known
+
+
+@pytest.mark.proves("C12", "K-14")
+def test_a_lost_secret_is_replaced_for_nobody_can_show_it(tmp_path: Path) -> None:
+    with running(tmp_path / "c", keys=KEYD) as cluster:
+        assert cluster.stop_gateway() == 0
+        before, former = cluster.credentials(), cluster.laid.aws_env.read_bytes()
+        cluster.laid.aws_env.unlink()
+        cluster.start()
+        after = cluster.credentials()
+        assert after.access_key_id != before.access_key_id and after.secret != before.secret
+        with cluster.client() as client:
+            assert client.request("PUT", "/bucket/after", BODY).status == 200
+        # Who still has the former one is let in until it is deleted.
+        lost = cluster.laid.aws_env.read_bytes()
+        cluster.laid.aws_env.write_bytes(former)
+        with cluster.client() as client:
+            assert client.request("GET", "/bucket/after").body == BODY
+        cluster.laid.aws_env.write_bytes(lost)

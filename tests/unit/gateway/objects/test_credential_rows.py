@@ -1,0 +1,109 @@
+"""Secrets of access keys that only a key service opens: sealed, signed with, resealed, replaced."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.data.credential_sealing import Scope, derived_signing_key, epoch_of
+from gateway.meta import accounts
+from gateway.model.key_states import KeyState
+from gateway.objects import bootstrap, credential_rows, users
+from gateway.objects.credentials import Credentials
+from tests.support.cluster import run_virtual
+from tests.support.gateway import ACCESS_KEY, SECRET, TENANT, Gateway, memory_gateway
+from tests.support.keyd_rig import keyd
+
+
+def today() -> str:
+    return time.strftime("%Y%m%d", time.gmtime())
+
+
+def row_of(gateway: Gateway, access_key_id: str) -> accounts.AccessKey:
+    found = accounts.read_access_key(gateway.log, gateway.services.records, access_key_id)
+    assert found is not None
+    return found.access_key
+
+
+@pytest.mark.proves("C12", "K-14", "K-10")
+def test_secrets_are_sealed_signed_with_and_resealed(tmp_path: Path) -> None:
+    async def main() -> None:
+        with keyd(tmp_path, keys_leave=True, allows_v2=True) as (rig, keys):
+            keys.create_tenant_key(TENANT)
+            async with memory_gateway(keyring=keys) as gateway:
+                services = gateway.services
+                parts = (gateway.log, services.records, services.nonces, keys, services.env)
+                credentials = Credentials(
+                    gateway.log,
+                    services.records,
+                    services.env,
+                    credential_rows.keeper_of(keys, services.env),
+                )
+                clear = credentials.signing_key(ACCESS_KEY, today(), "fr")
+                assert row_of(gateway, ACCESS_KEY).secret == SECRET
+                assert await credential_rows.seal_stored(*parts) == 1
+                assert await credential_rows.seal_stored(*parts) == 0
+                sealed = row_of(gateway, ACCESS_KEY)
+                assert not sealed.secret and SECRET.encode() not in sealed.sealed
+                assert SECRET not in repr(sealed) and repr(sealed.sealed) not in repr(sealed)
+                fresh = Credentials(
+                    gateway.log, services.records, services.env, credentials._keeper
+                )
+                found = fresh.signing_key(ACCESS_KEY, today(), "fr")
+                assert found == clear and found is not None
+                assert found[1] == derived_signing_key(SECRET, Scope(today(), "fr", "s3"))
+                asked = rig.service.calls["signing_key"]
+                fresh._held.clear()
+                assert fresh.signing_key(ACCESS_KEY, today(), "fr") == found
+                assert rig.service.calls["signing_key"] == asked == 1
+                signed = fresh.sign_v2(ACCESS_KEY, b"text")
+                assert signed is not None
+                assert signed[1] == hmac.digest(SECRET.encode(), b"text", "sha1")
+                assert fresh.sign_v2("HXNOBODY", b"text") is None
+                await users.set_access_key_enabled(services, ACCESS_KEY, enabled=False)
+                fresh._held.clear()
+                assert fresh.signing_key(ACCESS_KEY, today(), "fr") is None
+                assert fresh.sign_v2(ACCESS_KEY, b"text") is None
+                await users.set_access_key_enabled(services, ACCESS_KEY, enabled=True)
+
+                made = await users.create_access_key(services, TENANT, "root")
+                assert made.secret and row_of(gateway, made.access_key_id).sealed
+                keys.set_tenant_epoch(TENANT, keys.add_tenant_epoch(TENANT), KeyState.ACTIVE)
+                store, records = gateway.log, services.records
+                assert credential_rows.under_epoch(store, records, TENANT, 1) == 2
+                assert await credential_rows.reseal_of_tenant(*parts, TENANT) == 2
+                assert await credential_rows.reseal_of_tenant(*parts, TENANT) == 0
+                assert credential_rows.under_epoch(store, records, TENANT, 1) == 0
+                assert epoch_of(row_of(gateway, ACCESS_KEY).sealed) == 2
+                keys.set_tenant_epoch(TENANT, 1, KeyState.DISABLED)
+                again = Credentials(
+                    gateway.log, services.records, services.env, credentials._keeper
+                )
+                assert again.signing_key(ACCESS_KEY, today(), "fr") == found
+
+    run_virtual(main())
+
+
+def test_a_root_whose_secret_is_nowhere_gets_another_key(tmp_path: Path) -> None:
+    async def main() -> None:
+        with keyd(tmp_path) as (_, keys):
+            async with memory_gateway(keyring=keys, with_bucket=False) as gateway:
+                services = gateway.services
+                parts = (gateway.log, services.records, services.nonces, keys, services.env)
+                first = await bootstrap.ensure_root(*parts)
+                assert first.secret and not (await bootstrap.ensure_root(*parts)).secret
+                second = await bootstrap.renew_root(*parts)
+                assert second.secret and second.access_key_id != first.access_key_id
+                store, records = gateway.log, services.records
+                held = bootstrap.read_root(store, records)
+                assert held is not None and held.access_key_id == second.access_key_id
+                third = await bootstrap.renew_root(*parts)
+                left = {
+                    one.access_key_id for one in bootstrap.root_keys(store, records, third.tenant)
+                }
+                assert left == {first.access_key_id, third.access_key_id}
+
+    run_virtual(main())
