@@ -27,7 +27,7 @@ from gateway.journal.events import Phase
 from gateway.meta import erasure_rows, rotations
 from gateway.meta.erasure_rows import Erasure, StoredErasure
 from gateway.meta.kv import BatchConflict, Check
-from gateway.model.erasure import ENDED, ErasureKind, ErasureStep, next_step
+from gateway.model.erasure import ENDED, STEPS, ErasureKind, ErasureStep, next_step
 from gateway.model.key_states import KeyState
 from gateway.model.names import BucketId, TenantId
 from gateway.objects import (
@@ -85,6 +85,7 @@ class ErasureKeeper:
         self._settle = settle
         self._again_s: dict[str, float] = {}  # erasures that wait until then
         self._said = ""
+        self._steps = (0, 0)
         self._rounds: Counter[str] = Counter()
         self._acts: dict[ErasureStep, Act] = {
             ErasureStep.NOTICE: self._notice,
@@ -104,8 +105,9 @@ class ErasureKeeper:
         }
 
     def progress(self) -> Progress:
-        """Erasures under way."""
-        return Progress(done=0, total=0, unit="erasures", detail=self._said)
+        """How far the erasure is that was moved last."""
+        done, total = self._steps
+        return Progress(done=done, total=total, unit="steps", detail=self._said)
 
     async def step(self) -> float:
         """Move one erasure on."""
@@ -147,6 +149,8 @@ class ErasureKeeper:
         elif moved == erasure or moved.detail:
             now_s = self._services.env.monotonic_s()
             self._again_s[erasure.erasure_id] = now_s + WAIT_S
+        steps = STEPS[moved.of]
+        self._steps = (steps.index(moved.at) if moved.at in steps else 0, len(steps) - 1)
         self._said = f"{named}: {moved.step}" + (f", {moved.detail}" if moved.detail else "")
         if moved != erasure:
             await self._save(stored, moved)
