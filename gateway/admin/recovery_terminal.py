@@ -178,12 +178,15 @@ def tell(answer: dict[str, object], *, as_json: bool) -> None:
         typer.echo(json.dumps(answer))
         return
     for name, value in answer.items():
-        typer.echo(f"{name.replace('_', ' '):<12} {_shown(name, value)}")
+        label = say(name.removesuffix("_ms").replace("_", " "))
+        typer.echo(f"{label:<12} {_shown(name, value)}")
 
 
 def _shown(name: str, value: object) -> str:
     if name.endswith("_at_ms") and isinstance(value, int):
         return f"{datetime.fromtimestamp(value // 1000, UTC):%Y-%m-%d %H:%M:%S}Z"
+    if isinstance(value, bool):
+        return say("yes") if value else say("no")
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     if isinstance(value, dict):

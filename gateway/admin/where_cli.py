@@ -15,7 +15,13 @@ import typer
 from rich.console import Group, RenderableType
 
 from gateway.admin import tables
-from gateway.admin.attestation import STATEMENT_BYTES_MAX, AttestationInvalid, verified
+from gateway.admin.attestation import (
+    NO_CERTIFICATE,
+    SENTENCE,
+    STATEMENT_BYTES_MAX,
+    AttestationInvalid,
+    verified,
+)
 from gateway.admin.cli import (
     DataOption,
     JsonOption,
@@ -142,8 +148,15 @@ def report_view(report: Answer) -> Group:
                 say("the key is the statement's own: compare it with the cluster's, or give --key")
             )
         )
-    lines.append(text(heard(statement["says"]), "dim"))
+    lines.append(text(_said(statement["says"]), "dim"))
     return Group(*lines)
+
+
+def _said(sentences: str) -> str:
+    """What a statement says of itself, where it says what statements of today say."""
+    if sentences == f"{SENTENCE} {NO_CERTIFICATE}":
+        return f"{say(SENTENCE)} {say(NO_CERTIFICATE)}"
+    return heard(sentences)
 
 
 def _place(shard: Answer) -> tuple[str, str, str, str]:
@@ -153,6 +166,6 @@ def _place(shard: Answer) -> tuple[str, str, str, str]:
 def _place_row(place: tuple[str, str, str, str], answered: list[Answer]) -> list[RenderableType]:
     """One node's answers; the bound is its slowest answer's, by light in fibre."""
     held = [shard for shard in answered if _place(shard) == place]
-    certificates = sorted({shard["certificate_sha256"] or "none" for shard in held})
+    certificates = sorted({shard["certificate_sha256"] or say("none") for shard in held})
     bound = max(shard["within_km"] for shard in held)
     return [*map(text, place), text(" ".join(certificates)), text(len(held)), text(bound)]

@@ -77,6 +77,7 @@ SPOKEN_KEYWORDS = SPOKEN_FIELDS | {"unit", "hint", "why_not", "dominant", "count
 SPOKEN_KEYS = frozenset(
     {
         "reason",
+        "shredded",
         "meaning",
         "said",
         "says",
@@ -109,6 +110,7 @@ SPOKEN_MODULES = (
     "gateway/journal/verify.py",
     "gateway/model/durability.py",
     "gateway/data/health.py",
+    "gateway/objects/approving.py",
 )
 PRINTING = frozenset({"echo", "print", "text", "Text", "add_task", "prompt", "secho"})
 LOGGED = frozenset({"debug", "info", "warning", "error", "exception"})
