@@ -98,6 +98,25 @@ def test_a_token_that_is_taken_out_is_503_and_nothing_is_lost(held: HsmCluster) 
     assert request(held, "GET", "/photos/new").status == 404
 
 
+def test_named_keys_are_in_the_token_as_well(held: HsmCluster) -> None:
+    kms = {
+        "x-amz-server-side-encryption": "aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id": "letters",
+    }
+    assert request(held, "PUT", "/photos").status == 200
+    with held.cluster.client() as client:
+        for number in range(20):
+            put = client.request("PUT", f"/photos/{number}", b"%d" % number, headers=kms)
+            assert put.status == 200, put.body
+    assert held.token_check()["keys"] == 2
+    held.restart_gateway()
+    with held.cluster.client() as client:
+        for number in range(20):
+            got = client.request("GET", f"/photos/{number}")
+            assert (got.status, got.body) == (200, b"%d" % number)
+            assert got.headers["x-amz-server-side-encryption"] == "aws:kms"
+
+
 @pytest.mark.proves("B-05")
 def test_a_backup_of_everything_but_the_token_opens_nothing(held: HsmCluster) -> None:
     write_all(held, "photos")

@@ -38,8 +38,16 @@ class HsmCluster:
         """Everything but processes, and `keyd.toml` for the token."""
         env = RealEnv(threads_max=1)
         folder = self.cluster.folder
+        folder.mkdir(parents=True)
+        profile = folder / "profile.toml"  # named keys are taken over plain HTTP
+        profile.write_text('sse_over_http = true\nkms_keys = ["letters"]\n')
         options = UpOptions(
-            folder=folder, port=self.cluster.port, processes=False, tls=False, keys=KeysFrom.KEYD
+            folder=folder,
+            port=self.cluster.port,
+            processes=False,
+            tls=False,
+            keys=KeysFrom.KEYD,
+            unsafe_test_profile=profile,
         )
         lay_out(options, env)
         env.close()
