@@ -81,6 +81,10 @@ class OneKey:
             return None
         return PRINCIPAL, hmac.digest(CREDENTIALS.secret.encode(), text, "sha1")
 
+    def note_use(self, principal: Principal) -> None:
+        """See `Credentials`."""
+        self.uses[principal.access_key_id] = 1
+
 
 @dataclass
 class Stored:
