@@ -23,7 +23,7 @@ from storaged.base.errors import ProtocolError, StorageError
 from storaged.base.log import Log
 
 IDLE_LINES_MAX = 8
-SLOW_DEADLINE_S = 10.0  # verbs that make a key durable, or carry all of them
+SLOW_DEADLINE_S = 3.0  # verbs that make a key durable, or carry all of them: the loop waits
 PROBE_FIRST_S, PROBE_MAX_S = 0.1, 0.5
 
 _SLOW = frozenset(
