@@ -27,7 +27,7 @@ from gateway.journal.events import Phase
 from gateway.meta import erasure_rows, rotations
 from gateway.meta.erasure_rows import Erasure, StoredErasure
 from gateway.meta.kv import BatchConflict, Check
-from gateway.model.erasure import ENDED, STEPS, ErasureKind, ErasureStep, next_step
+from gateway.model.erasure import STEPS, ErasureKind, ErasureStep, next_step
 from gateway.model.key_states import KeyState
 from gateway.model.names import BucketId, TenantId
 from gateway.objects import (
@@ -117,7 +117,7 @@ class ErasureKeeper:
             services.log, services.records, limit=erasing.ERASURES_MAX
         ):
             erasure = stored.erasure
-            if erasure.at in ENDED or self._again_s.get(erasure.erasure_id, 0.0) > now_s:
+            if self._again_s.get(erasure.erasure_id, 0.0) > now_s:
                 continue
             await self._move(stored)
             return 0.0
@@ -158,9 +158,9 @@ class ErasureKeeper:
     async def _save(self, stored: StoredErasure, moved: Erasure) -> None:
         services = self._services
         check = Check(erasure_rows.erasure_row(moved.erasure_id), stored.revision)
-        write = erasure_rows.set_erasure(services.records, services.nonces, moved)
+        writes = erasure_rows.set_erasure(services.records, services.nonces, moved)
         try:
-            await commit_rows(services, (check,), (write,))
+            await commit_rows(services, (check,), writes)
         except BatchConflict:
             logger.info("erasure %s was changed meanwhile", moved.erasure_id)
 

@@ -16,9 +16,10 @@ from gateway.meta import keyspace
 from gateway.meta.documents import open_document, seal_document
 from gateway.meta.kv import MetaStore, RowCorrupt, Write, revision_of
 from gateway.meta.sealing import NonceSource, RecordKeys
-from gateway.model.erasure import ErasureKind, ErasureStep
+from gateway.model.erasure import ENDED, ErasureKind, ErasureStep
 
 _START = keyspace.cluster_row("erasure/")
+_ENDED = keyspace.cluster_row("erased/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,27 +98,45 @@ class StoredErasure(NamedTuple):
 
 
 def erasure_row(erasure_id: str) -> bytes:
-    """Row of an erasure."""
+    """Row of an erasure under way."""
     return keyspace.cluster_row(f"erasure/{erasure_id}")
 
 
+def erased_row(erasure_id: str) -> bytes:
+    """Row of an erasure that has ended."""
+    return keyspace.cluster_row(f"erased/{erasure_id}")
+
+
 def read_erasure(store: MetaStore, keys: RecordKeys, erasure_id: str) -> StoredErasure | None:
-    """An erasure by id. Raises: RowCorrupt."""
-    row_key = erasure_row(erasure_id)
-    value = store.read((row_key,))[0]
-    return None if value is None else _open(keys, row_key, value)
+    """An erasure by id, under way or ended. Raises: RowCorrupt."""
+    row_keys = erasure_row(erasure_id), erased_row(erasure_id)
+    for row_key, value in zip(row_keys, store.read(row_keys), strict=True):
+        if value is not None:
+            return _open(keys, row_key, value)
+    return None
 
 
 def scan_erasures(store: MetaStore, keys: RecordKeys, *, limit: int) -> list[StoredErasure]:
-    """Erasures, those that have ended too. Raises: RowCorrupt."""
+    """Erasures under way. Raises: RowCorrupt."""
     rows = store.scan(_START, keyspace.successor(_START), limit=limit)
     return [_open(keys, row.key, row.value) for row in rows]
 
 
-def set_erasure(keys: RecordKeys, nonces: NonceSource, erasure: Erasure) -> Write:
-    """Write that sets the row of an erasure."""
-    row_key = erasure_row(erasure.erasure_id)
-    return Write(row_key, seal_document(keys, nonces, row_key, asdict(erasure)))
+def scan_ended(store: MetaStore, keys: RecordKeys, *, limit: int) -> list[StoredErasure]:
+    """Erasures that have ended. Raises: RowCorrupt."""
+    rows = store.scan(_ENDED, keyspace.successor(_ENDED), limit=limit)
+    return [_open(keys, row.key, row.value) for row in rows]
+
+
+def set_erasure(keys: RecordKeys, nonces: NonceSource, erasure: Erasure) -> tuple[Write, ...]:
+    """Writes that set the row of an erasure; once it has ended, in another place, so that who looks
+    for what is to be done does not come across it.
+    """
+    under_way, ended = erasure_row(erasure.erasure_id), erased_row(erasure.erasure_id)
+    document = asdict(erasure)
+    if erasure.at in ENDED:
+        return Write(under_way, None), Write(ended, seal_document(keys, nonces, ended, document))
+    return (Write(under_way, seal_document(keys, nonces, under_way, document)),)
 
 
 def _open(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredErasure:

@@ -199,9 +199,9 @@ async def begin(services: Services, config: ErasureConfig, wanted: Wanted) -> Er
 
     def decide() -> tuple[Step, None]:
         _refuse_second(services, erasure)
-        write = erasure_rows.set_erasure(services.records, services.nonces, erasure)
+        writes = erasure_rows.set_erasure(services.records, services.nonces, erasure)
         check = Check(erasure_rows.erasure_row(erasure.erasure_id), None)
-        return Step((check,), (write,)), None
+        return Step((check,), writes), None
 
     await change(services, decide)
     return erasure
@@ -279,7 +279,9 @@ def find(services: Services, erasure_id: str) -> StoredErasure:
 
 def erasures(services: Services) -> list[Erasure]:
     """All erasures, the latest first. Raises: RowCorrupt."""
-    rows = erasure_rows.scan_erasures(services.log, services.records, limit=ERASURES_MAX)
+    log, records = services.log, services.records
+    rows = erasure_rows.scan_erasures(log, records, limit=ERASURES_MAX)
+    rows += erasure_rows.scan_ended(log, records, limit=ERASURES_MAX)
     return sorted((one.erasure for one in rows), key=lambda one: one.requested_at_ms, reverse=True)
 
 
@@ -303,14 +305,15 @@ async def cancel(services: Services, erasure_id: str) -> Erasure:
             detail="",
         )
         check = Check(erasure_rows.erasure_row(erasure_id), stored.revision)
-        write = erasure_rows.set_erasure(services.records, services.nonces, changed)
-        return Step((check,), (write,)), changed
+        writes = erasure_rows.set_erasure(services.records, services.nonces, changed)
+        return Step((check,), writes), changed
 
     return await change(services, decide)
 
 
 def _refuse_second(services: Services, wanted: Erasure) -> None:
-    for held in erasures(services):
+    for stored in erasure_rows.scan_erasures(services.log, services.records, limit=ERASURES_MAX):
+        held = stored.erasure
         same = (held.tenant, held.bucket, held.key, held.version) == (
             wanted.tenant,
             wanted.bucket,

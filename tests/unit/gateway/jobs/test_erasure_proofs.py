@@ -65,7 +65,7 @@ def test_nothing_of_an_erased_tenant_is_found_but_stubs_and_the_certificate(
             text = json.dumps(open_document(services.records, row.key, row.value))
             if TENANT in row.key or TENANT.hex() in text or "somebody" in text:
                 found.append(row.key[keyspace.HEAD_BYTES :].decode())
-        assert found == [f"erasure/{done.erasure_id}"]
+        assert found == [f"erased/{done.erasure_id}"]
         assert [one.name for one in tenancy.tenants(services)] == ["neighbour"]
 
     run(tmp_path, scene)
