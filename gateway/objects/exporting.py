@@ -29,7 +29,7 @@ from gateway.model.version import Part, Version
 from gateway.objects.annotation_reads import annotations_of, whole_content
 from gateway.objects.context import Services
 from gateway.objects.encryption import key_check
-from gateway.objects.fetch import Piece, open_body, version_dek
+from gateway.objects.fetch import Piece, open_body, read_at_once, version_dek
 from gateway.objects.opened import OpenedVersion
 from gateway.objects.target import OpenBucket, Target
 from storaged.base.errors import Kind, StorageError
@@ -290,6 +290,9 @@ async def _opened(
     target = Target(opened, listed.key, listed.row_key, Action.GET_OBJECT)
     held = OpenedVersion(listed.key, listed.row, found.stored, is_versioned)
     wanted = found.version.content_bytes - offset if length is None else length
+    content = read_at_once(services, target, held, offset, wanted, customer_key)
+    if content is not None:
+        return content, None
     return await open_body(services, target, held, offset, wanted, customer_key)
 
 
