@@ -109,8 +109,9 @@ class Actor:
         """Whether a route is open to them."""
         if self.may_all:
             return True
-        if self.is_local:
-            return not entry.acts or (entry.local_acts and Role.LOCAL_ROOT in self.roles)
+        if self.is_local:  # looks at what auditors look at
+            may_act = entry.local_acts and Role.LOCAL_ROOT in self.roles
+            return may_act if entry.acts else Role.AUDITOR in entry.roles
         return bool(self.roles & entry.roles)
 
     def acting_as(self, entry: RouteEntry) -> str:

@@ -175,6 +175,11 @@ def test_the_local_root_does_everything_until_somebody_with_a_name_could(tmp_pat
         with pytest.raises(AdminRefused, match="The local root may not do this") as refused:
             local.resume("count")
         assert "--admin URL" in refused.value.advice
+        # He looks at what an auditor may look at, so at no tenant's data; and makes accounts.
+        assert local.whoami()["may"] == [
+            one.name for one in TABLE.entries if one.local_acts or Role.AUDITOR in one.roles
+        ]
+        assert "GET /v1/export/body" not in local.whoami()["may"]
         fields = {"name": "alice", "person": "Alice Martin", "roles": "custodian"}
         assert local.change_administrator("add", fields)
         bob = AdminClient(served.place("bob"))

@@ -1,0 +1,89 @@
+"""Planted bugs of the admin plane: who is let in, what roles may, what is recorded."""
+
+from __future__ import annotations
+
+from tests.mutations.table import Mutation
+
+ADMIN = "tests/unit/gateway/admin"
+PEOPLE = f"{ADMIN}/test_administrators.py"
+PLANES = f"{ADMIN}/test_planes.py"
+
+MUTATIONS: tuple[Mutation, ...] = (
+    Mutation(
+        name="admin-handshake",
+        file="gateway/admin/listener.py",
+        old="context.verify_mode = ssl.CERT_REQUIRED",
+        new="context.verify_mode = ssl.CERT_OPTIONAL",
+        seen_by=(PLANES,),
+    ),
+    Mutation(
+        name="admin-own-authority",
+        file="gateway/admin/listener.py",
+        old="if own & _certificates(other):",
+        new="if False:",
+        seen_by=(PLANES,),
+    ),
+    Mutation(
+        name="admin-roles-of-routes",
+        file="gateway/admin/gate.py",
+        old="return bool(self.roles & entry.roles)",
+        new="return True",
+        seen_by=(PEOPLE,),
+    ),
+    Mutation(
+        name="admin-routes-without-a-line",
+        file="gateway/admin/gate.py",
+        old="if entry is None or not actor.may(entry):",
+        new="if entry is not None and not actor.may(entry):",
+        seen_by=(PEOPLE,),
+    ),
+    Mutation(
+        name="admin-roles-of-certificates",
+        file="gateway/admin/gate.py",
+        old="roles=held.roles & shown.roles & GIVEN_ROLES,",
+        new="roles=held.roles | shown.roles,",
+        seen_by=(PEOPLE,),
+    ),
+    Mutation(
+        name="admin-disabled-accounts",
+        file="gateway/admin/gate.py",
+        old="if not held.enabled:",
+        new="if False:",
+        seen_by=(PEOPLE,),
+    ),
+    Mutation(
+        name="admin-certificates-of-others",
+        file="gateway/admin/gate.py",
+        old="if not is_same_person(held.person, shown.person):",
+        new="if False:",
+        seen_by=(PEOPLE,),
+    ),
+    Mutation(
+        name="admin-roles-of-one-person",
+        file="gateway/model/administrators.py",
+        old="            roles |= other.roles",
+        new="            pass",
+        seen_by=(PEOPLE,),
+    ),
+    Mutation(
+        name="admin-local-root",
+        file="gateway/admin/gate.py",
+        old="return not self.listening or not self._administrators.has_enabled()",
+        new="return True",
+        seen_by=(PEOPLE,),
+    ),
+    Mutation(
+        name="admin-denials-recorded",
+        file="gateway/admin/gate.py",
+        old="        if not self._denials.take(actor.name or actor.origin):",
+        new="        if False:",
+        seen_by=(PEOPLE,),
+    ),
+    Mutation(
+        name="admin-acts-bounded",
+        file="gateway/admin/gate.py",
+        old="if entry.is_recorded and not self._acts.take(actor.name):",
+        new="if False:",
+        seen_by=(PEOPLE,),
+    ),
+)
