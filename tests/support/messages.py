@@ -6,7 +6,7 @@ against it.
 
 Found are: the tree of commands (help, options, examples are not translated), classes of errors and
 their hints, whatever `say` is called with, titles and columns of tables, reasons of errors, what is
-raised as BadParameter, and prose in modules whose words are shown (`SPOKEN_MODULES`).
+raised as BadParameter, and prose in modules whose words are shown (`tests.support.spoken`).
 """
 
 from __future__ import annotations
@@ -25,96 +25,26 @@ from gateway.terminal.catalogue import Catalogue, placeholders
 from gateway.terminal.commands import tree
 from gateway.terminal.help import EXIT_CODES, told
 from gateway.terminal.language import Language, catalogue_of, use
-from gateway.terminal.refusals import SPOKEN_FIELDS, TYPER_SAYS
+from gateway.terminal.refusals import TYPER_SAYS
 from gateway.terminal.words import WORDS
 from storaged.base.errors import StorageError
+from tests.support.spoken import (
+    ANSWERED,
+    DIAGNOSTIC,
+    PRINTING,
+    PRINTING_MODULES,
+    SILENT,
+    SPOKEN_CALLS,
+    SPOKEN_KEYS,
+    SPOKEN_KEYWORDS,
+    SPOKEN_MODULES,
+    SPOKEN_NAMES,
+    TABLES,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = ROOT / "gateway" / "terminal" / "fr.po"
 
-# What S3 clients, other commands and logs read is English.
-SILENT = (
-    "gateway/s3/",
-    "gateway/model/errors.py",
-    "storaged/main.py",
-    "gateway/serve.py",
-    "gateway/model/errors",
-)
-# Errors of S3 that commands about objects and buckets meet as well.
-ANSWERED = frozenset(
-    {
-        "AccessDenied",
-        "InsufficientStorage",
-        "InvalidBucketName",
-        "MalformedPolicy",
-        "MethodNotAllowed",
-    }
-    | {"KmsKeyDestroyed", "KmsKeyDisabled", "KmsKeyNotFound", "ServiceUnavailable", "SlowDown"}
-    | {"BucketNotEmpty", "NoSuchBucket", "NoSuchKey", "NoSuchUpload", "NoSuchVersion"}
-    | {"QuotaExceeded", "BucketAlreadyExists", "BucketAlreadyOwnedByYou", "TooManyBuckets"}
-)
-# Errors whose reasons say which bytes of a protocol or format are wrong: for whoever reads the log
-# and the source, and in their language. What the error means is translated.
-DIAGNOSTIC = (
-    "gateway/admin/frames.py",
-    "gateway/commit/",
-    "gateway/keyd/wire.py",
-    "gateway/meta/",
-    "gateway/outside/",
-    "storaged/link.py",
-    "storaged/multiplex.py",
-    "storaged/promises.py",
-    "storaged/server.py",
-    "storaged/session.py",
-    "storaged/shardformat.py",
-    "storaged/shardstore.py",
-    "storaged/verbs.py",
-    "storaged/volume_index.py",
-    "storaged/wire.py",
-)
-SPOKEN_CALLS = {"say": 0, "heard": 0, "BadParameter": 0, "confirm": 0, "refuse": 0}
-SPOKEN_KEYWORDS = SPOKEN_FIELDS | {"unit", "hint", "why_not", "dominant", "counted_by"}
-SPOKEN_KEYS = frozenset(
-    {
-        "reason",
-        "shredded",
-        "meaning",
-        "said",
-        "says",
-        "sentence",
-        "why_not",
-        "failed",
-        "unit",
-        "hint",
-        "detail",
-        "local",
-    }
-)
-SPOKEN_NAMES = frozenset({"hint", "columns", "title", "COLUMNS", "detail"})
-TABLES = frozenset({"titled_table", "rows_view", "one_view", "_print"})
-# Modules of the gateway whose prose the command shows, wherever in them it is made.
-SPOKEN_MODULES = (
-    "gateway/admin/attest.py",
-    "gateway/admin/attestation.py",
-    "gateway/admin/health.py",
-    "gateway/admin/margins.py",
-    "gateway/admin/outlook.py",
-    "gateway/admin/gate.py",
-    "gateway/admin/produce.py",
-    "gateway/admin/produce_says.py",
-    "gateway/admin/regions.py",
-    "gateway/admin/status.py",
-    "gateway/admin/where.py",
-    "gateway/data/tiers.py",
-    "gateway/jobs/",
-    "gateway/journal/verify.py",
-    "gateway/model/durability.py",
-    "gateway/data/health.py",
-    "gateway/objects/approving.py",
-)
-PRINTING = frozenset({"echo", "print", "text", "Text", "add_task", "prompt", "secho"})
-LOGGED = frozenset({"debug", "info", "warning", "error", "exception"})
-_PRINTS = re.compile(r"(_cli|_views|tables|/cli|/questions|/completion)\.py$")
 _PROSE = re.compile(r"[a-z]{2,}[,:;]? (?:.*\b)?[a-z]{2,}")
 _LETTERS = re.compile(r"[A-Za-z]{2}")
 _NAME = re.compile(r"^[a-z][a-z_]*$")
@@ -197,7 +127,7 @@ class _Finder:
 
     def __init__(self, module: ast.Module, name: str) -> None:
         self._module = module
-        self._whole = name.startswith(SPOKEN_MODULES) or bool(_PRINTS.search(name))
+        self._whole = name.startswith(SPOKEN_MODULES) or bool(PRINTING_MODULES.search(name))
         silent = {"reason"} if name.startswith(DIAGNOSTIC) else set[str]()
         self._keywords = SPOKEN_KEYWORDS - silent
         self._keys = SPOKEN_KEYS - silent
@@ -339,7 +269,7 @@ def unsaid() -> list[str]:
     """Literal text that the command prints without `say`, so that no catalogue can have it."""
     found = []
     for path in _sources():
-        if not _PRINTS.search(_name(path)):
+        if not PRINTING_MODULES.search(_name(path)):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or _called(node) not in PRINTING or not node.args:
