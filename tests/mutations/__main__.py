@@ -19,10 +19,16 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
-from tests.mutations import admins, attacks, hsm, table
+from tests.mutations import admins, attacks, hsm, operators, table
 from tests.mutations.table import Command, Mutation, Sim
 
-MUTATIONS = (*table.MUTATIONS, *admins.MUTATIONS, *attacks.MUTATIONS, *hsm.MUTATIONS)
+MUTATIONS = (
+    *table.MUTATIONS,
+    *admins.MUTATIONS,
+    *attacks.MUTATIONS,
+    *hsm.MUTATIONS,
+    *operators.MUTATIONS,
+)
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("gateway", "storaged", "tests", "docs", "pyproject.toml")
 COMMAND_S = 900.0

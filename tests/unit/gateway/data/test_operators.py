@@ -156,6 +156,21 @@ def test_what_lies_too_much_with_one_is_moved_away_and_no_tier_is_lost(geometry:
     assert pl.tier_of(placed, topology, geometry.k) is best and 0 not in placed
 
 
+@pytest.mark.proves("S-05")
+def test_what_cannot_leave_an_operator_counts_when_others_are_made_again() -> None:
+    """Five shards are lost, the sixth is on a node of alpha's that is drained, and only alpha's
+    nodes answer: two of the lost are made again, not three.
+    """
+    nodes = [node_of(1, "a", "alpha"), node_of(2, "b", "alpha")]
+    nodes += [node_of(3, "c", "alpha", state=NodeState.DRAINING)]
+    nodes += [node_of(4, "d", "bravo"), node_of(5, "e", "charlie")]
+    topology, geometry = Topology(1, tuple(nodes)), Geometry(4, 2)
+    row = row_of((0, 0, 0, 0, 0, 3), geometry, 1, 0)
+    plan = plan_moves(row, set(), topology, frozenset({1, 2}))
+    after = [plan.get(index, number) for index, number in enumerate(row.nodes)]
+    assert with_operators(topology, after)["alpha"] == 3 and len(plan) == 2
+
+
 def test_operators_that_are_away_count() -> None:
     """With two of three operators away the third is not given what it must not have."""
     nodes = [node_of(i + 1, f"dc{i}", ("alpha", "bravo", "charlie")[i // 2]) for i in range(6)]

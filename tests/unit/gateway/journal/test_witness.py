@@ -60,6 +60,7 @@ def test_l_06_a_witness_follows_a_log_that_grows(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.proves("B-09", "B-11", "L-06")
 def test_l_06_a_witness_cosigns_no_fork_and_nothing_older(tmp_path: Path) -> None:
     store, fork = grown(tmp_path / "a", 20), grown(tmp_path / "b", 30, seed=2)
     known = seen(store)

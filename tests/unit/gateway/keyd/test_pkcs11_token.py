@@ -69,7 +69,7 @@ def module() -> Module:
 # -- keys
 
 
-@pytest.mark.proves("K-05", "K-03", "C3")
+@pytest.mark.proves("K-05", "K-03", "C3", "B-09")
 def test_a_key_never_leaves_the_token_and_only_encrypts(token: Pkcs11Token) -> None:
     token.ensure_key(KEY_ID, "hexagone/test")
 
