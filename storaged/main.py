@@ -121,9 +121,9 @@ def check(
     """Read the configuration and the certificate; print the values in effect."""
     try:
         settings = read_config(StoragedConfig, config)
-        identity = read_node_identity(settings.tls.certificate)
-        domain = read_domain(settings.tls.certificate)
-        node_server_context(settings.tls.certificate, settings.tls.key, settings.tls.authority)
+        pair = _pair(settings.tls)
+        identity, domain = read_node_identity(pair.certificate), read_domain(pair.certificate)
+        node_server_context(pair.certificate, pair.key, settings.tls.authority)
     except (StorageError, OSError) as error:
         _exit(error)
     who = {
@@ -145,6 +145,12 @@ def main() -> None:
     app()
 
 
+def _pair(tls: TlsConfig) -> Pair:
+    """The certificate as configured, or as renewed since."""
+    given = Pair(certificate=tls.certificate, key=tls.key)
+    return pair_in_use(given, None if tls.renewal is None else tls.renewal.folder)
+
+
 async def _serve(settings: StoragedConfig) -> None:
     """Open the node, serve it, and on a signal drain and close. Raises StorageError, OSError."""
     stop = asyncio.Event()
@@ -153,8 +159,7 @@ async def _serve(settings: StoragedConfig) -> None:
         loop.add_signal_handler(number, stop.set)
     env = RealEnv(OFFLOAD_THREADS)
     tls = settings.tls
-    given = Pair(certificate=tls.certificate, key=tls.key)
-    pair = pair_in_use(given, None if tls.renewal is None else tls.renewal.folder)
+    given, pair = Pair(certificate=tls.certificate, key=tls.key), _pair(tls)
     identity = read_node_identity(pair.certificate)
     context = node_server_context(pair.certificate, pair.key, tls.authority)
     renewer = Renewer(given, tls.authority, tls.renewal, [context], env)

@@ -129,7 +129,7 @@ def test_config_check(certificates: Certificates, tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text(CONFIG.format(metrics_port=0))
     shown = _check(tmp_path)
     assert shown.returncode == 0
-    assert f"node=p1 datacenter=paris country=fr domain={DOMAIN}" in shown.stdout
+    assert f"node=p1 datacenter=paris country=fr operator= domain={DOMAIN}" in shown.stdout
     assert "capacity_bytes = 1073741824" in shown.stdout
     values = json.loads(_check(tmp_path, "--json").stdout)
     assert values["config"]["tls"]["key"] == str(tmp_path / "node.key")
