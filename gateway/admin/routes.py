@@ -174,9 +174,7 @@ JOURNAL_ROUTES: tuple[RouteEntry, ...] = (
         shapes.Cosigned,
         raw_body="text/plain",
     ),
-    acts(
-        "/v1/journal-keys/rotate", "Sign the journal with new keys", (KEYS,), shapes.JournalKeys
-    ),
+    acts("/v1/journal-keys/rotate", "Sign the journal with new keys", (KEYS,), shapes.JournalKeys),
 )
 
 ADMINISTRATOR_ROUTES: tuple[RouteEntry, ...] = (
