@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from gateway.terminal.help import context_of, write_help
+from gateway.terminal.help import context_of, summary, write_help
 from gateway.terminal.language import Language, language_of, say, use
 from gateway.terminal.refusals import said, said_usage, write_refusal
 from gateway.terminal.remote import GivenPlace, give
@@ -142,11 +142,11 @@ def _loaded(offered: Offered) -> Any:
 
 
 def speak(command: Any) -> None:
-    """Have a command and all below it write their help with `gateway.terminal.help`."""
-    if getattr(command, "is_spoken", False):
-        return
-    command.is_spoken = True
+    """Have a command and all below it write their help with `gateway.terminal.help`, and tell
+    shells their summaries, in the language in use.
+    """
     command.format_help = partial(write_help, command)
+    command.short_help = summary(command.help or "")
     for below in getattr(command, "commands", {}).values():
         speak(below)
 

@@ -252,6 +252,9 @@ def test_shells_complete_commands_and_options(shell: str) -> None:
     assert hexagone(**asked).stdout.split() == ["jobs", "journal"]
     asked |= {"COMP_WORDS": "hexagone keys rotate --dr", "COMP_CWORD": "3"}
     assert hexagone(**asked).stdout.split() == ["--dry-run"]
+    asked = {"_HEXAGONE_COMPLETE": "complete_fish", "_TYPER_COMPLETE_ARGS": "hexagone keys rot"}
+    asked |= {"_TYPER_COMPLETE_FISH_ACTION": "get-args", "LANG": "fr_FR.UTF-8"}
+    assert hexagone(**asked).stdout.startswith("rotate\tCréer une nouvelle époque d'une clé")
 
 
 def test_what_is_lost_is_asked_for_in_the_reader_s_language(
