@@ -311,9 +311,11 @@ def forget_taken(keys: Path) -> None:
 
 
 def _prune(folder: Path, newest: Manifest) -> None:
+    # Of what nobody can look into only the newest stays: an older one may have a destroyed key.
+    kept = 1 if newest.is_opaque else KEPT
     for number, path in backups_in(folder):
         if number < newest.number and (
-            number <= newest.number - KEPT or _must_go(path, newest.record, newest.destroyed)
+            number <= newest.number - kept or _must_go(path, newest.record, newest.destroyed)
         ):
             _erase(path)
     sync_directory(folder)

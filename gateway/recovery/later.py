@@ -7,10 +7,12 @@ never destroyed keeps it from coming back, not more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.journal.certificate import DESTROYED as ERASED
 from gateway.journal.events import CLUSTER, LOG_NAME, Entry, EntryInvalid, read_line
 from gateway.journal.shelf import LOGS
 from gateway.journal.store import segments_of
@@ -18,7 +20,8 @@ from gateway.recovery.backup import KeyOf
 
 DESTROYED, BACKUP = "recovery.destroyed", "recovery.backup"
 _ACT = "admin.key-epochs.destroy"
-_WANTED = tuple(f'"type":"{kind}"'.encode() for kind in (DESTROYED, BACKUP, _ACT))
+_WANTED = tuple(f'"type":"{kind}"'.encode() for kind in (DESTROYED, BACKUP, _ACT, ERASED))
+_ITEM = re.compile(r"tenant-key/([0-9a-f]{32})/([1-9][0-9]{0,8})")
 
 
 @dataclass(slots=True)
@@ -55,6 +58,10 @@ def _read_log(folder: Path, found: Later) -> None:
             key = _key(body.get("tenant"), body.get("epoch"))
             if key:
                 found.destroyed[key] = entry.at_ms
+        elif entry.type == ERASED:
+            item = _ITEM.fullmatch(str(body.get("item")))
+            if item:
+                found.destroyed[item[1], int(item[2])] = entry.at_ms
         elif entry.type == BACKUP:
             number = body.get("number")
             if isinstance(number, int) and number > found.number:

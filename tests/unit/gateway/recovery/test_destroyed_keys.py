@@ -28,7 +28,7 @@ def destroyed(rig: Rig) -> None:
 
 
 @pytest.mark.proves("C7", "C8", "K-11")
-@pytest.mark.parametrize("told_by", ["keyring", "journal", "act", "newer backup"])
+@pytest.mark.parametrize("told_by", ["keyring", "journal", "act", "erasure", "newer backup"])
 def test_a_destroyed_key_does_not_come_back(rig: Rig, tmp_path: Path, told_by: str) -> None:
     destroyed(rig)
     name, to = f"{T1.hex()}/1", tmp_path / "new"
@@ -39,6 +39,9 @@ def test_a_destroyed_key_does_not_come_back(rig: Rig, tmp_path: Path, told_by: s
     elif told_by == "journal":
         event = ("recovery.destroyed", Phase.NOTE, {"tenant": T1.hex(), "epoch": 1})
         words += ("--journal", journal_of(rig, [event]))
+    elif told_by == "erasure":
+        item = {"item": f"tenant-key/{name}", "erasure": "E"}
+        words += ("--journal", journal_of(rig, [("erasure.destroy", Phase.OUTCOME, item)]))
     elif told_by == "act":
         fields = {"tenant": "mairie", "epoch": "1", "request": "R"}
         act = "admin.key-epochs.destroy"
