@@ -36,14 +36,12 @@ class Offered:
         help: the first paragraph of its help.
         modules: those that add to it, each with an `add_commands`.
         section: where `hexagone --help` lists it.
-        examples: where it is a group: commands of it.
     """
 
     name: str
     help: str
     modules: tuple[str, ...]
     section: str
-    examples: tuple[str, ...] = ()
 
 
 class Commands(TyperGroup):
