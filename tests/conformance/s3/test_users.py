@@ -6,8 +6,6 @@ Source: AWS IAM User Guide, "Policy evaluation logic", "Cross-account policy eva
 from __future__ import annotations
 
 import itertools
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,22 +76,6 @@ def test_a_user_may_do_nothing_until_a_policy_says_so(
     client.put_object(Bucket=name, Key="k", Body=b"mine")
     assert boto_of(gateway, tenant).get_object(Bucket=name, Key="k")["Body"].read() == b"mine"
     assert refusal_code(client.get_object, Bucket=held, Key="missing") == "NoSuchKey"
-
-
-def test_a_replica_is_what_somebody_says_who_may_replicate(
-    gateway: S3Gateway, operator: Operator, tenant: Account, held: str
-) -> None:
-    user = operator.user(tenant, new_name(), allowed("s3:PutObject", "s3:GetObject"))
-    client = boto_of(gateway, user)
-    client.meta.events.register(
-        "before-sign.s3.PutObject",
-        lambda request, **_: request.headers.add_header("x-amz-replication-status", "REPLICA"),
-    )
-    client.put_object(Bucket=held, Key="r", Body=b"")
-    assert "ReplicationStatus" not in client.head_object(Bucket=held, Key="r")
-    operator.allow(tenant, user.user, allowed("s3:PutObject", "s3:GetObject", "s3:ReplicateObject"))
-    client.put_object(Bucket=held, Key="r", Body=b"")
-    assert client.head_object(Bucket=held, Key="r")["ReplicationStatus"] == "REPLICA"
 
 
 def test_aut_05_what_is_said_of_a_new_bucket_needs_its_own_right(
@@ -333,32 +315,6 @@ def test_aut_04_what_is_beside_an_operation_is_asked_for_too(
     assert refusal(client.rename_object, **asked) == DENIED
     operator.allow(tenant, name, allowed("s3:*"))
     client.rename_object(**asked)
-
-
-def test_a_form_has_the_rights_of_the_user_that_signed_it(
-    gateway: S3Gateway, operator: Operator, tenant: Account, held: str
-) -> None:
-    name = new_name()
-    client = boto_of(gateway, operator.user(tenant, name, allowed("s3:GetObject")))
-
-    def post() -> int:
-        form = client.generate_presigned_post(held, "posted")
-        fields = {**form["fields"], "file": "content"}
-        body = "".join(
-            f'--b\r\nContent-Disposition: form-data; name="{field}"\r\n\r\n{value}\r\n'
-            for field, value in fields.items()
-        )
-        headers = {"Content-Type": "multipart/form-data; boundary=b"}
-        request = urllib.request.Request(form["url"], f"{body}--b--\r\n".encode(), headers)
-        try:
-            with urllib.request.urlopen(request) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as refused:
-            return refused.code
-
-    assert post() == 403
-    operator.allow(tenant, name, allowed("s3:PutObject"))
-    assert post() == 204
 
 
 @pytest.mark.proves("A-04")
