@@ -33,6 +33,7 @@ UNLISTED = frozenset({SUMMARY, FILES, PROGRESS, PROOF})
 PACK_BYTES = 256 * 1024 * 1024
 PIECE_BYTES = 1024 * 1024
 LINE_BYTES_MAX = 16 * 1024 * 1024
+DOCUMENT_BYTES_MAX = 64 * 1024 * 1024  # as the gateway takes them
 OWNER_ONLY, FOLDER_OWNER_ONLY = 0o600, 0o700
 
 Extent = list[Any]
@@ -74,8 +75,10 @@ def write_json(path: Path, document: Mapping[str, object]) -> None:
 
 def read_json(path: Path) -> Document:
     """The object of a file. Raises: ExportFolderFailed, ExportDamaged."""
-    with on_disk(path):
-        raw = path.read_bytes()
+    with on_disk(path), path.open("rb") as file:
+        raw = file.read(DOCUMENT_BYTES_MAX + 1)
+    if len(raw) > DOCUMENT_BYTES_MAX:
+        raise ExportDamaged(path=path, reason=f"larger than {DOCUMENT_BYTES_MAX} bytes")
     return read_object(path, raw)
 
 
@@ -83,7 +86,7 @@ def read_object(path: Path, raw: bytes) -> Document:
     """A JSON object. Raises: ExportDamaged."""
     try:
         found = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ExportDamaged(path=path, reason="no JSON") from error
     if not isinstance(found, dict):
         raise ExportDamaged(path=path, reason="no JSON object")
@@ -326,10 +329,12 @@ class BodyReader:
             path = self._folder / str(name)
             if path.parent != self._folder:
                 raise ExportDamaged(path=path, reason="not a file of bodies")
+            left = int(length)
+            if int(offset) < 0 or left < 0:
+                raise ExportDamaged(path=path, reason="no run of bytes")
             with on_disk(path):
                 file = self._opened(str(name))
                 file.seek(int(offset))
-            left = int(length)
             while left:
                 with on_disk(path):
                     piece = file.read(min(left, PIECE_BYTES))
@@ -341,7 +346,9 @@ class BodyReader:
     def _opened(self, name: str) -> BinaryIO:
         if self._file is None or self._name != name:
             self.close()
-            self._file, self._name = (self._folder / name).open("rb"), name
+            # Not by a link: an export from elsewhere is no way to read this machine's files.
+            descriptor = os.open(self._folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            self._file, self._name = os.fdopen(descriptor, "rb"), name
         return self._file
 
     def close(self) -> None:

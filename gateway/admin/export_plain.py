@@ -67,6 +67,8 @@ def _write(reader: BodyReader, root: Path, record: Document) -> str:
     if reason:
         return reason
     path = root / record["key"]
+    if path.is_symlink() or path.parent.resolve() != root.resolve() / Path(record["key"]).parent:
+        return "a link is where it would be"
     try:
         path.parent.mkdir(mode=folder_of.FOLDER_OWNER_ONLY, parents=True, exist_ok=True)
         is_taken = path.is_dir()
@@ -75,8 +77,9 @@ def _write(reader: BodyReader, root: Path, record: Document) -> str:
     if is_taken:
         return "a file and a folder of one name"
     digest = sha256()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     with folder_of.on_disk(path):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, folder_of.OWNER_ONLY)
+        descriptor = os.open(path, flags, folder_of.OWNER_ONLY)
         with os.fdopen(descriptor, "wb") as file:
             for piece in reader.pieces(record["body"]):
                 digest.update(piece)

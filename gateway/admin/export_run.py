@@ -30,6 +30,8 @@ from gateway.admin.export_folder import (
 )
 from gateway.admin.frame_reader import READ_BYTES, buffered, exactly, read_frame
 from gateway.admin.journal_export import export_journal
+from gateway.model.errors import InvalidBucketName
+from gateway.model.names import bucket_name
 from storaged.base.errors import ProtocolError
 
 CONNECTIONS = 4
@@ -343,9 +345,24 @@ class Exporter:
 
 
 def check_head(folder: Path, head: Document) -> None:
-    """Raises: ExportFolderInvalid: it is no export that this program can read."""
+    """Raises: ExportFolderInvalid: no export that this program can read, or one that leads
+    elsewhere.
+    """
     if head.get("format") != folder_of.FORMAT or head.get("version") != folder_of.FORMAT_VERSION:
         raise ExportFolderInvalid(folder=folder, reason="not an export of this format's version")
+    names = head.get("buckets")
+    if (
+        not isinstance(names, list)
+        or not all(isinstance(one, str) for one in names)
+        or len(set(names)) != len(names)
+    ):
+        raise ExportFolderInvalid(folder=folder, reason="its buckets are no list of names")
+    for one in names:
+        try:
+            bucket_name(one)
+        except InvalidBucketName as error:  # folders are named by it, so it must not lead elsewhere
+            reason = f"{one[:64]!r} is no name of a bucket"
+            raise ExportFolderInvalid(folder=folder, reason=reason) from error
 
 
 def bytes_of(record: Document) -> int:

@@ -92,6 +92,9 @@ def _wrong_files(
     for one in folder_of.read_lines(folder / folder_of.FILES):
         path = str(one["path"])
         named.add(path)
+        if path.startswith("/") or ".." in path.split("/") or (folder / path).is_symlink():
+            yield f"{path} is not of the export"
+            continue
         if not (folder / path).is_file():
             yield f"{path} is missing"
             continue

@@ -14,6 +14,8 @@ from gateway.admin import export_folder
 from gateway.admin.export_folder import (
     BodyReader,
     ExportDamaged,
+    ExportFolderFailed,
+    ExportFolderInvalid,
     Extent,
     Mark,
     PackNumbers,
@@ -21,6 +23,7 @@ from gateway.admin.export_folder import (
     append_lines,
     cut_to,
     file_digest,
+    read_json,
     read_lines,
     read_mark,
 )
@@ -116,7 +119,7 @@ def _export(folder: Path, records: list[dict[str, Any]]) -> None:
     place.mkdir(parents=True)
     (folder / "bodies").mkdir()
     (folder / "bodies" / "000001.bin").write_bytes(b"contents")
-    head = {"format": "hexagone-export", "version": 1, "buckets": ["b"], "tenant": "t"}
+    head = {"format": "hexagone-export", "version": 1, "buckets": ["box"], "tenant": "t"}
     (folder / "export.json").write_text(json.dumps(head))
     lines = "".join(json.dumps(record) + "\n" for record in records)
     (place / "versions.jsonl").write_text(lines)
@@ -152,8 +155,65 @@ def test_plain_files_never_leave_their_folder(tmp_path: Path) -> None:
     left = list(write_plain(tmp_path / "export", tmp_path / "out", lambda *told: None))
     assert [key for _, key, _ in left] == ["a/b", "c", "../e", "/etc/x"]
     files = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
-    assert files == [tmp_path / "out" / "b" / "a", tmp_path / "out" / "b" / "c" / "d"]
+    assert files == [tmp_path / "out" / "box" / "a", tmp_path / "out" / "box" / "c" / "d"]
     assert files[0].read_bytes() == b"contents" and files[0].stat().st_mtime == 1000
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/absolute", "..", "a/b", "", ["x"]])
+def test_an_export_whose_buckets_would_lead_elsewhere_is_refused(
+    tmp_path: Path, name: object
+) -> None:
+    export = tmp_path / "export"
+    _export(export, [record("a")])
+    head = json.loads((export / "export.json").read_text())
+    for names in ([name], ["box", "box"], "box"):
+        (export / "export.json").write_text(json.dumps({**head, "buckets": names}))
+        with pytest.raises(ExportFolderInvalid):
+            list(write_plain(export, tmp_path / "in" / "out", lambda *told: None))
+    assert {path.name for path in tmp_path.iterdir()} == {"export"}
+
+
+def test_plain_files_are_not_written_through_links(tmp_path: Path) -> None:
+    _export(tmp_path / "export", [record("a"), record("c/d")])
+    (tmp_path / "out" / "box").mkdir(parents=True)
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "kept").write_bytes(b"kept")
+    (tmp_path / "out" / "box" / "a").symlink_to(victim / "kept")
+    (tmp_path / "out" / "box" / "c").symlink_to(victim)
+    left = list(write_plain(tmp_path / "export", tmp_path / "out", lambda *told: None))
+    assert [key for _, key, _ in left] == ["a", "c/d"]
+    assert [path.name for path in victim.iterdir()] == ["kept"]
+    assert (victim / "kept").read_bytes() == b"kept"
+
+
+def test_bodies_are_not_read_through_links_nor_backwards(tmp_path: Path) -> None:
+    _export(tmp_path / "export", [])
+    (tmp_path / "secret").write_bytes(b"of the operator")
+    (tmp_path / "export" / "bodies" / "000002.bin").symlink_to(tmp_path / "secret")
+    reader = BodyReader(tmp_path / "export")
+    wrong: list[list[Extent]] = [
+        [["000002.bin", 0, 5]],
+        [["000001.bin", -1, 5]],
+        [["000001.bin", 0, -1]],
+        [["..", 0, 1]],
+    ]
+    for extents in wrong:
+        with pytest.raises((ExportDamaged, ExportFolderFailed)):
+            list(reader.pieces(extents))
+
+
+def test_a_manifest_that_is_too_large_or_too_deep_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "export.json"
+    path.write_bytes(b'{"a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}")
+    with pytest.raises(ExportDamaged):
+        read_json(path)
+    monkeypatch.setattr(export_folder, "DOCUMENT_BYTES_MAX", 1000)
+    path.write_bytes(b'{"a": "' + b"x" * 1000 + b'"}')
+    with pytest.raises(ExportDamaged, match="larger"):
+        read_json(path)
 
 
 @pytest.mark.proves("E-04")
@@ -170,7 +230,13 @@ def test_what_is_wrong_with_an_export_is_told(tmp_path: Path) -> None:
     ]
     _export(tmp_path / "wrong", wrong)
     (tmp_path / "wrong" / "bodies" / "more.bin").write_bytes(b"")
+    (tmp_path / "outside").write_bytes(b"")
+    with (tmp_path / "wrong" / "files.jsonl").open("ab") as lines:
+        told = {"path": "../outside", "bytes": 0, "sha256": sha256(b"").hexdigest()}
+        lines.write(json.dumps(told).encode() + b"\n")
     problems = verify_export(tmp_path / "wrong", lambda *told: None).problems
+    assert problems.pop(0) == "files.jsonl is not the one that summary.json names"
+    assert problems.pop(0) == "../outside is not of the export"
     assert problems[0] == "bodies/more.bin is not of the export"
     assert [one.split("/")[3].split(" ")[0] for one in problems[1:]] == [
         one["key"] for one in wrong
