@@ -9,7 +9,6 @@ Source: docs/data-layout.md, "Keys".
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 from gateway.approvals.request import tenant_key_item
@@ -38,7 +37,7 @@ from gateway.data.root_key import ROOT_FILE as ROOT_FILE
 from gateway.data.root_key import RootKey as RootKey
 from gateway.data.root_key import RootKeyInvalid as RootKeyInvalid
 from gateway.model.encoding import enc
-from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState, is_later
+from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState, become, is_later
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import ConfigError
@@ -165,9 +164,7 @@ class FileKeyring(KeepsApprovers):
     def _become(self, held: HeldKey, state: KeyState) -> HeldKey:
         if held.about.state is state:
             return held
-        about = replace(
-            held.about, state=state, before=held.about.state, changed_at_ms=self._env.now_ms()
-        )
+        about = become(held.about, state, self._env.now_ms())
         return HeldKey(b"" if state is KeyState.DESTROYED else held.key, about)
 
     def wrap_bucket_key(

@@ -47,7 +47,7 @@ from gateway.keyd.pkcs11_record import HeldInToken, Phase, kept, merge
 from gateway.keyd.pkcs11_record_file import RecordFile
 from gateway.keyd.pkcs11_sealing import TokenSealing
 from gateway.model.encoding import enc
-from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState
+from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState, become
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
 
@@ -205,9 +205,7 @@ class Pkcs11Keyring(KeepsApprovers):
                     self._file.put(key, replace(held, phase=Phase.ERASED))
 
     def _become(self, held: HeldInToken, state: KeyState) -> HeldInToken:
-        about = replace(
-            held.about, state=state, before=held.about.state, changed_at_ms=self._env.now_ms()
-        )
+        about = become(held.about, state, self._env.now_ms())
         return replace(held, about=about)
 
     # Wrapping

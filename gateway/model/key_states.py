@@ -10,7 +10,7 @@ Source: docs/data-layout.md, "Epochs of keys".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 FIRST_EPOCH = 1
@@ -53,9 +53,21 @@ class KeyEpoch:
     changed_at_ms: int = 0
 
 
+def become(about: KeyEpoch, state: KeyState, now_ms: int) -> KeyEpoch:
+    """An epoch in another state; later than what it was, whatever the clock says."""
+    changed_at_ms = max(now_ms, about.changed_at_ms + 1)
+    return replace(about, state=state, before=about.state, changed_at_ms=changed_at_ms)
+
+
 def is_later(one: KeyEpoch, other: KeyEpoch) -> bool:
-    """Whether, of two accounts of one epoch, `one` tells of a later time."""
+    """Whether, of two accounts of one epoch, `one` tells of a later time. The way to DISABLED is
+    the only one that is gone back: there the dates say which is later.
+    """
     ranks = _RANK[one.state], _RANK[other.state]
-    if ranks[0] != ranks[1]:
+    is_either_way = KeyState.DISABLED in (one.state, other.state) and KeyState.DESTROYED not in (
+        one.state,
+        other.state,
+    )
+    if ranks[0] != ranks[1] and not is_either_way:
         return ranks[0] > ranks[1]
     return one.state is not other.state and one.changed_at_ms > other.changed_at_ms

@@ -23,6 +23,7 @@ from gateway.meta.rotations import Rotation
 from gateway.model.errors import OperationAborted
 from gateway.model.key_states import KeyEpoch, KeyState
 from gateway.model.names import BucketId, TenantId
+from gateway.objects.bootstrap import restore_keyring
 from gateway.objects.context import Services
 from gateway.objects.credential_rows import reseal_of_tenant
 from gateway.objects.named_keys import keep_keyring_copy
@@ -109,6 +110,7 @@ async def rotate_tenant_key(services: Services, tenant: TenantId, rows_per_s: in
         raise NoSuchTenant(tenant=tenant.hex())
     _refuse_second(services, rotation_rows.TENANT, tenant, held.tenant.name)
     provider = services.bucket_keys.provider
+    restore_keyring(services.log, services.records, provider)
     epoch = provider.add_tenant_epoch(tenant)
     await keep_copy(services)
     rotation = Rotation(

@@ -16,6 +16,7 @@ from gateway.meta.records import open_document, seal_document
 from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.model.errors import KmsKeyNotFound, OperationAborted
 from gateway.model.names import TenantId
+from gateway.objects.bootstrap import restore_keyring
 from gateway.objects.context import CommitLog, Services
 from storaged.base.env import Env
 
@@ -59,6 +60,8 @@ async def create_named_key(services: Services, tenant: TenantId, name: str) -> N
     async with services.queues.turn(keyspace.keyring_row()):
         # Until the copy is kept, whoever finds the key comes here too, also after a failure.
         keys.is_copy_kept = False
+        # A key service whose folder is an older one lacks keys that the copy has: no second one.
+        restore_keyring(services.log, services.records, keys.provider)
         keys.provider.create_named_key(tenant, name)
         await keep_keyring_copy(
             services.log, services.records, services.nonces, keys.provider, services.env
@@ -69,14 +72,20 @@ async def create_named_key(services: Services, tenant: TenantId, name: str) -> N
 async def keep_keyring_copy(
     log: CommitLog, records: RecordKeys, nonces: NonceSource, provider: KeyProvider, env: Env
 ) -> None:
-    """Bring the keyring's copy in the log up to date. Raises: RowCorrupt, SealInvalid."""
+    """Bring the keyring's copy in the log up to date. What only the copy has comes to the provider
+    first, so none is ever replaced by one that has less.
+
+    Raises: RowCorrupt, SealInvalid, KeyringConflict.
+    """
     row_key = keyspace.keyring_row()
     for _ in range(TRIES_MAX):
         value = log.read((row_key,))[0]
         if value is not None:
             held = open_document(records, row_key, value)
-            if provider.is_whole(base64.b64decode(held["sealed"])):
+            sealed = base64.b64decode(held["sealed"])
+            if provider.is_whole(sealed):
                 return
+            provider.import_sealed(sealed)
         document = {"sealed": base64.b64encode(provider.export_sealed()).decode()}
         batch = Batch(
             partition=keyspace.CLUSTER_PARTITION,

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from gateway.commit.change import Change
-from gateway.data.keyring import FileKeyring, RootKey
+from gateway.data.keyring import TENANTS_FILE, FileKeyring, RootKey
 from gateway.meta import keyspace
 from gateway.meta.records import open_document
 from gateway.model.errors import KmsKeyNotFound, SlowDown
-from gateway.objects import buckets, named_keys
+from gateway.model.key_states import KeyState
+from gateway.objects import buckets, key_rotation, named_keys
 from gateway.objects.values import EncryptionAsked, PutOptions
 from tests.support.cluster import TestEnv
 from tests.support.gateway import TENANT, Gateway, memory_gateway
@@ -118,3 +119,83 @@ def test_only_keys_that_exist_are_used(tmp_path: Path) -> None:
         assert await gateway.get("k", bucket=PLACE) == b"content"
 
     with_gateway(tmp_path, test)
+
+
+@pytest.mark.proves("K-05")
+def test_an_older_keyring_gets_back_what_the_log_knows_and_replaces_nothing(tmp_path: Path) -> None:
+    """As a key service that was started again on a folder from a backup, under a running gateway:
+    no key is made a second time, and the copy in the log loses none.
+    """
+
+    async def test(gateway: Gateway) -> None:
+        services = gateway.services
+        await named_keys.create_named_key(services, TENANT, "other")
+        older = (tmp_path / "keys" / TENANTS_FILE).read_bytes()
+        await gateway.put("k", b"content", KMS, bucket=PLACE)
+        for number, again in enumerate(("aws/s3", "later")):
+            folder = tmp_path / f"restored-{number}"
+            folder.mkdir()
+            (folder / TENANTS_FILE).write_bytes(older)
+            services.bucket_keys.provider = keyring(folder, 9 + number)
+            await named_keys.create_named_key(services, TENANT, again)
+            services.opened._held.clear()
+            assert await gateway.get("k", bucket=PLACE) == b"content"
+        names = copy_of(gateway, tmp_path / "rebuilt").named_keys(TENANT)
+        assert names == ["aws/s3", "later", "other"]
+
+    with_gateway(tmp_path, test)
+
+
+def test_no_copy_is_replaced_by_one_that_has_less(tmp_path: Path) -> None:
+    async def test(gateway: Gateway) -> None:
+        services = gateway.services
+        older = (tmp_path / "keys" / TENANTS_FILE).read_bytes()
+        await gateway.put("k", b"content", KMS, bucket=PLACE)
+        (tmp_path / "restored").mkdir()
+        (tmp_path / "restored" / TENANTS_FILE).write_bytes(older)
+        ring = keyring(tmp_path / "restored", 9)
+        ring.create_tenant_key(b"another tenant's")
+        parts = (services.log, services.records, services.nonces, ring, services.env)
+        await named_keys.keep_keyring_copy(*parts)
+        rebuilt = copy_of(gateway, tmp_path / "rebuilt")
+        assert rebuilt.named_keys(TENANT) == ["aws/s3"]
+        assert rebuilt.active_epoch(b"another tenant's") == 1
+
+    with_gateway(tmp_path, test)
+
+
+def test_a_rotation_on_an_older_keyring_goes_on_from_what_the_log_knows(tmp_path: Path) -> None:
+    async def test(gateway: Gateway) -> None:
+        services = gateway.services
+        older = (tmp_path / "keys" / TENANTS_FILE).read_bytes()
+        ring = services.bucket_keys.provider
+        ring.set_tenant_epoch(TENANT, ring.add_tenant_epoch(TENANT), KeyState.ACTIVE)
+        parts = (services.log, services.records, services.nonces)
+        await named_keys.keep_keyring_copy(*parts, ring, services.env)
+        wrapped = ring.wrap_bucket_key(TENANT, b"b" * 16, 1, b"k" * 32, 2)
+        (tmp_path / "restored").mkdir()
+        (tmp_path / "restored" / TENANTS_FILE).write_bytes(older)
+        services.bucket_keys.provider = restored = keyring(tmp_path / "restored", 9)
+        rotation = await key_rotation.rotate_tenant_key(services, TENANT, 0)
+        assert rotation.epoch == 3
+        assert restored.unwrap_bucket_key(TENANT, b"b" * 16, 1, wrapped, 2) == b"k" * 32
+
+    with_gateway(tmp_path, test)
+
+
+def test_an_enabled_key_is_not_disabled_by_an_older_copy(tmp_path: Path) -> None:
+    ring = keyring(tmp_path / "keys", 1)
+    ring.create_tenant_key(TENANT)
+    enabled = ring.export_sealed()
+    ring.set_tenant_epoch(TENANT, 1, KeyState.DISABLED)
+    disabled = ring.export_sealed()
+    ring.import_sealed(enabled)
+    assert ring.tenant_epochs(TENANT)[0].state is KeyState.DISABLED
+    ring.set_tenant_epoch(TENANT, 1, KeyState.ACTIVE)
+    ring.import_sealed(disabled)
+    assert ring.active_epoch(TENANT) == 1
+    ring.set_tenant_epoch(TENANT, 1, KeyState.DISABLED)
+    ring.set_tenant_epoch(TENANT, 1, KeyState.DESTROYED)
+    for copy in (enabled, disabled):
+        ring.import_sealed(copy)
+        assert ring.tenant_epochs(TENANT)[0].state is KeyState.DESTROYED
