@@ -18,6 +18,7 @@ from gateway.admin.frames import INLINE_BYTES_MAX, Document
 from gateway.admin.tickets import Ticket, Tickets
 from gateway.journal.events import CLUSTER, Event, Phase, Value
 from gateway.meta.accounts import Tenant
+from gateway.model.bucket import Bucket
 from gateway.model.exported import Incoming, incoming_of
 from gateway.model.names import TenantId
 from gateway.objects import tenancy
@@ -28,8 +29,10 @@ from gateway.objects.importing import Installer, Outcome, customer_keys_by_md5
 from gateway.objects.tenancy import NoSuchIdentity
 from gateway.objects.tenant_import import (
     Arrival,
+    ImportConflict,
     make_bucket,
     make_tenant,
+    mark_of,
     outlook,
     owners_of,
     settle_bucket,
@@ -173,13 +176,14 @@ class ImportDesk:
 
     async def missing(self, text: str, name: str, told: Mapping[str, Any]) -> Document:
         """Which of some versions are not there, by their places. Raises: RecordInvalid,
-        VersionConflict, BucketNotThere.
+        VersionConflict, BucketNotThere, ImportConflict.
         """
         ticket, arrival = self._planned(text)
         listed = told.get("versions")
         if not isinstance(listed, list) or len(listed) > VERSIONS_MAX:
             raise ExportInputInvalid(reason=f"versions are a list of {VERSIONS_MAX} at most")
         owners = owners_of(arrival, self._known(ticket))
+        self._filled(ticket, arrival, name)
         wanted = [incoming_of(one, owners) for one in listed]
         lacking = {id(one) for one in self._installer(ticket, name).missing(wanted)}
         return {"missing": [at for at, one in enumerate(wanted) if id(one) in lacking]}
@@ -187,11 +191,11 @@ class ImportDesk:
     async def versions(self, text: str, name: str, stream: Stream) -> Document:
         """Install what comes. What fails is told, and the others go on.
 
-        Raises: TicketUnknown, BucketNotThere, ProtocolError, JournalUnavailable.
+        Raises: TicketUnknown, BucketNotThere, ImportConflict, ProtocolError, JournalUnavailable.
         """
         ticket, arrival = self._planned(text)
         owners = owners_of(arrival, self._known(ticket))
-        bucket = bucket_of(self._services, ticket.tenant, name).bucket
+        bucket = self._filled(ticket, arrival, name)
         await self._tell(ticket, "import.versions", {}, name)
         lot = _Lot(self._installer(ticket, name))
         in_bytes = 0
@@ -206,6 +210,17 @@ class ImportDesk:
             await lot.cancel()
             if self._services.meter is not None:
                 self._services.meter.request(bucket.bucket_id, "PutObject", in_bytes, 0)
+
+    def _filled(self, ticket: Ticket, arrival: Arrival, name: str) -> Bucket:
+        """A bucket that is being filled from this export: no other takes versions.
+
+        Raises: ExportInputInvalid, BucketNotThere, ImportConflict.
+        """
+        _named(arrival, name)
+        bucket = bucket_of(self._services, ticket.tenant, name).bucket
+        if mark_of(self._services, bucket) != arrival.export:
+            raise ImportConflict(bucket=name[:64])
+        return bucket
 
     def _installer(self, ticket: Ticket, name: str) -> Installer:
         keys = customer_keys_by_md5(ticket.keys)

@@ -8,6 +8,7 @@ Source: docs/export-format.md, "Versions".
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -26,7 +27,9 @@ from gateway.model.names import (
 )
 from gateway.model.version import (
     CHECKSUM_ALGORITHMS,
+    CHECKSUM_TYPES,
     STORAGE_CLASSES,
+    STORED_HEADERS,
     Checksum,
     Pairs,
     Part,
@@ -37,6 +40,9 @@ from storaged.base.errors import Kind, StorageError
 Document = dict[str, Any]
 
 SEQUENCE_BYTES = 8
+TIME_MS_MAX = 253_402_300_799_999  # the last millisecond of the year 9999
+_HEADERS = frozenset((*STORED_HEADERS, "x-amz-website-redirect-location"))
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # What a replication status means elsewhere too; one that waits here waits for nobody there.
 _SETTLED = frozenset({"COMPLETED", "FAILED", "REPLICA"})
 # Where the bytes are is a matter of each side.
@@ -221,7 +227,7 @@ def _incoming(document: Mapping[str, Any], owners: Mapping[str, str]) -> Incomin
         content_bytes=0 if is_marker else _whole(document["bytes"]),
         etag="" if is_marker else _text(document["etag"]),
         sha256="" if is_marker else _text(document["sha256"]),
-        storage_class=document.get("storage_class", "STANDARD"),
+        storage_class=_text(document.get("storage_class", "STANDARD")),
         headers=_pairs(document.get("headers", [])),
         user_metadata=_pairs(document.get("metadata", [])),
         tags=_pairs(document.get("tags", [])),
@@ -277,8 +283,8 @@ def _part(document: Mapping[str, Any]) -> IncomingPart:
 def _checksum(document: Mapping[str, Any] | None) -> Checksum | None:
     if document is None:
         return None
-    if document["algorithm"] not in CHECKSUM_ALGORITHMS:
-        raise ValueError("no such checksum algorithm")
+    if document["algorithm"] not in CHECKSUM_ALGORITHMS or document["type"] not in CHECKSUM_TYPES:
+        raise ValueError("no such checksum")
     return Checksum(
         algorithm=document["algorithm"],
         type=_text(document["type"]),
@@ -308,7 +314,14 @@ def _check(found: Incoming) -> None:
     numbers = [part.number for part in found.parts]
     annotated = [one.name for one in found.annotations]
     held = found.attributes
+    times = (found.created_at_ms, found.noncurrent_since_ms, held.retain_until_ms)
     wrong = {
+        "times": any(time > TIME_MS_MAX for time in times),
+        "headers": not {name for name, _ in found.headers} <= _HEADERS
+        or any(_CONTROL.search(value) for _, value in found.headers),
+        "metadata": any(
+            _CONTROL.search(name + value) or ":" in name for name, value in found.user_metadata
+        ),
         "sequence": found.sequence < 1,
         "version_id": found.version_id != NULL_VERSION and found.version_id[:8] != prefix,
         "storage_class": found.storage_class not in STORAGE_CLASSES,

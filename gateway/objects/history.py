@@ -184,38 +184,26 @@ class Insertion(NamedTuple):
 def insertion(
     services: Services, target: Target, current: StoredVersion | None, version: Version
 ) -> Insertion | None:
-    """A version that brings its id and sequence along, among those that a key has; None where a
-    newer one has taken its place for good.
+    """A version that brings its id and sequence along, among those that a key has. None where it
+    would take the place of one for good, or a newer one has taken its own: nothing that is there
+    goes by it.
 
     Args:
         version: of a sequence that no version of the key has; `noncurrent_since_ms` says since
             when it is not the current one, if it is not.
     """
-    is_null = version.version_id == NULL_VERSION
-    has_older = target.opened.bucket.versioning is not Versioning.OFF
     if current is None:
         return Insertion(target.row_key, _as_current(version, 0), NOTHING)
-    held = current.version
+    held, null_sequence = current.version, _null_sequence_beside(current)
+    is_null = version.version_id == NULL_VERSION
+    if target.opened.bucket.versioning is Versioning.OFF or (is_null and null_sequence):
+        return None
     if version.sequence > held.sequence:
-        if not has_older or (is_null and held.version_id == NULL_VERSION):
-            gone = part_from_version(services, target.bucket_id, current)
-            return Insertion(target.row_key, _as_current(version, 0), gone)
         gone = _archived(services, target, current, version.created_at_ms)
-        null_sequence = _null_sequence_beside(current)
-        if is_null and null_sequence:
-            null = find_version(services, target, current, NULL_VERSION)
-            gone = gone if null is None else joined(gone, _dropped(services, target, null))
-            null_sequence = 0
         return Insertion(target.row_key, _as_current(version, null_sequence), gone)
     row_key = keyspace.noncurrent_row(target.bucket_id, target.key, version.sequence)
     fresh = Parting((), (), (Check(row_key, None),))
-    if not has_older:
-        return None
     if is_null:
-        if _null_sequence_beside(current) > version.sequence:
-            return None
-        null = find_version(services, target, current, NULL_VERSION)
-        fresh = fresh if null is None else joined(fresh, _dropped(services, target, null))
         kept = _with_null(held, version.sequence)
         fresh = joined(fresh, _current(services, target, kept, current))
     return Insertion(row_key, version, fresh)

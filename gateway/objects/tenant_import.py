@@ -115,6 +115,8 @@ def outlook(services: Services, arrival: Arrival) -> Outlook:
 
 def _outlook(services: Services, arrival: Arrival) -> Outlook:
     found = Outlook(conflicts=[], notes=[], makes_tenant=False, owners={})
+    if not isinstance(arrival.export, str) or not arrival.export:  # "" is no bucket's mark
+        raise ValueError("the export has no id")
     old_id = arrival.account["tenant"]["owner_id"]
     tenant = _tenant(services, arrival.tenant)
     if tenant is None:
@@ -150,7 +152,7 @@ def _judge_bucket(
     held = bucket_rows.find_bucket(services.log, services.records, name)
     if held is not None:
         is_ours = tenant is not None and held.bucket.tenant == tenant.tenant_id
-        if not is_ours or _mark_of(services, held.bucket) != arrival.export:
+        if not is_ours or mark_of(services, held.bucket) != arrival.export:
             found.conflicts.append(f"there is a bucket {name!r} already: --rename-bucket {name}=…")
     try:
         check_location(services, document["location"])
@@ -170,7 +172,7 @@ def _tenant(services: Services, text: str) -> Tenant | None:
         return None
 
 
-def _mark_of(services: Services, bucket: Bucket) -> str:
+def mark_of(services: Services, bucket: Bucket) -> str:
     """The export that a bucket is being filled from; "": none."""
     if MARK not in bucket.cold:
         return ""
@@ -317,7 +319,7 @@ async def make_bucket(
     held = bucket_rows.find_bucket(services.log, services.records, name)
     if held is not None:
         is_ours = held.bucket.tenant == tenant.tenant_id
-        if is_ours and _mark_of(services, held.bucket) == arrival.export:
+        if is_ours and mark_of(services, held.bucket) == arrival.export:
             return
         raise ImportConflict(bucket=name)
     documents = _documents(arrival, tenant, document["documents"])
@@ -366,7 +368,7 @@ async def settle_bucket(
     records, nonces = services.records, services.nonces
     for _ in range(TRIES_MAX):
         held = bucket_rows.find_bucket(services.log, records, name)
-        if held is None or _mark_of(services, held.bucket) != arrival.export:
+        if held is None or mark_of(services, held.bucket) != arrival.export:
             raise ImportConflict(bucket=name)
         bucket = held.bucket
         kept = (bucket.cold | cold.keys()) - ({MARK} if is_over else set())

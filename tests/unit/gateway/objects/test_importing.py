@@ -173,6 +173,24 @@ def test_what_somebody_else_wrote_is_not_replaced() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("state", [Versioning.OFF, Versioning.SUSPENDED])
+def test_what_a_client_wrote_meanwhile_is_not_taken_away_by_a_newer_one(state: Versioning) -> None:
+    async def main() -> None:
+        async with memory_gateway(seed=1) as here, memory_gateway(seed=2) as there:
+            if state is not Versioning.OFF:
+                await set_versioning(there.ctx(), BUCKET, state)
+            for _ in range(3):
+                await here.put("a", b"mine")  # so of a later sequence
+            await there.put("a", b"theirs")
+            (one,) = await taken(here)
+            with pytest.raises(VersionConflict):
+                await installer(there).install(one.incoming, Content(one.content))
+            assert await there.get("a") == b"theirs"
+            await is_clean(there)
+
+    asyncio.run(main())
+
+
 def test_a_version_that_is_replaced_while_it_is_read_is_told_as_what_took_its_place() -> None:
     async def main() -> None:
         async with memory_gateway() as gateway:
@@ -246,6 +264,16 @@ PART = {"number": 1, "bytes": 2, "etag": "e", "created_at_ms": 1}
         {"tags": [["a"]]},
         {"acl": "x"},
         {"headers": [["a", 1]]},
+        # What would come back as headers of its own, or as dates that cannot be printed.
+        {"headers": [["set-cookie", "a=b"]]},
+        {"headers": [["content-type", "x\r\nSet-Cookie: a=b"]]},
+        {"metadata": [["a\r\nSet-Cookie", "b"]]},
+        {"metadata": [["a: b", "c"]]},
+        {"metadata": [["a", "b\nc"]]},
+        {"modified_at_ms": 1 << 60},
+        {"retention_mode": "COMPLIANCE", "retain_until_ms": 1 << 60},
+        {"storage_class": ["STANDARD"]},
+        {"checksum": {"algorithm": "CRC32", "type": "HALF", "value": ""}},
     ],
 )
 def test_records_that_no_version_has_are_refused(change: dict[str, Any]) -> None:

@@ -1,0 +1,127 @@
+"""What an import may fill, and what it must leave alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from hashlib import md5, sha256
+from typing import Any
+
+import pytest
+
+from gateway.admin.export_desk import ExportDesk, ExportInputInvalid
+from gateway.admin.import_desk import ImportDesk
+from gateway.admin.tickets import Tickets
+from gateway.commit.change import Change
+from gateway.meta import accounts, keyspace
+from gateway.meta.accounts import Tenant
+from gateway.meta.kv import Batch
+from gateway.objects.buckets import create_bucket
+from gateway.objects.exporting import bucket_of
+from gateway.objects.tenant_export import account_document, bucket_document
+from gateway.objects.tenant_import import ImportConflict, ImportInvalid
+from tests.support.gateway import BUCKET, TENANT, Gateway, memory_gateway
+
+HELD = Tenant(tenant_id=TENANT, name="mairie", owner_id="owner", created_at_ms=1)
+
+
+class OneVersion:
+    """A stream of one version."""
+
+    def __init__(self, key: str, content: bytes, sequence: int) -> None:
+        record = {
+            "key": key,
+            "version_id": "null",
+            "sequence": sequence,
+            "current": True,
+            "modified_at_ms": 1,
+            "owner_id": "owner",
+            "bytes": len(content),
+            "etag": md5(content, usedforsecurity=False).hexdigest(),
+            "sha256": sha256(content).hexdigest(),
+        }
+        self._frames: list[dict[str, Any]] = [{"version": record, "inline": len(content)}]
+        self._content = content
+
+    async def frame(self) -> dict[str, Any] | None:
+        return self._frames.pop() if self._frames else None
+
+    async def read(self, bytes_max: int) -> bytes:
+        piece, self._content = self._content[:bytes_max], self._content[bytes_max:]
+        return piece
+
+
+def run(test: Callable[[Gateway, ImportDesk, dict[str, Any]], Awaitable[None]]) -> None:
+    """Run a test with what an export of the tenant and its bucket would say."""
+
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            services = gateway.services
+            write = accounts.set_tenant(services.records, services.nonces, HELD)
+            batch = Batch(
+                partition=keyspace.CLUSTER_PARTITION, request_id=TENANT, checks=(), writes=(write,)
+            )
+            await services.log.commit_change(Change(batch=batch))
+            tickets = Tickets(services.env)
+            desk = ImportDesk(services, tickets, ExportDesk(services, tickets))
+            told = {
+                "export": "0123456789ab",
+                "account": account_document(services, HELD),
+                "buckets": [bucket_document(services, bucket_of(services, TENANT, BUCKET))],
+                "renamed": {},
+            }
+            await test(gateway, desk, told)
+
+    asyncio.run(main())
+
+
+async def begun(desk: ImportDesk) -> str:
+    said = {"tenant": TENANT.hex(), "name": "0" * 64}
+    return str((await desk.begin(said, "admin:alice"))["ticket"])
+
+
+@pytest.mark.proves("E-04")
+def test_a_bucket_that_was_there_takes_no_version() -> None:
+    async def test(gateway: Gateway, desk: ImportDesk, told: dict[str, Any]) -> None:
+        await gateway.put("a", b"theirs")
+        await create_bucket(gateway.ctx(), "unnamed", None)
+        ticket = await begun(desk)
+        assert (await desk.plan(ticket, told))["conflicts"]
+        with pytest.raises(ImportConflict):
+            await desk.versions(ticket, BUCKET, OneVersion("a", b"mine", 9))
+        with pytest.raises(ImportConflict):
+            await desk.missing(ticket, BUCKET, {"versions": []})
+        with pytest.raises(ExportInputInvalid):
+            await desk.versions(ticket, "unnamed", OneVersion("a", b"mine", 9))
+        assert await gateway.get("a") == b"theirs"
+
+    run(test)
+
+
+@pytest.mark.proves("E-04")
+@pytest.mark.parametrize("export", ["", None, 0, []])
+def test_an_export_without_an_id_fills_nothing(export: object) -> None:
+    async def test(gateway: Gateway, desk: ImportDesk, told: dict[str, Any]) -> None:
+        await gateway.put("a", b"theirs")
+        ticket = await begun(desk)
+        with pytest.raises(ImportInvalid):
+            await desk.plan(ticket, {**told, "export": export})
+        with pytest.raises(ExportInputInvalid):
+            await desk.versions(ticket, BUCKET, OneVersion("a", b"mine", 9))
+        assert await gateway.get("a") == b"theirs"
+
+    run(test)
+
+
+def test_a_bucket_that_is_being_filled_takes_versions() -> None:
+    async def test(gateway: Gateway, desk: ImportDesk, told: dict[str, Any]) -> None:
+        ticket = await begun(desk)
+        bucket = {**told["buckets"][0], "name": "brought"}
+        assert not (await desk.plan(ticket, {**told, "buckets": [bucket]}))["conflicts"]
+        await desk.account(ticket)
+        await desk.bucket(ticket, "brought")
+        answer = await desk.versions(ticket, "brought", OneVersion("a", b"mine", 9))
+        assert (answer["installed"], answer["failed"]) == (1, [])
+        assert await gateway.get("a", bucket="brought") == b"mine"
+
+    run(test)
