@@ -26,6 +26,8 @@ def expand(key: bytes, info: bytes) -> bytes:  # "Keys": HKDF-Expand-SHA512, 76 
 
 
 def open_secret(key: bytes, label: str, context: bytes, sealed: bytes) -> bytes:  # "Sealed keys"
+    if sealed[0] == 2:  # under a window of the key
+        key, sealed = expand(key, enc("dek-window", sealed[1:17]))[:32], b"\1" + sealed[17:]
     okm = expand(key, enc(label, context, sealed[1:25]))
     assert sealed[0] == 1 and hmac.compare_digest(okm[44:], sealed[25:57]), label
     return AESGCM(okm[:32]).decrypt(okm[32:44], sealed[57:], enc("aad", 1, label.encode(), context))
@@ -33,15 +35,13 @@ def open_secret(key: bytes, label: str, context: bytes, sealed: bytes) -> bytes:
 
 class Cluster:
     def __init__(self, folder: Path) -> None:
-        root, records = (folder / "keys" / "root.key").read_bytes(), []
+        root, records, self.rows = (folder / "keys/root.key").read_bytes(), [], dict[bytes, bytes]()
         self.key = lambda label, *ids: expand(root, enc("root/" + label, *ids))[:32]  # "Keys"
-        self.id, self.rows = self.key("cluster-id")[:16], dict[bytes, bytes]()
-        self.ring = self.key("tenant-keyring")
+        self.id, self.ring = self.key("cluster-id")[:16], self.key("tenant-keyring")
         if (keyd := folder / "keyd" / "keyd.key").exists():  # "Key service"
             self.ring = expand(keyd.read_bytes(), enc("keyd/tenant-keyring", self.id))[:32]
         for path in folder.glob("nodes/*/*.vol"):  # "Volumes"
-            volume = path.read_bytes()
-            for at in range(0, len(volume) - 87, 4096):
+            for at in range(0, len(volume := path.read_bytes()) - 87, 4096):
                 head = unpack_from(">8sBxHI16s4xIQQ8x17s", volume, at)
                 magic, kind, attributes, pages, uuid, length, place, sequence, shard = head
                 if magic == b"HXSHARD\1" and uuid.hex() == path.stem and place == at:
@@ -71,7 +71,7 @@ class Cluster:
         alike: dict[bytes, dict[int, bytes]] = {}
         for (_, index), (raw, cell) in self.shards.get(stripe, {}).items():
             head = raw[5 : 18 + int.from_bytes(raw[16:18])]
-            k, m, _, payload_bytes = sizes = unpack_from(">BBxII", head)
+            k, m, _, size = sizes = unpack_from(">BBxII", head)
             info = enc("shard-tag", self.id, stripe, *sizes, sha256(head[13:]).digest())
             tag = AESGCM(hmac.digest(self.key("integrity"), info, "sha256")).encrypt
             units = enumerate(cell[at : at + 65_536] for at in range(0, len(cell), 65_536))
@@ -80,7 +80,7 @@ class Cluster:
                 alike.setdefault(head, {})[index] = cell
             if len(cells := alike.get(head, {})) == k:
                 data = zfec.Decoder(k, k + m).decode([*cells.values()], [*cells])
-                return head[13:], b"".join(data)[:payload_bytes]
+                return head[13:], b"".join(data)[:size]
         return b"", b""
 
     def set_rows(self, key: bytes, nonce: bytes, sealed: bytes, context: bytes) -> bytes:
@@ -105,35 +105,28 @@ class Cluster:
         return head, sha256(head + sealed[-16:]).digest(), extra
 
     def row(self, row: bytes) -> tuple[bytes, bytes]:  # "Row values"
-        value, key = self.rows.get(row), AESGCM(self.key("cluster-record"))
-        assert value, f"no row {row!r}"
-        end = 33 + int.from_bytes(value[29:33])
-        return key.decrypt(value[1:13], value[33:end], value[:33] + b"C" + row), value
+        v, key = self.rows.get(row), AESGCM(self.key("cluster-record"))
+        assert v, f"no row {row!r}"
+        return key.decrypt(v[1:13], v[33:][: int.from_bytes(v[29:33])], v[:33] + b"C" + row), v
 
-    def opened(self, bucket: bytes, row: bytes) -> tuple[bytes, bytes, list[bytes | int], bytes]:
+    def opened(self, bucket: bytes, row: bytes) -> tuple[bytes, bytes, tuple, bytes]:
         place, value = self.row(row)
         held = json.loads(self.row(b"K" + bucket + (epoch := value[25:29]))[0])
-        tenant, wrapped = bytes.fromhex(held["tenant"]), bytes.fromhex(held["wrapped"])
+        ids = self.id, (tenant := bytes.fromhex(held["tenant"])), bucket, int.from_bytes(epoch)
         copy = base64.b64decode(json.loads(self.row(b"R" + bytes(16))[0])["sealed"])
         third = "key-epochs", b"\0" + held.get("tenant_epoch", 1).to_bytes(4), 18
         ring, unnamed, at = (("tenants", b"", 0), ("named-keys", b"\0", 0), third)[copy[3] - 1]
         keys = open_secret(self.ring, "tenant-keys", enc(ring, self.id), copy[4:])
-        tenant_key = keys.partition(tenant + unnamed)[2][at : at + 32]
-        ids: list[bytes | int] = [self.id, tenant, bucket, int.from_bytes(epoch)]  # "Contexts"
-        key = open_secret(tenant_key, "wrap-bucket", enc("bucket", *ids), wrapped)
+        outer = keys.partition(tenant + unnamed)[2][at : at + 32]  # the tenant's; "Contexts"
+        key = open_secret(outer, "wrap-bucket", enc("bucket", *ids), bytes.fromhex(held["wrapped"]))
         cipher = AESGCM(hmac.digest(key, b"hexagone/v1/record", "sha256"))
-        inner = cipher.decrypt(value[13:25], value[49 + len(place) :], b"\1T" + row)
-        return place, inner, ids, key
+        return place, cipher.decrypt(value[13:25], value[49 + len(place) :], b"\1T" + row), ids, key
 
     def restore(self, name: str, key: str) -> Iterator[bytes]:
         bucket = bytes.fromhex(json.loads(self.row(b"b" + bytes(16) + name.encode())[0])["bucket"])
-        place, inner, ids, above = self.opened(bucket, row := b"O" + bucket + key.encode())
-        context = enc("dek", *ids, row[17:], uuid := place[17:33])  # "Row keys", "Versions"
-        wrapped, rest = inner[87:][: (w := int.from_bytes(inner[77:79]))], inner[87 + w :]
-        if wrapped[0] == 2:  # "Sealed keys": a window
-            above = expand(above, enc("dek-window", wrapped[1:17]))[:32]
-            wrapped = b"\1" + wrapped[17:]
-        dek = open_secret(above, "wrap-dek", context, wrapped)
+        place, inner, ids, kek = self.opened(bucket, row := b"O" + bucket + key.encode())
+        sealed, rest = inner[87:][: (w := int.from_bytes(inner[77:79]))], inner[87 + w :]
+        dek = open_secret(kek, "wrap-dek", enc("dek", *ids, row[17:], uuid := place[17:33]), sealed)
         parts = [(1, place, rest)] if inner[0] & 2 else []
         runs = iter_unpack(">HHQ", rest[: 12 * int.from_bytes(inner[85:87])])
         for number in (first + i for first, count, _ in runs for i in range(count)):
