@@ -16,7 +16,7 @@ import tomli_w
 
 from gateway.config_keys import KeydPkcs11Config, KeysConfig, KeysFrom
 from gateway.keyd.line import unix_connect
-from gateway.keyd.secret import SECRET_FILE, KeydSecret
+from gateway.keyd.secret import SECRET_FILE, KeydSecret, KeydSecretLost
 from storaged.base.config import effective_values
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
@@ -58,7 +58,10 @@ def lay_out_keyd(
     unsafe_sigv2: bool,
     hsm: KeydPkcs11Config | None = None,
 ) -> None:
-    """Make the secret, if there is none, and write `keyd.toml`. Raises: KeydSecretInvalid."""
+    """Make the secret, if there has never been one, and write `keyd.toml`.
+
+    Raises: KeydSecretInvalid, KeydSecretLost: there has been one.
+    """
     settings: dict[str, object] = {
         "folder": str(files.folder),
         "cluster_id": cluster_id.hex(),
@@ -69,6 +72,8 @@ def lay_out_keyd(
     if hsm is not None:
         settings |= {"provider": "pkcs11", "pkcs11": effective_values(hsm)}
     if not (files.folder / SECRET_FILE).exists():
+        if files.config.exists():
+            raise KeydSecretLost(path=files.folder / SECRET_FILE)
         KeydSecret.create(files.folder, cluster_id, env, None)
     os.chmod(files.folder, 0o700)
     replace_file(files.config, tomli_w.dumps(settings).encode())

@@ -35,6 +35,12 @@ class KeydSecretInvalid(ConfigError):
     hint = "`hexagone keyd init` makes it once; the file belongs to this user and has mode 0600"
 
 
+class KeydSecretLost(KeydSecretInvalid):
+    """The key service's secret is gone, and another one opens nothing."""
+
+    hint = "bring the key service's folder back: `hexagone keys recovery restore`, or a copy of it"
+
+
 class KeydSecret:
     """32 bytes, of one cluster; a `SealingRoot`."""
 

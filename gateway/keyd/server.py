@@ -111,7 +111,8 @@ class KeydServer:
     async def _sweep(self) -> None:
         while True:
             await self._env.sleep(SWEEP_S)
-            self.service.drop_expired()
+            async with self._lane:  # not beside the provider's thread, which opens keys
+                self.service.drop_expired()
 
     def joined(self, connection: _Connection) -> None:
         """A connection was made. Raises: KeydRefused: there are too many."""

@@ -196,12 +196,16 @@ class KeyService:
             wanted = KeyState(state)
         except ValueError as error:
             raise KeydRequestInvalid(reason="no state of a key") from error
-        self.provider.set_tenant_epoch(tenant_id, epoch, wanted, warrant)
-        self._open.clear()
+        try:
+            self.provider.set_tenant_epoch(tenant_id, epoch, wanted, warrant)
+        finally:  # a token that is away refuses the key from here on, and erases it later
+            self._open.clear()
 
     def _import_sealed(self, sealed: bytes) -> None:
-        self.provider.import_sealed(sealed)
-        self._open.clear()
+        try:
+            self.provider.import_sealed(sealed)
+        finally:
+            self._open.clear()
 
     def _rewrap_bucket_key(
         self, tenant: bytes, bucket: bytes, epoch: int, held_epoch: int, wrapped: bytes, to: int

@@ -46,15 +46,22 @@ async def seal_stored(
 ) -> int:
     """Have the key service seal the secrets that rows still have in the clear; how many it was.
 
-    Idempotent. Raises: as the provider, as the log.
+    Those of a tenant whose key is disabled, or destroyed, stay: an erasure is no reason to serve
+    nobody. Idempotent. Raises: as the provider, as the log.
     """
     if not isinstance(provider, CredentialKeeper):
         return 0
     count = 0
     for stored in all_access_keys(log, records):
-        if stored.access_key.secret:
+        if not stored.access_key.secret:
+            continue
+        try:
             changed = stored_form(provider, stored.access_key)
-            count += await _put(log, records, nonces, env, stored, changed)
+        except (TenantKeyDisabled, TenantKeyMissing) as error:
+            name = stored.access_key.access_key_id
+            logger.warning("access key %s is sealed at a later start: %s", name, error)
+            continue
+        count += await _put(log, records, nonces, env, stored, changed)
     if count:
         logger.warning("%d secrets of access keys were sealed by the key service", count)
     return count

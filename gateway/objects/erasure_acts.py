@@ -33,7 +33,8 @@ from gateway.objects.context import Services
 from gateway.objects.erasing import EPOCHS_MAX
 from gateway.objects.erasure_looks import buckets_of
 from gateway.objects.history import Found, find_version, removal
-from gateway.objects.key_rotation import commit_rows
+from gateway.objects.key_rotation import commit_rows, keep_copy
+from gateway.objects.lock_clock import lock_now_ms
 from gateway.objects.locks import check_unlocked
 from gateway.objects.publish import checks_of, until_committed
 from gateway.objects.purging import drop_bucket, purge_bucket
@@ -71,7 +72,7 @@ async def delete_version(services: Services, bucket: BucketId, key: str, version
             found = find_version(services, target, current, parse_version_id(version))
         if found is None:
             return False
-        now_ms = services.env.now_ms()
+        now_ms = lock_now_ms(services)
         check_unlocked(found.stored.version, now_ms=now_ms, bypass_governance=False)
         gone = removal(services, target, current, found)
         left = outbox.removed(services, None, opened, key, found.stored.version)
@@ -125,6 +126,7 @@ async def destroy_key(services: Services, item: str, warrant: bytes, *, forced: 
             one.epoch: one.state for one in services.bucket_keys.provider.tenant_epochs(tenant)
         }
         if states.get(epoch, KeyState.DESTROYED) is KeyState.DESTROYED:
+            await keep_copy(services)  # which may not have been told
             return
         if not forced:
             await key_epochs.set_tenant_epoch(services, tenant, epoch, KeyState.DISABLED)

@@ -14,6 +14,7 @@ from collections.abc import Container, Iterator
 from dataclasses import replace
 
 from gateway.approvals.request import bucket_key_item, tenant_key_item
+from gateway.data.envelope import TenantKeyMissing
 from gateway.meta import bucket_key_rows, keyspace
 from gateway.meta import buckets as bucket_rows
 from gateway.meta.bucket_key_rows import StoredBucketKey
@@ -155,7 +156,7 @@ async def set_all_tenant_epochs(
         is_left = tenant_key_item(tenant, about.epoch) in but
         if about.state is KeyState.DESTROYED or is_same or is_left:
             continue
-        provider.set_tenant_epoch(tenant, about.epoch, about.before if is_off else state)
+        _become(services, tenant, about.epoch, about.before if is_off else state)
     services.bucket_keys.forget_all()
     await keep_copy(services)
 
@@ -185,7 +186,7 @@ async def set_tenant_epoch(
     about = _tenant_epoch(services, tenant, epoch)
     if (about.state is KeyState.DISABLED) is not (state is KeyState.DISABLED):
         becomes = KeyState.DISABLED if state is KeyState.DISABLED else about.before
-        provider.set_tenant_epoch(tenant, epoch, becomes)
+        _become(services, tenant, epoch, becomes)
     services.bucket_keys.forget_all()
     await keep_copy(services)
     return _tenant_epoch(services, tenant, epoch)
@@ -207,10 +208,27 @@ async def destroy_tenant_epoch(
         raise EpochNotEmpty(tenant=tenant.hex(), epoch=epoch, left=sum(left.values()))
     if _tenant_epoch(services, tenant, epoch).state is not KeyState.DISABLED:
         raise EpochNotDisabled(tenant=tenant.hex(), epoch=epoch)
-    services.bucket_keys.provider.set_tenant_epoch(tenant, epoch, KeyState.DESTROYED, warrant)
-    services.bucket_keys.forget_all()
+    _become(services, tenant, epoch, KeyState.DESTROYED, warrant)
     await keep_copy(services)
     return left
+
+
+def _become(
+    services: Services, tenant: TenantId, epoch: int, state: KeyState, warrant: bytes = b""
+) -> None:
+    """Change an epoch of a tenant's key; what is in use is dropped, also where the answer that it
+    was done did not come.
+    """
+    provider = services.bucket_keys.provider
+    try:
+        provider.set_tenant_epoch(tenant, epoch, state, warrant)
+    except TenantKeyMissing:
+        # A key service that was cut off is asked again: it had destroyed it the first time.
+        epochs = {about.epoch: about.state for about in provider.tenant_epochs(tenant)}
+        if state is not KeyState.DESTROYED or epochs.get(epoch) is not state:
+            raise
+    finally:
+        services.bucket_keys.forget_all()
 
 
 async def left_in_tenant(services: Services, tenant: TenantId, epoch: int) -> dict[str, int]:

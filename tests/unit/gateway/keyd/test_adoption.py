@@ -15,8 +15,9 @@ from gateway.data.envelope import WarrantKeeper
 from gateway.data.keyring import TENANTS_FILE, FileKeyring, KeyringInvalid, RootKey
 from gateway.keyd import adoption
 from gateway.keyd.adoption import FORMER_FILE
+from gateway.keyd.child import KeydFiles, lay_out_keyd
 from gateway.keyd.providers import open_key_provider, passphrase_of
-from gateway.keyd.secret import SECRET_FILE, KeydSecret, KeydSecretInvalid
+from gateway.keyd.secret import SECRET_FILE, KeydSecret, KeydSecretInvalid, KeydSecretLost
 from storaged.base.config import read_config
 from storaged.base.env import RealEnv
 from storaged.base.errors import ConfigError
@@ -219,3 +220,21 @@ def test_a_configuration_that_is_not_right_is_refused(tmp_path: Path, line: str)
     config.write_text(f'folder = "f"\n{line}\n')
     with pytest.raises(ConfigError):
         open_key_provider(read_config(KeydConfig, config), RealEnv(1))
+
+
+@pytest.mark.proves("K-05")
+def test_a_secret_that_is_gone_is_never_made_again(tmp_path: Path) -> None:
+    files, env = KeydFiles(tmp_path), RealEnv(1)
+
+    def lay_out() -> None:
+        lay_out_keyd(files, tmp_path / "keys", CLUSTER, env, unsafe_sigv2=False)
+
+    lay_out()
+    lay_out()
+    os.rename(files.folder, tmp_path / "lost")
+    with pytest.raises(KeydSecretLost) as refused:
+        lay_out()
+    assert "recovery restore" in refused.value.hint
+    assert not (files.folder / SECRET_FILE).exists()
+    os.rename(tmp_path / "lost", files.folder)
+    lay_out()

@@ -107,3 +107,19 @@ def test_a_root_whose_secret_is_nowhere_gets_another_key(tmp_path: Path) -> None
                 assert left == {first.access_key_id, third.access_key_id}
 
     run_virtual(main())
+
+
+def test_a_tenant_whose_key_is_disabled_keeps_no_gateway_from_starting(tmp_path: Path) -> None:
+    async def main() -> None:
+        with keyd(tmp_path) as (_, keys):
+            keys.create_tenant_key(TENANT)
+            async with memory_gateway(keyring=keys) as gateway:
+                services = gateway.services
+                parts = (gateway.log, services.records, services.nonces, keys, services.env)
+                keys.set_tenant_epoch(TENANT, 1, KeyState.DISABLED)
+                assert await credential_rows.seal_stored(*parts) == 0
+                assert row_of(gateway, ACCESS_KEY).secret == SECRET
+                keys.set_tenant_epoch(TENANT, 1, KeyState.ACTIVE)
+                assert await credential_rows.seal_stored(*parts) == 1
+
+    run_virtual(main())

@@ -16,7 +16,7 @@ from gateway.meta import keyspace
 from gateway.meta.records import open_document
 from gateway.model.errors import KmsKeyNotFound, SlowDown
 from gateway.model.key_states import KeyState
-from gateway.objects import buckets, key_rotation, named_keys
+from gateway.objects import buckets, key_epochs, key_rotation, named_keys
 from gateway.objects.values import EncryptionAsked, PutOptions
 from tests.support.cluster import TestEnv
 from tests.support.gateway import TENANT, Gateway, memory_gateway
@@ -199,3 +199,26 @@ def test_an_enabled_key_is_not_disabled_by_an_older_copy(tmp_path: Path) -> None
     for copy in (enabled, disabled):
         ring.import_sealed(copy)
         assert ring.tenant_epochs(TENANT)[0].state is KeyState.DESTROYED
+
+
+def test_an_end_of_a_key_whose_answer_was_lost_is_one(tmp_path: Path) -> None:
+    """The key service had destroyed it, was cut off, and was asked once more."""
+
+    class Again(FileKeyring):
+        def set_tenant_epoch(self, tenant_id: bytes, epoch: int, *more: Any) -> None:
+            super().set_tenant_epoch(tenant_id, epoch, *more)
+            super().set_tenant_epoch(tenant_id, epoch, *more)
+
+    async def test(gateway: Gateway) -> None:
+        services = gateway.services
+        services.bucket_keys.provider = ring = Again(
+            tmp_path / "keys", RootKey(b"r" * 32), TestEnv(3)
+        )
+        await gateway.put("k", b"content", bucket=PLACE)
+        ring.set_tenant_epoch(TENANT, 1, KeyState.DISABLED)
+        await key_epochs.destroy_tenant_epoch(services, TENANT, 1, forced=True)
+        states = copy_of(gateway, tmp_path / "rebuilt").tenant_epochs(TENANT)
+        assert [about.state for about in states] == [KeyState.DESTROYED]
+        assert repr(services.bucket_keys) == "BucketKeys(0 held)"
+
+    with_gateway(tmp_path, test)
