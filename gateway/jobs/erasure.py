@@ -22,12 +22,14 @@ from typing import TypeVar
 
 from gateway.approvals.request import day
 from gateway.approvals.warrant import WarrantRefused
+from gateway.data.envelope import TenantKeyDisabled
 from gateway.journal.certificate import DESTROYED, DONE
 from gateway.journal.events import Phase
 from gateway.meta import erasure_rows, rotations
 from gateway.meta.erasure_rows import Erasure, StoredErasure
 from gateway.meta.kv import BatchConflict, Check
 from gateway.model.erasure import STEPS, ErasureKind, ErasureStep, next_step
+from gateway.model.errors import KmsKeyDisabled
 from gateway.model.key_states import KeyState
 from gateway.model.names import BucketId, TenantId
 from gateway.objects import (
@@ -145,7 +147,8 @@ class ErasureKeeper:
                 logger.error("erasure %s: %s", named, error)
             moved = replace(erasure, detail=error.message())
         if moved.step != erasure.step:
-            moved = replace(moved, step_since_ms=self._services.env.now_ms(), detail="")
+            since_ms = erasing.latest_now_ms(self._services)
+            moved = replace(moved, step_since_ms=since_ms, detail="")
         elif moved == erasure or moved.detail:
             now_s = self._services.env.monotonic_s()
             self._again_s[erasure.erasure_id] = now_s + WAIT_S
@@ -208,6 +211,7 @@ class ErasureKeeper:
         return _next(replace(erasure, was_off=erasure_looks.off_already(self._services, erasure)))
 
     async def _refuse_locked(self, erasure: Erasure) -> None:
+        """Raises: ErasureWaits; KmsKeyDisabled, TenantKeyDisabled: nobody can tell."""
         services = self._services
         is_bucket = erasure.of is ErasureKind.BUCKET
         ids = (
@@ -224,6 +228,7 @@ class ErasureKeeper:
 
     async def _disable(self, erasure: Erasure) -> Erasure:
         erasure = await self._authorize(erasure)
+        await self._refuse_locked_since(erasure)
         erasure = await self._record(erasure, "erasure.disable", Phase.INTENT)
         await self._set_keys(erasure, KeyState.DISABLED)
         return _next(await self._record(erasure, "erasure.disable", Phase.OUTCOME))
@@ -243,11 +248,24 @@ class ErasureKeeper:
         until_ms = erasure.step_since_ms + self._config.disabled_hours * 3_600_000
         if erasing.certain_now_ms(self._services) < until_ms:
             raise ErasureWaits(why=f"keys are disabled; destroyed from {day(until_ms)}")
-        return _next(await self._authorize(erasure))
+        await self._refuse_locked_since(erasure)
+        erasure = await self._authorize(erasure)
+        bucket = _bucket(erasure) if erasure.bucket else None
+        count, size_bytes = await erasing.lost_in(self._services, _tenant(erasure), bucket)
+        return _next(replace(erasure, objects=count, size_bytes=size_bytes))
+
+    async def _refuse_locked_since(self, erasure: Erasure) -> None:
+        """Somebody may have locked what was not: while approvals were asked for anew, or because
+        keys were enabled. Under keys that are disabled nobody has.
+        """
+        with suppress(KmsKeyDisabled, TenantKeyDisabled):
+            await self._refuse_locked(erasure)
 
     async def _cancel(self, erasure: Erasure) -> Erasure:
         if erasure.of is not ErasureKind.OBJECT:
             await self._set_keys(erasure, KeyState.DECRYPT_ONLY)
+        for held in erasure.approvals:
+            approving.use_up(self._services, held["warrant"].encode(), erasure.erasure_id)
         erasure = await self._record(erasure, "erasure.cancel", Phase.OUTCOME)
         if erasure.request:
             await approving.drop(self._services, erasure.request)

@@ -9,11 +9,12 @@ Source: docs/erasure.md, "Approvals".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from gateway.approvals.approvers import ApproverSet, read_approvers
 from gateway.approvals.request import NONCE_BYTES, Act, Request, name_check
-from gateway.approvals.warrant import Approval, WarrantRefused, verify_approval
+from gateway.approvals.warrant import Approval, WarrantRefused, read_warrant, verify_approval
 from gateway.data.envelope import WarrantKeeper
 from gateway.meta import approval_rows
 from gateway.meta.approval_rows import Pending, StoredPending
@@ -78,6 +79,15 @@ def spend(services: Services, item: str, warrant: bytes, holder: str) -> None:
     provider = services.bucket_keys.provider
     if isinstance(provider, WarrantKeeper):
         provider.spend_warrant(item, warrant, holder)
+
+
+def use_up(services: Services, warrant: bytes, holder: str) -> None:
+    """See that approvals of what was taken back are good for nothing else: they name keys that live
+    on. Raises: RequestInvalid.
+    """
+    for item in read_warrant(warrant)[0].permits:
+        with suppress(WarrantRefused):  # they have expired, or this was used already
+            spend(services, item, warrant, f"cancelled/{holder}")
 
 
 async def ask(

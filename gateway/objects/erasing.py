@@ -172,7 +172,6 @@ async def begin(services: Services, config: ErasureConfig, wanted: Wanted) -> Er
     if services.journal is None:
         raise JournalNeeded()
     now_ms = services.env.now_ms()
-    latest_ms = max(now_ms, lock_now_ms(services))
     days = config.notice_days if wanted.kind is ErasureKind.TENANT else 0
     bucket = "" if wanted.bucket is None else wanted.bucket.bucket_id.hex()
     objects, size_bytes = await lost_by(services, wanted)
@@ -186,7 +185,7 @@ async def begin(services: Services, config: ErasureConfig, wanted: Wanted) -> Er
         version=wanted.version,
         requester=wanted.requester,
         requested_at_ms=now_ms,
-        execute_at_ms=latest_ms + days * DAY_MS if days else now_ms,
+        execute_at_ms=latest_now_ms(services) + days * DAY_MS if days else now_ms,
         step=ErasureStep.NOTICE.value,
         step_since_ms=now_ms,
         objects=objects,
@@ -267,6 +266,13 @@ def certain_now_ms(services: Services) -> int:
     return min(services.env.now_ms(), lock_now_ms(services))
 
 
+def latest_now_ms(services: Services) -> int:
+    """The time from which something lasts: a clock that was set back makes no notice begin early,
+    and so none end early once it is right again.
+    """
+    return max(services.env.now_ms(), lock_now_ms(services))
+
+
 def find(services: Services, erasure_id: str) -> StoredErasure:
     """An erasure by id. Raises: NoSuchErasure, RowCorrupt."""
     found = None
@@ -330,11 +336,15 @@ async def lost_by(services: Services, wanted: Wanted) -> tuple[int, int]:
         assert wanted.bucket is not None
         found = versions_of(services, wanted.bucket.bucket_id, wanted.key, wanted.version)
         return len(found), sum(size for _, size in found)
-    ids = (
-        buckets_of(services, wanted.tenant) if wanted.bucket is None else [wanted.bucket.bucket_id]
-    )
+    bucket = None if wanted.bucket is None else wanted.bucket.bucket_id
+    return await lost_in(services, wanted.tenant, bucket)
+
+
+async def lost_in(services: Services, tenant: TenantId, bucket: BucketId | None) -> tuple[int, int]:
+    """Versions of a bucket, or of all of a tenant's, and their bytes."""
+    ids = buckets_of(services, tenant) if bucket is None else [bucket]
     counts = []
-    for bucket in ids:
-        counts.append(held_in(services, bucket))
+    for one in ids:
+        counts.append(held_in(services, one))
         await services.env.sleep(0)
     return sum(count for count, _ in counts), sum(size for _, size in counts)

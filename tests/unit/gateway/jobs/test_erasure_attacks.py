@@ -1,0 +1,142 @@
+"""What somebody could try to have more erased, or sooner, than was asked for and agreed to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.approvals.warrant import WarrantRefused
+from gateway.journal.certificate import verify_certificate
+from gateway.model.erasure import ErasureKind
+from gateway.model.errors import AccessDenied
+from gateway.model.key_states import KeyState
+from gateway.objects import erasing, erasure_acts, key_epochs
+from gateway.objects.buckets import create_bucket
+from gateway.objects.lock_clock import LockClock
+from gateway.objects.locks import Retention, put_legal_hold, put_retention
+from tests.support.erasure_rig import CONFIG, ErasureRig, run, two_of
+from tests.support.gateway import TENANT
+from tests.support.rotations import bucket_of
+
+SMALL = b"small " * 20
+
+
+@pytest.mark.proves("E-01", "B-17")
+def test_a_clock_that_was_set_back_and_is_right_again_ends_no_day(tmp_path: Path) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        await rig.gateway.put("small", SMALL)
+        rig.gateway.services.lock_clock = LockClock(rig.clock, written_ms=0, away_max_ms=0)
+        rig.clock.days = -5
+        erasure = await rig.begin(ErasureKind.BUCKET)
+        await rig.work()
+        assert rig.held(erasure).step == "disabled"
+        for days in (0, 3650):
+            rig.clock.days = days
+            await rig.work()
+            assert rig.held(erasure).step == "disabled"
+        await erasing.cancel(rig.gateway.services, erasure.erasure_id)
+        await rig.work()
+        assert await rig.gateway.get("small") == SMALL
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.proves("B-17")
+def test_a_clock_that_is_set_forward_erases_no_locked_object(tmp_path: Path) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        gateway, ctx = rig.gateway, rig.gateway.ctx
+        await create_bucket(ctx(), "locked", None, object_lock=True)
+        await gateway.put("kept", SMALL, bucket="locked")
+        retention = Retention("COMPLIANCE", rig.clock.now_ms() + 10 * 86_400_000)
+        await put_retention(ctx(), "locked", "kept", None, retention, bypass_governance=False)
+        gateway.services.lock_clock = LockClock(rig.clock, written_ms=0, away_max_ms=0)
+        rig.clock.days = 3650
+        bucket = bucket_of(gateway, "locked")
+        with pytest.raises(AccessDenied):
+            await erasure_acts.delete_version(gateway.services, bucket.bucket_id, "kept", "")
+        wanted = erasing.Wanted(
+            kind=ErasureKind.OBJECT,
+            tenant=TENANT,
+            name="s3://locked/kept",
+            requester="",
+            bucket=bucket,
+            key="kept",
+        )
+        erasure = await erasing.begin(gateway.services, CONFIG, wanted)
+        await rig.work()
+        assert rig.held(erasure).step == "delete"
+        assert await gateway.get("kept", bucket="locked") == SMALL
+
+    run(tmp_path, scene)
+
+
+async def locked_bucket(rig: ErasureRig) -> erasing.Wanted:
+    """A bucket with object lock and something in it, to be erased."""
+    await create_bucket(rig.gateway.ctx(), "locked", None, object_lock=True)
+    await rig.gateway.put("held", SMALL, bucket="locked")
+    bucket = bucket_of(rig.gateway, "locked")
+    return erasing.Wanted(
+        kind=ErasureKind.BUCKET, tenant=TENANT, name="locked", requester="", bucket=bucket
+    )
+
+
+@pytest.mark.parametrize("until", ["disable", "disabled"])
+def test_what_is_locked_after_the_notice_is_kept_as_well(tmp_path: Path, until: str) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        services = rig.gateway.services
+        wanted = await locked_bucket(rig)
+        assert wanted.bucket is not None
+        erasure = await erasing.begin(services, CONFIG, wanted)
+        while rig.held(erasure).step != until:
+            await rig.keeper.step()
+        if until == "disabled":  # an operator enables what the erasure had disabled
+            await key_epochs.set_all_bucket_epochs(
+                services, wanted.bucket.bucket_id, KeyState.DECRYPT_ONLY
+            )
+        await put_legal_hold(rig.gateway.ctx(), "locked", "held", None, True)
+        rig.clock.days = 3
+        await rig.work()
+        assert "locked" in rig.held(erasure).detail
+        assert await rig.gateway.get("held", bucket="locked") == SMALL
+        await put_legal_hold(rig.gateway.ctx(), "locked", "held", None, False)
+        assert (await rig.to_the_end(erasure)).step == "done"
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.proves("E-03")
+def test_the_certificate_counts_what_was_there_at_the_end(tmp_path: Path) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        await rig.gateway.put("small", SMALL)
+        erasure = await rig.begin(ErasureKind.TENANT)
+        await rig.gateway.put("later", SMALL)
+        assert (erasure.objects, (await rig.to_the_end(erasure)).objects) == (1, 2)
+        done = rig.held(erasure)
+        journal = rig.gateway.services.journal
+        assert journal is not None
+        verified = verify_certificate(done.certificate.encode(), journal.keys.verifiers())
+        assert verified.body["objects"] == 2
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.proves("B-10")
+def test_approvals_of_an_erasure_that_was_taken_back_destroy_no_key(tmp_path: Path) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        rig.keyring.set_approvers(two_of().document.encode())
+        await rig.gateway.put("small", SMALL)
+        erasure = await rig.begin(ErasureKind.BUCKET)
+        await rig.sign(erasure.request, "alice", "bruno")
+        await rig.work()
+        warrant = rig.held(erasure).warrant
+        await erasing.cancel(rig.gateway.services, erasure.erasure_id)
+        await rig.work()
+        assert rig.held(erasure).step == "cancelled"
+        for item in erasing.items_of(rig.gateway.services, erasure):
+            with pytest.raises(WarrantRefused, match="used already"):
+                rig.keyring.spend_warrant(item, warrant, erasure.erasure_id + "x")
+        with pytest.raises(WarrantRefused, match="used already"):
+            rig.keyring.set_tenant_epoch(TENANT, 1, KeyState.DESTROYED, warrant)
+
+    run(tmp_path, scene)
