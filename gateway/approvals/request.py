@@ -70,6 +70,16 @@ IN_WORDS = {
     Act.FORGET_EVENTS: "erase from the journal who caused events of S3",
 }
 
+# What each act may permit, so that the words above never stand over something else.
+PERMITTED = {
+    Act.DESTROY_KEY: ("tenant-key", "bucket-key"),
+    Act.ERASE_OBJECT: ("object", "tenant-key", "bucket-key"),
+    Act.ERASE_BUCKET: ("bucket", "tenant-key", "bucket-key"),
+    Act.ERASE_TENANT: ("tenant", "tenant-key"),
+    Act.SET_APPROVERS: ("approvers",),
+    Act.FORGET_EVENTS: ("journal",),
+}
+
 
 def tenant_key_item(tenant_id: bytes, epoch: int) -> str:
     """What allows to destroy an epoch of a tenant's key."""
@@ -125,6 +135,10 @@ class Request:
             raise RequestInvalid(permits=len(self.permits), most=PERMITS_MAX)
         if not all(_PERMIT.fullmatch(item) for item in self.permits):
             raise RequestInvalid(reason="what is permitted has another form")
+        if not {item.partition("/")[0] for item in self.permits} <= set(PERMITTED[self.act]):
+            raise RequestInvalid(reason=f"{self.act.value} permits something else")
+        if not (self.about + self.requester).isprintable():
+            raise RequestInvalid(reason="it holds what a terminal would not show as it is")
         if not self.created_ms <= self.not_before_ms < self.expires_ms:
             raise RequestInvalid(reason="it would end before it begins")
         if self.expires_ms - self.created_ms > LIFETIME_MS_MAX:

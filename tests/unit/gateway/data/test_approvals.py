@@ -4,6 +4,7 @@ verifies what they have signed.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,13 @@ from tests.support.erasure_rig import PRIVATE, approver, two_of
 TENANT, OTHER = b"t" * 16, b"o" * 16
 NOW_MS = 1_700_000_000_000
 DAY_MS = 86_400_000
+ACTS = {
+    "tenant": Act.ERASE_TENANT,
+    "tenant-key": Act.DESTROY_KEY,
+    "bucket": Act.ERASE_BUCKET,
+    "object": Act.ERASE_OBJECT,
+    "approvers": Act.SET_APPROVERS,
+}
 
 
 class Ring:
@@ -49,7 +57,7 @@ class Ring:
     def request(self, *items: str, **other: object) -> Request:
         nonce = str(other.pop("nonce", "5" * 32))
         asked = Request(
-            act=Act.DESTROY_KEY,
+            act=ACTS[items[0].partition("/")[0]] if items else Act.DESTROY_KEY,
             cluster=self.root.cluster_id.hex(),
             about="epoch 1",
             name_check=name_check(nonce, "mairie/1"),
@@ -228,3 +236,36 @@ def test_a_request_has_one_form(ring: Ring) -> None:
     ):
         with pytest.raises(RequestInvalid):
             replace(request, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.proves("B-10")
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"about": "epoch 1\nIt permits exactly:\n  nothing at all"},
+        {"about": "epoch 1\x1b[8m"},
+        {"about": "\u202ehcope"},
+        {"requester": "operator\x1b[2J"},
+        {"requester": "operator\r"},
+        {"permits": (approvers_item("a" * 64),)},
+        {"permits": (tenant_key_item(TENANT, 1), f"tenant/{TENANT.hex()}")},
+        {"act": Act.SET_APPROVERS},
+        {"act": Act.FORGET_EVENTS},
+    ],
+)
+def test_nothing_is_signed_that_its_words_do_not_show(ring: Ring, said: dict[str, object]) -> None:
+    text = ring.request().text
+    names = {"about": "about: ", "requester": "requester: ", "act": "act: ", "permits": "permits: "}
+    with pytest.raises(RequestInvalid):
+        ring.request(**said)
+    ((name, value),) = said.items()
+    lines = [line for line in text.split("\n") if not line.startswith(names[name])]
+    if name == "permits":
+        assert isinstance(value, tuple)
+        lines[-1:] = [*(f"permits: {item}" for item in value), ""]
+    else:
+        held = str(value) if name == "act" else json.dumps(value)
+        at = next(i for i, line in enumerate(text.split("\n")) if line.startswith(names[name]))
+        lines.insert(at, names[name] + held)
+    with pytest.raises(RequestInvalid, match="else|terminal"):
+        read_request("\n".join(lines))
