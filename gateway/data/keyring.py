@@ -43,6 +43,7 @@ from storaged.base.env import Env
 from storaged.base.errors import ConfigError
 
 TENANTS_FILE = "tenants.sealed"
+CLOSED_FILE = "former.closed"  # beside the keyring: a copy of today was imported
 KEYS_MAX = 100_000  # 4.8 MB of keyring without the names
 
 
@@ -71,6 +72,7 @@ class FileKeyring(KeepsApprovers):
         self._cluster_id = root.cluster_id
         self._sealing_key = root.derive("tenant-keyring")
         self._former = former
+        self._closed = folder / CLOSED_FILE
         self._book = ApprovalBook(folder, root.derive("approvers"), root.cluster_id, env)
         self._lock = threading.Lock()
         self._keys: Keys = {}
@@ -234,9 +236,18 @@ class FileKeyring(KeepsApprovers):
         )
 
     def import_sealed(self, sealed: bytes) -> None:
-        """Add the keys of a sealed copy; see the port."""
-        found = self._opens_formerly(sealed) or self._open(sealed)
+        """Add the keys of a sealed copy; see the port.
+
+        Who has what copies were sealed under before can make one. So once a copy of today was here,
+        those of before bring whole tenants back that are lost, and change none that is known.
+        """
+        formerly = self._opens_formerly(sealed)
+        found = self._open(sealed) if formerly is None else formerly
         with self._lock:
+            if self._former is not None and formerly is None and not self._closed.exists():
+                replace_file(self._closed, b"")
+            elif formerly is not None and self._closed.exists():
+                found = self._of_lost_tenants(formerly)
             merged = dict(self._keys)
             for key_id, theirs in found.items():
                 ours = merged.setdefault(key_id, theirs)
@@ -246,6 +257,13 @@ class FileKeyring(KeepsApprovers):
                     merged[key_id] = theirs
             if merged != self._keys:
                 self._save(merged)
+
+    def _of_lost_tenants(self, found: Keys) -> Keys:
+        """Raises: KeyringConflict: a known tenant has a key there that it has not here."""
+        known = {tenant for tenant, _, _ in self._keys}
+        for tenant in {key_id[0] for key_id in found.keys() - self._keys.keys()} & known:
+            raise KeyringConflict(tenant=tenant.hex(), reason="sealed as before, with another key")
+        return {key_id: held for key_id, held in found.items() if key_id[0] not in known}
 
     def _tenant_key(self, tenant_id: bytes, epoch: int) -> bytes:
         held = self._keys.get((tenant_id, TENANT_KEY, epoch))

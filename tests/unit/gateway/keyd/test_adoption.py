@@ -11,13 +11,15 @@ import pytest
 
 from gateway.approvals.warrant import WarrantRefused
 from gateway.config_keys import KeydConfig
-from gateway.data.envelope import WarrantKeeper
+from gateway.data.envelope import KeyringConflict, WarrantKeeper
 from gateway.data.keyring import TENANTS_FILE, FileKeyring, KeyringInvalid, RootKey
+from gateway.data.keyring_form import HeldKey, Keys, open_keys, seal_keys
 from gateway.keyd import adoption
 from gateway.keyd.adoption import FORMER_FILE
 from gateway.keyd.child import KeydFiles, lay_out_keyd
 from gateway.keyd.providers import open_key_provider, passphrase_of
 from gateway.keyd.secret import SECRET_FILE, KeydSecret, KeydSecretInvalid, KeydSecretLost
+from gateway.model.key_states import KeyEpoch, KeyState
 from storaged.base.config import read_config
 from storaged.base.env import RealEnv
 from storaged.base.errors import ConfigError
@@ -238,3 +240,40 @@ def test_a_secret_that_is_gone_is_never_made_again(tmp_path: Path) -> None:
     assert not (files.folder / SECRET_FILE).exists()
     os.rename(tmp_path / "lost", files.folder)
     lay_out()
+
+
+@pytest.mark.proves("K-05", "K-10")
+def test_who_has_the_root_key_makes_no_copy_that_changes_keys(tmp_path: Path) -> None:
+    """A gateway can seal as before. Once a copy of today was handed in, that destroys no key that
+    approvers watch, and brings no key in that the gateway knows.
+    """
+    place = Place(tmp_path)
+    ring = open_key_provider(place.config, place.env)
+    ring.import_sealed(place.copy)
+    assert isinstance(ring, WarrantKeeper)
+    ring.set_approvers(two_of().document.encode())
+    ring.import_sealed(ring.export_sealed())
+    sealing_key, cluster = place.root.derive("tenant-keyring"), place.root.cluster_id
+    held = open_keys(sealing_key, cluster, place.copy)
+
+    def forged(keys: Keys) -> bytes:
+        return seal_keys(sealing_key, cluster, keys, bytes(24))
+
+    first = (TENANT, b"", 1)
+    gone = KeyEpoch(epoch=1, state=KeyState.DESTROYED, changed_at_ms=1 << 50)
+    known = HeldKey(b"m" * 32, KeyEpoch(epoch=2, changed_at_ms=1 << 50))
+    for one in (ring, open_key_provider(place.config, place.env)):
+        one.import_sealed(forged({**held, first: HeldKey(b"", gone)}))
+        for planted in ((TENANT, b"", 2), (TENANT, b"other", 1)):
+            with pytest.raises(KeyringConflict):
+                one.import_sealed(forged({**held, planted: known}))
+        assert one.unwrap_bucket_key(TENANT, BUCKET, 1, place.wrapped) == KEY
+        assert one.active_epoch(TENANT) == 1 and one.named_keys(TENANT) == ["named"]
+    # The gateway's folder is no other way in.
+    (place.gateway / TENANTS_FILE).write_bytes(forged({**held, first: HeldKey(b"", gone)}))
+    place.check()
+    # A keyring that is lost comes back from such a copy all the same.
+    (place.folder / TENANTS_FILE).unlink()
+    ring = open_key_provider(place.config, place.env)
+    ring.import_sealed(place.copy)
+    assert ring.unwrap_bucket_key(TENANT, BUCKET, 1, place.wrapped) == KEY
