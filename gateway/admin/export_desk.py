@@ -159,7 +159,7 @@ class ExportDesk:
                 held_bytes += size
                 yield frame
                 if held_bytes >= PAGE_BYTES:
-                    after = cursor_behind(first)
+                    after = cursor_behind(self._services, first)
                     break
             else:
                 for _, task in waiting:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from hashlib import md5
 from typing import NamedTuple
 
+from gateway.data.envelope import TenantKeyDisabled
 from gateway.data.stripes import StripeGone
 from gateway.meta import buckets as bucket_rows
 from gateway.meta import keyspace
@@ -23,6 +24,7 @@ from gateway.meta.uploads import scan_parts
 from gateway.model.action import Action
 from gateway.model.attributes import CUSTOMER
 from gateway.model.bucket import Bucket, Versioning
+from gateway.model.errors import KmsKeyDestroyed, KmsKeyDisabled
 from gateway.model.exported import Document, NamedPart, version_document
 from gateway.model.names import BucketId, BucketName, ObjectKey, ObjectUuid
 from gateway.model.version import Part, Version
@@ -101,7 +103,7 @@ def list_rows(
         if cursor.sequence:
             found += older_rows(services, bucket_id, key, cursor.sequence, limit)
             if len(found) == limit:
-                return found, cursor_behind(found[-1])
+                return found, cursor_behind(services, found[-1])
         start = keyspace.after_object(bucket_id, key)
     while len(found) < limit:
         rows = services.log.scan(start, end, limit=limit - len(found))
@@ -114,17 +116,22 @@ def list_rows(
                     services, bucket_id, key, keyspace.SEQUENCE_MAX, limit - len(found)
                 )
             if len(found) == limit:
-                return found, cursor_behind(found[-1])
+                return found, cursor_behind(services, found[-1])
         if not rows:
             return found, None
     return found, None
 
 
-def cursor_behind(last: Listed) -> Cursor:
-    """Where to go on behind a row."""
-    if last.is_current:
+def cursor_behind(services: Services, last: Listed) -> Cursor:
+    """Where to go on behind a row: below its own sequence, so that it is not told of once more
+    where another has taken its place meanwhile. Raises: RowCorrupt.
+    """
+    if not last.is_current:
+        return Cursor(last.key, keyspace.parse_noncurrent(last.row_key)[2])
+    try:
+        return Cursor(last.key, _sequence_of(services, last))
+    except (KmsKeyDestroyed, KmsKeyDisabled, TenantKeyDisabled):
         return Cursor(last.key, keyspace.SEQUENCE_MAX)
-    return Cursor(last.key, keyspace.parse_noncurrent(last.row_key)[2])
 
 
 def older_rows(
@@ -142,6 +149,10 @@ def _current_of(services: Services, bucket: BucketId, key: ObjectKey) -> Listed 
     row_key = keyspace.current_row(bucket, key)
     value = services.log.read((row_key,))[0]
     return None if value is None else Listed(key, row_key, value, True)
+
+
+def _sequence_of(services: Services, listed: Listed) -> int:
+    return open_version(services.records, listed.row_key, listed.row).version.sequence
 
 
 def described(services: Services, bucket: BucketId, listed: Listed) -> Described:
@@ -326,10 +337,13 @@ async def small_version(
             return found, None
         try:
             return found, await whole_body(services, opened, found, customer_key)
-        except StripeGone:
+        except StripeGone as gone:
             again = relisted(services, bucket, listed.key, version.sequence, version.object_uuid)
             if again is None and listed.is_current:
                 again = _current_of(services, bucket, listed.key)
+                if again is not None and _sequence_of(services, again) < version.sequence:
+                    # An older one of this page has taken its place: the page is not true.
+                    raise VersionReplaced(key=listed.key.decode("utf-8")) from gone
             if again is None:
                 return None
             listed = again

@@ -267,5 +267,5 @@ def test_nothing_is_signed_that_its_words_do_not_show(ring: Ring, said: dict[str
         held = str(value) if name == "act" else json.dumps(value)
         at = next(i for i, line in enumerate(text.split("\n")) if line.startswith(names[name]))
         lines.insert(at, names[name] + held)
-    with pytest.raises(RequestInvalid, match="else|terminal"):
+    with pytest.raises(RequestInvalid, match=r"else|terminal"):
         read_request("\n".join(lines))

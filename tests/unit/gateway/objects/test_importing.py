@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from gateway.data.stripes import StripeGone
 from gateway.meta import keyspace
 from gateway.model.bucket import Versioning
 from gateway.model.exported import Incoming, RecordInvalid, comparable, incoming_of
+from gateway.objects import exporting
 from gateway.objects.annotating import AnnotationOptions, put_annotation
 from gateway.objects.body import Buffer
 from gateway.objects.delete import delete_object
@@ -205,7 +207,49 @@ def test_a_version_that_is_replaced_while_it_is_read_is_told_as_what_took_its_pl
             again = Listed(row.key, row.row_key, gateway.log.read((row.row_key,))[0] or b"", True)
             read = await small_version(services, opened, again, (), ALL)
             assert read is not None and (read[0].document["sequence"], read[1]) == (2, b"y")
-            assert cursor_behind(again).key == b"a"
+            assert cursor_behind(services, again) == Cursor(again.key, 2)
+
+    asyncio.run(main())
+
+
+def test_a_version_that_was_told_of_is_not_told_of_once_more_behind_a_page() -> None:
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            await set_versioning(gateway.ctx(), BUCKET, Versioning.ENABLED)
+            for _ in range(3):
+                await gateway.put("a", b"x")
+            services, opened = gateway.services, bucket_of(gateway.services, TENANT, BUCKET)
+            (row,), after = list_rows(services, opened.bucket, None, 1)
+            told = [described(services, opened.bucket.bucket_id, row).version.sequence]
+            await gateway.put("a", b"written meanwhile")
+            while after is not None:
+                rows, after = list_rows(services, opened.bucket, after, 1)
+                told += [
+                    described(services, opened.bucket.bucket_id, one).version.sequence
+                    for one in rows
+                ]
+            assert told == [3, 2, 1]
+
+    asyncio.run(main())
+
+
+def test_a_version_that_goes_before_its_older_one_is_not_told_of_as_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def gone(*told: object) -> bytes:
+        raise StripeGone()
+
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            await set_versioning(gateway.ctx(), BUCKET, Versioning.ENABLED)
+            await gateway.put("a", b"older")
+            newer = await gateway.put("a", b"x" * 300_000)
+            services, opened = gateway.services, bucket_of(gateway.services, TENANT, BUCKET)
+            rows, _ = list_rows(services, opened.bucket, None, 10)
+            await delete_object(gateway.ctx(), BUCKET, "a", version_id=newer.version_id)
+            monkeypatch.setattr(exporting, "whole_body", gone)
+            with pytest.raises(VersionReplaced):
+                await small_version(services, opened, rows[0], (), ALL)
 
     asyncio.run(main())
 
