@@ -12,7 +12,7 @@ Not for what they do (`gateway.admin.export_desk`).
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -33,17 +33,19 @@ def export_routes(desk: ExportDesk) -> list[web.RouteDef]:
         return json_answer(answer, has_secret=True)
 
     async def bucket(request: web.Request) -> web.Response:
-        return json_answer(desk.bucket(request.query))
+        return json_answer(desk.bucket(shown(request, desk)))
 
     async def page(request: web.Request) -> web.StreamResponse:
-        return await _streamed(request, await desk.page(request.query))
+        return await _streamed(request, await desk.page(shown(request, desk)))
 
     async def body(request: web.Request) -> web.StreamResponse:
-        length, pieces = desk.body(request.query)
+        length, pieces = desk.body(shown(request, desk))
         return await _streamed(request, pieces, length)
 
     async def finish(request: web.Request) -> web.Response:
-        return json_answer(await desk.finish(await json_body(request)))
+        said = await json_body(request)
+        desk.check_holder(said.get("ticket"), peer_of(request))
+        return json_answer(await desk.finish(said))
 
     return [
         web.post("/v1/export/begin", begin),
@@ -52,6 +54,12 @@ def export_routes(desk: ExportDesk) -> list[web.RouteDef]:
         web.get("/v1/export/body", body),
         web.post("/v1/export/finish", finish),
     ]
+
+
+def shown(request: web.Request, desk: ExportDesk) -> Mapping[str, str]:
+    """The fields of a request that shows a ticket of its own. Raises: TicketUnknown."""
+    desk.check_holder(request.query.get("ticket", ""), peer_of(request))
+    return request.query
 
 
 async def json_body(request: web.Request) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class ExportDesk:
         for name in named:
             bucket_of(services, tenant.tenant_id, name)
         ticket = self._tickets.issue(
-            tenant.tenant_id, tenant.name, is_import=False, buckets=named, keys=keys
+            tenant.tenant_id, tenant.name, is_import=False, buckets=named, keys=keys, who=who
         )
         buckets = [
             self._counted(tenant.tenant_id, one.name)
@@ -99,6 +99,12 @@ class ExportDesk:
             "account": account_document(services, tenant),
             "buckets": buckets,
         }
+
+    def check_holder(self, text: object, who: str) -> None:
+        """Whether a ticket, of an import as well, was given to who shows it. Raises:
+        TicketUnknown.
+        """
+        self._tickets.check_holder(str(text), who)
 
     async def finish(self, said: Mapping[str, Any]) -> Document:
         """The export is whole: its digest goes into the tenant's journal. Raises: TicketUnknown,

@@ -18,7 +18,7 @@ import asyncio
 from aiohttp import web
 
 from gateway.admin.answers import json_answer
-from gateway.admin.export_api import export_routes, json_body
+from gateway.admin.export_api import export_routes, json_body, shown
 from gateway.admin.export_desk import ExportDesk
 from gateway.admin.frames import HEAD_BYTES, Document, decode_object, frame_length
 from gateway.admin.import_desk import ImportDesk
@@ -37,39 +37,44 @@ def transfer_routes(services: Services) -> list[web.RouteDef]:
     exports = ExportDesk(services, tickets)
     return [
         *export_routes(exports),
-        *import_routes(ImportDesk(services, tickets, exports)),
+        *import_routes(ImportDesk(services, tickets, exports), exports),
     ]
 
 
-def import_routes(desk: ImportDesk) -> list[web.RouteDef]:
+def import_routes(desk: ImportDesk, exports: ExportDesk) -> list[web.RouteDef]:
     """The routes."""
+
+    def ticket(request: web.Request) -> str:
+        return shown(request, exports)["ticket"]
 
     async def begin(request: web.Request) -> web.Response:
         answer = await desk.begin(await json_body(request), peer_of(request))
         return json_answer(answer, has_secret=True)
 
     async def plan(request: web.Request) -> web.Response:
-        return json_answer(await desk.plan(_ticket(request), await _document(request)))
+        return json_answer(await desk.plan(ticket(request), await _document(request)))
 
     async def account(request: web.Request) -> web.Response:
-        return json_answer(await desk.account(_ticket(request)), has_secret=True)
+        return json_answer(await desk.account(ticket(request)), has_secret=True)
 
     async def bucket(request: web.Request) -> web.Response:
-        return json_answer(await desk.bucket(_ticket(request), _bucket(request)))
+        return json_answer(await desk.bucket(ticket(request), _bucket(request)))
 
     async def settle(request: web.Request) -> web.Response:
-        return json_answer(await desk.settle(_ticket(request), _bucket(request)))
+        return json_answer(await desk.settle(ticket(request), _bucket(request)))
 
     async def missing(request: web.Request) -> web.Response:
         told = await _document(request)
-        return json_answer(await desk.missing(_ticket(request), _bucket(request), told))
+        return json_answer(await desk.missing(ticket(request), _bucket(request), told))
 
     async def versions(request: web.Request) -> web.Response:
         stream = _Frames(request)
-        return json_answer(await desk.versions(_ticket(request), _bucket(request), stream))
+        return json_answer(await desk.versions(ticket(request), _bucket(request), stream))
 
     async def finish(request: web.Request) -> web.Response:
-        return json_answer(await desk.finish(await json_body(request)))
+        said = await json_body(request)
+        exports.check_holder(said.get("ticket"), peer_of(request))
+        return json_answer(await desk.finish(said))
 
     return [
         web.post("/v1/import/begin", begin),
@@ -117,10 +122,6 @@ async def _document(request: web.Request) -> Document:
             raise ProtocolError(reason=f"more than {DOCUMENT_BYTES_MAX} bytes")
         pieces.append(piece)
     return decode_object(b"".join(pieces) or b"{}")
-
-
-def _ticket(request: web.Request) -> str:
-    return request.query.get("ticket", "")
 
 
 def _bucket(request: web.Request) -> str:

@@ -111,6 +111,7 @@ class ImportDesk:
             named,
             is_import=True,
             keys=customer_keys(said),
+            who=who,
         )
         self._arrivals = {
             text: one for text, one in self._arrivals.items() if self._tickets.is_held(text)

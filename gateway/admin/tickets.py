@@ -44,6 +44,7 @@ class Ticket:
         text: what shows it; a secret.
         buckets: names; none: all.
         keys: clients' own keys.
+        who: to whom it was given; to nobody else it is one.
     """
 
     text: str = field(repr=False)
@@ -53,6 +54,7 @@ class Ticket:
     buckets: frozenset[str]
     keys: Sequence[bytes] = field(default=(), repr=False)
     used_s: float = 0.0
+    who: str = ""
 
     @property
     def shown_id(self) -> str:
@@ -75,13 +77,14 @@ class Tickets:
         is_import: bool,
         buckets: frozenset[str] = frozenset(),
         keys: Sequence[bytes] = (),
+        who: str = "",
     ) -> Ticket:
         """A ticket. Raises: TicketsExhausted."""
         self._drop_ended()
         if len(self._held) >= TICKETS_MAX:
             raise TicketsExhausted(tickets_max=TICKETS_MAX)
         text = self._env.random_bytes(TICKET_BYTES).hex()
-        ticket = Ticket(text, tenant, name, is_import, buckets, keys, self._env.monotonic_s())
+        ticket = Ticket(text, tenant, name, is_import, buckets, keys, self._env.monotonic_s(), who)
         self._held[text] = ticket
         return ticket
 
@@ -93,6 +96,11 @@ class Tickets:
             raise TicketUnknown()
         ticket.used_s = self._env.monotonic_s()
         return ticket
+
+    def check_holder(self, text: str, who: str) -> None:
+        """Raises: TicketUnknown: there is none, or it was given to somebody else."""
+        if self.find(text).who != who:
+            raise TicketUnknown()
 
     def is_held(self, text: str) -> bool:
         """Whether it has not ended."""

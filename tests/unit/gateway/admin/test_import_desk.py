@@ -8,10 +8,15 @@ from hashlib import md5, sha256
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.typedefs import Handler
 
 from gateway.admin.export_desk import ExportDesk, ExportInputInvalid
+from gateway.admin.gate import ACTOR, Actor
+from gateway.admin.import_api import transfer_routes
 from gateway.admin.import_desk import ImportDesk
-from gateway.admin.tickets import Tickets
+from gateway.admin.tickets import Tickets, TicketUnknown
 from gateway.commit.change import Change
 from gateway.meta import accounts, keyspace
 from gateway.meta.accounts import Tenant
@@ -123,5 +128,44 @@ def test_a_bucket_that_is_being_filled_takes_versions() -> None:
         answer = await desk.versions(ticket, "brought", OneVersion("a", b"mine", 9))
         assert (answer["installed"], answer["failed"]) == (1, [])
         assert await gateway.get("a", bucket="brought") == b"mine"
+
+    run(test)
+
+
+@web.middleware
+async def _as_told(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Somebody by the word of the request, as the gate says it of a certificate."""
+    request[ACTOR] = Actor(name=request.headers["x-name"], roles=frozenset(), origin="test")
+    try:
+        return await handler(request)
+    except TicketUnknown:
+        return web.Response(status=403)
+
+
+@pytest.mark.proves("L-07")
+@pytest.mark.parametrize("way", ["export", "import"])
+def test_a_ticket_is_of_no_use_to_another_administrator(way: str) -> None:
+    async def test(gateway: Gateway, desk: ImportDesk, told: dict[str, Any]) -> None:
+        await gateway.put("a", b"a secret of the tenant")
+        application = web.Application(middlewares=[_as_told])
+        application.add_routes(transfer_routes(gateway.services))
+        async with TestClient(TestServer(application)) as client:
+            emma, other = {"x-name": "emma"}, {"x-name": "eve"}
+            said = {"tenant": TENANT.hex(), "name": "0" * 64}
+            answer = await client.post(f"/v1/{way}/begin", json=said, headers=emma)
+            ticket = (await answer.json())["ticket"]
+            fields = {"ticket": ticket, "bucket": BUCKET, "bodies": "1"}
+            for route in ("bucket", "page", "body"):
+                refused = await client.get(f"/v1/export/{route}", params=fields, headers=other)
+                assert refused.status == 403
+            for verb in ("plan", "account", "bucket", "settle", "missing", "versions"):
+                path = f"/v1/import/stream/{verb}"
+                refused = await client.post(path, params=fields, headers=other)
+                assert refused.status == 403
+            for path in ("/v1/export/finish", "/v1/import/finish"):
+                done = {"ticket": ticket, "name": "0" * 64}
+                assert (await client.post(path, json=done, headers=other)).status == 403
+            page = await client.get("/v1/export/page", params=fields, headers=emma)
+            assert b"a secret" in await page.read()
 
     run(test)
