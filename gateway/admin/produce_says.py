@@ -105,6 +105,10 @@ def sentences(
             "What is under a client's own key is not readable from what is stored. Who runs the "
             "gateway sees that key, and the content, while a request with it goes on."
         )
+        found.append(
+            "Content counts complete versions. Parts of uploads that go on and annotations can be "
+            "read as well, and are in no figure."
+        )
     elif held.whole:
         found.append(
             f"{held.whole} stripes are whole with this party: it could give complete ciphertext, "
@@ -112,6 +116,11 @@ def sentences(
         )
     else:
         found.append("Of no stripe does this party have enough shards to make its ciphertext.")
+    if not has_gateway:
+        found.append(
+            "No node of this party is on the gateway's machine, so keys are taken to be elsewhere. "
+            "Where the gateway is with this party all the same, it can give what the provider can."
+        )
     if held.silent:
         found.append(f"{len(held.silent)} nodes did not answer: what they hold is not counted.")
     targets = [target.name for target in config.replication_targets]

@@ -8,13 +8,16 @@ import asyncio
 import shutil
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from gateway.admin.produce import PartyInvalid, Producer
 from gateway.admin.produce_cli import produce_view
-from gateway.admin.produce_says import custody_of
+from gateway.admin.produce_says import custody_of, sentences
+from gateway.admin.produce_shards import Shards
 from gateway.compose import Gateway
 from gateway.model.key_states import KeyState
 from gateway.objects.get import get_object
@@ -77,6 +80,19 @@ def test_one_operator_or_site_gives_no_whole_ciphertext(
     assert restorable(folder, BUCKET, PLAIN) == {}
     for path, content in contents_of(folder / "nodes").items():
         assert not [secret for secret in SECRETS if secret in content], path
+
+
+@pytest.mark.proves("S-07")
+@pytest.mark.parametrize("has_gateway", [True, False])
+def test_what_no_figure_has_is_said(has_gateway: bool) -> None:
+    """Not less than is possible: uploads under way, and a gateway that no node tells of."""
+    config: Any = SimpleNamespace(
+        replication_targets=(), storage=SimpleNamespace(keys=Path("/keys"))
+    )
+    custody = custody_of("gateway: file", config)
+    said = " ".join(sentences(config, custody, has_gateway=has_gateway, held=Shards()))
+    assert ("Parts of uploads that go on and annotations can be read" in said) is has_gateway
+    assert ("it can give what the provider can" in said) is not has_gateway
 
 
 @pytest.mark.proves("B-03", "K-01")
