@@ -6,27 +6,38 @@ Not for the command line (`gateway.keyd.cli`).
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import grp
 import os
 import pwd
 import signal
 import sys
+from pathlib import Path
 
 from gateway.config_keys import KeydConfig, KeydProvider
 from gateway.jobs.recovery import RecoveryKeeper
 from gateway.keyd.kept_in import kept_by_keyd
 from gateway.keyd.providers import cluster_id_of, open_key_provider
+from gateway.keyd.secret import KeydSecretInvalid
 from gateway.keyd.server import KeydServer
 from gateway.keyd.service import KeyService
 from storaged import renewal
-from storaged.base.env import RealEnv
-from storaged.base.errors import ConfigError
+from storaged.base.env import Env, RealEnv
+from storaged.base.errors import ConfigError, Kind, StorageError
 from storaged.base.jobs import Job, Scheduler
 from storaged.base.log import Log
 from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
 from storaged.tls import node_server_context
 
+OWN_S, AGAIN_S = 10.0, 0.1  # one that is just ending is waited for
 _LOG = Log("gateway.keyd")
+
+
+class KeydFolderTaken(StorageError):
+    """Another key service has this folder open."""
+
+    kind = Kind.CONFLICT
+    hint = "one at a time: two would lose each other's keys"
 
 
 async def serve_keys(config: KeydConfig, env: RealEnv, *, while_stdin: bool = False) -> None:
@@ -43,6 +54,39 @@ async def serve_keys(config: KeydConfig, env: RealEnv, *, while_stdin: bool = Fa
     if config.socket is None and config.listen is None:
         raise ConfigError(key="socket", reason="neither a socket nor [listen]: nobody could call")
     users, group = _users(config), _group(config)
+    owned = await own_folder(config.folder, env)
+    try:
+        await _serve(config, env, stopping, users, group)
+    finally:
+        os.close(owned)
+        ignore_stop_signals(loop)
+
+
+async def own_folder(folder: Path, env: Env) -> int:
+    """A descriptor; until it is closed no other process owns the folder. Two that keep keys there
+    would each write what it knows over what the other one does.
+
+    Raises: KeydFolderTaken; KeydSecretInvalid: there is no such folder.
+    """
+    until_s = env.monotonic_s() + OWN_S
+    try:
+        found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise KeydSecretInvalid(path=folder, reason=error.strerror) from error
+    while True:
+        try:
+            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return found
+        except BlockingIOError as error:
+            if env.monotonic_s() > until_s:
+                os.close(found)
+                raise KeydFolderTaken(path=folder) from error
+        await env.sleep(AGAIN_S)
+
+
+async def _serve(
+    config: KeydConfig, env: RealEnv, stopping: asyncio.Event, users: set[int], group: int | None
+) -> None:
     service = KeyService(
         open_key_provider(config, env),
         cluster_id_of(config),
@@ -71,7 +115,6 @@ async def serve_keys(config: KeydConfig, env: RealEnv, *, while_stdin: bool = Fa
     finally:
         await scheduler.close()
         await server.close()
-        ignore_stop_signals(loop)
 
 
 async def _end_with_stdin(stopping: asyncio.Event) -> None:
