@@ -188,7 +188,7 @@ class ErasureKeeper:
             return erasure
         if not erasure.request:
             raise WarrantRefused(reason="approvers were registered since it was asked for")
-        pending = approving.find(services, erasure.request)
+        pending = approving.find_open(services, erasure.request)
         if not set(needed) <= set(pending.request.permits):
             raise WarrantRefused(reason="there are other keys than when it was asked for")
         lacking = approving.missing(services, pending)

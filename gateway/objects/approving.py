@@ -150,6 +150,17 @@ def find(services: Services, request_id: str) -> Pending:
     return stored.pending
 
 
+def find_open(services: Services, request_id: str) -> Pending:
+    """A request that can still be approved. Raises: WarrantRefused, RowCorrupt."""
+    try:
+        pending = find(services, request_id)
+    except NoSuchRequest as error:
+        raise WarrantRefused(reason="the request has expired") from error
+    if services.env.now_ms() >= pending.request.expires_ms:
+        raise WarrantRefused(reason="the request has expired")
+    return pending
+
+
 def missing(services: Services, pending: Pending) -> int:
     """How many approvals are still needed; 0 where nobody has to approve."""
     approvers = approvers_of(services)

@@ -43,7 +43,6 @@ from storaged.base.errors import Kind, StorageError
 ERASURES_MAX = 10_000
 DAY_MS = 86_400_000
 PAGE_ROWS = 500
-BUCKETS_MAX = 10_000
 EPOCHS_MAX = 1 << 32
 NOTICE_EVENT = "erasure.notice"
 

@@ -16,7 +16,6 @@ from gateway.objects.context import Services
 from gateway.objects.lock_clock import lock_now_ms
 
 PAGE_ROWS = 500
-BUCKETS_MAX = 10_000
 
 
 def versions_of(
@@ -46,8 +45,14 @@ def versions_of(
 
 def buckets_of(services: Services, tenant: TenantId) -> list[BucketId]:
     """Buckets of a tenant, those that are being deleted as well. Raises: RowCorrupt."""
-    found = bucket_rows.list_buckets(services.log, services.records, tenant, limit=BUCKETS_MAX)
-    return [one.bucket_id for one in found]
+    found: list[BucketId] = []
+    after = ""
+    while page := bucket_rows.list_buckets(
+        services.log, services.records, tenant, after=after, limit=PAGE_ROWS
+    ):
+        found += [one.bucket_id for one in page]
+        after = page[-1].name
+    return found
 
 
 async def locked_in(services: Services, bucket: BucketId, *, retention: bool) -> int:

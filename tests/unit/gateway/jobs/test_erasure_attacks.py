@@ -11,7 +11,7 @@ from gateway.journal.certificate import verify_certificate
 from gateway.model.erasure import ErasureKind
 from gateway.model.errors import AccessDenied
 from gateway.model.key_states import KeyState
-from gateway.objects import erasing, erasure_acts, key_epochs
+from gateway.objects import approving, erasing, erasure_acts, erasure_looks, key_epochs
 from gateway.objects.buckets import create_bucket
 from gateway.objects.lock_clock import LockClock
 from gateway.objects.locks import Retention, put_legal_hold, put_retention
@@ -138,5 +138,49 @@ def test_approvals_of_an_erasure_that_was_taken_back_destroy_no_key(tmp_path: Pa
                 rig.keyring.spend_warrant(item, warrant, erasure.erasure_id + "x")
         with pytest.raises(WarrantRefused, match="used already"):
             rig.keyring.set_tenant_epoch(TENANT, 1, KeyState.DESTROYED, warrant)
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.proves("B-10")
+@pytest.mark.parametrize("is_dropped", [False, True])
+def test_a_request_that_nobody_signed_in_time_is_made_anew(
+    tmp_path: Path, is_dropped: bool
+) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        services = rig.gateway.services
+        rig.keyring.set_approvers(two_of().document.encode())
+        await rig.gateway.put("small", SMALL)
+        erasure = await rig.begin(ErasureKind.BUCKET)
+        await rig.work()
+        rig.clock.days = 31
+        if is_dropped:
+            await approving.drop(services, erasure.request)
+        await rig.work()
+        held = rig.held(erasure)
+        assert held.step == "notice" and held.request != erasure.request
+        await rig.sign(held.request, "alice", "bruno")
+        await rig.work()
+        assert rig.held(erasure).step == "disabled"
+
+    run(tmp_path, scene)
+
+
+def test_a_legal_hold_is_seen_in_however_many_buckets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure_looks, "PAGE_ROWS", 2)
+
+    async def scene(rig: ErasureRig) -> None:
+        ctx = rig.gateway.ctx
+        for number in range(5):
+            await create_bucket(ctx(), f"zone-{number}", None, object_lock=True)
+        await rig.gateway.put("held", SMALL, bucket="zone-4")
+        await put_legal_hold(ctx(), "zone-4", "held", None, True)
+        assert len(erasure_looks.buckets_of(rig.gateway.services, TENANT)) == 6
+        erasure = await rig.begin(ErasureKind.TENANT)
+        rig.clock.days = 22
+        await rig.work()
+        assert "legal hold" in rig.held(erasure).detail
 
     run(tmp_path, scene)
