@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gateway.config import GatewayConfig, UnsafeTestProfileConfig
 from gateway.config_check import check_config
 from gateway.config_keys import KeydPkcs11Config, KeysFrom
-from gateway.data.keyring import ROOT_FILE, RootKey
+from gateway.data.root_key import ROOT_FILE, RootKey, RootKeyLost
 from gateway.keyd.child import KeydFiles, lay_out_keyd
 from gateway.meta.accounts import AccessKey
 from storaged.base.config import effective_values, read_config
@@ -148,6 +148,8 @@ def lay_out(options: UpOptions, env: Env) -> GatewayConfig:
     laid.folder.mkdir(parents=True, exist_ok=True)
     os.chmod(laid.folder, 0o700)
     if not (laid.keys / ROOT_FILE).exists():
+        if laid.config.exists():
+            raise RootKeyLost(path=laid.keys / ROOT_FILE)
         RootKey.create(laid.keys, env)
     _keys_from(laid, options, env)
     if options.processes or options.tls:
@@ -186,8 +188,7 @@ def _certificates(laid: Laid, options: UpOptions, env: Env) -> None:
     if options.tls:
         hosts = (BASE_DOMAIN, f"*.{BASE_DOMAIN}", WEBSITE_DOMAIN, f"*.{WEBSITE_DOMAIN}")
         names = ("localhost", *hosts, "127.0.0.1", "::1")
-        issued = issue_server(authority, names, env)
-        write_issued(issued, tls / "s3.pem", tls / "s3.key")
+        write_issued(issue_server(authority, names, env), tls / "s3.pem", tls / "s3.key")
     if options.processes:
         issued = issue_gateway(authority, "gateway-1", env)
         write_issued(issued, tls / "gateway.pem", tls / "gateway.key")

@@ -34,6 +34,12 @@ class RootKeyInvalid(ConfigError):
     hint = "it holds 32 bytes, belongs to this user and has mode 0600"
 
 
+class RootKeyLost(RootKeyInvalid):
+    """The root key is gone, and another one opens nothing."""
+
+    hint = "bring the keys folder back: `hexagone keys recovery restore`, or a copy of it"
+
+
 class RootKey:
     """32 bytes from which everything of a cluster that is not random is derived."""
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from gateway.commit.manifest import read_segment
 from gateway.compose import Gateway, open_gateway
+from gateway.data.root_key import ROOT_FILE, RootKeyLost
 from gateway.meta.keyspace import STRIPE
 from gateway.objects.bootstrap import read_root
 from gateway.objects.buckets import create_bucket
@@ -86,3 +89,15 @@ def test_named_keys_come_back_without_the_keyrings_file(tmp_path: Path) -> None:
         env.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.proves("K-05")
+def test_a_root_key_that_is_gone_is_never_made_again(tmp_path: Path) -> None:
+    options, env = UpOptions(folder=tmp_path, port=9000, processes=False, tls=False), RealEnv(1)
+    lay_out(options, env)
+    (tmp_path / "keys").rename(tmp_path / "lost")
+    with pytest.raises(RootKeyLost):
+        lay_out(options, env)
+    assert not (tmp_path / "keys" / ROOT_FILE).exists()
+    (tmp_path / "lost").rename(tmp_path / "keys")
+    lay_out(options, env)
