@@ -42,6 +42,7 @@ from gateway.journal.verify import COSIGNED
 from gateway.meta import accounts
 from gateway.meta import buckets as bucket_rows
 from gateway.model.names import TenantId
+from gateway.model.quota import Subject
 from gateway.objects.context import Services
 from storaged.base.durable import replace_file
 from storaged.base.errors import Kind, StorageError
@@ -298,7 +299,7 @@ class JournalDesk:
         body = self._fields(request, said)
         log = self._event_log(_text(said, "tenant", "account", "access_key_id"))
         kind = "admin." + request.path.removeprefix("/v1/").replace("/", ".")
-        about = _text(said, "bucket"), _text(said, "key")
+        about = _text(said, "bucket", *_name_of_bucket(said)), _text(said, "key")
         event = Event(self._env.now_ms(), _type(kind), Phase.INTENT, body, *about)
         await self._journal.record(log, event)
         told = ("request", "who", "acting_as", "from")
@@ -329,7 +330,8 @@ class JournalDesk:
         }
         hidden = []
         for name, value in sorted(said.items()):
-            if name in OPEN_FIELDS and isinstance(value, str | int):
+            is_open = name in OPEN_FIELDS and name not in _name_of_bucket(said)
+            if is_open and isinstance(value, str | int):
                 body[name] = value
             else:
                 hidden.append(name)
@@ -366,6 +368,11 @@ def _text(said: Mapping[str, object], *names: str) -> str:
         if isinstance(value := said.get(name), str) and value:
             return value
     return ""
+
+
+def _name_of_bucket(said: Mapping[str, object]) -> tuple[str, ...]:
+    """The field that names a bucket by another word than `bucket`: such a name is hashed too."""
+    return ("name",) if said.get("subject") == Subject.BUCKET.value else ()
 
 
 def _type(kind: str) -> str:

@@ -28,6 +28,7 @@ from gateway.model.administrators import (
 )
 from storaged.base.env import RealEnv
 from tests.support.admin_plane import PEOPLE, AdminPlaneServed, admin_plane_served
+from tests.support.gateway import BUCKET
 
 FIELD = {"epoch": "1", "first": "0", "count": "1", "seq": "0", "from_hour": "1", "to_hour": "2"}
 
@@ -212,6 +213,20 @@ def test_accounts_without_a_listener_lock_nobody_out(tmp_path: Path) -> None:
     with admin_plane_served(tmp_path, listens=False) as served:
         served.change("add", name="bob", person="Bob Petit", roles="storage-admin")
         assert served.local.pause("count")["job"]["state"] == "paused"
+
+
+@pytest.mark.proves("L-01")
+def test_the_journal_names_no_bucket_whose_limits_are_set(tmp_path: Path) -> None:
+    with admin_plane_served(tmp_path) as served:
+        for verb in ("set", "clear"):
+            fields = {"subject": "bucket", "name": BUCKET, "limits": '{"stored_bytes": 1000000000}'}
+            if verb == "clear":
+                del fields["limits"]
+            served.local.metering("POST", f"quotas/{verb}", fields)
+        found = [one for one in served.entries() if one.type.startswith("admin.metering")]
+    assert len(found) == 4
+    assert not [one for one in found if BUCKET in one.body.values()]
+    assert all(re.fullmatch(r"[0-9a-f]{16,64}", str(one.body["bucket"])) for one in found)
 
 
 @pytest.mark.proves("A-05", "L-01")
