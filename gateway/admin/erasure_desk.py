@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from gateway.admin.key_desk import NameNotRepeated, NoSuchBucketOfThatName
 from gateway.admin.outlook import Document
+from gateway.journal.events import Event, Phase
 from gateway.meta import buckets as bucket_rows
 from gateway.meta.erasure_rows import Erasure
 from gateway.model.bucket import Bucket
@@ -71,7 +72,8 @@ class ErasureDesk:
         is only deleted, and the answer says what that is worth.
 
         Raises: NameNotRepeated, ErasureCommandInvalid, NoSuchBucketOfThatName, NoSuchIdentity,
-            ErasureUnderWay, JournalNeeded, as the log.
+            ErasureUnderWay, ErasureRefused (an object that is only deleted, without the approvals
+            that are needed), JournalNeeded, JournalUnavailable, as the log.
         """
         wanted = self._wanted(fields, requester)
         if fields.get("lose", "") != wanted.name:
@@ -83,6 +85,19 @@ class ErasureDesk:
     async def _delete(self, wanted: Wanted) -> Document:
         assert wanted.bucket is not None
         services, bucket = self._services, wanted.bucket.bucket_id
+        if approving.approvers_of(services) is not None:
+            reason = "approvers are registered: --certify asks for their approvals"
+            raise ErasureRefused(reason=reason)
+        if services.journal is not None:  # before it takes effect, so that the tenant knows
+            event = Event(
+                services.env.now_ms(),
+                "erasure.deleted",
+                Phase.INTENT,
+                {"who": wanted.requester},
+                wanted.bucket.name,
+                wanted.key,
+            )
+            await services.journal.record(wanted.tenant.hex(), event)
         deleted = 0
         for version, _ in erasure_looks.versions_of(services, bucket, wanted.key, wanted.version):
             deleted += await erasure_acts.delete_version(services, bucket, wanted.key, version)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.admin.erasure_desk import ErasureDesk
 from gateway.approvals.warrant import WarrantRefused
 from gateway.journal.certificate import verify_certificate
 from gateway.model.erasure import ErasureKind
@@ -16,7 +17,7 @@ from gateway.objects.buckets import create_bucket
 from gateway.objects.lock_clock import LockClock
 from gateway.objects.locks import Retention, put_legal_hold, put_retention
 from tests.support.erasure_rig import CONFIG, ErasureRig, run, two_of
-from tests.support.gateway import TENANT
+from tests.support.gateway import BUCKET, TENANT
 from tests.support.rotations import bucket_of
 
 SMALL = b"small " * 20
@@ -182,5 +183,25 @@ def test_a_legal_hold_is_seen_in_however_many_buckets(
         rig.clock.days = 22
         await rig.work()
         assert "legal hold" in rig.held(erasure).detail
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.proves("B-10", "L-01")
+def test_one_person_deletes_no_object_where_approvers_have_to_agree(tmp_path: Path) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        gateway, journal = rig.gateway, rig.gateway.services.journal
+        assert journal is not None
+        desk = ErasureDesk(gateway.services, CONFIG)
+        for key in ("one", "two"):
+            await gateway.put(key, SMALL)
+        fields = {"bucket": BUCKET, "key": "one", "lose": f"s3://{BUCKET}/one"}
+        before = await journal.size(TENANT.hex())
+        assert (await desk.begin(fields, "eve"))["deleted"] == 1
+        assert await journal.size(TENANT.hex()) == before + 1, "the tenant can know"
+        rig.keyring.set_approvers(two_of().document.encode())
+        with pytest.raises(erasing.ErasureRefused, match="approvals"):
+            await desk.begin({**fields, "key": "two", "lose": f"s3://{BUCKET}/two"}, "eve")
+        assert await gateway.get("two") == SMALL
 
     run(tmp_path, scene)
