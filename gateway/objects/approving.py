@@ -17,8 +17,10 @@ from gateway.approvals.request import NONCE_BYTES, Act, Request, name_check
 from gateway.approvals.warrant import Approval, WarrantRefused, read_warrant, verify_approval
 from gateway.data.envelope import WarrantKeeper
 from gateway.meta import approval_rows
+from gateway.meta.administrator_rows import scan_administrators
 from gateway.meta.approval_rows import Pending, StoredPending
 from gateway.meta.kv import Check
+from gateway.model.administrators import is_same_person
 from gateway.objects.context import Services
 from gateway.objects.tenancy import Step, change
 from storaged.base.errors import Kind, StorageError
@@ -166,7 +168,7 @@ def missing(services: Services, pending: Pending) -> int:
     approvers = approvers_of(services)
     if approvers is None:
         return 0
-    good = sum(_is_good(pending.request, one, approvers) for one in pending.approvals)
+    good = sum(_is_good(services, pending, one, approvers) for one in pending.approvals)
     return max(0, approvers.threshold - good)
 
 
@@ -175,16 +177,33 @@ def warrant_of(services: Services, pending: Pending) -> bytes:
     approvers = approvers_of(services)
     if approvers is None:
         return b""
-    good = [one for one in pending.approvals if _is_good(pending.request, one, approvers)]
+    good = [one for one in pending.approvals if _is_good(services, pending, one, approvers)]
     return replace(pending, approvals=tuple(good)).warrant
 
 
-def _is_good(request: Request, approval: Approval, approvers: ApproverSet) -> bool:
+def _is_good(
+    services: Services, pending: Pending, approval: Approval, approvers: ApproverSet
+) -> bool:
     try:
-        verify_approval(request, approval, approvers)
+        _verify(services, pending.request, approval, approvers)
     except WarrantRefused:
         return False
     return True
+
+
+def _verify(
+    services: Services, request: Request, approval: Approval, approvers: ApproverSet
+) -> None:
+    """As the provider does; and nobody approves what he has asked for by another account of his,
+    which the provider cannot know. Raises: WarrantRefused.
+    """
+    verify_approval(request, approval, approvers)
+    people = {
+        held.name: held.person for held in scan_administrators(services.log, services.records)
+    }
+    asks, approves = people.get(request.requester), people.get(approval.name)
+    if asks is not None and approves is not None and is_same_person(asks, approves):
+        raise WarrantRefused(by=approval.name, reason="who asks cannot approve")
 
 
 async def submit(services: Services, request_id: str, approval: Approval) -> Pending:
@@ -203,7 +222,7 @@ async def submit(services: Services, request_id: str, approval: Approval) -> Pen
             raise WarrantRefused(reason="no approvers are registered")
         if services.env.now_ms() >= pending.request.expires_ms:
             raise WarrantRefused(reason="the request has expired")
-        verify_approval(pending.request, approval, approvers)
+        _verify(services, pending.request, approval, approvers)
         others = [one for one in stored.pending.approvals if one.name != approval.name]
         changed = replace(stored.pending, approvals=(*others, approval))
         check = Check(approval_rows.approval_row(request_id), stored.revision)

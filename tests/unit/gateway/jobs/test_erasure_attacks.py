@@ -13,6 +13,7 @@ from gateway.model.erasure import ErasureKind
 from gateway.model.errors import AccessDenied
 from gateway.model.key_states import KeyState
 from gateway.objects import approving, erasing, erasure_acts, erasure_looks, key_epochs
+from gateway.objects.administrators import Administrators
 from gateway.objects.buckets import create_bucket
 from gateway.objects.lock_clock import LockClock
 from gateway.objects.locks import Retention, put_legal_hold, put_retention
@@ -203,5 +204,28 @@ def test_one_person_deletes_no_object_where_approvers_have_to_agree(tmp_path: Pa
         with pytest.raises(erasing.ErasureRefused, match="approvals"):
             await desk.begin({**fields, "key": "two", "lose": f"s3://{BUCKET}/two"}, "eve")
         assert await gateway.get("two") == SMALL
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.proves("B-10", "A-03")
+def test_nobody_approves_what_another_account_of_his_has_asked_for(tmp_path: Path) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        services = rig.gateway.services
+        held = Administrators(services)
+        await held.add("alice", "Alice Martin", ["custodian"])
+        await held.add("alice-too", "alice  MARTIN", ["custodian"])
+        await held.add("bruno", "Bruno Petit", ["custodian"])
+        rig.keyring.set_approvers(two_of().document.encode())
+        await rig.gateway.put("small", SMALL)
+        erasure = await rig.begin(ErasureKind.BUCKET, requester="alice-too")
+        await rig.sign(erasure.request, "bruno")
+        with pytest.raises(WarrantRefused, match="who asks"):
+            await rig.sign(erasure.request, "alice")
+        await rig.work()
+        assert rig.held(erasure).step == "notice"
+        await rig.sign(erasure.request, "chloe")
+        await rig.work()
+        assert rig.held(erasure).step == "disabled"
 
     run(tmp_path, scene)
