@@ -161,16 +161,16 @@ def read_state(keys: Path) -> LastBackup:
 
 
 def collect(keys: Path, also: Mapping[str, Path]) -> Holding:
-    """The files that a backup holds. Raises: KeysInvalid, RecordInvalid, OSError."""
+    """The files that a backup holds. Raises: as `holding_of`, BackupNotWritten, OSError."""
     files = {
         name: _content(path, BACKUP_BYTES_MAX) for name, path in _walk(keys) if name not in _OWN
     }
     for name, path in also.items():
-        if path.is_dir():
-            for below, file in _walk(path):
-                files[f"{ALSO}/{name}/{below}"] = _content(file, BACKUP_BYTES_MAX)
-        else:
-            files[f"{ALSO}/{name}"] = _content(path, BACKUP_BYTES_MAX)
+        found = dict(_walk(path)) if path.is_dir() else {"": path}
+        if not found:  # not mounted: a backup without it would replace those with it
+            raise BackupNotWritten(failed=f"{name}: nothing in {path}")
+        for below, file in found.items():
+            files[f"{ALSO}/{name}/{below}".rstrip("/")] = _content(file, BACKUP_BYTES_MAX)
     return holding_of(files)
 
 

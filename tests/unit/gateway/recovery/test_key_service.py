@@ -17,6 +17,7 @@ from gateway.keyd.providers import open_key_provider
 from gateway.model.key_states import KeyState
 from gateway.recovery import folder as kept
 from gateway.recovery.backup import read_manifest
+from gateway.recovery.folder import BackupNotWritten
 from storaged.base.config import read_config
 from tests.support.recovery_rig import ENV, T1, T2, Rig, journal_of, recovery_rig
 
@@ -113,3 +114,30 @@ def test_what_was_destroyed_in_an_hsm_since_is_asked_about(rig: Rig, tmp_path: P
     for more in ((), ("--without-destroyed",)):
         assert "9999/4" in rig.run(*said, *more, ok=False, data=tmp_path / "new").output
     rig.run(*said, "--bring-back", f"{'9' * 32}/4", data=tmp_path / "new")
+
+
+@pytest.mark.proves("K-12")
+def test_a_folder_that_is_not_mounted_costs_no_backup_that_has_it(rig: Rig, tmp_path: Path) -> None:
+    """Of what nobody can look into one backup stays: none without the token comes in its place."""
+
+    async def main() -> None:
+        token = tmp_path / "tokens"
+        (token / "one").mkdir(parents=True)
+        (token / "one" / "object").write_bytes(b"a key of the token")
+        (rig.data / "keyd" / "hsm.sealed").write_bytes(b"a record")
+        rig.ask(
+            *("init", "--shares", "5", "--threshold", "3", "--out", rig.shares),
+            *("--to", rig.copies, "--also", f"token={token}"),
+        )
+        keeping = RecoveryKeeper(rig.keys, None, ENV, is_service=True)
+        token.rename(tmp_path / "away")
+        token.mkdir()
+        with pytest.raises(BackupNotWritten):
+            await keeping.step()
+        assert keeping.warnings()
+        (number, path) = kept.backups_in(rig.copies)[-1]
+        assert number == 1
+        names = {name for name, _ in read_manifest(path.read_bytes()).files}
+        assert "also/token/one/object" in names
+
+    asyncio.run(main())
