@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography import x509
@@ -57,7 +58,8 @@ class Line:
         self._last_id = self._last_id % REQUEST_ID_MAX + 1
         until_s = self._env.monotonic_s() + deadline_s
         self._socket.settimeout(deadline_s)
-        self._socket.sendall(encode_message(verb, self._last_id, payload))
+        with suppress(BrokenPipeError):  # why it was closed is in the answer, if there is one
+            self._socket.sendall(encode_message(verb, self._last_id, payload))
         answer = self._answer(until_s)
         if answer.request_id not in (self._last_id, 0):
             raise ProtocolError(reason="answer to another request")

@@ -1,17 +1,21 @@
-"""The key service's process: one for a folder."""
+"""The key service's process: one for a folder; and what it says to whom it turns away."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from gateway.config_keys import KeydConfig
 from gateway.keyd import process
+from gateway.keyd.line import Line
 from gateway.keyd.process import KeydFolderTaken, own_folder, serve_keys
+from gateway.keyd.refusals import KeydRefused, encode_refusal
 from gateway.keyd.secret import KeydSecret
+from gateway.keyd.wire import REFUSED, encode_message
 from storaged.base.env import RealEnv
 from tests.support.keyd_rig import CLUSTER
 
@@ -47,3 +51,18 @@ def test_two_key_services_never_have_one_folder(
         os.close(await waiting)
 
     asyncio.run(main())
+
+
+def test_who_is_turned_away_before_he_speaks_is_told_why() -> None:
+    env = RealEnv(1)
+    ours, theirs = socket.socketpair()
+    theirs.sendall(encode_message(REFUSED, 0, encode_refusal(KeydRefused(reason="not a user"))))
+    theirs.close()
+    with pytest.raises(KeydRefused):
+        Line(ours, CLUSTER, env, 2.0)
+    ours.close()
+    silent, gone = socket.socketpair()
+    gone.close()
+    with pytest.raises(OSError):
+        Line(silent, CLUSTER, env, 2.0)
+    silent.close()
