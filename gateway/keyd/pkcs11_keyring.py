@@ -388,7 +388,8 @@ class Pkcs11Keyring(KeepsApprovers):
     def erase_orphan(self, key_id: bytes) -> None:
         """Erase a key that the record does not name. Raises: KeyInUse, as the token."""
         with self._lock:
-            if key_id in self._named():
+            # Without a record no key is an orphan: each may be one that it has named.
+            if not self._file.record or key_id in self._named():
                 raise KeyInUse(key_id=key_id.hex())
             self._token.destroy_key(key_id)
 

@@ -214,6 +214,17 @@ def test_keys_that_no_record_names_are_told_of_and_erased(
     assert set(token.held) == {used, b"of another"}
 
 
+def test_without_a_record_every_key_may_be_in_use(
+    opened: Opened, token: MemoryToken, tmp_path: Path
+) -> None:
+    opened().create_tenant_key(ALICE)
+    (used,) = token.held
+    (tmp_path / "keys" / RECORD_FILE).unlink()
+    with pytest.raises(KeyInUse):
+        opened().erase_orphan(used)
+    assert set(token.held) == {used}
+
+
 # -- counts
 
 
