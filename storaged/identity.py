@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from storaged.base.certificates import key_pem, key_usage
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
@@ -106,7 +107,7 @@ def create_authority(domain: str, env: Env) -> Authority:
     builder = _builder(name, name, key.public_key(), env, AUTHORITY_DAYS)
     certificate = (
         builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(authority=True), critical=True)
+        .add_extension(key_usage(authority=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"spiffe://{domain}")]),
@@ -164,7 +165,7 @@ def issue_gateway(
 def write_authority(authority: Authority, directory: Path) -> None:
     """Write ca.crt and ca.key into `directory` (made with mode 0700 when it is missing)."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(directory / CA_KEY_FILE, _key_pem(authority.key))
+    write_private(directory / CA_KEY_FILE, key_pem(authority.key))
     write_public(
         directory / CA_CERTIFICATE_FILE,
         authority.certificate.public_bytes(serialization.Encoding.PEM),
@@ -323,7 +324,7 @@ def issue(
     certificate = certificate_for(authority, names, usage, common_name, key.public_key(), env, days)
     return Issued(
         certificate_pem=certificate.public_bytes(serialization.Encoding.PEM),
-        key_pem=_key_pem(key),
+        key_pem=key_pem(key),
     )
 
 
@@ -340,7 +341,7 @@ def certificate_for(
     builder = _builder(_subject(common_name[:64]), authority.certificate.subject, key, env, days)
     return (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(authority=False), critical=True)
+        .add_extension(key_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(
@@ -373,25 +374,3 @@ def _builder(
 
 def _subject(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _key_usage(*, authority: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not authority,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )

@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from storaged.base.certificates import key_pem
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
 from storaged.base.jobs import Progress
@@ -173,7 +174,7 @@ class Renewer:
         assert self._config is not None
         next_key = self._config.folder / NEXT_KEY
         if not next_key.exists():
-            write_private(next_key, _key_pem(ec.generate_private_key(ec.SECP256R1())))
+            write_private(next_key, key_pem(ec.generate_private_key(ec.SECP256R1())))
         request = make_renewal(held, _key_in(pair.key), _key_in(next_key))
         path = self._config.spool / f"{name}{ASKS}"
         if not path.exists():
@@ -290,11 +291,3 @@ def _key_in(path: Path) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise CertificateUnusable(path=path, reason="key type")
     return key
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )

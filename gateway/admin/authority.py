@@ -24,6 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from gateway.admin.certificates import CLOCK_SKEW, administrator_uri
 from gateway.model.administrators import Role, check_roles, checked_account_name, checked_person
+from storaged.base.certificates import key_pem, key_usage
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
@@ -83,7 +84,7 @@ def create_admin_authority(domain: str, env: Env) -> AdminAuthority:
     certificate = (
         _builder(name, name, key.public_key(), env, AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs=True), critical=True)
+        .add_extension(key_usage(authority=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
         .sign(key, hashes.SHA256())
@@ -96,7 +97,7 @@ def write_admin_authority(authority: AdminAuthority, folder: Path) -> None:
     if (folder / CA_KEY_FILE).exists() or (folder / CA_CERTIFICATE_FILE).exists():
         raise AdminAuthorityExists(directory=folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    replace_file(folder / CA_KEY_FILE, _key_pem(authority.key), mode=0o600)
+    replace_file(folder / CA_KEY_FILE, key_pem(authority.key), mode=0o600)
     replace_file(folder / CA_CERTIFICATE_FILE, authority.certificate_pem, mode=0o644)
 
 
@@ -151,7 +152,7 @@ def issue_administrator(
         return Pair(certificate_pem=_certified(authority, subject, [uri], usage, public, env, days))
     key = ec.generate_private_key(ec.SECP256R1())
     pem = _certified(authority, subject, [uri], usage, key.public_key(), env, days)
-    return Pair(certificate_pem=pem, key_pem=_key_pem(key))
+    return Pair(certificate_pem=pem, key_pem=key_pem(key))
 
 
 def issue_listener(authority: AdminAuthority, names: Sequence[str], env: Env) -> Pair:
@@ -171,7 +172,7 @@ def issue_listener(authority: AdminAuthority, names: Sequence[str], env: Env) ->
     subject = [x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])]
     usage = ExtendedKeyUsageOID.SERVER_AUTH
     pem = _certified(authority, subject, alternatives, usage, key.public_key(), env, LISTENER_DAYS)
-    return Pair(certificate_pem=pem, key_pem=_key_pem(key))
+    return Pair(certificate_pem=pem, key_pem=key_pem(key))
 
 
 def signing_request(name: str) -> tuple[bytes, bytes]:
@@ -183,7 +184,7 @@ def signing_request(name: str) -> tuple[bytes, bytes]:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, checked_account_name(name))])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject)
     signed = request.sign(key, hashes.SHA256())
-    return signed.public_bytes(serialization.Encoding.PEM), _key_pem(key)
+    return signed.public_bytes(serialization.Encoding.PEM), key_pem(key)
 
 
 def write_pair(pair: Pair, certificate: Path, key: Path) -> None:
@@ -218,7 +219,7 @@ def _certified(
     certificate = (
         _builder(x509.Name(subject), authority.certificate.subject, key, env, days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs=False), critical=True)
+        .add_extension(key_usage(authority=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([usage]), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(
@@ -243,26 +244,4 @@ def _builder(
         .serial_number(int.from_bytes(env.random_bytes(19), "big") + 1)
         .not_valid_before(start - CLOCK_SKEW)
         .not_valid_after(start + timedelta(days=days))
-    )
-
-
-def _key_usage(*, signs: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs,
-        crl_sign=signs,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
     )

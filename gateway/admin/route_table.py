@@ -8,7 +8,7 @@ table is denied to everybody.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.model.administrators import Role
 
@@ -122,17 +122,8 @@ def asks(
     raw_body: str = "",
 ) -> RouteEntry:
     """A route that changes nothing of the cluster although it is a POST."""
-    return RouteEntry(
-        method="POST",
-        path=path,
-        summary=summary,
-        roles=frozenset(roles),
-        acts=False,
-        answer=answer,
-        query=tuple(query.split()),
-        body=tuple(body.split()),
-        raw_body=raw_body,
-    )
+    entry = acts(path, summary, roles, answer, query, body=body, raw_body=raw_body)
+    return replace(entry, acts=False)
 
 
 class RouteTable:

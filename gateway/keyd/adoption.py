@@ -11,7 +11,6 @@ Source: docs/key-service.md, "Taking keys over".
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from gateway.config_keys import KeydConfig
@@ -21,7 +20,7 @@ from gateway.data.envelope import SealInvalid, open_secret, seal_secret
 from gateway.data.keyring import ROOT_FILE, TENANTS_FILE, FileKeyring, KeyringInvalid, RootKey
 from gateway.keyd.secret import KeydSecret
 from gateway.model.encoding import enc
-from storaged.base.durable import replace_file
+from storaged.base.durable import replace_file, sync_directory
 from storaged.base.env import Env
 from storaged.base.errors import ConfigError
 from storaged.base.log import Log
@@ -127,8 +126,4 @@ def _adopt_approvers(config: KeydConfig, secret: KeydSecret, root: RootKey, env:
 
 def _remove(path: Path) -> None:
     path.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_directory(path.parent)
