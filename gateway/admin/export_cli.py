@@ -275,9 +275,8 @@ def _tell_brought(brought: Document) -> None:
     for one in brought["failed"][:TOLD]:
         typer.echo(f"s3://{one['bucket']}/{one['key']}: {one['error']}", err=True)
     if brought["failed"]:
-        text = say(
-            "{count} versions were not brought; buckets stay open", count=len(brought["failed"])
-        )
+        count = len(brought["failed"]) + brought["failed_untold"]
+        text = say("{count} versions were not brought; buckets stay open", count=count)
         typer.echo(text, err=True)
     for text in brought["differences"][:TOLD]:
         typer.echo(text, err=True)

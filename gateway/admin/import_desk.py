@@ -20,7 +20,7 @@ from gateway.journal.events import CLUSTER, Event, Phase, Value
 from gateway.meta.accounts import Tenant
 from gateway.model.bucket import Bucket
 from gateway.model.exported import Incoming, incoming_of
-from gateway.model.names import TenantId
+from gateway.model.names import BucketId, TenantId
 from gateway.objects import tenancy
 from gateway.objects.body import Buffer
 from gateway.objects.context import Services
@@ -41,6 +41,7 @@ from storaged.base.errors import ProtocolError, StorageError
 
 AT_ONCE = 32  # small versions that are being installed; so at most 32 MiB of bodies
 VERSIONS_MAX = 1000  # of one lot
+FAILED_TOLD_MAX = 1000  # of one request, with their reasons; what is more is counted
 DIGEST_CHARACTERS = 64
 
 
@@ -99,6 +100,7 @@ class ImportDesk:
         self._tickets = tickets
         self._exports = exports
         self._arrivals: dict[str, Arrival] = {}
+        self._filling: dict[str, dict[str, BucketId]] = {}  # by ticket, then by name
 
     async def begin(self, said: Mapping[str, Any], who: str) -> Document:
         """A ticket. Raises: ExportInputInvalid, TicketsExhausted, JournalUnavailable."""
@@ -115,6 +117,9 @@ class ImportDesk:
         )
         self._arrivals = {
             text: one for text, one in self._arrivals.items() if self._tickets.is_held(text)
+        }
+        self._filling = {
+            text: one for text, one in self._filling.items() if self._tickets.is_held(text)
         }
         body: dict[str, Value] = {"who": who, "sha256": digest[:DIGEST_CHARACTERS]}
         await self._tell(ticket, "import.begun", body)
@@ -153,15 +158,17 @@ class ImportDesk:
         ticket, arrival = self._planned(text)
         await self._tell(ticket, "import.bucket", {}, name)
         tenant = self._known(ticket)
-        await make_bucket(self._services, tenant, arrival, _named(arrival, name))
+        made = await make_bucket(self._services, tenant, arrival, _named(arrival, name))
+        self._filling.setdefault(ticket.text, {})[name] = made
         return {"bucket": name}
 
     async def settle(self, text: str, name: str) -> Document:
         """All objects of a bucket are there. Raises: as settle_bucket."""
         ticket, arrival = self._planned(text)
         await self._tell(ticket, "import.settled", {}, name)
-        document = _named(arrival, name)
-        await settle_bucket(self._services, self._known(ticket), arrival, document, is_over=False)
+        document, filled = _named(arrival, name), self._bound(ticket, name)
+        tenant = self._known(ticket)
+        await settle_bucket(self._services, tenant, arrival, document, filled, is_over=False)
         return {"bucket": name}
 
     async def finish(self, said: Mapping[str, Any]) -> Document:
@@ -169,10 +176,12 @@ class ImportDesk:
         ticket, arrival = self._planned(str(said.get("ticket", "")))
         tenant = self._known(ticket)
         for document in arrival.buckets:
-            await settle_bucket(self._services, tenant, arrival, document, is_over=True)
+            filled = self._bound(ticket, document["name"])
+            await settle_bucket(self._services, tenant, arrival, document, filled, is_over=True)
         await self._tell(ticket, "import.finished", {"buckets": len(arrival.buckets)})
         self._tickets.drop(ticket)
         self._arrivals.pop(ticket.text, None)
+        self._filling.pop(ticket.text, None)
         return {"buckets": len(arrival.buckets)}
 
     async def missing(self, text: str, name: str, told: Mapping[str, Any]) -> Document:
@@ -184,9 +193,9 @@ class ImportDesk:
         if not isinstance(listed, list) or len(listed) > VERSIONS_MAX:
             raise ExportInputInvalid(reason=f"versions are a list of {VERSIONS_MAX} at most")
         owners = owners_of(arrival, self._known(ticket))
-        self._filled(ticket, arrival, name)
+        bucket = self._filled(ticket, arrival, name)
         wanted = [incoming_of(one, owners) for one in listed]
-        lacking = {id(one) for one in self._installer(ticket, name).missing(wanted)}
+        lacking = {id(one) for one in self._installer(ticket, bucket).missing(wanted)}
         return {"missing": [at for at, one in enumerate(wanted) if id(one) in lacking]}
 
     async def versions(self, text: str, name: str, stream: Stream) -> Document:
@@ -198,7 +207,7 @@ class ImportDesk:
         owners = owners_of(arrival, self._known(ticket))
         bucket = self._filled(ticket, arrival, name)
         await self._tell(ticket, "import.versions", {}, name)
-        lot = _Lot(self._installer(ticket, name))
+        lot = _Lot(self._installer(ticket, bucket))
         in_bytes = 0
         try:
             while (frame := await stream.frame()) is not None:
@@ -213,19 +222,28 @@ class ImportDesk:
                 self._services.meter.request(bucket.bucket_id, "PutObject", in_bytes, 0)
 
     def _filled(self, ticket: Ticket, arrival: Arrival, name: str) -> Bucket:
-        """A bucket that is being filled from this export: no other takes versions.
+        """The bucket that this import has made, or goes on with: no other takes versions, nor one
+        that took its name meanwhile.
 
         Raises: ExportInputInvalid, BucketNotThere, ImportConflict.
         """
         _named(arrival, name)
         bucket = bucket_of(self._services, ticket.tenant, name).bucket
-        if mark_of(self._services, bucket) != arrival.export:
+        is_marked = mark_of(self._services, bucket) == arrival.export
+        if not is_marked or bucket.bucket_id != self._bound(ticket, name):
             raise ImportConflict(bucket=name[:64])
         return bucket
 
-    def _installer(self, ticket: Ticket, name: str) -> Installer:
+    def _bound(self, ticket: Ticket, name: str) -> BucketId:
+        """The id of the bucket that this import fills. Raises: ExportInputInvalid."""
+        found = self._filling.get(ticket.text, {}).get(name)
+        if found is None:
+            raise ExportInputInvalid(reason="first bring the bucket")
+        return found
+
+    def _installer(self, ticket: Ticket, bucket: Bucket) -> Installer:
         keys = customer_keys_by_md5(ticket.keys)
-        return Installer(self._services, ticket.tenant, name, keys)
+        return Installer(self._services, ticket.tenant, bucket, keys)
 
     def _ticket(self, text: str) -> Ticket:
         return self._tickets.find(text, is_import=True)
@@ -271,6 +289,7 @@ class _Lot:
         self._last_of: dict[bytes, asyncio.Task[None]] = {}
         self._counts = dict.fromkeys(Outcome, 0)
         self._failed: list[Document] = []
+        self._untold = 0
 
     async def add(self, incoming: Incoming, stream: Stream, length: int) -> None:
         """Install the next one. Raises: ProtocolError."""
@@ -309,6 +328,9 @@ class _Lot:
         except ProtocolError:
             raise
         except StorageError as error:
+            if len(self._failed) >= FAILED_TOLD_MAX:
+                self._untold += 1
+                return
             self._failed.append(
                 {
                     "key": incoming.key.decode("utf-8"),
@@ -320,10 +342,10 @@ class _Lot:
             )
 
     async def done(self) -> Document:
-        """What became of them."""
+        """What became of them; of more than FAILED_TOLD_MAX that failed, how many."""
         await asyncio.gather(*self._tasks)
         counts = {outcome.value: count for outcome, count in self._counts.items()}
-        return {**counts, "failed": self._failed}
+        return {**counts, "failed": self._failed, "failed_untold": self._untold}
 
     async def cancel(self) -> None:
         """Leave what is not installed yet. Idempotent."""

@@ -72,6 +72,7 @@ class Brought:
     without_body: int = 0
     compared: int = 0
     failed: list[Document] = field(default_factory=list)
+    failed_untold: int = 0
     differences: list[str] = field(default_factory=list)
     buckets: dict[str, str] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
@@ -85,6 +86,7 @@ class Brought:
             "without_body": self.without_body,
             "compared": self.compared,
             "failed": self.failed,
+            "failed_untold": self.failed_untold,
             "differences": self.differences,
             "buckets": self.buckets,
             "owners": self.owners,
@@ -98,6 +100,7 @@ class _Sent(NamedTuple):
     installed: int
     held: int
     failed: list[Document]
+    failed_untold: int
     versions: int
     bytes: int
 
@@ -226,6 +229,7 @@ class Importer:
         brought.held += sent.held
         room = TOLD_MAX - len(brought.failed)
         brought.failed += [{"bucket": name, **one} for one in sent.failed[:room]]
+        brought.failed_untold += sent.failed_untold + max(0, len(sent.failed) - room)
         progress(sent.versions, sent.bytes)
 
     def _send_lot(self, name: str, lot: list[Document], after: Future[_Sent] | None) -> _Sent:
@@ -237,7 +241,7 @@ class Importer:
             missing = self._ask("missing", {"bucket": name}, told)["missing"]
             wanted = [lot[at] for at in missing]
             held = len(lot) - len(wanted)
-        answer: Document = {"installed": 0, "held": 0, "failed": []}
+        answer: Document = {"installed": 0, "held": 0, "failed": [], "failed_untold": 0}
         if wanted:
             fields = {"ticket": self._ticket, "bucket": name}
             with self._client.streamed(
@@ -248,6 +252,7 @@ class Importer:
             answer["installed"],
             held + answer["held"],
             answer["failed"],
+            answer["failed_untold"],
             len(lot),
             sum(int(record.get("bytes", 0)) for record in lot),
         )

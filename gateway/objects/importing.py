@@ -22,12 +22,13 @@ from gateway.meta import keyspace
 from gateway.meta.records import StoredVersion, open_version, seal_version
 from gateway.model.action import Action
 from gateway.model.attributes import AES256, CUSTOMER, Attributes
+from gateway.model.bucket import Bucket
 from gateway.model.exported import Incoming
 from gateway.model.names import UUID_BYTES, ObjectUuid
 from gateway.model.version import PartSeal, Version, part_runs
 from gateway.objects.context import Services
 from gateway.objects.encryption import PLAIN, Choice
-from gateway.objects.exporting import bucket_of, customer_key_md5
+from gateway.objects.exporting import BucketNotThere, bucket_of, customer_key_md5
 from gateway.objects.history import insertion
 from gateway.objects.import_parts import ContentDiffers, InTheMaking, Slice, Source, stored_change
 from gateway.objects.new_object import NewObject, new_object
@@ -67,11 +68,12 @@ class Installer:
     """Versions of one bucket that is being filled.
 
     Args:
+        bucket: that and no other of its name, which a client could have made meanwhile.
         keys: clients' own keys, by the base64 of their MD5.
     """
 
     def __init__(
-        self, services: Services, tenant: bytes, bucket: str, keys: dict[str, bytes]
+        self, services: Services, tenant: bytes, bucket: Bucket, keys: dict[str, bytes]
     ) -> None:
         self._services = services
         self._tenant = tenant
@@ -118,7 +120,11 @@ class Installer:
                 return await self._place(incoming, version, part, making.done())
 
     def _opened(self) -> OpenBucket:
-        return bucket_of(self._services, self._tenant, self._bucket)
+        """The bucket as it is at this moment. Raises: BucketNotThere, RowCorrupt."""
+        opened = bucket_of(self._services, self._tenant, self._bucket.name)
+        if opened.bucket.bucket_id != self._bucket.bucket_id:
+            raise BucketNotThere(bucket=self._bucket.name[:64])
+        return opened
 
     def _is_held(self, opened: OpenBucket, incoming: Incoming) -> bool:
         """Whether the version is there. Raises: VersionConflict, RowCorrupt."""

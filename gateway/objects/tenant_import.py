@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from gateway.commit.change import Change
 from gateway.meta import buckets as bucket_rows
 from gateway.meta.accounts import Tenant
-from gateway.meta.buckets import StoredBucket
 from gateway.meta.identities import (
     GROUPS,
     POLICIES,
@@ -310,7 +309,7 @@ def _documents(
 
 async def make_bucket(
     services: Services, tenant: Tenant, arrival: Arrival, document: Document
-) -> None:
+) -> BucketId:
     """A bucket that is to be filled; one that is being filled from the same export stays.
 
     Raises: ImportConflict, ImportInvalid, what the key provider and the log raise.
@@ -320,7 +319,7 @@ async def make_bucket(
     if held is not None:
         is_ours = held.bucket.tenant == tenant.tenant_id
         if is_ours and mark_of(services, held.bucket) == arrival.export:
-            return
+            return held.bucket.bucket_id
         raise ImportConflict(bucket=name)
     documents = _documents(arrival, tenant, document["documents"])
     bucket = Bucket(
@@ -353,22 +352,33 @@ async def make_bucket(
     if limits:
         quota = quota_of(Subject.BUCKET, limits)
         await limits_set.set_limits(services, Subject.BUCKET, bucket.bucket_id.hex(), quota)
+    return bucket.bucket_id
 
 
 async def settle_bucket(
-    services: Services, tenant: Tenant, arrival: Arrival, document: Document, *, is_over: bool
+    services: Services,
+    tenant: Tenant,
+    arrival: Arrival,
+    document: Document,
+    filled: BucketId,
+    *,
+    is_over: bool,
 ) -> None:
     """Set the documents that act on objects; `is_over`: and forget where it comes from.
+
+    Args:
+        filled: the bucket that was; another one of its name is left alone.
 
     Raises: ImportConflict, what the log raises. Idempotent: yes.
     """
     documents = _documents(arrival, tenant, document["documents"])
     cold = {name: one for name, one in documents.items() if name not in HOT_DOCUMENTS}
-    name = bucket_name(document["name"])
-    records, nonces = services.records, services.nonces
+    records, nonces, name = services.records, services.nonces, bucket_name(document["name"])
     for _ in range(TRIES_MAX):
         held = bucket_rows.find_bucket(services.log, records, name)
-        if held is None or mark_of(services, held.bucket) != arrival.export:
+        if held is None or held.bucket.bucket_id != filled:
+            raise ImportConflict(bucket=name)
+        if mark_of(services, held.bucket) != arrival.export:
             raise ImportConflict(bucket=name)
         bucket = held.bucket
         kept = (bucket.cold | cold.keys()) - ({MARK} if is_over else set())
@@ -378,14 +388,8 @@ async def settle_bucket(
         ]
         if is_over:
             writes.append(bucket_rows.set_document(records, nonces, bucket.bucket_id, MARK, None))
-        batch = bucket_rows.update_batch(
-            records,
-            nonces,
-            StoredBucket(bucket, held.value),
-            replace(bucket, cold=frozenset(kept)),
-            services.env.random_bytes(16),
-            *writes,
-        )
+        request_id, changed = services.env.random_bytes(16), replace(bucket, cold=frozenset(kept))
+        batch = bucket_rows.update_batch(records, nonces, held, changed, request_id, *writes)
         try:
             await services.log.commit_change(Change(batch=batch))
         except BatchConflict:

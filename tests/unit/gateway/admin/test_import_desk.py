@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.typedefs import Handler
 
+from gateway.admin import import_desk
 from gateway.admin.export_desk import ExportDesk, ExportInputInvalid
 from gateway.admin.gate import ACTOR, Actor
 from gateway.admin.import_api import transfer_routes
@@ -21,7 +22,7 @@ from gateway.commit.change import Change
 from gateway.meta import accounts, keyspace
 from gateway.meta.accounts import Tenant
 from gateway.meta.kv import Batch
-from gateway.objects.buckets import create_bucket
+from gateway.objects.buckets import create_bucket, delete_bucket
 from gateway.objects.exporting import bucket_of
 from gateway.objects.tenant_export import account_document, bucket_document
 from gateway.objects.tenant_import import ImportConflict, ImportInvalid
@@ -128,6 +129,71 @@ def test_a_bucket_that_is_being_filled_takes_versions() -> None:
         answer = await desk.versions(ticket, "brought", OneVersion("a", b"mine", 9))
         assert (answer["installed"], answer["failed"]) == (1, [])
         assert await gateway.get("a", bucket="brought") == b"mine"
+
+    run(test)
+
+
+class Versions:
+    """A stream of several versions."""
+
+    def __init__(self, *each: OneVersion) -> None:
+        self._each = list(each)
+        self._at: OneVersion | None = None
+
+    async def frame(self) -> dict[str, Any] | None:
+        self._at = self._each.pop(0) if self._each else None
+        return None if self._at is None else await self._at.frame()
+
+    async def read(self, bytes_max: int) -> bytes:
+        assert self._at is not None
+        return await self._at.read(bytes_max)
+
+
+def _other_bytes(key: str) -> OneVersion:
+    one = OneVersion(key, b"mine", 9)
+    one._content = b"evil"
+    return one
+
+
+@pytest.mark.proves("E-04")
+def test_more_failures_than_are_told_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_desk, "FAILED_TOLD_MAX", 3)
+
+    async def test(gateway: Gateway, desk: ImportDesk, told: dict[str, Any]) -> None:
+        ticket = await begun(desk)
+        bucket = {**told["buckets"][0], "name": "brought"}
+        await desk.plan(ticket, {**told, "buckets": [bucket]})
+        await desk.account(ticket)
+        await desk.bucket(ticket, "brought")
+        lot = Versions(*(_other_bytes(f"k{at}") for at in range(8)), OneVersion("a", b"mine", 9))
+        answer = await desk.versions(ticket, "brought", lot)
+        assert (answer["installed"], len(answer["failed"]), answer["failed_untold"]) == (1, 3, 5)
+
+    run(test)
+
+
+@pytest.mark.proves("E-04")
+def test_a_bucket_that_took_the_name_of_one_that_was_being_filled_takes_no_version() -> None:
+    async def test(gateway: Gateway, desk: ImportDesk, told: dict[str, Any]) -> None:
+        bucket = {**told["buckets"][0], "name": "brought"}
+        told = {**told, "buckets": [bucket]}
+        ticket, other = await begun(desk), await begun(desk)
+        for one in (ticket, other):
+            await desk.plan(one, told)
+            await desk.account(one)
+        await desk.bucket(ticket, "brought")
+        await delete_bucket(gateway.ctx(), "brought")
+        await desk.bucket(other, "brought")  # of the same export, so of the same mark
+        with pytest.raises(ImportConflict):
+            await desk.versions(ticket, "brought", OneVersion("a", b"mine", 9))
+        with pytest.raises(ImportConflict):
+            await desk.missing(ticket, "brought", {"versions": []})
+        with pytest.raises(ImportConflict):
+            await desk.settle(ticket, "brought")
+        with pytest.raises(ImportConflict):
+            await desk.finish({"ticket": ticket})
+        answer = await desk.versions(other, "brought", OneVersion("a", b"mine", 9))
+        assert answer["installed"] == 1
 
     run(test)
 

@@ -17,8 +17,10 @@ from gateway.model.exported import Incoming, RecordInvalid, comparable, incoming
 from gateway.objects import exporting
 from gateway.objects.annotating import AnnotationOptions, put_annotation
 from gateway.objects.body import Buffer
+from gateway.objects.buckets import create_bucket, delete_bucket
 from gateway.objects.delete import delete_object
 from gateway.objects.exporting import (
+    BucketNotThere,
     Cursor,
     Listed,
     VersionReplaced,
@@ -101,7 +103,8 @@ async def history(gateway: Gateway) -> None:
 
 
 def installer(gateway: Gateway) -> Installer:
-    return Installer(gateway.services, TENANT, BUCKET, {})
+    opened = bucket_of(gateway.services, TENANT, BUCKET)
+    return Installer(gateway.services, TENANT, opened.bucket, {})
 
 
 async def is_clean(gateway: Gateway) -> None:
@@ -153,6 +156,34 @@ def test_other_bytes_than_those_of_the_record_make_nothing(key: str) -> None:
             changed[-1] ^= 1
             with pytest.raises(ContentDiffers):
                 await installer(there).install(one.incoming, Content(bytes(changed)))
+            assert await taken(there) == []
+            await is_clean(there)
+
+    asyncio.run(main())
+
+
+@pytest.mark.proves("E-04")
+@pytest.mark.parametrize("content", [b"small", b"x" * 300_000])
+def test_a_bucket_that_took_the_name_while_a_version_came_is_not_filled(content: bytes) -> None:
+    class Late(Content):
+        """Bytes in whose middle the bucket is made anew."""
+
+        async def read(self, bytes_max: int) -> Buffer:
+            piece = await super().read(bytes_max)
+            if piece:
+                await delete_bucket(there_now[0].ctx(), BUCKET)
+                await create_bucket(there_now[0].ctx(), BUCKET, None)
+            return piece
+
+    there_now: list[Gateway] = []
+
+    async def main() -> None:
+        async with memory_gateway(seed=1) as here, memory_gateway(seed=2) as there:
+            there_now.append(there)
+            await here.put("a", content)
+            (one,) = await taken(here)
+            with pytest.raises(BucketNotThere):
+                await installer(there).install(one.incoming, Late(one.content))
             assert await taken(there) == []
             await is_clean(there)
 
