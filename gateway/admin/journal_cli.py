@@ -40,7 +40,7 @@ from gateway.journal.notes import (
     read_note,
     read_verifier_key,
 )
-from gateway.journal.proofs import PROOF_BYTES_MAX, open_proof_by
+from gateway.journal.proofs import PROOF_BYTES_MAX, dense_proof, open_proof_by
 from gateway.journal.verify import KEYS, Report, verify_folder
 from gateway.journal.witness import REQUEST_BYTES_MAX, cosign, judge, read_request
 from gateway.terminal.language import say
@@ -178,13 +178,16 @@ def checkpoint(
 def proof(
     seq: Annotated[int, typer.Argument(min=0, help="number of the event in its log")],
     tenant: LogOption = "",
+    text: Annotated[
+        bool, typer.Option("--text", help="a C2SP tlog-proof; at a terminal that is what you see")
+    ] = False,
     short: Annotated[
-        bool, typer.Option("--short", help="Ed25519 only: 4.4 KB less, for keys without ML-DSA")
+        bool, typer.Option("--short", help="Ed25519 only: 3.3 KB less, for keys without ML-DSA")
     ] = False,
     data: DataOption = None,
     socket: SocketOption = None,
 ) -> None:
-    """Print the proof of one event; `journal verify FILE` checks it without a gateway.
+    """Write the proof of one event; `journal verify FILE` checks it without a gateway.
 
     Example: hexagone journal proof 42 > 42.proof
     """
@@ -192,7 +195,13 @@ def proof(
     found = asked(lambda: client_of(data, socket).journal("GET", "/proof", query))
     lines = found["proof"].splitlines(keepends=True)
     kept = [one for one in lines if not short or len(one) < LONG_LINE or one.startswith("extra ")]
-    typer.echo("".join(kept), nl=False)
+    if text or sys.stdout.isatty():
+        typer.echo("".join(kept), nl=False)
+        return
+    try:
+        sys.stdout.buffer.write(dense_proof("".join(kept).encode()))
+    except StorageError as error:
+        stop(error)
 
 
 @app.command("export")

@@ -1,6 +1,7 @@
-"""A proof that one event is in a log, as text that stands by itself.
+"""A proof that one event is in a log, that stands by itself: as text, or as fewer bytes.
 
-Source: C2SP tlog-proof. The extra data are the event's line.
+Source: C2SP tlog-proof. The extra data are the event's line. Not for the bytes of the other form
+(`gateway.journal.dense_proofs`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 from gateway.journal import tree
 from gateway.journal.chain import Chain, open_by_any
+from gateway.journal.dense_proofs import MAGIC, ProofParts, encode_dense, read_dense
 from gateway.journal.events import Entry, read_line
 from gateway.journal.notes import (
     Checkpoint,
@@ -60,13 +62,42 @@ def encode_proof(line: bytes, index: int, hashes: Sequence[bytes], note: bytes) 
     return head.encode() + note
 
 
+def dense_proof(text: bytes) -> bytes:
+    """The dense form of a proof, either form of which is given. Raises: NoteInvalid."""
+    return encode_dense(_parts(text))
+
+
 def open_proof(content: bytes, keys: Sequence[VerifierKey]) -> ProvenEvent:
-    """The event of a proof, if all of it is right.
+    """The event of a proof, if all of it is right; either form is read.
 
     Raises: NoteInvalid, EntryInvalid, ProofInvalid.
     """
+    return _opened(_parts(content), keys)
+
+
+def open_proof_by(content: bytes, chain: Chain) -> ProvenEvent:
+    """The event of a proof that some keys of a chain have signed; see `open_by_any`.
+
+    Raises: NoteInvalid, EntryInvalid, ProofInvalid.
+    """
+    parts = _parts(content)
+    _, at = open_by_any(parts.note, chain)
+    return _opened(parts, chain.generations[at])
+
+
+def _opened(parts: ProofParts, keys: Sequence[VerifierKey]) -> ProvenEvent:
+    line, seq, hashes, note = parts
+    checkpoint = open_checkpoint(note, keys)
+    entry = read_line(line, seq)
+    tree.check_inclusion(entry.leaf, seq, checkpoint.size, checkpoint.root, hashes)
+    return ProvenEvent(entry=entry, checkpoint=checkpoint)
+
+
+def _parts(content: bytes) -> ProofParts:
     if len(content) > PROOF_BYTES_MAX:
         raise NoteInvalid(proof_bytes=len(content), most=PROOF_BYTES_MAX)
+    if content.startswith(MAGIC):
+        return read_dense(content)
     head, gap, note = content.partition(b"\n\n")
     try:
         lines = head.decode().split("\n")
@@ -75,19 +106,5 @@ def open_proof(content: bytes, keys: Sequence[VerifierKey]) -> ProvenEvent:
     index = _INDEX.fullmatch(lines[2]) if len(lines) >= 3 else None
     if not gap or lines[0] != FORMAT or index is None or not lines[1].startswith("extra "):
         raise NoteInvalid(reason="no proof of an event")
-    checkpoint = open_checkpoint(note, keys)
-    seq = int(index[1])
-    entry = read_line(decode_base64(lines[1].removeprefix("extra ")), seq)
-    hashes = decode_hashes(lines[3:])
-    tree.check_inclusion(entry.leaf, seq, checkpoint.size, checkpoint.root, hashes)
-    return ProvenEvent(entry=entry, checkpoint=checkpoint)
-
-
-def open_proof_by(content: bytes, chain: Chain) -> ProvenEvent:
-    """The event of a proof that some keys of a chain have signed; see `open_by_any`.
-
-    Raises: NoteInvalid, EntryInvalid, ProofInvalid.
-    """
-    note = content[:PROOF_BYTES_MAX].partition(b"\n\n")[2]
-    _, at = open_by_any(note, chain)
-    return open_proof(content, chain.generations[at])
+    line = decode_base64(lines[1].removeprefix("extra "))
+    return ProofParts(line, int(index[1]), decode_hashes(lines[3:]), note)

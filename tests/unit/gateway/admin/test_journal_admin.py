@@ -204,14 +204,17 @@ def test_l_08_an_export_verifies_offline_and_a_change_is_found(tmp_path: Path) -
         served.cli("export", str(tmp_path / "all"), "--json")
         served.cli("export", str(tmp_path / "one"), "--tenant", LOG)
         served.cli("export", str(tmp_path / "one"), code=2)
-        proof = tmp_path / "event.tlog-proof"
-        proof.write_text(served.cli("proof", "2", "--tenant", LOG).output)
+        proofs = [tmp_path / name for name in ("event.proof", "event.tlog-proof", "event.short")]
+        for path, flags in zip(proofs, ([], ["--text"], ["--short"]), strict=True):
+            path.write_bytes(served.cli("proof", "2", "--tenant", LOG, *flags).stdout_bytes)
         live = served.cli("verify", "--live", "--json")
         assert json.loads(live.output)["intact"]
     verify = ["verify", "--keys", str(keys)]
     for folder in ("all", "one"):
         assert CLI.invoke(app, [*verify, str(tmp_path / folder)]).exit_code == 0
-    assert CLI.invoke(app, [*verify, str(proof)]).exit_code == 0
+    for path, code in zip(proofs, (0, 0, 1), strict=True):  # one of two signatures is not enough
+        assert CLI.invoke(app, [*verify, str(path)]).exit_code == code
+    assert proofs[0].stat().st_size < 5 * 1024 < proofs[1].stat().st_size
     own = CLI.invoke(app, ["verify", str(tmp_path / "all")])
     assert own.exit_code == 0 and "could have made them" in own.output
     path = next((tmp_path / "one" / "logs" / LOG / "events").iterdir())
