@@ -22,6 +22,8 @@ class AdminConfig:
 
     Args:
         local: what the socket is good for.
+        break_glass_until: until when it is good for everything all the same, a time such as
+            2026-11-23T12:00:00Z, 24 hours from a start at most; "": that is not so.
         port: None: there is no listener. 0: one of the kernel's choice.
         certificate, key: what the listener shows.
         authority: the admin CA, whose certificates alone are let in.
@@ -30,6 +32,7 @@ class AdminConfig:
 
     socket: Path
     local: LocalRights = LocalRights.BOOTSTRAP
+    break_glass_until: str = ""
     host: str = "127.0.0.1"
     port: Annotated[int, Bounds(0, 65535)] | None = None
     certificate: Path | None = None

@@ -119,7 +119,7 @@ class AdminServer:
         await web.SockSite(self._runner, bound).start()
         if self._listener is not None:
             await self._listener.start(self._runner)
-            self.gate.listening = self._listener.address
+        self.gate.opened("" if self._listener is None else self._listener.address)
         return self._path
 
     async def close(self) -> None:
@@ -166,7 +166,9 @@ class AdminServer:
     async def _status(self, request: web.Request) -> web.Response:
         await self._view.count_margins()
         told = {"local": self.gate.local_means(), "listening": self.gate.listening}
-        return json_answer({**self._view.status(), "admin": told})
+        found = self._view.status()
+        warnings = [*self.gate.local_warnings(), *found["warnings"]]
+        return json_answer({**found, "warnings": warnings, "admin": told})
 
     async def _durability(self, request: web.Request) -> web.Response:
         return json_answer(self._view.durability())

@@ -22,11 +22,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.admin.certificates import CertificateNotTaken, Shown, read_shown
+from gateway.admin.local_root import LocalRoot
 from gateway.admin.route_table import RouteEntry, RouteTable
 from gateway.admin.routes import TABLE
 from gateway.journal.events import CLUSTER, Event, Phase, Value
 from gateway.journal.journal import Journal
-from gateway.meta.kv import RowCorrupt
 from gateway.model.administrators import (
     GIVEN_ROLES,
     Administrator,
@@ -148,7 +148,8 @@ class Gate:
     """The first thing that every request of the admin port meets.
 
     Args:
-        administrators: None: there are no accounts, so the local root does everything.
+        administrators: None: there are no accounts.
+        local_root: what the socket is good for; None: everything, until there are accounts.
         listening: whether named administrators can come in at all.
     """
 
@@ -157,14 +158,15 @@ class Gate:
         env: Env,
         *,
         administrators: Administrators | None = None,
-        local: LocalRights = LocalRights.BOOTSTRAP,
+        local_root: LocalRoot | None = None,
         listening: str = "",
         journal: Journal | None = None,
         table: RouteTable = TABLE,
     ) -> None:
         self._env = env
         self._administrators = administrators
-        self._local = local
+        bootstrap = LocalRoot(env, administrators, LocalRights.BOOTSTRAP)
+        self.local_root = local_root or bootstrap
         self.listening = listening
         self._journal = journal
         self.table = table
@@ -219,35 +221,28 @@ class Gate:
             raise CertificateNotTaken(reason=reason, shown_name=f"uid-{uid}")
         return self._local_root(f"socket:uid={uid},pid={pid}")
 
-    def local_may_all(self) -> bool:
-        """Whether the local root does everything at this moment; not if accounts cannot be read."""
-        if self._local is LocalRights.ALL or self._administrators is None:
-            return True
-        if self._local is LocalRights.READ_ONLY:
-            return False
-        try:
-            return not self.listening or not self._administrators.has_enabled()
-        except RowCorrupt:
-            return False
-
     def local_means(self) -> str:
         """What the local root may, in a sentence."""
-        if self.local_may_all():
-            if self._local is LocalRights.BOOTSTRAP:
-                return "may do everything: no administrator with a name could"
-            return "may do everything (admin.local)"
-        if self._local is LocalRights.READ_ONLY:
-            return "may only look (admin.local)"
-        return "may look, and make and change administrators: the rest is theirs"
+        return self.local_root.means(self.listening)
+
+    def local_warnings(self) -> list[str]:
+        """See `LocalRoot.warnings`."""
+        return self.local_root.warnings(self.listening)
+
+    def opened(self, listening: str) -> None:
+        """Requests come from here on. `listening`: where administrators with a name come in."""
+        self.listening = listening
+        self.local_root.tell(listening, self._journal)
 
     def _local_root(self, origin: str) -> Actor:
-        roles = frozenset({Role.LOCAL_ROOT} if self._local is not LocalRights.READ_ONLY else ())
+        is_looking = self.local_root.rights is LocalRights.READ_ONLY
+        roles = frozenset(() if is_looking else {Role.LOCAL_ROOT})
         return Actor(
             name=LOCAL_NAME,
             roles=roles,
             origin=origin,
             is_local=True,
-            may_all=self.local_may_all(),
+            may_all=self.local_root.may_all(self.listening),
         )
 
     def _named(self, shown: Shown, origin: str) -> Actor:

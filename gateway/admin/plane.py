@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway.admin.administrators_api import administrator_routes
 from gateway.admin.gate import Gate
 from gateway.admin.listener import AdminListener, admin_server_context, check_own_authority
+from gateway.admin.local_root import LocalRoot, break_glass_ms
 from gateway.config_admin import AdminConfig
 from gateway.objects.administrators import Administrators
 from gateway.objects.context import Services
@@ -29,13 +30,15 @@ class AdminPlane(NamedTuple):
 def admin_plane(
     config: AdminConfig, services: Services, other_authorities: list[Path]
 ) -> AdminPlane:
-    """The parts. Raises: AdminListenerUnusable.
+    """The parts. Raises: AdminListenerUnusable, ConfigError.
 
     Args:
         other_authorities: files of CAs whose certificates are no use here, ever.
     """
     held = Administrators(services)
-    gate = Gate(services.env, administrators=held, local=config.local, journal=services.journal)
+    until_ms = break_glass_ms(config.break_glass_until)
+    local_root = LocalRoot(services.env, held, config.local, until_ms)
+    gate = Gate(services.env, administrators=held, local_root=local_root, journal=services.journal)
     listener = None
     if config.port is not None:
         assert config.certificate is not None and config.key is not None

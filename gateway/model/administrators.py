@@ -45,7 +45,7 @@ class Role(StrEnum):
 class LocalRights(StrEnum):
     """What the socket on the gateway's machine is good for."""
 
-    BOOTSTRAP = "bootstrap"  # everything, until named administrators could do it instead
+    BOOTSTRAP = "bootstrap"  # everything, until there are accounts, and never again
     READ_ONLY = "read-only"
     ALL = "all"
 

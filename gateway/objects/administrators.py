@@ -59,10 +59,6 @@ class Administrators:
             raise NoSuchAdministrator(name=name[:64])
         return found
 
-    def has_enabled(self) -> bool:
-        """Whether anybody could come in by name. Raises: RowCorrupt."""
-        return any(held.enabled for held in self._accounts().values())
-
     async def add(self, name: str, person: str, roles: Iterable[str]) -> Administrator:
         """Make an account of one person.
 

@@ -67,8 +67,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         name="admin-local-root",
-        file="gateway/admin/gate.py",
-        old="return not self.listening or not self._administrators.has_enabled()",
+        file="gateway/admin/local_root.py",
+        old="return not listening or not self._has_accounts()",
         new="return True",
         seen_by=(PEOPLE,),
     ),

@@ -7,6 +7,8 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +158,7 @@ def admin_plane_served(
     *,
     local: LocalRights = LocalRights.BOOTSTRAP,
     listens: bool = True,
+    glass_s: float = 0,
     authority: AdminAuthority | None = None,
 ) -> Iterator[AdminPlaneServed]:
     """An admin port; with a listener on a port of the kernel's choice."""
@@ -185,7 +188,11 @@ def admin_plane_served(
             services = rig.gateway.services
             services.journal = journal
 
-            plane = admin_plane(config, services, [])
+            told = config
+            if glass_s:
+                until = datetime.fromtimestamp(services.env.now_ms() / 1000 + glass_s, UTC)
+                told = replace(config, break_glass_until=until.isoformat())
+            plane = admin_plane(told, services, [])
             server = server_of(rig, plane, config, env)
             await server.start()
             held.append(AdminPlaneServed(folder, authority, rig, plane))

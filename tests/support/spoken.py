@@ -70,6 +70,7 @@ SPOKEN_MODULES = (
     "gateway/admin/attest.py",
     "gateway/admin/attestation.py",
     "gateway/admin/health.py",
+    "gateway/admin/local_root.py",
     "gateway/admin/margins.py",
     "gateway/admin/outlook.py",
     "gateway/admin/gate.py",
