@@ -184,6 +184,7 @@ class Journal:
 
         def hand_over() -> None:
             try:
+                self._shelf.store(CLUSTER)  # a log that is not ours touches no seed
                 self._shelf.hand_over(signing.prepare(), signing.hand_over)
                 signing.forget_former()
             except OSError as error:

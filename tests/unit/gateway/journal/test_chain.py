@@ -31,7 +31,13 @@ from gateway.journal.notes import (
 from gateway.journal.opening import journal_keys, open_journal
 from gateway.journal.proofs import encode_proof, open_proof_by
 from gateway.journal.shelf import JournalKeys, Placed, Shelf
-from gateway.journal.signing import KEYS_FILE, SigningKeys
+from gateway.journal.signing import (
+    CHAIN_COPY,
+    KEYS_FILE,
+    ChainLost,
+    SigningKeys,
+    SigningKeysInvalid,
+)
 from gateway.journal.store import JournalUnavailable, read_lines
 from gateway.journal.tree import inclusion_proof
 from gateway.journal.verify import KEYS, MANIFEST, Report, encode_manifest, verify_folder
@@ -263,6 +269,68 @@ def test_a_proof_leads_from_the_first_key_to_the_event(rig: Rig) -> None:
         assert open_proof_by(content, chain).entry.seq >= 1
     with pytest.raises(NoteInvalid):
         open_proof_by(proof(1), Chain(chain.first))
+
+
+@pytest.mark.proves("K-10", "K-12", "JRN-01")
+@pytest.mark.parametrize("rotations", [1, 3])
+def test_a_chain_that_is_gone_is_taken_from_its_copy(rig: Rig, rotations: int) -> None:
+    for _ in range(rotations):
+        rig.rotate()
+    held, seeds = rig.signing.load(), (rig.keys / KEYS_FILE).read_bytes()
+    (rig.folder / CHAIN).unlink()
+    assert rig.restart().verifiers() == held.verifiers()
+    assert read_chain((rig.folder / CHAIN).read_bytes()) == held.chain
+    assert (rig.keys / KEYS_FILE).read_bytes() == seeds
+    rig.write(TENANT)
+    rig.rotate()
+    rig.write(TENANT)
+    assert rig.verify().findings == []
+
+
+@pytest.mark.proves("K-10", "K-12", "JRN-01")
+@pytest.mark.parametrize("lost", ["chain", "folder"])
+@pytest.mark.parametrize("copy", ["none", "older"])
+def test_without_its_chain_no_seed_is_touched_and_nothing_signed(
+    rig: Rig, lost: str, copy: str
+) -> None:
+    rig.rotate()
+    older = (rig.keys / CHAIN_COPY).read_bytes()
+    rig.rotate()
+    seeds, chain = (rig.keys / KEYS_FILE).read_bytes(), (rig.folder / CHAIN).read_bytes()
+    rig.shelf.close()
+    aside = rig.folder.parent / "aside"
+    if lost == "folder":
+        rig.folder.rename(aside)
+    else:
+        (rig.folder / CHAIN).unlink()
+    if copy == "none":
+        (rig.keys / CHAIN_COPY).unlink()
+    else:
+        (rig.keys / CHAIN_COPY).write_bytes(older)
+    for act in (rig.signing.load, rig.signing.prepare, rig.signing.forget_former):
+        with pytest.raises(ChainLost) as refused:
+            act()
+        assert "chain.json" in str(refused.value.hint)
+    assert (rig.keys / KEYS_FILE).read_bytes() == seeds
+    assert not (rig.folder / CHAIN).exists()
+    if lost == "folder":
+        aside.rename(rig.folder)
+    (rig.folder / CHAIN).write_bytes(chain)  # as the hint says
+    assert rig.restart().verifiers()
+    rig.write(TENANT)
+    assert rig.verify().findings == []
+
+
+def test_seeds_that_lead_nowhere_are_not_replaced(rig: Rig) -> None:
+    rig.rotate()
+    chain = (rig.folder / CHAIN).read_bytes()
+    rig.rotate()
+    seeds = (rig.keys / KEYS_FILE).read_bytes()
+    (rig.folder / CHAIN).write_bytes(chain)  # an older one, from a backup
+    for act in (rig.signing.load, rig.signing.prepare, rig.signing.forget_former):
+        with pytest.raises(SigningKeysInvalid):
+            act()
+    assert (rig.keys / KEYS_FILE).read_bytes() == seeds
 
 
 @pytest.mark.proves("K-10", "K-12")
