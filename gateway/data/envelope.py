@@ -53,6 +53,13 @@ class TenantKeyDisabled(StorageError):
     hint = "`hexagone keys list` shows the epochs, `hexagone keys enable` enables one again"
 
 
+class KeyChangeRefused(StorageError):
+    """No epoch of a key goes from the one state to the other."""
+
+    kind = Kind.CONFLICT
+    hint = "disable it first, to destroy it; enable it, to use it: `hexagone keys list`"
+
+
 class NamedKeyMissing(StorageError):
     """The keyring has no key of this name for the tenant."""
 
@@ -173,14 +180,15 @@ class KeyProvider(Protocol):
         self, tenant_id: bytes, epoch: int, state: KeyState, warrant: bytes = b""
     ) -> None:
         """Change the state of an epoch; DESTROYED erases the key, and with a tenant's last epoch
-        its named keys. Which changes are allowed is the caller's, but that nothing is DESTROYED
+        its named keys. Only changes that `may_become` allows are made, and nothing is DESTROYED
         without the approvals of the approvers whom the provider knows, if any.
 
         Args:
             warrant: for DESTROYED: what `gateway.approvals.warrant` encodes, verified here
                 against the item `tenant_key_item(tenant_id, epoch)`.
 
-        Raises: TenantKeyMissing: there is no such epoch, or it was destroyed; WarrantRefused.
+        Raises: TenantKeyMissing: there is no such epoch, or it was destroyed; KeyChangeRefused;
+            WarrantRefused.
         Idempotent: yes. Durable when: it returns. Cancelled: cannot be. Concurrent: any number.
         """
         ...

@@ -16,6 +16,7 @@ from gateway.data.approval_book import ApprovalBook, KeepsApprovers
 from gateway.data.cipher import KEY_BYTES, SALT_BYTES
 from gateway.data.envelope import (
     NAME_BYTES_MAX,
+    KeyChangeRefused,
     KeyringConflict,
     NamedKeyMissing,
     SealInvalid,
@@ -37,7 +38,15 @@ from gateway.data.root_key import ROOT_FILE as ROOT_FILE
 from gateway.data.root_key import RootKey as RootKey
 from gateway.data.root_key import RootKeyInvalid as RootKeyInvalid
 from gateway.model.encoding import enc
-from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState, become, is_later
+from gateway.model.key_states import (
+    FIRST_EPOCH,
+    REFUSING,
+    KeyEpoch,
+    KeyState,
+    become,
+    is_later,
+    may_become,
+)
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import ConfigError
@@ -149,6 +158,8 @@ class FileKeyring(KeepsApprovers):
                 raise TenantKeyMissing(tenant=tenant_id.hex(), epoch=epoch)
             if held.about.state is state:
                 return
+            if not may_become(held.about, state):
+                raise KeyChangeRefused(was=held.about.state.value, wanted=state.value)
             if state is KeyState.DESTROYED:
                 self._book.verify(item, warrant)
             changed = {**self._keys, key_id: self._become(held, state)}

@@ -27,6 +27,7 @@ from gateway.data.approval_book import ApprovalBook, KeepsApprovers
 from gateway.data.cipher import KEY_BYTES
 from gateway.data.envelope import (
     NAME_BYTES_MAX,
+    KeyChangeRefused,
     NamedKeyMissing,
     SealInvalid,
     TenantKeyDisabled,
@@ -47,7 +48,7 @@ from gateway.keyd.pkcs11_record import HeldInToken, Phase, kept, merge
 from gateway.keyd.pkcs11_record_file import RecordFile
 from gateway.keyd.pkcs11_sealing import TokenSealing
 from gateway.model.encoding import enc
-from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState, become
+from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState, become, may_become
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
 
@@ -163,6 +164,9 @@ class Pkcs11Keyring(KeepsApprovers):
             held = self._file.record.get(key)
             if held is None or held.phase in (Phase.MAKING, Phase.ERASED):
                 raise TenantKeyMissing(tenant=tenant_id.hex(), epoch=epoch)
+            is_change = held.phase is Phase.HELD and held.about.state is not state
+            if is_change and not may_become(held.about, state):
+                raise KeyChangeRefused(was=held.about.state.value, wanted=state.value)
             if state is KeyState.DESTROYED:
                 if held.phase is Phase.HELD:
                     self._begin_erasing(key, warrant)

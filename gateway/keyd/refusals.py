@@ -10,6 +10,7 @@ from gateway.approvals.request import RequestInvalid
 from gateway.approvals.warrant import WarrantRefused
 from gateway.data.credential_sealing import SigningDayRefused
 from gateway.data.envelope import (
+    KeyChangeRefused,
     KeyringConflict,
     NamedKeyMissing,
     SealInvalid,
@@ -79,6 +80,7 @@ _CLASSES: dict[str, type[StorageError]] = {
         HsmPinRefused,
         HsmUnavailable,
         HsmUnusable,
+        KeyChangeRefused,
         KeyringConflict,
         KeyringInvalid,
         KeysNotInToken,

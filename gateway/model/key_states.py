@@ -1,9 +1,10 @@
 """States of a key's epochs: what a key may still be used for, and what it may become.
 
 PENDING → ACTIVE → DECRYPT_ONLY → DISABLED → DESTROYED, forward only, but that a disabled key may be
-enabled again. A rotation makes an epoch that is ACTIVE from then on. The one before stays ACTIVE as
-well, retiring, while something is still under it, for rows are written under the epoch that they
-have; DECRYPT_ONLY says that nothing was left. Pure.
+enabled again, to what it was. Any key may be disabled, only a disabled one destroyed; one that was
+made and never used may be DECRYPT_ONLY at once. A rotation makes an epoch that is ACTIVE from then
+on. The one before stays ACTIVE as well, retiring, while something is still under it, for rows are
+written under the epoch that they have; DECRYPT_ONLY says that nothing was left. Pure.
 
 Source: docs/data-layout.md, "Epochs of keys".
 """
@@ -37,6 +38,15 @@ _RANK = {
 }
 
 
+_AHEAD = {
+    KeyState.PENDING: {KeyState.ACTIVE, KeyState.DECRYPT_ONLY, KeyState.DISABLED},
+    KeyState.ACTIVE: {KeyState.DECRYPT_ONLY, KeyState.DISABLED},
+    KeyState.DECRYPT_ONLY: {KeyState.DISABLED},
+    KeyState.DISABLED: {KeyState.DESTROYED},
+    KeyState.DESTROYED: set[KeyState](),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyEpoch:
     """One epoch of a key.
@@ -51,6 +61,12 @@ class KeyEpoch:
     before: KeyState = KeyState.ACTIVE
     created_at_ms: int = 0
     changed_at_ms: int = 0
+
+
+def may_become(about: KeyEpoch, state: KeyState) -> bool:
+    """Whether a change is a legal one."""
+    is_enabled_again = about.state is KeyState.DISABLED and state is about.before
+    return state in _AHEAD[about.state] or is_enabled_again
 
 
 def become(about: KeyEpoch, state: KeyState, now_ms: int) -> KeyEpoch:

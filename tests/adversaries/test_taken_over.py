@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gateway.config_keys import KeysFrom
+from gateway.data.envelope import KeyChangeRefused
 from gateway.model.key_states import KeyState
 from storaged.base.errors import StorageError
 from storaged.base.ids import DatacenterId, NodeId, ShardId, StripeFamily, StripeId
@@ -41,7 +42,10 @@ def test_a_gateway_destroys_no_key_that_several_people_have_to_give_up(tmp_path:
         with pytest.raises(StorageError):  # nor does it choose who has to be asked
             keys.set_approvers(two_of("mallory", "denis", version=2).document.encode())
         assert keys.tenant_epochs(TENANT)[0].state is KeyState.DISABLED
-        keys.set_tenant_epoch(TENANT, 1, KeyState.DECRYPT_ONLY)
+        for state in (KeyState.PENDING, KeyState.DECRYPT_ONLY):  # nor what a key may become
+            with pytest.raises(KeyChangeRefused):
+                keys.set_tenant_epoch(TENANT, 1, state)
+        keys.set_tenant_epoch(TENANT, 1, KeyState.ACTIVE)
 
 
 @pytest.mark.proves("B-08", "K-06", "I2")

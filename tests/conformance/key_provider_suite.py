@@ -19,6 +19,7 @@ from gateway.approvals.request import Act, Request, name_check, tenant_key_item
 from gateway.approvals.warrant import WarrantRefused, approve, encode_warrant
 from gateway.data.envelope import (
     NAME_BYTES_MAX,
+    KeyChangeRefused,
     KeyProvider,
     KeyringConflict,
     NamedKeyMissing,
@@ -31,6 +32,7 @@ from gateway.model.encoding import enc
 from gateway.model.key_states import KeyState
 from storaged.base.env import RealEnv
 from tests.support.erasure_rig import PRIVATE, two_of
+from tests.support.key_states import destroy_epoch
 
 ALICE, BOB, NOBODY = b"alice".ljust(16, b"."), b"bob".ljust(16, b"."), b"nobody".ljust(16, b".")
 PHOTOS, FILES = b"photos".ljust(16, b"."), b"files".ljust(16, b".")
@@ -40,6 +42,23 @@ THREADS = 8
 DAY_MS = 86_400_000
 
 Reopen = Callable[[], AbstractContextManager[KeyProvider]]
+
+
+_PENDING, _ACTIVE, _ONLY = KeyState.PENDING, KeyState.ACTIVE, KeyState.DECRYPT_ONLY
+_DISABLED, _DESTROYED = KeyState.DISABLED, KeyState.DESTROYED
+
+# The ways that an epoch has gone since it was made, and what it may become then.
+LEGAL: dict[tuple[KeyState, ...], tuple[KeyState, ...]] = {
+    (): (_ACTIVE, _ONLY, _DISABLED),
+    (_ACTIVE,): (_ONLY, _DISABLED),
+    (_ACTIVE, _ONLY): (_DISABLED,),
+    (_DISABLED,): (_PENDING, _DESTROYED),
+    (_ACTIVE, _DISABLED): (_ACTIVE, _DESTROYED),
+    (_ACTIVE, _ONLY, _DISABLED): (_ONLY, _DESTROYED),
+    (_ACTIVE, _DISABLED, _ACTIVE): (_ONLY, _DISABLED),
+    (_ACTIVE, _DISABLED, _DESTROYED): (),
+}
+WAYS = tuple(LEGAL)
 
 
 class KeyProviderSuite:
@@ -173,6 +192,31 @@ class KeyProviderSuite:
             with pytest.raises(TenantKeyMissing):
                 provider.active_epoch(ALICE)
 
+    @pytest.mark.proves("K-08", "B-08")
+    @pytest.mark.parametrize("way", WAYS, ids=lambda way: "-".join(way) or "made")
+    def test_an_epoch_goes_its_way_and_no_other(
+        self, tmp_path: Path, way: tuple[KeyState, ...]
+    ) -> None:
+        with self.opened(tmp_path / "a") as provider:
+            provider.create_tenant_key(ALICE)
+            provider.add_tenant_epoch(ALICE)
+            for state in way:
+                provider.set_tenant_epoch(ALICE, 2, state)
+            held = provider.tenant_epochs(ALICE)
+            legal = LEGAL[way]
+            for state in KeyState:
+                if state not in legal and state is not held[1].state:
+                    with pytest.raises((KeyChangeRefused, TenantKeyMissing)):
+                        provider.set_tenant_epoch(ALICE, 2, state)
+                    assert provider.tenant_epochs(ALICE) == held
+        for number, state in enumerate(legal):
+            with self.opened(tmp_path / f"b{number}") as provider:
+                provider.create_tenant_key(ALICE)
+                provider.add_tenant_epoch(ALICE)
+                for one in (*way, state):
+                    provider.set_tenant_epoch(ALICE, 2, one)
+                assert provider.tenant_epochs(ALICE)[1].state is state
+
     @pytest.mark.proves("K-11")
     def test_a_destroyed_epoch_is_gone_and_its_number_taken(self, tmp_path: Path) -> None:
         with self.opened(tmp_path / "a") as provider:
@@ -201,9 +245,9 @@ class KeyProviderSuite:
                 provider.create_named_key(tenant, "letters")
             wrapped = provider.wrap_named(ALICE, "letters", PLACE, KEY)
             provider.add_tenant_epoch(ALICE)
-            provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+            destroy_epoch(provider, ALICE, 1)
             assert provider.unwrap_named(ALICE, "letters", PLACE, wrapped) == KEY
-            provider.set_tenant_epoch(ALICE, 2, KeyState.DESTROYED)
+            destroy_epoch(provider, ALICE, 2)
             assert not provider.has_named_key(ALICE, "letters")
             assert provider.named_keys(ALICE) == []
             with pytest.raises(NamedKeyMissing):
@@ -222,12 +266,16 @@ class KeyProviderSuite:
             request = self.asked_to_destroy(tenant_key_item(ALICE, 1))
             other = self.asked_to_destroy(tenant_key_item(BOB, 1))
             refused = [b"", signed(request, "alice"), signed(other, "alice", "bruno")]
+            provider.set_tenant_epoch(ALICE, 1, KeyState.DISABLED)
             for warrant in refused:
                 with pytest.raises(WarrantRefused):
                     provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED, warrant)
+            provider.set_tenant_epoch(ALICE, 1, KeyState.ACTIVE)
             assert provider.unwrap_bucket_key(ALICE, PHOTOS, 1, wrapped) == KEY
             approved = signed(request, "alice", "bruno")
-            provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED, approved)
+            with pytest.raises(KeyChangeRefused):
+                provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED, approved)
+            destroy_epoch(provider, ALICE, 1, approved)
             assert provider.tenant_epochs(ALICE)[0].state is KeyState.DESTROYED
         with self.opened(tmp_path / "a") as provider:
             assert isinstance(provider, WarrantKeeper)
@@ -335,7 +383,7 @@ class KeyProviderSuite:
             provider.set_tenant_epoch(ALICE, 1, KeyState.DECRYPT_ONLY)
             provider.create_tenant_key(BOB)
             provider.add_tenant_epoch(BOB)
-            provider.set_tenant_epoch(BOB, 1, KeyState.DESTROYED)
+            destroy_epoch(provider, BOB, 1)
             held = provider.tenant_epochs(ALICE), provider.tenant_epochs(BOB)
         with self.opened(tmp_path / "a") as provider:
             assert (provider.tenant_epochs(ALICE), provider.tenant_epochs(BOB)) == held
@@ -395,7 +443,7 @@ class KeyProviderSuite:
             provider.add_tenant_epoch(ALICE)
             provider.set_tenant_epoch(ALICE, 2, KeyState.ACTIVE)
             early = provider.export_sealed()
-            provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+            destroy_epoch(provider, ALICE, 1)
             late = provider.export_sealed()
         with self.opened(tmp_path / "b") as provider:
             for copy in (early, late, early):

@@ -40,6 +40,7 @@ for number in range(1000):
     provider.create_named_key(tenant, "letters")
     provider.add_tenant_epoch(tenant)
     if number % 2 == 0:
+        provider.set_tenant_epoch(tenant, 1, KeyState.DISABLED)
         provider.set_tenant_epoch(tenant, 1, KeyState.DESTROYED)
         print("gone", tenant.hex(), "", flush=True)
 """

@@ -15,6 +15,7 @@ from gateway.commit.group_store import GroupStore
 from gateway.commit.log import Log
 from gateway.commit.opening import LogParts, open_log
 from gateway.data.envelope import (
+    KeyChangeRefused,
     KeyProvider,
     NamedKeyMissing,
     TenantKeyDisabled,
@@ -31,7 +32,7 @@ from gateway.meta.sealing import NonceSource
 from gateway.meta.stripes import StripeCodec, scan_stripes
 from gateway.model.checksums import digest_of
 from gateway.model.encoding import enc
-from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState
+from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState, may_become
 from gateway.model.layout import Geometry, Tier
 from gateway.model.names import TenantId
 from gateway.objects import buckets
@@ -163,6 +164,8 @@ class MemoryKeyring:
         was = held[epoch - 1]
         if was.state is KeyState.DESTROYED:
             raise TenantKeyMissing
+        if was.state is not state and not may_become(was, state):
+            raise KeyChangeRefused(was=was.state.value, wanted=state.value)
         if was.state is not state:
             held[epoch - 1] = replace(was, state=state, before=was.state)
 

@@ -19,6 +19,7 @@ from gateway.objects.lock_clock import LockClock
 from gateway.objects.locks import Retention, put_legal_hold, put_retention
 from tests.support.erasure_rig import CONFIG, ErasureRig, run, two_of
 from tests.support.gateway import BUCKET, TENANT
+from tests.support.key_states import destroy_epoch
 from tests.support.rotations import bucket_of
 
 SMALL = b"small " * 20
@@ -139,7 +140,7 @@ def test_approvals_of_an_erasure_that_was_taken_back_destroy_no_key(tmp_path: Pa
             with pytest.raises(WarrantRefused, match="used already"):
                 rig.keyring.spend_warrant(item, warrant, erasure.erasure_id + "x")
         with pytest.raises(WarrantRefused, match="used already"):
-            rig.keyring.set_tenant_epoch(TENANT, 1, KeyState.DESTROYED, warrant)
+            destroy_epoch(rig.keyring, TENANT, 1, warrant)
 
     run(tmp_path, scene)
 

@@ -13,12 +13,12 @@ from gateway.journal.events import read_line
 from gateway.journal.journal import Journal, JournalConfig
 from gateway.journal.opening import journal_keys
 from gateway.journal.store import read_lines
-from gateway.model.key_states import KeyState
 from gateway.recovery import folder as kept
 from gateway.recovery.later import read_later
 from gateway.recovery.shares import make_shares
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
+from tests.support.key_states import destroy_epoch
 
 TENANT = b"1" * 16
 
@@ -53,7 +53,7 @@ def test_a_key_is_in_a_backup_soon_after_it_was_made(tmp_path: Path) -> None:
         ring.add_tenant_epoch(TENANT)
         await keeper.step()
         assert [number for number, _ in kept.backups_in(copies)] == [1, 2]
-        ring.set_tenant_epoch(TENANT, 1, KeyState.DESTROYED)
+        destroy_epoch(ring, TENANT, 1)
         await keeper.step()
         assert [number for number, _ in kept.backups_in(copies)] == [3]
         # After a restart nothing has to be made again.

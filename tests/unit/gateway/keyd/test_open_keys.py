@@ -15,6 +15,7 @@ from gateway.keyd.refusals import KeydUnavailable
 from gateway.keyd.server import KeydServer
 from gateway.keyd.service import KeyService
 from gateway.keyd.wire import Verb, encode_fields
+from gateway.model.key_states import KeyState
 from storaged.base.env import RealEnv
 from tests.support.keyd_rig import CLUSTER, SECRET
 
@@ -38,6 +39,7 @@ def test_no_bucket_key_stays_open_under_a_key_whose_end_has_begun(tmp_path: Path
     asked = encode_fields("bbiib", [TENANT, BUCKET, 1, 1, wrapped])
     service.answer(Verb.OPEN_BUCKET_KEY, asked)
     assert service.is_warm(Verb.OPEN_BUCKET_KEY, asked)
+    FileKeyring.set_tenant_epoch(ring, TENANT, 1, KeyState.DISABLED)
     with pytest.raises(KeydUnavailable):
         service.answer(Verb.SET_TENANT_EPOCH, encode_fields("bisb", [TENANT, 1, "DESTROYED", b""]))
     assert not service.is_warm(Verb.OPEN_BUCKET_KEY, asked)

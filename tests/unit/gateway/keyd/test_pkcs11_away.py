@@ -24,9 +24,9 @@ from gateway.keyd.pkcs11_port import (
 )
 from gateway.keyd.pkcs11_record_file import RECORD_FILE
 from gateway.keyd.pkcs11_token import Pkcs11Token
-from gateway.model.key_states import KeyState
 from storaged.base.env import RealEnv
 from storaged.base.errors import Kind
+from tests.support.key_states import destroy_epoch
 from tests.support.softhsm import (
     DEADLINE_S,
     PIN,
@@ -274,7 +274,7 @@ def test_yesterdays_record_brings_no_destroyed_key_back(soft: SoftToken, tmp_pat
     wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
     yesterday = (tmp_path / "keys" / RECORD_FILE).read_bytes()
     copy = provider.export_sealed()
-    provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+    destroy_epoch(provider, ALICE, 1)
     (tmp_path / "keys" / RECORD_FILE).write_bytes(yesterday)
     restored = keyring(soft, tmp_path / "keys", ENV)
     assert restored.active_epoch(ALICE) == 1  # so it says

@@ -27,6 +27,7 @@ from gateway.model.encoding import enc
 from gateway.model.key_states import KeyState
 from storaged.base.env import RealEnv
 from storaged.base.errors import Kind
+from tests.support.key_states import destroy_epoch
 from tests.support.memory_token import MemoryToken
 from tests.support.softhsm import SealingSecret
 
@@ -97,7 +98,7 @@ def test_a_crash_while_a_key_is_erased_leaves_it_refused_and_then_erased(
     provider.create_tenant_key(ALICE)
     wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
     with token.failing("destroy_key", **{moment: AWAY}), pytest.raises(HsmUnavailable):
-        provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+        destroy_epoch(provider, ALICE, 1)
     for again in (provider, opened()):
         assert [about.state for about in again.tenant_epochs(ALICE)] == [KeyState.DISABLED]
         with pytest.raises(TenantKeyDisabled):
@@ -116,7 +117,7 @@ def test_erasing_that_failed_is_finished_by_the_same_call(
     provider = opened()
     provider.create_tenant_key(ALICE)
     with token.failing("destroy_key", before=AWAY), pytest.raises(HsmUnavailable):
-        provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+        destroy_epoch(provider, ALICE, 1)
     provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
     assert provider.tenant_epochs(ALICE)[0].state is KeyState.DESTROYED
     assert token.held == {}
@@ -309,7 +310,7 @@ def test_a_destroyed_key_is_not_in_any_cache(opened: Opened) -> None:
     provider.create_named_key(ALICE, "letters")
     wrapped = provider.wrap_named(ALICE, "letters", b"place", KEY)
     provider.unwrap_named(ALICE, "letters", b"place", wrapped)
-    provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+    destroy_epoch(provider, ALICE, 1)
     assert repr(provider._sealing) == "TokenSealing(0 held)"
     assert provider._sealing._shared == {}
 
@@ -354,7 +355,7 @@ def test_a_copy_of_a_destroyed_key_erases_it_from_a_replica(
     replica = MemoryToken()
     replica.held = dict(token.held)
     early = provider.export_sealed()
-    provider.set_tenant_epoch(ALICE, 1, KeyState.DESTROYED)
+    destroy_epoch(provider, ALICE, 1)
     other = Pkcs11Keyring(tmp_path / "other", SealingSecret(), replica, env)
     other.import_sealed(early)
     assert len(replica.held) == 1

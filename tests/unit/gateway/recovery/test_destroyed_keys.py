@@ -10,6 +10,7 @@ from gateway.data.keyring import FileKeyring, RootKey
 from gateway.journal.events import Phase
 from gateway.model.key_states import KeyState
 from gateway.recovery import folder as kept
+from tests.support.key_states import destroy_epoch
 from tests.support.recovery_rig import ENV, T1, T2, Rig, journal_of, recovery_rig
 
 
@@ -24,7 +25,7 @@ def destroyed(rig: Rig) -> None:
     (rig.data.parent / "old").mkdir()
     (rig.copies / "recovery-000001.hxb").rename(rig.data.parent / "old" / "recovery-000001.hxb")
     rig.keyring().set_tenant_epoch(T1, 1, KeyState.DISABLED)
-    rig.keyring().set_tenant_epoch(T1, 1, KeyState.DESTROYED)
+    destroy_epoch(rig.keyring(), T1, 1)
 
 
 @pytest.mark.proves("C7", "C8", "K-11")

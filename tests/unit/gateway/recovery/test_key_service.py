@@ -19,6 +19,7 @@ from gateway.recovery import folder as kept
 from gateway.recovery.backup import read_manifest
 from gateway.recovery.folder import BackupNotWritten
 from storaged.base.config import read_config
+from tests.support.key_states import destroy_epoch
 from tests.support.recovery_rig import ENV, T1, T2, Rig, journal_of, recovery_rig
 
 
@@ -87,7 +88,7 @@ def test_a_key_that_the_service_has_destroyed_does_not_come_back(rig: Rig, tmp_p
     rig.init()
     (rig.data.parent / "old").mkdir()
     (rig.copies / "recovery-000001.hxb").rename(tmp_path / "old" / "recovery-000001.hxb")
-    service(rig.data).set_tenant_epoch(T1, 1, KeyState.DESTROYED)
+    destroy_epoch(service(rig.data), T1, 1)
     event = ("recovery.destroyed", Phase.NOTE, {"tenant": T1.hex(), "epoch": 1})
     words = ("--backup", tmp_path / "old", "--journal", journal_of(rig, [event]))
     said = ("restore", "--yes", *words, *rig.given(1, 2, 3))

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from gateway.admin import recovery_cli
 from gateway.data.keyring import ROOT_FILE, TENANTS_FILE, FileKeyring, RootKey
 from gateway.journal.events import Phase
-from gateway.model.key_states import KeyState
 from gateway.recovery import folder as kept
 from gateway.recovery.backup import BackupInvalid, open_backup, read_manifest, seal_backup
 from gateway.recovery.recipient import RecipientInvalid
 from gateway.recovery.shares import join_shares, make_shares, read_share
+from tests.support.key_states import destroy_epoch
 from tests.support.recovery_rig import ENV, T1, T2, Rig, contents, journal_of, recovery_rig
 
 
@@ -159,7 +159,7 @@ def test_backups_with_a_destroyed_key_are_taken_away(rig: Rig) -> None:
     rig.keyring().create_tenant_key(b"3" * 16)
     rig.run("backup")
     assert len(list(rig.copies.iterdir())) == 2
-    rig.keyring().set_tenant_epoch(T1, 1, KeyState.DESTROYED)
+    destroy_epoch(rig.keyring(), T1, 1)
     rig.run("backup")
     assert [path.name for path in rig.copies.iterdir()] == ["recovery-000003.hxb"]
     for number in (4, 5, 6, 7):
