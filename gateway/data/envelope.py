@@ -262,8 +262,8 @@ class KeyProvider(Protocol):
         ...
 
     def is_whole(self, sealed: bytes) -> bool:
-        """Whether a sealed copy has every key of this keyring, in the same state. Raises:
-        SealInvalid.
+        """Whether a sealed copy has every key of this keyring, in the same state, and
+        needs not be made anew for another reason. Raises: SealInvalid.
         """
         ...
 

@@ -34,6 +34,7 @@ from gateway.data.envelope import (
     TenantKeyMissing,
 )
 from gateway.data.keyring_form import TENANT_ID_BYTES, TENANT_KEY, KeyId, SealingRoot
+from gateway.keyd.pkcs11_counts import WrapCounts, is_behind
 from gateway.keyd.pkcs11_port import (
     KEY_ID_BYTES,
     HsmKeyUnfit,
@@ -42,7 +43,6 @@ from gateway.keyd.pkcs11_port import (
     HsmUnavailable,
     Token,
     TokenKey,
-    WrapLimitReached,
 )
 from gateway.keyd.pkcs11_record import HeldInToken, Phase, kept, merge
 from gateway.keyd.pkcs11_record_file import RecordFile
@@ -54,8 +54,6 @@ from storaged.base.errors import Kind, StorageError
 
 logger = logging.getLogger(__name__)
 
-WRAPS_MAX = 1 << 20  # a thousandth of what SP 800-38D allows random nonces of 96 bits
-RESERVED_MIN, RESERVED_MAX = 16, 4096  # wraps that the record counts ahead
 
 _BUCKET, _NAMED = "wrap-bucket", "wrap-named"
 _CHECK = bytes(16)
@@ -83,8 +81,7 @@ class Pkcs11Keyring(KeepsApprovers):
         self._sealing = TokenSealing(token, root.cluster_id, env)
         self._lock = threading.RLock()
         self._file = RecordFile(folder, root, env)
-        self._wraps: dict[KeyId, int] = {}
-        self._begun_at: dict[KeyId, int] = {}
+        self._counts = WrapCounts(self._file)
 
     def __repr__(self) -> str:
         return f"Pkcs11Keyring(token={self._token.label}, keys={len(self._file.record)})"
@@ -291,17 +288,7 @@ class Pkcs11Keyring(KeepsApprovers):
     def _use(self, key: KeyId, held: HeldInToken) -> None:
         """Count a wrap, durably, and see that the key is the one that it was (K-08)."""
         with self._lock:
-            done = self._wraps.get(key, held.wraps)
-            if done >= WRAPS_MAX:
-                raise WrapLimitReached(tenant=key[0].hex(), epoch=key[2], wraps=done)
-            counted = self._file.record[key].wraps
-            if done >= counted:
-                here = done - self._begun_at.get(key, done)
-                ahead = min(RESERVED_MAX, max(RESERVED_MIN, here))
-                changed = replace(self._file.record[key], wraps=min(WRAPS_MAX, done + ahead))
-                self._file.put(key, changed)
-            self._begun_at.setdefault(key, done)
-            self._wraps[key] = done + 1
+            self._counts.use(key)
         self._check(held)
 
     def _check(self, held: HeldInToken) -> None:
@@ -336,12 +323,15 @@ class Pkcs11Keyring(KeepsApprovers):
         return self._file.sealed(kept(self._file.record))
 
     def is_whole(self, sealed: bytes) -> bool:
-        """Whether a copy has the id of every key, in the same state; see the port."""
+        """Whether a copy has the id of every key, in the same state and with a count that is not
+        long past; see the port.
+        """
         copy = self._file.opened(sealed)
         return all(
             key in copy
             and copy[key].key_id == held.key_id
             and copy[key].shown.state is held.shown.state
+            and not is_behind(copy[key], held)
             for key, held in kept(self._file.record).items()
         )
 
@@ -351,9 +341,11 @@ class Pkcs11Keyring(KeepsApprovers):
         """
         found = self._file.opened(sealed)
         with self._lock:
-            merged = merge(self._file.record, found)
-            if merged != self._file.record:
+            before = self._file.record
+            merged = self._counts.merged(before, merge(before, found))
+            if merged != before:
                 self._file.save(merged)
+                self._counts.forget_raised(before)
                 self._sealing.forget()
         self.try_finish()
 

@@ -23,6 +23,8 @@ def soft_token() -> SoftToken:
 class TestPkcs11Keyring(KeyProviderSuite):
     """All folders of one test are of one token."""
 
+    copies_stay_whole = False  # they know too few wraps
+
     @pytest.fixture(autouse=True)
     def _keep(self, soft_token: SoftToken) -> None:
         self.soft_token = soft_token

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.table import Mutation
 
 RING = "tests/unit/gateway/keyd/test_pkcs11_keyring.py"
+COUNTS = "tests/unit/gateway/keyd/test_pkcs11_counts.py"
 TOKEN = "tests/unit/gateway/keyd/test_pkcs11_token.py"
 AWAY = "tests/unit/gateway/keyd/test_pkcs11_away.py"
 SUITE = "tests/conformance/test_key_provider_pkcs11.py"
@@ -69,16 +70,16 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="hsm-foreign-key-wraps",
         file="gateway/keyd/pkcs11_keyring.py",
-        old="            self._wraps[key] = done + 1\n        self._check(held)\n",
-        new="            self._wraps[key] = done + 1\n",
+        old="            self._counts.use(key)\n        self._check(held)\n",
+        new="            self._counts.use(key)\n",
         seen_by=(RING,),
     ),
     Mutation(
         name="hsm-wraps-not-counted-ahead",
-        file="gateway/keyd/pkcs11_keyring.py",
+        file="gateway/keyd/pkcs11_counts.py",
         old="wraps=min(WRAPS_MAX, done + ahead)",
         new="wraps=done",
-        seen_by=(RING,),
+        seen_by=(COUNTS,),
     ),
     Mutation(
         name="hsm-key-before-record",

@@ -11,14 +11,12 @@ import pytest
 
 from gateway.data.envelope import SealInvalid, TenantKeyDisabled, TenantKeyMissing
 from gateway.data.keyring import FileKeyring, KeyringInvalid
-from gateway.keyd import pkcs11_keyring
 from gateway.keyd.pkcs11_keyring import KeyInUse, Pkcs11Keyring
 from gateway.keyd.pkcs11_port import (
     HsmFull,
     HsmKeyMissing,
     HsmKeyUnfit,
     HsmUnavailable,
-    WrapLimitReached,
 )
 from gateway.keyd.pkcs11_record import KeysNotInToken, Phase
 from gateway.keyd.pkcs11_record_file import RECORD_FILE
@@ -226,47 +224,7 @@ def test_without_a_record_every_key_may_be_in_use(
     assert set(token.held) == {used}
 
 
-# -- counts
-
-
-@pytest.mark.proves("K-02")
-def test_a_key_wraps_so_often_and_then_says_to_rotate(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pkcs11_keyring, "WRAPS_MAX", 40)
-    provider = opened()
-    provider.create_tenant_key(ALICE)
-    done: list[bytes] = []
-    with pytest.raises(WrapLimitReached) as refused:
-        while len(done) < 100:
-            done.append(provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY))
-    assert len(done) == 39  # one went into making the key
-    assert "rotate" in (refused.value.hint or "")
-    assert provider.unwrap_bucket_key(ALICE, PHOTOS, 1, done[-1]) == KEY
-    with pytest.raises(WrapLimitReached):
-        opened().wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
-    provider.add_tenant_epoch(ALICE)
-    provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY, 2)
-
-
-def test_no_wrap_is_forgotten_by_a_crash(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch, token: MemoryToken
-) -> None:
-    """However often the service dies, the token never encrypts oftener than the limit."""
-    monkeypatch.setattr(pkcs11_keyring, "WRAPS_MAX", 500)
-    provider = opened()
-    provider.create_tenant_key(ALICE)
-    for run in range(200):
-        try:
-            for _ in range(run % 7):
-                opened_again = provider if run % 3 else opened()
-                opened_again.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
-        except WrapLimitReached:
-            break
-        provider = opened()
-    else:
-        pytest.fail("never refused")
-    assert token.calls.count("encrypt") <= 500
+# -- named keys
 
 
 def test_a_named_key_asks_the_token_once_for_many_secrets(
