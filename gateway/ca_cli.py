@@ -1,11 +1,11 @@
-"""`hexagone ca …` and `hexagone keys …`: the files without which a cluster cannot start.
+"""`hexagone ca …`: certificates without which a cluster cannot start.
 
 `ca init` makes the internal CA of one cluster; `ca issue-…` makes, or renews, the certificate of a
-node, a gateway or the S3 endpoint. `keys init` makes the root key. None of them talks to a running
-daemon or overwrites a CA or a root key: where there is one, they refuse.
+node, a gateway or the S3 endpoint. None of them talks to a running daemon or overwrites a CA: where
+there is one, they refuse.
 
-Not for S3 access keys, and no place to keep anything: the folder of the CA belongs on a machine
-that serves nobody.
+Not for S3 access keys, nor for the root key (`gateway.admin.root_key_cli`), and no place to keep
+anything: the folder of the CA belongs on a machine that serves nobody.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.admin.authority_cli import admin_ca_app
-from gateway.admin.cli import keys_app
-from gateway.data.keyring import ROOT_FILE, RootKey
 from gateway.terminal import language, refusals
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import Kind, StorageError
@@ -61,7 +59,6 @@ IdOption = Annotated[str, typer.Option("--id", help="lower-case name, e.g. paris
 OperatorOption = Annotated[
     str, typer.Option("--operator", help="who runs it, lower-case; with three, none can decode")
 ]
-KeysOption = Annotated[Path, typer.Option("--keys", help="folder of the keys")]
 JsonOption = Annotated[bool, typer.Option("--json", help="for programs")]
 
 
@@ -73,9 +70,8 @@ class AuthorityExists(StorageError):
 
 
 def add_commands(target: typer.Typer) -> None:
-    """Put `ca` and `keys` on another app (the `hexagone` command)."""
+    """Put `ca` on another app (the `hexagone` command)."""
     target.add_typer(ca_app, name="ca")
-    target.add_typer(keys_app, name="keys")
 
 
 @ca_app.command("init")
@@ -170,32 +166,6 @@ def ca_issue_server(
     except (StorageError, OSError) as error:
         stop(error)
     say({"name": ", ".join(names), **answer}, as_json)
-
-
-@keys_app.command("init")
-def keys_init(keys: KeysOption, as_json: JsonOption = False) -> None:
-    """Make the root key of a cluster (mode 0600). Back it up before the first object is stored.
-
-    Example: hexagone keys init --keys /srv/hexagone/keys
-    """
-    try:
-        root = RootKey.create(keys, _env())
-    except (StorageError, OSError) as error:
-        stop(error)
-    say({"root_key": str(keys / ROOT_FILE), "cluster": root.cluster_id.hex()}, as_json)
-
-
-@keys_app.command("show")
-def keys_show(keys: KeysOption, as_json: JsonOption = False) -> None:
-    """The cluster that a root key (or a copy of it) belongs to; nothing secret is printed.
-
-    Example: hexagone keys show --keys /srv/hexagone/keys
-    """
-    try:
-        root = RootKey.load(keys)
-    except (StorageError, OSError) as error:
-        stop(error)
-    say({"root_key": str(keys / ROOT_FILE), "cluster": root.cluster_id.hex()}, as_json)
 
 
 def _env() -> Env:

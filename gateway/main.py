@@ -97,13 +97,7 @@ OFFERED = (
     Offered(
         name="keys",
         help="Keys: root, tenants', buckets', named ones.",
-        modules=(
-            "gateway.admin.cli",
-            "gateway.ca_cli",
-            "gateway.admin.keys_cli",
-            "gateway.admin.recovery_cli",
-            "gateway.admin.ceremony_cli",
-        ),
+        modules=("gateway.admin.keys_app",),
         section=KEYS,
     ),
     Offered(

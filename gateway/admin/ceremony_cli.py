@@ -16,9 +16,8 @@ import typer
 
 from gateway.admin import recovery_acts as acts
 from gateway.admin.ceremony import EVENT, Transcript, is_in_journal, read_transcript
-from gateway.admin.cli import DataOption, JsonOption, SocketOption, keys_app
+from gateway.admin.cli import DataOption, JsonOption, SocketOption
 from gateway.admin.policy_cli import confirm
-from gateway.admin.recovery_cli import recovery_app
 from gateway.admin.recovery_terminal import (
     AlsoOption,
     CountOption,
@@ -42,12 +41,6 @@ from gateway.recovery.shares import ShareSet
 from gateway.terminal.language import say
 
 
-def add_commands(target: typer.Typer) -> None:
-    """Put the commands on another app (the `hexagone` command)."""
-    target.add_typer(keys_app, name="keys")
-
-
-@recovery_app.command("ceremony")
 def ceremony(
     count: CountOption,
     threshold: ThresholdOption,
@@ -99,7 +92,6 @@ def ceremony(
     tell(done(act), as_json=as_json)
 
 
-@recovery_app.command("transcript")
 def transcript(
     file: Annotated[Path, typer.Argument(metavar="FILE")],
     journal: JournalOption = None,

@@ -47,7 +47,6 @@ AccountOption = Annotated[
 JobArgument = Annotated[str, typer.Argument(help="name of a job, as `jobs list` shows it")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Ask a running gateway.")
-keys_app = typer.Typer(no_args_is_help=True, help="Keys: root, tenants', buckets', named ones.")
 jobs_app = typer.Typer(no_args_is_help=True, help="Background jobs: list, run, pause, resume.")
 
 
@@ -56,7 +55,6 @@ def add_commands(target: typer.Typer) -> None:
     target.command("status")(status)
     target.command("durability")(durability)
     target.add_typer(jobs_app, name="jobs")
-    target.add_typer(keys_app, name="keys")
 
 
 def admin_socket(data: Path | None, socket: Path | None) -> Path:
@@ -158,7 +156,6 @@ def resume_job(
     show(asked(lambda: client_of(data, socket).resume(name)), _job_view, as_json=as_json)
 
 
-@keys_app.command("create")
 def create_key(
     name: Annotated[str, typer.Argument(help="what clients give as the KMS key id")],
     account: AccountOption = "",
@@ -174,7 +171,6 @@ def create_key(
 app.command("status")(status)
 app.command("durability")(durability)
 app.add_typer(jobs_app, name="jobs")
-app.add_typer(keys_app, name="keys")
 
 
 def parse_url(url: str) -> tuple[str, str]:

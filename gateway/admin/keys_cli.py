@@ -1,8 +1,8 @@
 """Commands about epochs of keys: list, status, rotate, disable, enable, destroy. Only the admin
 port's client.
 
-Not for the root key (`gateway.ca_cli`) nor for making named keys (`gateway.admin.cli`), which are
-commands of `keys` as well.
+Not for the root key (`gateway.admin.root_key_cli`) nor for making named keys (`gateway.admin.cli`),
+which are commands of `keys` as well (`gateway.admin.keys_app`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from gateway.admin.cli import (
     SocketOption,
     asked,
     client_of,
-    keys_app,
     show,
 )
 from gateway.admin.client import AdminClient
@@ -42,12 +41,6 @@ YesOption = Annotated[bool, typer.Option("--yes", help="do not ask")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="only say what would be done")]
 
 
-def add_commands(target: typer.Typer) -> None:
-    """Put the commands on another app (the `hexagone` command)."""
-    target.add_typer(keys_app, name="keys")
-
-
-@keys_app.command("list")
 def list_keys(
     bucket: BucketOption = "",
     tenant: TenantOption = "",
@@ -70,7 +63,6 @@ def list_keys(
     show(asked(ask), key_views.keys_view, as_json=as_json)
 
 
-@keys_app.command("status")
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="until no rotation is under way")] = False,
     data: DataOption = None,
@@ -89,7 +81,6 @@ def status(
     show(asked(lambda: _status(client)), key_views.rotations_view, as_json=as_json)
 
 
-@keys_app.command("rotate")
 def rotate(
     bucket: BucketOption = "",
     tenant: Annotated[
@@ -136,7 +127,6 @@ def rotate(
     show(begun, key_views.planned_view, as_json=as_json)
 
 
-@keys_app.command("disable")
 def disable(
     epoch: EpochOption,
     bucket: BucketOption = "",
@@ -164,7 +154,6 @@ def disable(
     _change(client, "disable", fields, as_json=as_json)
 
 
-@keys_app.command("enable")
 def enable(
     epoch: EpochOption,
     bucket: BucketOption = "",
@@ -180,7 +169,6 @@ def enable(
     _change(client_of(data, socket), "enable", _one_epoch(bucket, tenant, epoch), as_json=as_json)
 
 
-@keys_app.command("destroy")
 def destroy(
     epoch: EpochOption,
     bucket: BucketOption = "",

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from gateway.admin import recovery_acts as acts
-from gateway.admin.cli import DataOption, JsonOption, SocketOption, keys_app
+from gateway.admin.cli import DataOption, JsonOption, SocketOption
 from gateway.admin.client import GatewayNotRunning
 from gateway.admin.policy_cli import confirm
 from gateway.admin.recovery_api import recovery_document
@@ -47,19 +47,7 @@ from gateway.recovery.backup import read_manifest
 from gateway.recovery.folder import read_recovery
 from gateway.terminal.language import say
 
-recovery_app = typer.Typer(
-    no_args_is_help=True,
-    help="Recovery of keys by a quorum of custodians: init, status, backup, verify, restore.",
-)
-keys_app.add_typer(recovery_app, name="recovery")
 
-
-def add_commands(target: typer.Typer) -> None:
-    """Put the commands on another app (the `hexagone` command)."""
-    target.add_typer(keys_app, name="keys")
-
-
-@recovery_app.command("init")
 def init(
     count: CountOption,
     threshold: ThresholdOption,
@@ -99,7 +87,6 @@ def init(
     tell(done(act), as_json=as_json)
 
 
-@recovery_app.command("reshare")
 def reshare(
     count: CountOption,
     threshold: ThresholdOption,
@@ -137,7 +124,6 @@ def reshare(
     tell(done(act), as_json=as_json)
 
 
-@recovery_app.command("backup")
 def backup(
     keys: KeysOption = None,
     data: DataOption = None,
@@ -154,7 +140,6 @@ def backup(
     tell({"backup": number, "to": [str(path) for path in recovery.to]}, as_json=as_json)
 
 
-@recovery_app.command("status")
 def status(
     keys: KeysOption = None,
     data: DataOption = None,
@@ -176,7 +161,6 @@ def status(
     tell(done(look), as_json=as_json)
 
 
-@recovery_app.command("verify")
 def verify(
     backup: BackupOption = None,
     share: ShareOption = None,
@@ -203,7 +187,6 @@ def verify(
         raise typer.Exit(1)
 
 
-@recovery_app.command("restore")
 def restore(
     backup: BackupOption = None,
     share: ShareOption = None,

@@ -9,18 +9,23 @@ Usage: python -m tests.acceptance.run [--files N] [--keep] [--report FILE]
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from tests.acceptance.steps import BIN, StepFailed, Transcript, make_tree, read_exports
+from tests.acceptance.steps import (
+    BIN,
+    StepFailed,
+    Transcript,
+    make_tree,
+    read_exports,
+    run_drill,
+)
 
 SITE = "lyon"
 PORT = 9400
@@ -295,6 +300,10 @@ class Drill(Transcript):
         self.step("aws s3 sync down, rebuilt", self.sync_down)
         self.step("stop", self.cluster.stop)
 
+    def end(self) -> None:
+        """See `Drill` in `tests.acceptance.steps`."""
+        self.cluster.kill()
+
 
 INTRO = (
     "# Acceptance: the last whole run",
@@ -307,26 +316,7 @@ VERSIONS = (["aws", "--version"], ["restic", "version"], ["rclone", "version"])
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--files", type=int, default=10_000)
-    options.add_argument("--keep", action="store_true", help="leave the folder of the run")
-    options.add_argument("--report", type=Path, help="write the transcript here when all passes")
-    chosen = options.parse_args()
-    work = Path(tempfile.mkdtemp(prefix="hexagone-acceptance-"))
-    drill = Drill(work, chosen.files)
-    try:
-        drill.run()
-    except StepFailed:
-        print(f"failed; the folder of the run is {work}", file=sys.stderr)
-        chosen.keep = True
-        return 1
-    finally:
-        drill.cluster.kill()
-        if not chosen.keep:
-            shutil.rmtree(work, ignore_errors=True)
-    if chosen.report:
-        drill.write_page(chosen.report, INTRO, VERSIONS)
-    return 0
+    return run_drill(__doc__ or "", "acceptance", Drill, INTRO, VERSIONS, files=10_000)
 
 
 if __name__ == "__main__":

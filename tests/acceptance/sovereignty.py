@@ -11,7 +11,6 @@ Usage: python -m tests.acceptance.sovereignty [--files N] [--keep] [--report FIL
 
 from __future__ import annotations
 
-import argparse
 import calendar
 import json
 import os
@@ -19,7 +18,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -32,7 +30,14 @@ from tests.acceptance.sovereign import (
     look_into_token,
     next_month,
 )
-from tests.acceptance.steps import BIN, StepFailed, Transcript, make_tree, read_exports
+from tests.acceptance.steps import (
+    BIN,
+    StepFailed,
+    Transcript,
+    make_tree,
+    read_exports,
+    run_drill,
+)
 
 PORT = 9460
 TENANT, BUCKET = "mairie", "s3://archives"
@@ -369,30 +374,14 @@ class Drill(Transcript):
         self.step("the copy opens nothing", self.copy_opens_nothing)
         self.step("the certificate is verified offline", self.verify_certificate)
 
+    def end(self) -> None:
+        """See `Drill` in `tests.acceptance.steps`."""
+        self.cluster.stop()
+        self.copy.stop()
+
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--files", type=int, default=400)
-    options.add_argument("--keep", action="store_true", help="leave the folder of the run")
-    options.add_argument("--report", type=Path, help="write the transcript here when all passes")
-    chosen = options.parse_args()
-    work = Path(tempfile.mkdtemp(prefix="hexagone-sovereignty-"))
-    drill = Drill(work, chosen.files)
-    try:
-        drill.run()
-    except (StepFailed, LookupError) as error:
-        print(repr(error))
-        print(f"failed; the folder of the run is {work}", file=sys.stderr)
-        chosen.keep = True
-        return 1
-    finally:
-        drill.cluster.stop()
-        drill.copy.stop()
-        if not chosen.keep:
-            shutil.rmtree(work, ignore_errors=True)
-    if chosen.report:
-        drill.write_page(chosen.report, INTRO, VERSIONS)
-    return 0
+    return run_drill(__doc__ or "", "sovereignty", Drill, INTRO, VERSIONS, files=400)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,18 @@ Not for what a drill proves: each has a module of its own beside this one.
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import random
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -98,6 +102,61 @@ class Transcript:
             ]
         )
         path.write_text(text)
+
+
+class Drill(Protocol):
+    """A run of steps over a folder."""
+
+    def run(self) -> None:
+        """Do all of them. Raises: StepFailed, LookupError."""
+        ...
+
+    def end(self) -> None:
+        """Stop whatever still runs of it."""
+        ...
+
+    def write_page(
+        self, path: Path, intro: Sequence[str], versions: Sequence[Sequence[str]]
+    ) -> None:
+        """See `Transcript`."""
+        ...
+
+
+def run_drill(
+    usage: str,
+    name: str,
+    make: Callable[[Path, int], Drill],
+    intro: Sequence[str],
+    versions: Sequence[Sequence[str]],
+    *,
+    files: int,
+) -> int:
+    """Run a drill as its command does; the exit code.
+
+    Args:
+        make: a drill in a folder of its own, over a tree of so many files.
+        files: in the tree, where the command does not say otherwise.
+    """
+    options = argparse.ArgumentParser(description=usage)
+    options.add_argument("--files", type=int, default=files)
+    options.add_argument("--keep", action="store_true", help="leave the folder of the run")
+    options.add_argument("--report", type=Path, help="write the transcript here when all passes")
+    chosen = options.parse_args()
+    work = Path(tempfile.mkdtemp(prefix=f"hexagone-{name}-"))
+    drill = make(work, chosen.files)
+    try:
+        drill.run()
+    except (StepFailed, LookupError) as error:
+        print(f"failed: {error!r}; the folder of the run is {work}", file=sys.stderr)
+        chosen.keep = True
+        return 1
+    finally:
+        drill.end()
+        if not chosen.keep:
+            shutil.rmtree(work, ignore_errors=True)
+    if chosen.report:
+        drill.write_page(chosen.report, intro, versions)
+    return 0
 
 
 def _first_line(command: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typer import Typer
 from typer.testing import CliRunner, Result
 
-from gateway.admin import ceremony_cli, recovery_cli
+from gateway.admin import keys_app
 from gateway.data.keyring import FileKeyring, RootKey
 from gateway.journal.events import CLUSTER, Event, Phase
 from gateway.journal.opening import journal_keys
@@ -39,8 +39,7 @@ class Rig:
 
     def run(self, *words: str | Path, ok: bool = True, data: Path | None = None) -> Result:
         app = Typer()
-        recovery_cli.add_commands(app)
-        ceremony_cli.add_commands(app)
+        keys_app.add_commands(app)
         line = ["keys", "recovery", *map(str, words), "--data", str(data or self.data)]
         result = CliRunner().invoke(app, line)
         if ok and result.exit_code:

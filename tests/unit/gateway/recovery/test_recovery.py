@@ -10,7 +10,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from gateway.admin import recovery_cli
+from gateway.admin import keys_app
 from gateway.data.keyring import ROOT_FILE, TENANTS_FILE, FileKeyring, RootKey
 from gateway.journal.events import Phase
 from gateway.recovery import folder as kept
@@ -198,7 +198,7 @@ def test_a_dry_run_writes_nothing(rig: Rig, tmp_path: Path) -> None:
 def test_a_restore_says_what_it_does_not_know(rig: Rig, tmp_path: Path) -> None:
     rig.init()
     app = Typer()
-    recovery_cli.add_commands(app)
+    keys_app.add_commands(app)
     line = [
         "keys",
         "recovery",

@@ -1,0 +1,33 @@
+"""`hexagone keys`: the same commands in the same order, whatever was imported before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = "create init show list status rotate disable enable destroy recovery"
+RECOVERY = "init reshare backup status verify restore ceremony transcript"
+SHOWN = """
+import typer
+from gateway.admin.keys_app import keys_app
+keys = typer.main.get_group(keys_app)
+print(*keys.commands)
+print(*keys.commands["recovery"].commands)
+"""
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "import gateway.admin.ceremony_cli, gateway.admin.keys_cli, gateway.ca_cli",
+        "import gateway.main, gateway.admin.recovery_cli, gateway.admin.cli",
+    ],
+)
+def test_the_commands_follow_from_no_order_of_imports(before: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", before + SHOWN], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:2] == [COMMANDS, RECOVERY]
