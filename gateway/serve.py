@@ -46,7 +46,7 @@ from gateway.data.buffers import tune_allocator
 from gateway.data.erasure import backend_name, codec_for
 from gateway.keyd.kept_in import kept_in
 from gateway.metrics import S3Metrics, exposition, new_registry
-from gateway.objects import approving
+from gateway.objects import approving, key_rotation
 from gateway.objects.bootstrap import renew_root
 from gateway.s3.http import FrontendConfig, S3Frontend
 from gateway.up import SITES, Laid, is_aws_env, secret_in, write_aws_env
@@ -192,6 +192,7 @@ def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
             *gateway.certificates.warnings(),
             *approving.warnings(gateway.services),
             *key_service_warnings(core.keyring),
+            *key_rotation.warnings(gateway.services),
         ],
         key_service=lambda: key_service_document(core.keyring),
         certificate_days=gateway.certificates.days_left,

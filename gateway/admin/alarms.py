@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from gateway.objects.context import Services
+from gateway.objects.key_rotation import damaged_by_tenant
 
 
 class Alarms(Collector):
@@ -37,3 +38,9 @@ class Alarms(Collector):
         )
         lag.add_metric((), clock.held_back_ms / 1000 if clock is not None else 0.0)
         yield lag
+        damaged = GaugeMetricFamily(
+            "hexagone_damaged_sealed_keys",
+            "Sealed keys of tenants that the last rotation could not open; they hold an older key.",
+        )
+        damaged.add_metric((), sum(damaged_by_tenant(services).values()))
+        yield damaged

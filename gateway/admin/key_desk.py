@@ -24,6 +24,7 @@ from gateway.objects import key_epochs
 from gateway.objects.approving import approvers_of, warrant_for
 from gateway.objects.context import Services
 from gateway.objects.key_rotation import (
+    REPORTS_MAX,
     NoSuchTenant,
     RotationUnderWay,
     rotate_bucket_key,
@@ -33,7 +34,6 @@ from storaged.base.errors import Kind, StorageError
 
 PAGE = 500
 LISTED_MAX = 1000  # buckets in one answer
-REPORTS_MAX = 10_000
 RATE_MAX = 1_000_000
 RATE_DEFAULT = 2000  # rows a second that leave room for requests; 0 = as many as there can be
 

@@ -8,7 +8,8 @@ goes on from there, and counts nothing twice. No shard moves. A tenant's rotatio
 the keys of buckets.
 
 A rotation whose older key was disabled waits until it is enabled again; others go on. What is under
-a destroyed one stays there.
+a destroyed one stays there, and so does what does not open: it is counted, the report says so, and
+an older key that it may be under stays in use, so that nobody destroys it unknowing.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gateway.commit.change import Change
+from gateway.data.envelope import SealInvalid
 from gateway.meta import bucket_key_rows, keyspace
 from gateway.meta import rotations as rotation_rows
 from gateway.meta.kv import Batch, BatchConflict, Check, Row, Write, revision_of
 from gateway.meta.rotations import Rotation
 from gateway.meta.sealing import key_epoch_of
 from gateway.model.errors import KmsKeyDestroyed
-from gateway.model.key_states import KeyState
-from gateway.model.names import BucketId
+from gateway.model.key_states import REFUSING, KeyState
+from gateway.model.names import BucketId, TenantId
 from gateway.objects import key_rotation
 from gateway.objects.context import Services
+from gateway.objects.credential_rows import reseal_of_tenant
+from gateway.objects.key_epochs import left_in_tenant
 from gateway.objects.rewrapping import FAMILIES, rewrapped_rows
 from storaged.base.errors import Kind, StorageError
 from storaged.base.jobs import Progress
@@ -251,7 +255,23 @@ class KeyRotation:
         elif after.found:
             await self._save(replace(after, number=after.number + 1, at="", found=0))
         else:
-            self._end(await key_rotation.end_tenant_rotation(services, after))
+            await self._end_tenant(after)
+
+    async def _end_tenant(self, current: Rotation) -> None:
+        """Nothing is left to be wrapped anew but secrets of access keys. Raises: as the log."""
+        services, tenant = self._services, TenantId(bytes.fromhex(current.owner))
+        provider = services.bucket_keys.provider
+        secrets = await reseal_of_tenant(
+            services.log, services.records, services.nonces, provider, services.env, tenant
+        )
+        needed, unreadable = set[int](), secrets.damaged
+        for about in provider.tenant_epochs(tenant):
+            if about.epoch < current.epoch and about.state not in REFUSING:
+                left = await left_in_tenant(services, tenant, about.epoch)
+                unreadable += left.get("bucket keys", 0)
+                needed.update({about.epoch} if left else ())
+        current = replace(current, unreadable=unreadable)
+        self._end(await key_rotation.end_tenant_rotation(services, current, needed))
 
     async def _rewrap_keys(self, current: Rotation, rows: Sequence[Row]) -> Rotation:
         """Wrap those of the bucket keys that are the tenant's anew; each in a change of its own."""
@@ -265,9 +285,13 @@ class KeyRotation:
             if held.tenant != tenant or is_done:
                 continue
             bucket, epoch = keyspace.parse_bucket_key(row.key)
-            wrapped = keys_of.rewrap_bucket_key(
-                tenant, bucket, epoch, held.wrapped, held.tenant_epoch, current.epoch
-            )
+            try:
+                wrapped = keys_of.rewrap_bucket_key(
+                    tenant, bucket, epoch, held.wrapped, held.tenant_epoch, current.epoch
+                )
+            except SealInvalid as error:
+                logger.error("a key of bucket %s stays as it is: %s", bucket.hex(), error)
+                continue
             changed = held._replace(wrapped=wrapped, tenant_epoch=current.epoch)
             records, nonces = services.records, services.nonces
             write = bucket_key_rows.set_bucket_key(records, nonces, bucket, changed)

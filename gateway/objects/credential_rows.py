@@ -10,12 +10,18 @@ Source: docs/data-layout.md, "Accounts".
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from gateway.commit.change import Change
 from gateway.data.credential_sealing import CredentialKeeper, HeldCredentials, epoch_of
-from gateway.data.envelope import KeyProvider, TenantKeyDisabled, TenantKeyMissing
+from gateway.data.envelope import (
+    KeyProvider,
+    SealInvalid,
+    TenantKeyDisabled,
+    TenantKeyMissing,
+)
 from gateway.meta import accounts, keyspace
 from gateway.meta.accounts import AccessKey, StoredAccessKey
 from gateway.meta.kv import Batch, BatchConflict, Check, MetaStore
@@ -26,6 +32,18 @@ from storaged.base.env import Env
 PAGE = 1000
 
 logger = logging.getLogger(__name__)
+
+
+class Resealed(NamedTuple):
+    """What a reseal has done.
+
+    Args:
+        secrets: that are under the newest epoch for it.
+        damaged: those that do not open, and stay.
+    """
+
+    secrets: int
+    damaged: int
 
 
 def keeper_of(provider: KeyProvider, env: Env) -> CredentialKeeper:
@@ -74,35 +92,56 @@ async def reseal_of_tenant(
     provider: KeyProvider,
     env: Env,
     tenant: bytes,
-) -> int:
-    """Bring the tenant's sealed secrets under the newest epoch of its key; how many it was. Those
-    under an epoch that is disabled or destroyed stay. Idempotent. Raises: as the log.
+) -> Resealed:
+    """Bring the tenant's sealed secrets under the newest epoch of its key. Those under an epoch
+    that is disabled or destroyed stay, and those that do not open. Idempotent. Raises: as the
+    provider, as the log.
     """
     keeper = keeper_of(provider, env)
-    count = 0
+    count = damaged = 0
+    known = {about.epoch for about in provider.tenant_epochs(tenant)}
     for stored in all_access_keys(log, records):
         key = stored.access_key
         if key.tenant != tenant or not key.sealed:
             continue
         try:
+            if epoch_of(key.sealed) not in known:
+                raise SealInvalid(label="credential", record_bytes=len(key.sealed))
             sealed = keeper.reseal_credential(tenant, key.access_key_id, key.sealed)
         except (TenantKeyDisabled, TenantKeyMissing) as error:
             logger.warning("access key %s stays as it is: %s", key.access_key_id, error)
             continue
+        except SealInvalid as error:
+            logger.error("access key %s stays under an older key: %s", key.access_key_id, error)
+            damaged += 1
+            continue
         if sealed != key.sealed:
             changed = replace(key, sealed=sealed)
             count += await _put(log, records, nonces, env, stored, changed)
-    return count
+    return Resealed(count, damaged)
 
 
-def under_epoch(store: MetaStore, records: RecordKeys, tenant: bytes, epoch: int) -> int:
-    """Access keys whose secret is sealed under an epoch of the tenant's key."""
+def under_epoch(
+    store: MetaStore, records: RecordKeys, provider: KeyProvider, tenant: bytes, epoch: int
+) -> int:
+    """Access keys whose secret is sealed under an epoch of the tenant's key, or may be: what names
+    none that there is, for it is damaged, counts for each.
+    """
+    known = {about.epoch for about in provider.tenant_epochs(tenant)}
     return sum(
-        stored.access_key.tenant == tenant
-        and bool(stored.access_key.sealed)
-        and epoch_of(stored.access_key.sealed) == epoch
+        stored.access_key.tenant == tenant and _may_be_under(stored.access_key.sealed, epoch, known)
         for stored in all_access_keys(store, records)
     )
+
+
+def _may_be_under(sealed: bytes, epoch: int, known: Container[int]) -> bool:
+    if not sealed:
+        return False
+    try:
+        told = epoch_of(sealed)
+    except SealInvalid:
+        return True
+    return told == epoch or told not in known
 
 
 def all_access_keys(store: MetaStore, records: RecordKeys) -> Iterator[StoredAccessKey]:

@@ -240,10 +240,9 @@ async def left_in_tenant(services: Services, tenant: TenantId, epoch: int) -> di
             key = bucket_key_rows.open_bucket_key(services.records, row.key, row.value)
             count += (key.tenant, key.tenant_epoch, bool(key.wrapped)) == (tenant, epoch, True)
         await services.env.sleep(0)
-    left = {
-        "bucket keys": count,
-        "access keys": under_epoch(services.log, services.records, tenant, epoch),
-    }
+    provider = services.bucket_keys.provider
+    secrets = under_epoch(services.log, services.records, provider, tenant, epoch)
+    left = {"bucket keys": count, "access keys": secrets}
     return {name: number for name, number in left.items() if number}
 
 

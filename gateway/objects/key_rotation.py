@@ -10,6 +10,7 @@ Source: docs/data-layout.md, "Epochs of keys".
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 
 from gateway.commit.change import Change
@@ -25,11 +26,11 @@ from gateway.model.key_states import KeyEpoch, KeyState
 from gateway.model.names import BucketId, TenantId
 from gateway.objects.bootstrap import restore_keyring
 from gateway.objects.context import Services
-from gateway.objects.credential_rows import reseal_of_tenant
 from gateway.objects.named_keys import keep_keyring_copy
 from storaged.base.errors import Kind, StorageError
 
 TRIES_MAX = 16
+REPORTS_MAX = 10_000
 COMPLETE, LEFT, GONE = "complete", "left", "gone"
 
 
@@ -184,22 +185,47 @@ def _retired(about: KeyEpoch, newest: int, now_ms: int) -> KeyEpoch:
     return about
 
 
-async def end_tenant_rotation(services: Services, rotation: Rotation) -> Rotation:
+async def end_tenant_rotation(
+    services: Services, rotation: Rotation, needed: Container[int] = ()
+) -> Rotation:
     """Close a tenant's rotation: the older epochs are DECRYPT_ONLY, a report in place of its row.
     Idempotent.
+
+    Args:
+        needed: epochs that something is left under, which does not open: they stay as they are.
     """
     provider, tenant = services.bucket_keys.provider, bytes.fromhex(rotation.owner)
     for about in provider.tenant_epochs(tenant):
-        if about.epoch < rotation.epoch and about.state in (KeyState.ACTIVE, KeyState.PENDING):
+        is_older = about.epoch < rotation.epoch and about.epoch not in needed
+        if is_older and about.state in (KeyState.ACTIVE, KeyState.PENDING):
             provider.set_tenant_epoch(tenant, about.epoch, KeyState.DECRYPT_ONLY)
     await keep_copy(services)
-    await reseal_of_tenant(
-        services.log, services.records, services.nonces, provider, services.env, tenant
-    )
-    ended = replace(rotation, ended_at_ms=services.env.now_ms(), outcome=COMPLETE)
+    outcome = LEFT if rotation.unreadable else COMPLETE
+    ended = replace(rotation, ended_at_ms=services.env.now_ms(), outcome=outcome)
     writes = rotation_rows.end_rotation(services.records, services.nonces, ended)
     await commit_rows(services, (), writes)
     return ended
+
+
+def damaged_by_tenant(services: Services) -> dict[str, int]:
+    """Keys of buckets and secrets of access keys that the last rotation of a tenant's key had to
+    leave, for they do not open; by the tenant's name.
+    """
+    latest: dict[str, Rotation] = {}
+    for one in rotation_rows.scan_reports(services.log, services.records, limit=REPORTS_MAX):
+        is_later = one.owner not in latest or latest[one.owner].epoch < one.epoch
+        if one.kind == rotation_rows.TENANT and is_later:
+            latest[one.owner] = one
+    return {one.name: one.unreadable for one in latest.values() if one.unreadable}
+
+
+def warnings(services: Services) -> list[str]:
+    """What an operator should know of rotations."""
+    return [
+        f"{count} sealed keys of tenant {name} do not open and hold an older key: `hexagone keys "
+        "status`"
+        for name, count in damaged_by_tenant(services).items()
+    ]
 
 
 async def keep_copy(services: Services) -> None:

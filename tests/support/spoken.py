@@ -84,6 +84,7 @@ SPOKEN_MODULES = (
     "gateway/model/durability.py",
     "gateway/data/health.py",
     "gateway/objects/approving.py",
+    "gateway/objects/key_rotation.py",
 )
 PRINTING = frozenset({"echo", "print", "text", "Text", "add_task", "prompt", "secho"})
 LOGGED = frozenset({"debug", "info", "warning", "error", "exception"})

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.data.envelope import TenantKeyDisabled
 from gateway.jobs.rotation import KeyRotation
-from gateway.meta import keyspace, rotations
+from gateway.meta import bucket_key_rows, keyspace, rotations
 from gateway.meta.records import open_version
 from gateway.model.bucket import Versioning
 from gateway.model.errors import KmsKeyDestroyed, KmsKeyDisabled
@@ -20,7 +20,12 @@ from gateway.objects import key_epochs
 from gateway.objects.buckets import create_bucket, delete_bucket
 from gateway.objects.complete import complete_upload
 from gateway.objects.delete import delete_object
-from gateway.objects.key_rotation import RotationUnderWay, rotate_bucket_key, rotate_tenant_key
+from gateway.objects.key_rotation import (
+    RotationUnderWay,
+    commit_rows,
+    rotate_bucket_key,
+    rotate_tenant_key,
+)
 from gateway.objects.multipart import create_upload, upload_part
 from gateway.objects.put import put_object
 from gateway.objects.rename import rename_object
@@ -310,6 +315,37 @@ def test_k10_a_tenants_key_is_rotated_with_what_is_under_it() -> None:
         forget_all(gateway)
         assert await gateway.get("key") == SMALL
         await gateway.put("next", SMALL, bucket="b-three")
+
+    run(test)
+
+
+def test_a_damaged_key_of_a_bucket_holds_no_rotation_of_its_tenants_key() -> None:
+    async def test(gateway: Gateway) -> None:
+        services, provider = gateway.services, gateway.services.bucket_keys.provider
+        await gateway.put("key", SMALL)
+        await create_bucket(gateway.ctx(), "b-two", None)
+        bucket = bucket_of(gateway, "b-two").bucket_id
+        (held,) = bucket_key_rows.scan_bucket_keys(gateway.log, services.records, bucket)
+        for wrapped in (bytes(len(held.wrapped)), held.wrapped):
+            key = held._replace(wrapped=wrapped)
+            write = bucket_key_rows.set_bucket_key(services.records, services.nonces, bucket, key)
+            await commit_rows(services, (), (write,), bucket)
+            await rotate_tenant_key(services, TENANT, 0)
+            await to_the_end(gateway)
+            report = rotations.scan_reports(gateway.log, services.records, limit=9)[0]
+            states = [one.state for one in provider.tenant_epochs(TENANT)]
+            if wrapped != held.wrapped:
+                assert (report.outcome, report.unreadable, report.done) == ("left", 1, 1)
+                assert states == [KeyState.ACTIVE] * 2
+                await key_epochs.set_tenant_epoch(services, TENANT, 1, KeyState.DISABLED)
+                with pytest.raises(key_epochs.EpochNotEmpty):
+                    await key_epochs.destroy_tenant_epoch(services, TENANT, 1, forced=False)
+                await key_epochs.set_tenant_epoch(services, TENANT, 1, KeyState.ACTIVE)
+        assert (report.outcome, report.unreadable) == ("complete", 0)
+        assert states == [KeyState.DECRYPT_ONLY] * 2 + [KeyState.ACTIVE]
+        forget_all(gateway)
+        assert await gateway.get("key") == SMALL
+        await gateway.put("key", SMALL, bucket="b-two")
 
     run(test)
 

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import hmac
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gateway.admin.alarms import Alarms
 from gateway.data.credential_sealing import Scope, derived_signing_key, epoch_of
-from gateway.meta import accounts
+from gateway.meta import accounts, rotations
 from gateway.model.key_states import KeyState
-from gateway.objects import bootstrap, credential_rows, users
+from gateway.objects import bootstrap, credential_rows, key_epochs, key_rotation, users
 from gateway.objects.credentials import Credentials
+from gateway.objects.key_rotation import rotate_tenant_key
 from tests.support.cluster import run_virtual
 from tests.support.gateway import ACCESS_KEY, SECRET, TENANT, Gateway, memory_gateway
 from tests.support.keyd_rig import keyd
+from tests.support.rotations import to_the_end
 
 
 def today() -> str:
     return time.strftime("%Y%m%d", time.gmtime())
+
+
+async def put_row(gateway: Gateway, key: accounts.AccessKey) -> None:
+    services = gateway.services
+    write = accounts.set_access_key(services.records, services.nonces, key)
+    await key_rotation.commit_rows(services, (), (write,))
 
 
 def row_of(gateway: Gateway, access_key_id: str) -> accounts.AccessKey:
@@ -73,16 +83,63 @@ def test_secrets_are_sealed_signed_with_and_resealed(tmp_path: Path) -> None:
                 assert made.secret and row_of(gateway, made.access_key_id).sealed
                 keys.set_tenant_epoch(TENANT, keys.add_tenant_epoch(TENANT), KeyState.ACTIVE)
                 store, records = gateway.log, services.records
-                assert credential_rows.under_epoch(store, records, TENANT, 1) == 2
-                assert await credential_rows.reseal_of_tenant(*parts, TENANT) == 2
-                assert await credential_rows.reseal_of_tenant(*parts, TENANT) == 0
-                assert credential_rows.under_epoch(store, records, TENANT, 1) == 0
+                assert credential_rows.under_epoch(store, records, keys, TENANT, 1) == 2
+                assert await credential_rows.reseal_of_tenant(*parts, TENANT) == (2, 0)
+                assert await credential_rows.reseal_of_tenant(*parts, TENANT) == (0, 0)
+                assert credential_rows.under_epoch(store, records, keys, TENANT, 1) == 0
                 assert epoch_of(row_of(gateway, ACCESS_KEY).sealed) == 2
                 keys.set_tenant_epoch(TENANT, 1, KeyState.DISABLED)
                 again = Credentials(
                     gateway.log, services.records, services.env, credentials._keeper
                 )
                 assert again.signing_key(ACCESS_KEY, today(), "fr") == found
+
+    run_virtual(main())
+
+
+@pytest.mark.proves("C6", "K-10")
+@pytest.mark.parametrize("at", [0, 2, -1])
+def test_a_damaged_secret_holds_no_rotation_and_keeps_its_older_key(
+    tmp_path: Path, at: int
+) -> None:
+    async def main() -> None:
+        with keyd(tmp_path, keys_leave=True) as (_, keys):
+            keys.create_tenant_key(TENANT)
+            async with memory_gateway(keyring=keys) as gateway:
+                services = gateway.services
+                parts = (gateway.log, services.records, services.nonces, keys, services.env)
+                await credential_rows.seal_stored(*parts)
+                made = await users.create_access_key(services, TENANT, "root")
+                sound = row_of(gateway, ACCESS_KEY)
+                damaged = bytearray(sound.sealed)
+                damaged[at] ^= 0x40
+                await put_row(gateway, replace(sound, sealed=bytes(damaged)))
+                await rotate_tenant_key(services, TENANT, 0)
+                await to_the_end(gateway)
+                records = services.records
+                report = rotations.scan_reports(gateway.log, records, limit=9)[0]
+                assert (report.outcome, report.unreadable) == ("left", 1)
+                assert epoch_of(row_of(gateway, made.access_key_id).sealed) == 2
+                (warning,) = key_rotation.warnings(services)
+                assert "1 sealed keys" in warning
+                families = {one.name: one for one in Alarms(services).collect()}
+                assert families["hexagone_damaged_sealed_keys"].samples[0].value == 1
+                states = {one.epoch: one.state for one in keys.tenant_epochs(TENANT)}
+                assert states == {1: KeyState.ACTIVE, 2: KeyState.ACTIVE}
+                await key_epochs.set_tenant_epoch(services, TENANT, 1, KeyState.DISABLED)
+                with pytest.raises(key_epochs.EpochNotEmpty):
+                    await key_epochs.destroy_tenant_epoch(services, TENANT, 1, forced=False)
+                await key_epochs.set_tenant_epoch(services, TENANT, 1, KeyState.ACTIVE)
+                # The row comes back, as a rebuild of the index brings it.
+                await put_row(gateway, sound)
+                await rotate_tenant_key(services, TENANT, 0)
+                await to_the_end(gateway)
+                assert epoch_of(row_of(gateway, ACCESS_KEY).sealed) == 3
+                assert key_rotation.warnings(services) == []
+                await key_epochs.set_tenant_epoch(services, TENANT, 1, KeyState.DISABLED)
+                assert (
+                    await key_epochs.destroy_tenant_epoch(services, TENANT, 1, forced=False) == {}
+                )
 
     run_virtual(main())
 
