@@ -32,6 +32,7 @@ class Plan:
         kills: held shards that the group deletes, and where they are.
         killers: by shard, the delete record that names it.
         touched: shards that this group changes or decides on.
+        keep_until_ms: until when what it deletes is kept as trash; 0: it is not.
     """
 
     def __init__(self, group: Group, promises: dict[LogId, tuple[int, bytes]]) -> None:
@@ -46,6 +47,7 @@ class Plan:
         self.killer_places: list[Killer] = []
         self.touched: set[bytes] = set()
         self.bytes = 0
+        self.keep_until_ms = 0
 
 
 def encode_plan(plan: Plan, *, node: bytes, sequence: int) -> int:
@@ -68,8 +70,11 @@ def encode_plan(plan: Plan, *, node: bytes, sequence: int) -> int:
     keys = list(plan.kills)
     for start in range(0, len(keys), DELETE_BATCH_MAX):
         batch = keys[start : start + DELETE_BATCH_MAX]
-        length = _small_record(group, RecordKind.DELETE, position, sequence, b"".join(batch))
-        killer = Killer(group.number, position, length)
+        until_ms = plan.keep_until_ms
+        length = _small_record(
+            group, RecordKind.DELETE, position, sequence, b"".join(batch), until_ms
+        )
+        killer = Killer(group.number, position, length, until_ms)
         plan.killer_places.append(killer)
         plan.killers.update(dict.fromkeys(batch, killer))
         position += length
@@ -83,7 +88,12 @@ def encode_plan(plan: Plan, *, node: bytes, sequence: int) -> int:
 
 
 def _small_record(
-    group: Group, kind: RecordKind, offset: int, sequence: int, content: bytes
+    group: Group,
+    kind: RecordKind,
+    offset: int,
+    sequence: int,
+    content: bytes,
+    retain_until_ms: int = 0,
 ) -> int:
     checksums = page_checksums(content, page_log2_of(len(content)))
     head = encode_head(
@@ -96,7 +106,7 @@ def _small_record(
         attributes=b"",
         content_bytes=len(content),
         checksums=checksums,
-        retain_until_ms=0,
+        retain_until_ms=retain_until_ms,
     )
     length = round_up(head_bytes_of(0, len(content)) + len(content))
     group.buffers.append((head + content).ljust(length, b"\0"))

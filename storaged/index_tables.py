@@ -18,7 +18,7 @@ import lmdb
 from storaged.base.errors import Kind, StorageError
 
 MAP_BYTES = 1 << 38  # address space, not memory or disk: 256 GiB index some four billion shards
-TABLES = ("shards", "garbage", "pins", "volumes", "meta")
+TABLES = ("shards", "garbage", "pins", "volumes", "meta", "trash")
 
 Changes = Mapping[str, Mapping[bytes, bytes | None]]
 

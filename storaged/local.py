@@ -20,6 +20,7 @@ from storaged.node import (
 )
 from storaged.recovery import Recovered, open_drive
 from storaged.shardstore import ShardStore
+from storaged.trash import Trash
 from storaged.volume_index import VolumeIndex
 from storaged.volumes import restore_ballast
 
@@ -30,10 +31,16 @@ class LocalNode:
     """A storage node on a drive of this machine. Made by `open_local_node`."""
 
     def __init__(
-        self, identity: NodeIdentity, store: ShardStore, *, scanned_all: bool = False
+        self,
+        identity: NodeIdentity,
+        store: ShardStore,
+        trash: Trash,
+        *,
+        scanned_all: bool = False,
     ) -> None:
         self._identity = identity
         self.store = store
+        self.trash = trash
         self.scanned_all = scanned_all  # the index was rebuilt when this node was opened
         # The store has the port's own verbs; a second coroutine around each would only cost time.
         self.put = store.put
@@ -77,6 +84,7 @@ async def open_local_node(
     *,
     capacity_bytes: int | None = None,
     reserve_bytes: int | None = None,
+    trash_ms: int = 0,
 ) -> LocalNode:
     """Open, or create, the node whose drive is `directory`.
 
@@ -84,6 +92,7 @@ async def open_local_node(
         capacity_bytes: refuse puts beyond so many stored bytes; None: as much as the drive has.
         reserve_bytes: ballast for deletes on a full drive; None: RESERVE_BYTES, or nothing where
             a capacity keeps the drive from being full.
+        trash_ms: how long what is deleted is kept (`storaged.trash`); 0: not at all.
 
     Raises:
         DirectoryInUse, ForeignDrive, DriveMarkUnreadable, PromisesUnreadable, DriveOutOfService.
@@ -103,6 +112,7 @@ async def open_local_node(
         lane=ThreadLane(f"drive-{identity.node}"),
         capacity_bytes=capacity_bytes,
         reserve_bytes=reserve_bytes,
+        trash_ms=trash_ms,
     )
 
 
@@ -115,6 +125,7 @@ async def open_node_over(
     lane: Lane | None,
     capacity_bytes: int | None,
     reserve_bytes: int,
+    trash_ms: int = 0,
 ) -> LocalNode:
     """The same over given files, tables and lane (None: `Env.offload`); simulations use it.
 
@@ -145,5 +156,7 @@ async def open_node_over(
         node=identity.node.encode("ascii"),
         capacity_bytes=capacity_bytes,
         reserve_bytes=reserve_bytes,
+        trash_ms=trash_ms,
     )
-    return LocalNode(identity, store, scanned_all=recovered.scanned_all)
+    trash = Trash(index, recovered.volumes, store, env)
+    return LocalNode(identity, store, trash, scanned_all=recovered.scanned_all)

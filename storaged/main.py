@@ -11,7 +11,9 @@ import json
 import resource
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -25,9 +27,9 @@ from storaged.base.jobs import Scheduler
 from storaged.base.log import Log, LogFormat, configure_logs
 from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
 from storaged.identity import read_domain, read_node_identity
-from storaged.local import open_local_node
+from storaged.local import LocalNode, open_local_node
 from storaged.metrics import MetricsServer, NodeMetrics
-from storaged.node import Node
+from storaged.node import NodeIdentity
 from storaged.renewal import Pair, RenewalConfig, Renewer, days_left, pair_in_use
 from storaged.scrub import ScrubJob
 from storaged.server import NodeServer
@@ -42,6 +44,10 @@ _LOG = Log("storaged.main")
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A storage node of Hexagone.")
 config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration.")
 app.add_typer(config_app, name="config")
+trash_app = typer.Typer(
+    no_args_is_help=True, help="Deleted shards that the node keeps. The node has to be stopped."
+)
+app.add_typer(trash_app, name="trash")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +91,8 @@ class LogConfig:
 class StoragedConfig:
     """Everything a node is told; its identity comes from the certificate.
 
-    `scrub_mib_per_s` is what the node reads in the background to find rot.
+    `scrub_mib_per_s` is what the node reads in the background to find rot. What gateways delete is
+    kept for `trash_hours`; no gateway can see or shorten that.
     """
 
     data_directory: Path
@@ -95,6 +102,12 @@ class StoragedConfig:
     metrics: MetricsConfig | None = None
     log: LogConfig = field(default_factory=LogConfig)
     scrub_mib_per_s: Annotated[int, Bounds(1, 1 << 20)] = 20
+    trash_hours: Annotated[int, Bounds(0, 8760)] = 0
+
+    @property
+    def trash_ms(self) -> int:
+        """How long what is deleted is kept."""
+        return self.trash_hours * 3_600_000
 
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="TOML file")]
@@ -140,6 +153,95 @@ def check(
         print(render_effective(settings), end="")
 
 
+@trash_app.command("list")
+def list_trash(
+    config: ConfigOption,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """How much is in the trash, and when the first and the last of it go.
+
+    Example: storaged trash list --config /etc/hexagone/node.toml
+    """
+
+    async def look(node: LocalNode, settings: StoragedConfig) -> dict[str, object]:
+        held = node.trash.held()
+        return {
+            "shards": held.shards,
+            "record_bytes": held.record_bytes,
+            "first_goes": _shown(held.first_ends_ms),
+            "last_goes": _shown(held.last_ends_ms),
+            "trash_hours": settings.trash_hours,
+        }
+
+    _tell(_inside(config, look), as_json=as_json)
+
+
+@trash_app.command("restore")
+def restore_trash(
+    config: ConfigOption,
+    since: Annotated[
+        str, typer.Option("--since", help="deleted since then: 2026-11-23T10:00:00Z; else all")
+    ] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="also where a shard of the same id is there again")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Bring deleted shards back, each as it was last. It takes their space once more.
+
+    Example: storaged trash restore --config /etc/hexagone/node.toml --since 2026-11-23T10:00:00Z
+    """
+
+    async def restore(node: LocalNode, settings: StoragedConfig) -> dict[str, object]:
+        from_ms = _time_ms(since) + settings.trash_ms if since else 0
+        done = await node.trash.restore(from_ms, replaces=replace)
+        return {"restored": done.restored, "held": done.held, "damaged": done.damaged}
+
+    _tell(_inside(config, restore), as_json=as_json)
+
+
+def _inside(
+    config: Path, act: Callable[[LocalNode, StoragedConfig], Awaitable[dict[str, object]]]
+) -> dict[str, object]:
+    """Open the node of a configuration, which nobody serves meanwhile, and do something."""
+
+    async def opened(settings: StoragedConfig) -> dict[str, object]:
+        env = RealEnv(OFFLOAD_THREADS)
+        node = await _open(settings, read_node_identity(_pair(settings.tls).certificate), env)
+        try:
+            return await act(node, settings)
+        finally:
+            await node.close()
+            env.close()
+
+    try:
+        return asyncio.run(opened(read_config(StoragedConfig, config)))
+    except (StorageError, OSError) as error:
+        _exit(error)
+
+
+def _time_ms(text: str) -> int:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter("a time such as 2026-11-23T10:00:00Z") from error
+    if when.tzinfo is None:
+        raise typer.BadParameter("the time zone is missing: 2026-11-23T10:00:00Z")
+    return int(when.timestamp() * 1000)
+
+
+def _shown(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms // 1000, UTC).isoformat() if at_ms else ""
+
+
+def _tell(answer: dict[str, object], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(answer))
+        return
+    for name, value in answer.items():
+        print(f"{name.replace('_', ' '):<13} {value}")
+
+
 def main() -> None:
     """Entry point of the `storaged` command."""
     app()
@@ -164,9 +266,7 @@ async def _serve(settings: StoragedConfig) -> None:
     context = node_server_context(pair.certificate, pair.key, tls.authority)
     renewer = Renewer(given, tls.authority, tls.renewal, [context], env)
     metrics = NodeMetrics(lambda: days_left(renewer.life()[1], env.now_ms()))
-    node = await open_local_node(
-        settings.data_directory, identity, env, capacity_bytes=settings.capacity_bytes
-    )
+    node = await _open(settings, identity, env)
     server = NodeServer(
         node,
         ssl_context=context,
@@ -204,7 +304,17 @@ async def _serve(settings: StoragedConfig) -> None:
     _LOG.info("stopped", node=identity.node)
 
 
-async def _observe(node: Node, metrics: NodeMetrics, env: RealEnv) -> None:
+async def _open(settings: StoragedConfig, identity: NodeIdentity, env: RealEnv) -> LocalNode:
+    return await open_local_node(
+        settings.data_directory,
+        identity,
+        env,
+        capacity_bytes=settings.capacity_bytes,
+        trash_ms=settings.trash_ms,
+    )
+
+
+async def _observe(node: LocalNode, metrics: NodeMetrics, env: RealEnv) -> None:
     """Copy the node's status into its metrics, every few seconds."""
     while True:
         try:
@@ -219,6 +329,7 @@ async def _observe(node: Node, metrics: NodeMetrics, env: RealEnv) -> None:
                 free_bytes=status.free_bytes,
                 shard_count=status.shard_count,
                 corrupt_count=len(status.corrupt_shards),
+                trash_bytes=node.trash.record_bytes,
             )
         await env.sleep(STATUS_EVERY_S)
 

@@ -96,12 +96,14 @@ class NodeMetrics:
         free_bytes: int,
         shard_count: int,
         corrupt_count: int,
+        trash_bytes: int,
     ) -> None:
         """The node's own status, as of this moment."""
         self._in_service.set(1 if in_service else 0)
         self._space.labels("stored").set(stored_bytes)
         self._space.labels("capacity").set(capacity_bytes)
         self._space.labels("free").set(free_bytes)
+        self._space.labels("trash").set(trash_bytes)
         self._shards.set(shard_count)
         self._corrupt.set(corrupt_count)
 

@@ -224,7 +224,7 @@ def _apply_put(index: VolumeIndex, head: Head) -> None:
 
 
 def _apply_delete(index: VolumeIndex, head: Head, ids: bytes) -> None:
-    place = Killer(head.volume_number, head.offset, head.record_bytes)
+    place = Killer(head.volume_number, head.offset, head.record_bytes, head.retain_until_ms)
     index.occupy(head.volume_number, head.record_bytes)
     for start in range(0, len(ids) - SHARD_ID_BYTES + 1, SHARD_ID_BYTES):
         key = ids[start : start + SHARD_ID_BYTES]
@@ -232,7 +232,7 @@ def _apply_delete(index: VolumeIndex, head: Head, ids: bytes) -> None:
         if before is not None and before.sequence < head.sequence:
             index.kill(key, before, length=record_bytes_at(before), killer=place)
     if not index.is_pinned(place[:2]):
-        index.discard(*place)
+        index.discard(*place[:3])
 
 
 def location_of(head: Head) -> Location:

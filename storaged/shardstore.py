@@ -82,6 +82,7 @@ class ShardStore:
         node: bytes,
         capacity_bytes: int | None,
         reserve_bytes: int,
+        trash_ms: int,
     ) -> None:
         self._files = files
         self._index = index
@@ -102,6 +103,7 @@ class ShardStore:
             recovered=recovered,
             env=env,
             reserve_bytes=reserve_bytes,
+            trash_ms=trash_ms,
         )
         self._writer = Writer(
             files=files,
@@ -111,6 +113,7 @@ class ShardStore:
             env=env,
             node=node,
             capacity_bytes=capacity_bytes,
+            trash_ms=trash_ms,
             compare=self._compare,
             background=self._upkeep.step,
             pace=self._upkeep.pace,
@@ -344,10 +347,8 @@ class ShardStore:
     async def space(self) -> tuple[int, int]:
         """(capacity, free) in bytes, by the configured capacity if there is one."""
         if self._capacity_bytes is not None:
-            return (
-                self._capacity_bytes,
-                max(0, self._capacity_bytes - self._index.stored_bytes),
-            )
+            free_bytes = max(0, self._capacity_bytes - self._index.stored_bytes)
+            return (self._capacity_bytes, free_bytes)
         return await self._env.offload(self._files.space)
 
     def corrupt_shards(self) -> tuple[ShardId, ...]:

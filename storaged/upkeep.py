@@ -2,7 +2,7 @@
 
 Not for scrubbing (`storaged.scrub`). A record is punched only when its death is in the tables, and
 a delete record becomes garbage only when all it killed was punched and synced: whatever is lost, a
-scan brings no deleted shard back.
+scan brings no deleted shard back. Where a node keeps trash, a dead record waits for its time first.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from storaged.volumes import Volume, release_ballast, restore_ballast
 
 FLUSH_AFTER_S = 1.0  # changed rows wait at most so long: bounds the scan after a crash
 FLUSH_RETRY_S = 5.0
+TRASH_LOOK_S = 60.0  # how much longer than it has to be trash may be kept
 PUNCH_RECORDS_MAX = 256  # records punched in one turn: a few milliseconds of the lane
 
 
@@ -36,6 +37,7 @@ class Upkeep:
         recovered: Recovered,
         env: Env,
         reserve_bytes: int,
+        trash_ms: int,
     ) -> None:
         self._files = files
         self._lane = lane
@@ -44,7 +46,9 @@ class Upkeep:
         self._drive = recovered.drive
         self._env = env
         self._reserve_bytes = reserve_bytes
+        self._trash_ms = trash_ms
         self._timer: asyncio.Task[None] | None = None
+        self._trash_timer: asyncio.Task[None] | None = None
         self._flush: asyncio.Task[None] | None = None
         self._closing = False
         self.problem = ""  # why the last flush failed, for people
@@ -93,6 +97,9 @@ class Upkeep:
     async def close(self) -> None:
         """Flush what is left. Call it after the writer has ended."""
         self._closing = True
+        if self._trash_timer is not None:
+            self._trash_timer.cancel()
+            self._trash_timer = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -104,8 +111,9 @@ class Upkeep:
 
     async def step(self) -> bool:
         """Punch some dead records; True when there may be more to do at once."""
+        is_more = self._release_trash()
         if not self._index.garbage_waiting:
-            return False
+            return is_more
         batch = self._index.flushed_garbage(limit=PUNCH_RECORDS_MAX)
         if batch:
             await self._lane.run(partial(self._punch, batch))
@@ -113,7 +121,25 @@ class Upkeep:
                 self._index.freed(garbage)
         await self._unlink_dead()
         self.pace()
-        return len(batch) == PUNCH_RECORDS_MAX
+        return is_more or len(batch) == PUNCH_RECORDS_MAX
+
+    def _release_trash(self) -> bool:
+        """Let go of what was kept long enough; True when there may be more."""
+        if self._trash_timer is not None or not (self._trash_ms or self._index.trash_bytes):
+            return False  # it is not time to look yet, or there is nothing to look for
+        try:
+            count = self._index.release_trash(self._env.now_ms(), limit=PUNCH_RECORDS_MAX)
+        except IndexUnreadable:
+            count = 0  # seen again, and reported, by the next flush
+        self.pace()
+        if count < PUNCH_RECORDS_MAX and not self._closing:
+            self._trash_timer = asyncio.create_task(self._look_later())
+        return count == PUNCH_RECORDS_MAX
+
+    async def _look_later(self) -> None:
+        await self._env.sleep(TRASH_LOOK_S)
+        self._trash_timer = None
+        self.nudge()
 
     def _punch(self, batch: list[Garbage]) -> None:
         touched: dict[int, Volume] = {}

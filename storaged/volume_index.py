@@ -8,6 +8,9 @@ it runs).
 Rows of garbage are dead records whose space is still held. A delete record is pinned by the records
 it killed: it becomes garbage itself when the last of them has been punched and synced, because
 until then a scan would bring them back without it.
+
+Rows of trash are dead records that are kept for a time, in the order in which that ends; then they
+become garbage. Until then their bytes stay as they were (`storaged.trash`).
 """
 
 from __future__ import annotations
@@ -32,10 +35,12 @@ _SHORT_LOCATION = Struct(">HIIHBI")
 _ROW_CHECK = Struct(">I")
 _PLACE = Struct(">IQ")
 _GARBAGE = Struct(">IIQ")
+_TRASH = Struct(">QIQ")
 _WATERMARK = Struct(">IQQ")
 _U64 = Struct(">Q")
 _U16_MAX = (1 << 16) - 1
 _U32_MAX = (1 << 32) - 1
+_U64_MAX = (1 << 64) - 1
 _PIN = Struct(">QQ")
 _NO_ROWS: Mapping[bytes, bytes | None] = {}
 
@@ -61,8 +66,22 @@ class Watermark(NamedTuple):
 
 
 class Killer(NamedTuple):
-    """A delete record: its place and its length on the drive."""
+    """A delete record: its place and its length on the drive.
 
+    Args:
+        keep_until_ms: what it kills is trash until then; 0: it is garbage at once.
+    """
+
+    volume_number: int
+    offset: int
+    length: int
+    keep_until_ms: int = 0
+
+
+class Trashed(NamedTuple):
+    """A dead record that is kept."""
+
+    keep_until_ms: int
     volume_number: int
     offset: int
     length: int
@@ -131,6 +150,9 @@ class VolumeIndex:
             for key, row in tables.scan("volumes", b"", None, limit=1 << 32)
         }
         self.stored_bytes = sum(self.volume_bytes.values())
+        self.trash_bytes: int = sum(
+            _GARBAGE.unpack(row)[0] for _, row in tables.scan("trash", b"", None, limit=1 << 32)
+        )
 
     # -- shards
 
@@ -158,11 +180,16 @@ class VolumeIndex:
         self.occupy(location.volume_number, record_bytes)
 
     def kill(self, key: bytes, location: Location, *, length: int, killer: Killer) -> None:
-        """Forget a held shard; its record becomes garbage that pins the delete record."""
+        """Forget a held shard; its record is garbage, or trash, and pins the delete record."""
         self._shards[key] = None
         self.shard_count -= 1
         place = _PLACE.pack(location.volume_number, location.offset)
-        self._pending["garbage"][place] = _GARBAGE.pack(length, *killer[:2])
+        row = _GARBAGE.pack(length, *killer[:2])
+        if killer.keep_until_ms:
+            self._pending["trash"][_U64.pack(killer.keep_until_ms) + place] = row
+            self.trash_bytes += length
+        else:
+            self._pending["garbage"][place] = row
         self._pin(killer[:2], 1, length=killer.length)
 
     def scan(self, start: bytes, end: bytes | None, *, limit: int) -> list[tuple[bytes, bytes]]:
@@ -211,6 +238,32 @@ class VolumeIndex:
     def discard(self, volume_number: int, offset: int, length: int) -> None:
         """Note a record that nothing needs as garbage."""
         self._pending["garbage"][_PLACE.pack(volume_number, offset)] = _GARBAGE.pack(length, 0, 0)
+
+    def trashed(self, start: bytes, end_ms: int, *, limit: int) -> list[tuple[bytes, Trashed]]:
+        """Flushed rows of trash from a key on whose time ends before `end_ms`, the first to end
+        first, with their keys.
+        """
+        hidden = set(self._pending["trash"])
+        if self._frozen is not None:
+            hidden.update(self._frozen["trash"])
+        end = _U64.pack(min(end_ms, _U64_MAX))
+        rows = self._tables.scan("trash", start, end, limit=limit + len(hidden))
+        return [
+            (key, Trashed._make((*_TRASH.unpack(key), _GARBAGE.unpack(row)[0])))
+            for key, row in rows
+            if key not in hidden
+        ][:limit]
+
+    def release_trash(self, now_ms: int, *, limit: int) -> int:
+        """Make garbage of trash whose time has ended; how many records that were."""
+        due = self.trashed(b"", now_ms + 1, limit=limit)
+        for key, one in due:
+            row = self._tables.get("trash", key)
+            if row is not None:
+                self._pending["trash"][key] = None
+                self._pending["garbage"][_PLACE.pack(one.volume_number, one.offset)] = row
+                self.trash_bytes -= one.length
+        return len(due)
 
     def flushed_garbage(self, *, limit: int) -> list[Garbage]:
         """Dead records, in place order, whose death is in the tables; only these may be punched."""
@@ -283,7 +336,8 @@ class VolumeIndex:
     @property
     def pending_rows(self) -> int:
         """Changed rows that no flush has taken yet."""
-        return len(self._shards) + len(self._pending["garbage"]) + len(self._pending["meta"])
+        tables = ("garbage", "meta", "trash")
+        return len(self._shards) + sum(len(self._pending[table]) for table in tables)
 
     @property
     def flushing(self) -> bool:
@@ -325,7 +379,7 @@ class VolumeIndex:
         self._pending = {table: {} for table in TABLES}
         self._frozen, self._frozen_shards = None, _NO_ROWS
         self._shards = self._pending["shards"]
-        self.shard_count = self.stored_bytes = 0
+        self.shard_count = self.stored_bytes = self.trash_bytes = 0
         self.volume_bytes = {}
 
     def close(self) -> None:

@@ -58,6 +58,7 @@ class Writer:
         env: Env,
         node: bytes,
         capacity_bytes: int | None,
+        trash_ms: int,
         compare: Compare,
         background: Callable[[], Awaitable[bool]],
         pace: Callable[[], Awaitable[None] | None],
@@ -68,6 +69,7 @@ class Writer:
         self._env = env
         self._node = node
         self._capacity_bytes = capacity_bytes
+        self._trash_ms = trash_ms
         self._compare = compare
         self._background = background
         self._pace = pace
@@ -180,6 +182,7 @@ class Writer:
 
     def _plan(self) -> Plan:
         plan = Plan(self._new_group(), self.promises)
+        plan.keep_until_ms = self._env.now_ms() + self._trash_ms if self._trash_ms else 0
         later: deque[Request] = deque()
         # Promises come first, so that no put of this group slips in below one of them.
         for request in self._queue:

@@ -40,7 +40,9 @@ def _small_volumes(monkeypatch: pytest.MonkeyPatch) -> None:
 class History:
     """One machine's life."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, trash_ms: int = 0) -> None:
+        self.trash_ms = trash_ms
+        self.deleted: dict[int, bytes] = {}  # what was acknowledged to be deleted last
         self.rng = Random(seed)
         self.files = CrashableFiles(self.rng)
         self.tables = MemoryTables()
@@ -62,6 +64,7 @@ class History:
             lane=None,
             capacity_bytes=None,
             reserve_bytes=0,
+            trash_ms=self.trash_ms,
         )
 
     async def put(self, node: LocalNode, key: int) -> None:
@@ -78,12 +81,18 @@ class History:
             self.may_hold[key] = {content}
 
     async def delete(self, node: LocalNode, keys: list[int]) -> None:
+        held = {key: self.may_hold[key] for key in keys}
         for key in keys:
             self.may_hold[key] = {*self.may_hold[key], None}
+            self.deleted.pop(key, None)
         outcomes = await node.delete([self.shard(key) for key in keys])
         assert outcomes == (None,) * len(keys)
         for key in keys:
             self.may_hold[key] = {None}
+            if len(held[key]) == 1:
+                (content,) = held[key]
+                assert content is not None
+                self.deleted[key] = content
 
     async def fence(self, node: LocalNode) -> None:
         epoch, instance = self.promised_at_most + 1, self.rng.randbytes(16)
@@ -177,6 +186,44 @@ def test_crashes(seed: int) -> None:
         node = await history.open()
         assert node.scanned_all
         await history.check(node)
+        await node.close()
+
+    asyncio.run(life())
+
+
+@pytest.mark.proves("B-08")
+@pytest.mark.parametrize("seed", range(40))
+def test_what_was_deleted_comes_back_after_any_crashes(seed: int) -> None:
+    """And nothing comes back by itself; after its time nothing is left to come back."""
+
+    async def life() -> None:
+        history = History(seed, trash_ms=3_600_000)
+        for _ in range(6):
+            node = await history.open()
+            await history.check(node)
+            await history.live(node, history.rng.randint(0, 6))
+        if history.rng.random() < 0.5:
+            history.tables = MemoryTables()
+        node = await history.open()
+        await history.check(node)
+        await node.close()
+        node = await history.open()  # so that all is in the tables
+        await node.trash.restore(0)
+        for key, content in history.deleted.items():
+            if history.may_hold[key] == {None}:
+                found = await node.get(history.shard(key), offset=0, length=len(content))
+                assert bytes(found.content) == content
+                history.may_hold[key] = {content}
+        await node.close()
+        history.env.wall_ms += 3_600_001
+        node = await history.open()
+        for _ in range(10_000):
+            node.store._writer.nudge()
+            await asyncio.sleep(0)
+            if not node.trash.record_bytes and not node.trash.held().shards:
+                break
+        assert node.trash.held().shards == 0
+        assert (await node.trash.restore(0)).restored == 0
         await node.close()
 
     asyncio.run(life())
