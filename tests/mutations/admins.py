@@ -70,7 +70,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         file="gateway/admin/local_root.py",
         old="return not listening or not self._has_accounts()",
         new="return True",
-        seen_by=(PEOPLE,),
+        seen_by=(f"{ADMIN}/test_local_root.py",),
     ),
     Mutation(
         name="admin-denials-recorded",
