@@ -27,7 +27,7 @@ OPERATIONS: dict[str, Callable[[Random], bytes | None]] = {
 }
 SAMPLE = 7  # boundaries per operation in `make test`
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(900)
 
 
 class Campaign:

@@ -23,9 +23,9 @@ from tests.support.processes import Cluster, running
 
 SAMPLE = 6  # boundaries in `make test`
 OBJECTS = 40
-WAIT_S, POLL_S = 20.0, 0.05
+STALL_S, POLL_S = 60.0, 0.05
 
-pytestmark = [pytest.mark.timeout(200), pytest.mark.proves("K-10", "CRY-16")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.proves("K-10", "CRY-16")]
 
 
 class Rotations(Campaign):
@@ -40,11 +40,15 @@ class Rotations(Campaign):
     def _operate(self, name: str) -> int:
         """Rotate all keys and wait for the end, or for the end of the process."""
         client = AdminClient(self.cluster.folder / "admin.sock")
-        until_s = time.monotonic() + WAIT_S
+        seen: object = None
+        until_s = 0.0
         try:
             client.key_epochs("POST", "rotate", {"all": "1", "rate": "0"})
-            while client.key_epochs("GET", "status", {})["rotations"]:
-                assert time.monotonic() < until_s, "the rotation does not end"
+            while left := client.key_epochs("GET", "status", {})["rotations"]:
+                so_far = [{**one, "rate": 0, "eta_s": 0} for one in left]
+                if so_far != seen:  # it goes on, however slowly
+                    seen, until_s = so_far, time.monotonic() + STALL_S
+                assert time.monotonic() < until_s, "the rotation does not go on"
                 time.sleep(POLL_S)
         except StorageError:
             return 0

@@ -32,7 +32,8 @@ from storaged.base.ids import ShardId, StripeFamily, StripeId
 from tests.support.raw_s3 import Credentials, RawClient
 
 BIN = Path(sys.executable).parent
-READY_S = 60.0
+READY_S = 300.0
+STALL_S, END_MAX_S = 60.0, 600.0
 FIRST_SHARD = ShardId(StripeId(StripeFamily.DATA, 0, 0), 0)
 PORTS_OF_A_CLUSTER = (0, 1, *range(101, 107))
 SETTLE_ROUNDS_MAX = 8
@@ -87,6 +88,30 @@ def start(command: list[str | Path], log: Path) -> subprocess.Popen[str]:
     return await_ready(launch(command, log), log)
 
 
+def _ended(process: subprocess.Popen[str]) -> int:
+    """The exit code of a process that is to end: it is waited for as long as it works. Raises:
+    TimeoutExpired.
+    """
+    until_s = time.monotonic() + END_MAX_S
+    worked = None
+    while True:
+        before, worked = worked, _work_of(process.pid)
+        try:
+            return process.wait(STALL_S)
+        except subprocess.TimeoutExpired:
+            if worked == before or time.monotonic() > until_s:
+                raise
+
+
+def _work_of(pid: int) -> tuple[str, ...]:
+    """What a process has done so far: processor time, bytes read and written."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (fields[11], fields[12], Path(f"/proc/{pid}/io").read_text())
+    except OSError:
+        return ()
+
+
 def end(process: subprocess.Popen[str] | None, how: int = signal.SIGTERM) -> int | None:
     """Send a signal, wait, and return the exit code; kill what does not end."""
     if process is None:
@@ -94,7 +119,7 @@ def end(process: subprocess.Popen[str] | None, how: int = signal.SIGTERM) -> int
     if process.poll() is None:
         process.send_signal(how)
     try:
-        code = process.wait(60)
+        code = _ended(process)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -20,7 +20,7 @@ QUIET = (
     "!futex,epoll_wait,epoll_pwait,clock_nanosleep,clock_gettime,sched_yield,madvise,mprotect,"
     "rt_sigprocmask,getpid,gettid,brk,restart_syscall,fstat,newfstatat,lseek"
 )
-ATTACH_S = 10.0
+ATTACH_S = 100.0  # on a machine that does much else; strace that has ended is not waited for
 _CALL = re.compile(r"^(?:\[pid +\d+\] |\d+ +)?(\w+)\(")
 
 
@@ -36,7 +36,7 @@ class Strace:
     def __init__(
         self, tasks: Sequence[int], *expressions: str, output: Path, follow: bool = False
     ) -> None:
-        command = ["strace", "-qq" if not follow else "-q", "-o", str(output)]
+        command = ["strace", "-o", str(output)]
         if follow:
             command.append("-f")
         for expression in expressions:
@@ -44,23 +44,32 @@ class Strace:
         for task in tasks:
             command += ["-p", str(task)]
         self.output = output
+        self._says = output.with_name(f"{output.name}.says")
         self._tasks = tasks
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Strace:
-        self._process = subprocess.Popen(
-            self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        """Attach. A task that the kernel shows as traced need not stop yet: it does from when
+        strace says so.
+        """
+        with self._says.open("wb") as says:
+            self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=says)
         deadline = time.monotonic() + ATTACH_S
-        while not all(map(_is_traced_or_gone, self._tasks)):
+        while not all(map(self._has_attached_or_gone, self._tasks)):
             ended = self._process.poll() is not None and any(map(_is_running, self._tasks))
             if time.monotonic() > deadline or ended:
                 self._process.kill()
                 self._process.wait()
-                raise AssertionError(f"strace did not attach: {' '.join(self._command)}")
+                said = self._says.read_text(errors="replace")[-500:]
+                raise AssertionError(f"strace did not attach: {' '.join(self._command)}: {said}")
             time.sleep(0.005)
         return self
+
+    def _has_attached_or_gone(self, task: int) -> bool:
+        """A call that the injection was for may come before anybody has looked."""
+        said = self._says.read_text(errors="replace")
+        return f"Process {task} attached" in said or not _is_running(task)
 
     def __exit__(
         self,
@@ -72,7 +81,7 @@ class Strace:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -93,11 +102,3 @@ def _is_running(task: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return "State:\tZ" not in status and "State:\tX" not in status
-
-
-def _is_traced_or_gone(task: int) -> bool:
-    """A call that the injection was for may come before anybody has looked."""
-    try:
-        return "TracerPid:\t0\n" not in Path(f"/proc/{task}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
