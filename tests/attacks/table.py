@@ -105,10 +105,6 @@ AWAITING: dict[str, str] = {
     "AUT-05": "Only the operator makes users and roles, and a session has no more rights than who "
     "began it. That who is made has no more rights than who made him is to be tried when users can "
     "make users.",
-    "NOD-02": "A node knows no rights to single shards: a gateway's certificate lets in, or not. "
-    "`test_node_certificates.py` tries whom it lets in.",
-    "ADM-02": "A certificate names one administrator. Two people who share it, with its key, are "
-    "one to Hexagone: nothing can be tried.",
 }
 # Where the endpoint does what S3 does although a stricter answer was thought of.
 AS_S3: dict[str, str] = {
