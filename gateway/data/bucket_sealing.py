@@ -129,23 +129,16 @@ def open_in_window(key: bytes, label: str, context: bytes, record: bytes) -> byt
     return open_secret(key, label, context, b"%c%b" % (SUITE, record[1 + WINDOW_ID_BYTES :]))
 
 
-def open_under_bucket(bucket_key: bytes, label: str, context: bytes, record: bytes) -> bytes:
-    """The secret of a record under a bucket's key, or under a window of it. Raises: SealInvalid."""
-    window_id = window_of(record)
-    if window_id is None:
-        return open_secret(bucket_key, label, context, record)
-    return open_in_window(window_key(bucket_key, window_id), label, context, record)
-
-
 class HeldBucketKey:
     """A `BucketSealer` whose key is in this process."""
 
-    __slots__ = ("_key", "record_key")
+    __slots__ = ("_key", "_window", "record_key")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise SealInvalid(label="wrap-bucket", secret_bytes=len(key))
         self._key = key
+        self._window = b"", b""  # id and key of the last one: one value, for threads open too
         self.record_key = record_key_of(key)
 
     def __repr__(self) -> str:
@@ -156,8 +149,15 @@ class HeldBucketKey:
         return seal_secret(self._key, label, context, secret, salt)
 
     def open(self, label: str, context: bytes, record: bytes) -> bytes:
-        """See the port."""
-        return open_under_bucket(self._key, label, context, record)
+        """See the port. Records that lie together were mostly sealed in one window."""
+        window_id = window_of(record)
+        if window_id is None:
+            return open_secret(self._key, label, context, record)
+        held_id, key = self._window
+        if window_id != held_id:
+            key = window_key(self._key, window_id)
+            self._window = window_id, key
+        return open_in_window(key, label, context, record)
 
     def window(self, window_id: bytes) -> bytes:
         """The key of a window."""

@@ -260,14 +260,16 @@ class KeyService:
         window_id = self._env.random_bytes(WINDOW_ID_BYTES)
         key = self._opened(*fields[5:10]).window(window_id)
         answer: list[bytes] = []
-        for label, before, after, record in zip(labels, befores, afters, records, strict=True):
+        salts = self._env.random_bytes(SALT_BYTES * len(records))
+        each = zip(labels, befores, afters, records, strict=True)
+        for number, (label, before, after, record) in enumerate(each):
             _check_label(label)
             try:
                 secret = old.open(label, before, record)
             except SealInvalid:
                 answer.append(b"")
                 continue
-            salt = self._env.random_bytes(SALT_BYTES)
+            salt = salts[SALT_BYTES * number : SALT_BYTES * (number + 1)]
             answer.append(seal_in_window(window_id, key, label, after, secret, salt))
         return answer
 
