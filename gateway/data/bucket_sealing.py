@@ -13,8 +13,8 @@ Source: docs/data-layout.md, "Sealed keys"; docs/key-service.md.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
 from gateway.data.envelope import SUITE, KeyProvider, SealInvalid, open_secret, seal_secret
@@ -24,6 +24,8 @@ from storaged.base.env import Env
 WINDOW_SUITE = 2
 WINDOW_ID_BYTES = 16
 RECORD_KEY_LABEL = b"hexagone/v1/record"
+
+T = TypeVar("T")
 
 
 class BucketSealer(Protocol):
@@ -43,6 +45,30 @@ class BucketSealer(Protocol):
     def open(self, label: str, context: bytes, record: bytes) -> bytes:
         """The secret. Raises: SealInvalid, as the provider."""
         ...
+
+    def prepare(self) -> None:
+        """Have at hand what `seal` needs. Raises: as the provider."""
+        ...
+
+
+@runtime_checkable
+class AskedApart(Protocol):
+    """A provider that may take long: another process, and a device behind it. Its calls block; who
+    can wait makes them through `apart`, so that nothing else waits with him.
+    """
+
+    async def apart(self, call: Callable[[], T]) -> T:
+        """What a function that calls the provider returns. It may be called twice, by another
+        thread the second time: what it does beside its calls does no harm then.
+
+        Raises: as the function, and as the provider where it has too much to do.
+        """
+        ...
+
+
+async def asked_apart(provider: object, call: Callable[[], T]) -> T:
+    """What a function that calls a provider returns, apart where it may take long."""
+    return await provider.apart(call) if isinstance(provider, AskedApart) else call()
 
 
 class Reseal(NamedTuple):
@@ -158,6 +184,9 @@ class HeldBucketKey:
             key = window_key(self._key, window_id)
             self._window = window_id, key
         return open_in_window(key, label, context, record)
+
+    def prepare(self) -> None:
+        """See the port: the key is all it takes."""
 
     def window(self, window_id: bytes) -> bytes:
         """The key of a window."""

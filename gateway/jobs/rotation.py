@@ -18,6 +18,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from gateway.commit.change import Change
 from gateway.data.envelope import SealInvalid
@@ -193,6 +194,8 @@ class KeyRotation:
         for at in range(0, len(old), TURN_ROWS):
             if at:
                 await self._services.env.sleep(0)
+            if self._services.bucket_keys.is_cold(bucket):
+                await self._services.bucket_keys.warm(bucket)
             rows = old[at : at + TURN_ROWS]
             values = rewrapped_rows(self._services, rows, ahead.epoch)
             for row, value in zip(rows, values, strict=True):
@@ -285,10 +288,12 @@ class KeyRotation:
             if held.tenant != tenant or is_done:
                 continue
             bucket, epoch = keyspace.parse_bucket_key(row.key)
+            rewrap = partial(
+                keys_of.rewrap_bucket_key,
+                *(tenant, bucket, epoch, held.wrapped, held.tenant_epoch, current.epoch),
+            )
             try:
-                wrapped = keys_of.rewrap_bucket_key(
-                    tenant, bucket, epoch, held.wrapped, held.tenant_epoch, current.epoch
-                )
+                wrapped = await services.bucket_keys.apart(rewrap)
             except SealInvalid as error:
                 logger.error("a key of bucket %s stays as it is: %s", bucket.hex(), error)
                 continue

@@ -1,8 +1,12 @@
 """Calls to the key service, with a deadline, and what happens while it does not answer.
 
-Calls block: a warm one takes some 50 µs over the Unix socket, so they are made on the event loop,
-but never wait longer than their deadline. One that fails opens a circuit: from then on all calls
-fail at once, while a thread tries to reach the key service again.
+Calls block. A warm one takes some 50 µs over the Unix socket, so `apart` makes it on the event
+loop, but waits there for HASTE_S only, and for nothing while another call is slow: then a thread
+goes on, so that a key that takes long delays who needs it and nobody else.
+
+A call that fails opens a circuit: from then on all calls fail at once, while a thread tries to
+reach the key service again. A slow key alone does not: where a call's time is over in a thread, and
+the key service greets, only that call has failed.
 
 A connection that turns out dead was closed by a key service that was restarted: the call is made
 once more, over a new one. All verbs can be repeated; see the port.
@@ -12,8 +16,12 @@ Not for what is asked for: `gateway.keyd.keys`.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 from gateway.keyd.line import Connect, Line, unavailable
 from gateway.keyd.refusals import KeydUnavailable
@@ -25,6 +33,10 @@ from storaged.base.log import Log
 IDLE_LINES_MAX = 8
 SLOW_DEADLINE_S = 3.0  # verbs that make a key durable, or carry all of them: the loop waits
 PROBE_FIRST_S, PROBE_MAX_S = 0.1, 0.5
+HASTE_S = 0.002  # the event loop waits so long for an answer that should be there at once
+GREETING_S = 0.5  # for a key service to show that it is only a key that is slow
+THREADS_MAX = 16
+APART_MAX = 1024  # calls that wait, in threads or for one
 
 _SLOW = frozenset(
     {
@@ -40,6 +52,35 @@ _SLOW = frozenset(
     }
 )
 _LOG = Log("gateway.keyd")
+
+
+T = TypeVar("T")
+
+
+class _Asked(NamedTuple):
+    """A request that was sent and not answered yet."""
+
+    verb: Verb
+    payload: bytes
+    line: Line
+    until_s: float
+
+
+class _TakesLong(Exception):
+    """An answer is not there at once. Never seen outside of this module."""
+
+    def __init__(self, asked: _Asked | None) -> None:
+        self.asked = asked
+
+
+class _OfThread(threading.local):
+    """How calls of one thread are made: in haste, or in a thread for what takes long; and the
+    request that was begun in haste, which that thread ends.
+    """
+
+    is_hasty = False
+    is_apart = False
+    begun: _Asked | None = None
 
 
 class KeydCalls:
@@ -70,6 +111,9 @@ class KeydClient:
         self._lock = threading.Lock()
         self._prober: threading.Thread | None = None
         self._closing = threading.Event()
+        self._here = _OfThread()
+        self._threads: ThreadPoolExecutor | None = None
+        self._apart = 0
         self.calls = KeydCalls()
         self.down_because = ""
 
@@ -92,15 +136,67 @@ class KeydClient:
 
     def call_raw(self, verb: Verb, payload: bytes) -> bytes:
         """The payload of the answer. Raises: as call."""
-        self.calls.by_verb[verb.name.lower()] += 1
+        begun, self._here.begun = self._here.begun, None
         started_s = self._env.monotonic_s()
         try:
+            if begun is not None:
+                if (begun.verb, begun.payload) == (verb, payload):
+                    return self._ended(begun)
+                begun.line.close()  # another one is wanted by now
             return self._call(verb, payload)
         except StorageError as error:
-            self.calls.errors[type(error).__name__] += 1
+            with self._lock:
+                self.calls.errors[type(error).__name__] += 1
             raise
         finally:
-            self.calls.seconds += self._env.monotonic_s() - started_s
+            with self._lock:
+                self.calls.by_verb[verb.name.lower()] += begun is None
+                self.calls.seconds += self._env.monotonic_s() - started_s
+
+    async def apart(self, call: Callable[[], T]) -> T:
+        """What a function that calls the key service returns; only who awaits this waits for it.
+
+        It is begun here, and goes on in a thread where that takes long: then the function is called
+        once more, and finds the answer to the call it had made, if it makes the same one again.
+
+        Raises: as the function; KeydUnavailable: too many wait.
+        """
+        if self.down_because:
+            return call()  # fails at once
+        begun: _Asked | None = None
+        if not self._apart and self._idle:
+            self._here.is_hasty = True
+            try:
+                return call()
+            except _TakesLong as slow:
+                begun = slow.asked
+            finally:
+                self._here.is_hasty = False
+        if self._apart >= APART_MAX or self._closing.is_set():
+            if begun is not None:
+                begun.line.close()
+            raise KeydUnavailable(reason="too many calls wait", calls_max=APART_MAX)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="keyd")
+        loop = asyncio.get_running_loop()
+        self._apart += 1
+        ended = loop.run_in_executor(self._threads, self._in_thread, begun, call)
+        ended.add_done_callback(self._one_less)
+        return await ended
+
+    def _one_less(self, _: object) -> None:
+        self._apart -= 1
+
+    def _in_thread(self, begun: _Asked | None, call: Callable[[], T]) -> T:
+        here = self._here
+        here.begun, here.is_apart = begun, True
+        try:
+            return call()
+        finally:
+            here.is_apart = False
+            if here.begun is not None:  # the function asked for nothing, this time
+                here.begun.line.close()
+                here.begun = None
 
     def _call(self, verb: Verb, payload: bytes) -> bytes:
         if self.down_because:
@@ -111,9 +207,11 @@ class KeydClient:
             try:
                 return self._over(line, verb, payload, deadline_s)
             except TimeoutError as error:
-                raise self._trip(error) from error
+                raise self._timed_out(error) from error
             except (OSError, ProtocolError):
                 self._drop_idle()
+        if self._here.is_hasty:
+            raise _TakesLong(None)
         try:
             line = Line(self._connect(deadline_s), self._cluster_id, self._env, deadline_s)
         except (OSError, ProtocolError) as error:
@@ -124,12 +222,18 @@ class KeydClient:
             raise
         try:
             return self._over(line, verb, payload, deadline_s)
+        except TimeoutError as error:
+            raise self._timed_out(error) from error
         except (OSError, ProtocolError) as error:
             raise self._trip(error) from error
 
     def _over(self, line: Line, verb: Verb, payload: bytes, deadline_s: float) -> bytes:
+        until_s = self._env.monotonic_s() + deadline_s
         try:
-            answer = line.call(verb, payload, deadline_s)
+            line.ask(verb, payload, deadline_s)
+            if self._here.is_hasty:
+                return self._at_once(_Asked(verb, payload, line, until_s))
+            answer = line.answered(until_s)
         except (OSError, ProtocolError):
             line.close()
             raise
@@ -138,6 +242,45 @@ class KeydClient:
             raise
         self._give_back(line)
         return answer
+
+    def _at_once(self, asked: _Asked) -> bytes:
+        """Raises: _TakesLong, and as `Line.answered`, but for TimeoutError."""
+        try:
+            answer = asked.line.answered(self._env.monotonic_s() + HASTE_S)
+        except TimeoutError:
+            raise _TakesLong(asked) from None
+        self._give_back(asked.line)
+        return answer
+
+    def _ended(self, asked: _Asked) -> bytes:
+        """The answer to what was asked in haste. Raises: as call."""
+        line = asked.line
+        try:
+            answer = line.answered(asked.until_s)
+        except TimeoutError as error:
+            line.close()
+            raise self._timed_out(error) from error
+        except (OSError, ProtocolError):
+            line.close()
+            return self._call(asked.verb, asked.payload)  # it was restarted: see above
+        except StorageError:
+            self._give_back(line)
+            raise
+        self._give_back(line)
+        return answer
+
+    def _timed_out(self, error: TimeoutError) -> KeydUnavailable:
+        """What a call has failed with whose time is over."""
+        return unavailable(error) if self._here.is_apart and self._greets() else self._trip(error)
+
+    def _greets(self) -> bool:
+        """The key service answers: it is only a key that takes long."""
+        try:
+            line = Line(self._connect(GREETING_S), self._cluster_id, self._env, GREETING_S)
+        except (OSError, StorageError):
+            return False
+        self._give_back(line)
+        return True
 
     def _take_idle(self) -> Line | None:
         try:
@@ -191,4 +334,6 @@ class KeydClient:
         prober = self._prober
         if prober is not None:
             prober.join()
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
         self._drop_idle()

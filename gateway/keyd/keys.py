@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from gateway.data.bucket_sealing import Reseal, open_in_window, seal_in_window, window_of
 from gateway.data.credential_sealing import Scope
@@ -27,18 +27,19 @@ RESEALED_AT_ONCE = 256  # records in one request: some 10 ms
 WINDOW_RECORDS_MAX = 65_536  # records sealed under one window
 NAMES_MAX = 4096  # named keys known to be there
 
+T = TypeVar("T")
+
 
 class KeydSealer:
     """A bucket's key in use by a gateway that does not have it; a `BucketSealer`."""
 
-    __slots__ = ("_client", "_key", "_left", "_window_id", "record_key", "ref")
+    __slots__ = ("_client", "_left", "_window", "record_key", "ref")
 
     def __init__(self, client: KeydClient, ref: bytes, record_key: bytes) -> None:
         self._client = client
         self.ref = ref
         self.record_key = record_key
-        self._window_id = b""
-        self._key = b""
+        self._window = b"", b""  # id and key: one value, since threads seal too
         self._left = 0
 
     def __repr__(self) -> str:
@@ -46,24 +47,31 @@ class KeydSealer:
 
     def seal(self, label: str, context: bytes, secret: bytes, salt: bytes) -> bytes:
         """See the port. One call for WINDOW_RECORDS_MAX records."""
-        if not self._left:
-            payload = self._client.call_raw(Verb.OPEN_WINDOW, self.ref)
-            self._window_id, self._key = _both(Verb.OPEN_WINDOW, payload)
-            self._left = WINDOW_RECORDS_MAX
+        if self._left <= 0:
+            self.prepare()
         self._left -= 1
-        return seal_in_window(self._window_id, self._key, label, context, secret, salt)
+        window_id, key = self._window
+        return seal_in_window(window_id, key, label, context, secret, salt)
+
+    def prepare(self) -> None:
+        """See the port: another window, for WINDOW_RECORDS_MAX records."""
+        payload = self._client.call_raw(Verb.OPEN_WINDOW, self.ref)
+        self._window = _both(Verb.OPEN_WINDOW, payload)
+        self._left = WINDOW_RECORDS_MAX
 
     def open(self, label: str, context: bytes, record: bytes) -> bytes:
         """See the port. One call, but for what was sealed in the present window."""
-        if self._left and window_of(record) == self._window_id:
-            return open_in_window(self._key, label, context, record)
+        window_id, key = self._window
+        if window_id and window_of(record) == window_id:
+            return open_in_window(key, label, context, record)
         fields = encode_fields("sbb", [label, context, bytes(record)])
         payload = self._client.call_raw(Verb.OPEN_UNDER_BUCKET, self.ref + fields)
         return _one_bytes(Verb.OPEN_UNDER_BUCKET, payload)
 
 
 class KeydKeys:
-    """`KeyProvider`, `BucketKeysOf`, `CredentialKeeper` and `WarrantKeeper` over a `KeydClient`.
+    """`KeyProvider`, `BucketKeysOf`, `CredentialKeeper`, `WarrantKeeper` and `AskedApart` over a
+    `KeydClient`.
 
     Args:
         cache_s: how long a named key is known to be there.
@@ -77,6 +85,10 @@ class KeydKeys:
 
     def __repr__(self) -> str:
         return f"KeydKeys({self.client!r})"
+
+    async def apart(self, call: Callable[[], T]) -> T:
+        """See `AskedApart`."""
+        return await self.client.apart(call)
 
     def create_tenant_key(self, tenant_id: bytes) -> None:
         """See `KeyProvider`."""

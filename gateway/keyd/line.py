@@ -29,6 +29,7 @@ from storaged.base.errors import ProtocolError, StorageError
 from storaged.identity import CertificateRefused
 
 RECEIVE_BYTES = 64 * 1024
+MOMENT_S = 0.0001  # zero would mean not to wait at all, and to fail otherwise
 
 
 class Line:
@@ -55,11 +56,26 @@ class Line:
         Raises: OSError, ProtocolError: the connection is of no more use; and what the key service
             refuses with.
         """
-        self._last_id = self._last_id % REQUEST_ID_MAX + 1
         until_s = self._env.monotonic_s() + deadline_s
+        self.ask(verb, payload, deadline_s)
+        return self.answered(until_s)
+
+    def ask(self, verb: Verb, payload: bytes, deadline_s: float) -> None:
+        """Send a request; `answered` has to follow. Raises: OSError."""
+        self._last_id = self._last_id % REQUEST_ID_MAX + 1
         self._socket.settimeout(deadline_s)
         with suppress(BrokenPipeError):  # why it was closed is in the answer, if there is one
             self._socket.sendall(encode_message(verb, self._last_id, payload))
+
+    def answered(self, until_s: float) -> bytes:
+        """The payload of the answer to the request that was sent last.
+
+        Args:
+            until_s: on the monotonic clock. After a TimeoutError one may wait for it again.
+
+        Raises: as call.
+        """
+        self._socket.settimeout(max(MOMENT_S, until_s - self._env.monotonic_s()))
         answer = self._answer(until_s)
         if answer.request_id not in (self._last_id, 0):
             raise ProtocolError(reason="answer to another request")

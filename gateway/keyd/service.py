@@ -40,7 +40,7 @@ from gateway.keyd.refusals import KeydOtherCluster, KeydRefused, KeydRequestInva
 from gateway.keyd.wire import SHAPES, Value, Verb, decode_fields, encode_fields
 from gateway.model.key_states import KeyState
 from storaged.base.env import Env
-from storaged.base.errors import ProtocolError
+from storaged.base.errors import RETRYABLE, ProtocolError, StorageError
 
 RESEALED_MAX = 1024  # records in one request: some 40 ms
 OPEN_KEYS_MAX = 65_536  # bucket keys in memory, some 500 bytes each
@@ -52,6 +52,9 @@ LABELS = frozenset({DEK_LABEL, INNER_LABEL})
 
 _KEY_WAYS = frozenset({Verb.WRAP_BUCKET_KEY, Verb.UNWRAP_BUCKET_KEY})
 _OPENING = frozenset({Verb.OPEN_BUCKET_KEY, Verb.OPEN_WINDOW, Verb.OPEN_UNDER_BUCKET})
+_REF_FIELDS = 5  # tenant, bucket, epoch, epoch of the tenant's key, wrapped key
+# What providers that may take long keep in memory all the same, for any thread.
+_AT_HAND = frozenset({Verb.STATUS, Verb.ACTIVE_EPOCH, Verb.TENANT_EPOCHS, Verb.HAS_NAMED_KEY})
 
 
 class KeyService:
@@ -148,15 +151,24 @@ class KeyService:
         return encode_fields(shape.answer, found or ())
 
     def is_warm(self, code: int, payload: bytes) -> bool:
-        """Whether the answer is made of what is open, without the provider."""
-        if code not in _OPENING:
+        """Whether the answer is made of what is open, or in memory, and waits for no device."""
+        if code in _AT_HAND:
+            return True
+        if code not in _OPENING and code != Verb.RESEAL_UNDER_BUCKET:
             return False
         try:
             values = decode_fields(SHAPES[Verb(code)].request, payload)
         except ProtocolError:
             return True  # refused without the provider
-        held = self._open.get(tuple(values[:5]))
-        return held is not None and held[0] > self._env.monotonic_s()
+        first, second = values[:_REF_FIELDS], values[_REF_FIELDS : 2 * _REF_FIELDS]
+        refs = [first] if code in _OPENING else [first, second]
+        # Who asks for the key itself goes on with it for a while: it is opened anew in good time.
+        spare_s = self._cache_s / 2 if code == Verb.OPEN_BUCKET_KEY else 0.0
+        return all(self._left_s(tuple(ref)) > spare_s for ref in refs)
+
+    def _left_s(self, ref: tuple[Value, ...]) -> float:
+        held = self._open.get(ref)
+        return 0.0 if held is None else held[0] - self._env.monotonic_s()
 
     def _check(self, verb: Verb, values: Sequence[Value]) -> None:
         """What providers take for granted of their callers."""
@@ -214,10 +226,13 @@ class KeyService:
 
     def _opened(self, *ref: Any) -> HeldBucketKey:
         """A bucket key, from (tenant, bucket, epoch, epoch of the tenant's key, wrapped)."""
-        now_s = self._env.monotonic_s()
         held = self._open.get(ref)
-        if held is not None and held[0] > now_s:
+        if held is not None and held[0] > self._env.monotonic_s():
             return held[1]
+        return self._opened_anew(*ref)
+
+    def _opened_anew(self, *ref: Any) -> HeldBucketKey:
+        now_s = self._env.monotonic_s()
         tenant, bucket, epoch, tenant_epoch, wrapped = ref
         key = self._buckets.bucket_sealer(tenant, bucket, epoch, wrapped, tenant_epoch)
         self._open[ref] = (now_s + self._cache_s, key)
@@ -236,6 +251,15 @@ class KeyService:
             del self._open[ref]
 
     def _open_bucket_key(self, *ref: Any) -> bytes:
+        """The second half of its time a key that is asked for is opened anew, so that one in use
+        stays open; where the device is away, the one that is open does.
+        """
+        if 0.0 < self._left_s(ref) <= self._cache_s / 2:
+            try:
+                return self._opened_anew(*ref).record_key
+            except StorageError as error:
+                if error.kind not in RETRYABLE:
+                    raise
         return self._opened(*ref).record_key
 
     def _open_window(self, *ref: Any) -> tuple[bytes, bytes]:

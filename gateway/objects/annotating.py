@@ -28,7 +28,7 @@ from gateway.objects.annotation_reads import AnnotatedVersion, annotated, annota
 from gateway.objects.body import Body
 from gateway.objects.context import Context, Services
 from gateway.objects.encryption import admit_read
-from gateway.objects.fetch import version_dek
+from gateway.objects.fetch import awaited_dek
 from gateway.objects.history import Found, find_version
 from gateway.objects.lock_clock import lock_now_ms
 from gateway.objects.locks import check_unlocked, may_bypass
@@ -88,7 +88,7 @@ async def put_annotation(
     _check_condition(ctx, target, options, version)
     check_no_customer_key(version.attributes.encryption)
     admit_read(ctx, version, None)
-    dek = version_dek(services, target.bucket_id, target.key, version)
+    dek = await awaited_dek(services, target.bucket_id, target.key, version)
     region = region_of(services, target.opened.bucket)
     part_name = PartName(version.owner, version.object_uuid, PART_NUMBER, dek, region)
     algorithm = checksum_algorithm or DEFAULT_CHECKSUM

@@ -31,7 +31,7 @@ from gateway.objects.annotation_changes import annotation_of, change_with
 from gateway.objects.annotation_reads import annotations_of, whole_content
 from gateway.objects.context import Context, Services
 from gateway.objects.encryption import admit_read
-from gateway.objects.fetch import version_dek
+from gateway.objects.fetch import awaited_dek
 from gateway.objects.log_delivery import TextBody
 from gateway.objects.new_object import NewObject
 from gateway.objects.parting import NOTHING, Parting, part_later
@@ -68,7 +68,7 @@ class SourceAnnotations:
         self._services.reads.end(self._ticket)
 
 
-def open_annotations(
+async def open_annotations(
     ctx: Context,
     source: CopySource,
     head: ObjectHead,
@@ -99,7 +99,7 @@ def open_annotations(
     if (version.etag, version.created_at_ms) != (head.etag, head.modified_at_ms):
         raise OperationAborted(bucket=source.bucket)
     admit_read(asking, version, None)
-    dek = version_dek(services, place.bucket_id, place.key, version)
+    dek = await awaited_dek(services, place.bucket_id, place.key, version)
     held = annotations_of(services, place.bucket_id, version)
     return SourceAnnotations(services, version, dek, held)
 

@@ -23,7 +23,7 @@ from gateway.model.names import BucketId
 from gateway.model.version import Part, Version
 from gateway.objects.context import Context, Services
 from gateway.objects.encryption import admit_read
-from gateway.objects.fetch import part_pieces, version_dek
+from gateway.objects.fetch import awaited_dek, part_pieces
 from gateway.objects.history import Found
 from gateway.objects.rewriting import found_version, shown_id
 from gateway.objects.target import Target, open_target, reread_current
@@ -84,7 +84,7 @@ async def get_annotation(
                     continue  # another version has taken its place between two looks
                 raise NoSuchAnnotation(key=key)
             admit_read(ctx, version, None)
-            dek = version_dek(services, target.bucket_id, target.key, version)
+            dek = await awaited_dek(services, target.bucket_id, target.key, version)
             try:
                 content = await whole_content(services, version, dek, held)
             except StripeGone:

@@ -52,10 +52,10 @@ from gateway.objects.body import Body, Buffer
 from gateway.objects.carrying import Carried
 from gateway.objects.context import Context
 from gateway.objects.encryption import admit_read, choose
-from gateway.objects.fetch import version_dek
+from gateway.objects.fetch import awaited_dek
 from gateway.objects.history import written_head
 from gateway.objects.named_keys import name_of
-from gateway.objects.new_object import Content, new_object, new_version
+from gateway.objects.new_object import Content, made_object, new_version
 from gateway.objects.parting import NOTHING, Parting, collect_object
 from gateway.objects.publish import (
     TRIES_MAX,
@@ -124,7 +124,7 @@ async def _created(ctx: Context, opened: Target, body: Body, options: PutOptions
     services = ctx.services
     metadata = owned(ctx, opened, options.metadata)
     choice = await choose(ctx, opened.opened, options.encryption)
-    new = new_object(services, opened, choice)
+    new = await made_object(services, opened, choice)
     part = await store_part(
         services, new.name, body, options.checksum_algorithm, metadata.storage_class
     )
@@ -200,7 +200,7 @@ async def _part_name(
     if (customer is not None) != (kind == CUSTOMER):
         raise EncryptionTypeMismatch()
     key = admit_read(ctx, version, customer)
-    dek = version_dek(ctx.services, target.bucket_id, target.key, version, key)
+    dek = await awaited_dek(ctx.services, target.bucket_id, target.key, version, key)
     region = region_of(ctx.services, target.opened.bucket)
     return PartName(version.owner, version.object_uuid, next_part_number(version), dek, region)
 

@@ -2,28 +2,47 @@
 
 Not for making or storing keys: the rows are `gateway.meta.buckets`', unwrapping the provider's;
 where that is the key service, no bucket key is ever in this process.
+
+A provider that may take long is asked apart: a request waits in `warm` for the keys of its bucket,
+and keys in use are asked for again before their time is over, so that `sealer`, which blocks, finds
+them there.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.data.bucket_sealing import BucketKeysOf, BucketSealer, HeldBucketKeys
+from gateway.data.bucket_sealing import AskedApart, BucketKeysOf, BucketSealer, HeldBucketKeys
 from gateway.data.envelope import KeyProvider
 from gateway.meta import bucket_key_rows
 from gateway.meta.bucket_key_rows import StoredBucketKey
 from gateway.meta.kv import MetaStore
 from gateway.meta.sealing import RecordKeys
 from gateway.model.bucket import Bucket
-from gateway.model.errors import KmsKeyDestroyed, KmsKeyDisabled
+from gateway.model.errors import KmsKeyDestroyed, KmsKeyDisabled, OperationAborted
 from gateway.model.key_states import KeyState
 from gateway.model.names import BucketId
 from storaged.base.env import Env
+from storaged.base.errors import StorageError
 
 KEYS_MAX = 4096
 KEY_TTL_S = 300.0
+RENEWED_AT = 2 / 3  # of that time
+AGAIN_AT = 1 / 30  # of that time: a renewal that failed is tried again after so long
+WARM_EPOCHS_MAX = (
+    4  # the newest that anything can be under: two, and more only where rows do not open
+)
+LOOKS_MAX = 4
+FAILED_S = 0.25  # a key that could not be had fails at once for so long
+
+T = TypeVar("T")
+
+_Key = tuple[bytes, int]
 
 
 def _keys_of(provider: KeyProvider, env: Env) -> BucketKeysOf:
@@ -34,7 +53,7 @@ class BucketKeys:
     """Bucket keys in use by (bucket, epoch), at most KEYS_MAX for at most `ttl_s` each.
 
     Attributes:
-        provider: keeps the keys of tenants.
+        is_remote: the provider is asked apart.
         is_copy_kept: the log has a copy of every key of the provider.
     """
 
@@ -47,22 +66,114 @@ class BucketKeys:
         ttl_s: float = KEY_TTL_S,
     ) -> None:
         self._store = store
-        self.provider = provider
         self.is_copy_kept = True
         self._env = env
         self._ttl_s = ttl_s
-        self._keys_of = (provider, _keys_of(provider, env))
-        self._held: OrderedDict[tuple[bytes, int], tuple[float, BucketSealer]] = OrderedDict()
+        self._held: OrderedDict[_Key, tuple[float, float, BucketSealer]] = OrderedDict()
+        self._failed: dict[_Key, tuple[float, StorageError]] = {}
+        self._opening: dict[_Key, asyncio.Task[None]] = {}
+        self._warm: dict[bytes, float] = {}
+        self._forgotten = 0
+        self._epochs_changed = 0
+        self.provider = provider
         self.records = RecordKeys(cluster_key, self.cipher)
 
     @property
-    def keys_of(self) -> BucketKeysOf:
-        """Who makes bucket keys and opens them: the provider itself, or this process with it."""
-        provider, keys_of = self._keys_of
-        if provider is not self.provider:
-            keys_of = _keys_of(self.provider, self._env)
-            self._keys_of = (self.provider, keys_of)
-        return keys_of
+    def provider(self) -> KeyProvider:
+        """Keeps the keys of tenants."""
+        return self._provider
+
+    @provider.setter
+    def provider(self, provider: KeyProvider) -> None:
+        self._provider = provider
+        self.keys_of = _keys_of(provider, self._env)
+        self._asked = provider if isinstance(provider, AskedApart) else None
+        self.is_remote = self._asked is not None
+
+    async def apart(self, call: Callable[[], T]) -> T:
+        """What a function that calls the provider returns. See `AskedApart.apart`."""
+        return call() if self._asked is None else await self._asked.apart(call)
+
+    def is_cold(self, bucket: BucketId) -> bool:
+        """A key of a bucket may have to be asked for, and `warm` has not been waited for."""
+        return self._warm.get(bucket, 0.0) <= self._env.monotonic_s()
+
+    async def warm(self, bucket: BucketId) -> None:
+        """Have the keys of a bucket in use that something can be under. What cannot be had fails
+        where it is needed, and at once.
+        """
+        if self._asked is None:
+            return
+        held = bucket_key_rows.scan_bucket_keys(self._store, self.records, bucket)
+        wanted = [one for one in held if one.about.state is KeyState.ACTIVE][-WARM_EPOCHS_MAX:]
+        now_s = self._env.monotonic_s()
+        until_s, tasks = now_s + self._ttl_s, []
+        for stored in wanted:
+            key = (bucket, stored.about.epoch)
+            known = self._held.get(key)
+            if known is not None and known[0] > now_s:
+                until_s = min(until_s, known[0])
+            elif (failed := self._failed.get(key)) is not None and failed[0] > now_s:
+                until_s = min(until_s, failed[0])
+            else:
+                tasks.append(self._begin_opening(bucket, stored))
+        forgotten = self._forgotten
+        if tasks:
+            await asyncio.wait(tasks)
+        if forgotten == self._forgotten:
+            failures = [one[0] for key, one in self._failed.items() if key[0] == bucket]
+            if len(self._warm) >= KEYS_MAX:
+                self._warm.clear()
+            self._warm[bucket] = min((until_s, *failures))
+
+    def _begin_opening(self, bucket: BucketId, stored: StoredBucketKey) -> asyncio.Task[None]:
+        """One at a time for each key, however many wait for it."""
+        key = (bucket, stored.about.epoch)
+        task = self._opening.get(key)
+        if task is None:
+            task = asyncio.create_task(self._open_apart(bucket, stored))
+            self._opening[key] = task
+            task.add_done_callback(lambda _: self._opening.pop(key, None))
+        return task
+
+    async def _open_apart(self, bucket: BucketId, stored: StoredBucketKey) -> None:
+        key, forgotten = (bucket, stored.about.epoch), self._forgotten
+
+        def call() -> BucketSealer:
+            sealer = self._opened(bucket, stored)
+            sealer.prepare()
+            return sealer
+
+        try:
+            sealer = await self.apart(call)
+        except StorageError as error:
+            if forgotten == self._forgotten and key not in self._held:
+                self._failed[key] = (self._env.monotonic_s() + FAILED_S, error)
+        else:
+            # What was disabled meanwhile does not come back.
+            if forgotten == self._forgotten:
+                self._keep(key, sealer)
+
+    def _keep(self, key: _Key, sealer: BucketSealer) -> None:
+        now_s = self._env.monotonic_s()
+        self._failed.pop(key, None)
+        self._held[key] = (now_s + self._ttl_s, now_s + self._ttl_s * RENEWED_AT, sealer)
+        self._held.move_to_end(key)
+        if len(self._held) > KEYS_MAX:
+            self._held.popitem(last=False)
+
+    def _renew(self, bucket: BucketId, epoch: int) -> None:
+        """Ask for a key in use again, while the one that is there goes on."""
+        until_s, _, sealer = self._held[bucket, epoch]
+        again_s = self._env.monotonic_s() + self._ttl_s * AGAIN_AT
+        self._held[bucket, epoch] = (until_s, again_s, sealer)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return  # a thread: the next one who uses it will do it
+        if self._asked is not None:
+            stored = bucket_key_rows.read_bucket_key(self._store, self.records, bucket, epoch)
+            self._begin_opening(bucket, stored)
 
     def sealer(self, bucket: BucketId, epoch: int) -> BucketSealer:
         """The key of a bucket's epoch, for use.
@@ -73,13 +184,17 @@ class BucketKeys:
         now_s = self._env.monotonic_s()
         held = self._held.get((bucket, epoch))
         if held is not None and held[0] > now_s:
-            return held[1]
+            if held[1] <= now_s:
+                self._renew(bucket, epoch)
+            return held[2]
+        failed = self._failed.get((bucket, epoch))
+        if failed is not None:
+            if failed[0] > now_s:
+                raise type(failed[1])(**failed[1].fields)
+            del self._failed[bucket, epoch]
         stored = bucket_key_rows.read_bucket_key(self._store, self.records, bucket, epoch)
         sealer = self._opened(bucket, stored)
-        self._held[bucket, epoch] = (now_s + self._ttl_s, sealer)
-        self._held.move_to_end((bucket, epoch))
-        if len(self._held) > KEYS_MAX:
-            self._held.popitem(last=False)
+        self._keep((bucket, epoch), sealer)
         return sealer
 
     def _opened(self, bucket: BucketId, stored: StoredBucketKey) -> BucketSealer:
@@ -104,20 +219,42 @@ class BucketKeys:
         )
         return wrapped, tenant_epoch
 
+    async def make_key(self, bucket: Bucket) -> tuple[bytes, int]:
+        """As new_key, apart. Raises, too: OperationAborted: the tenant's key is being rotated."""
+        for _ in range(LOOKS_MAX):
+            before = self._epochs_changed
+            found = await self.apart(lambda: self.new_key(bucket))
+            if before == self._epochs_changed:
+                return found
+        raise OperationAborted(bucket=bucket.name)
+
+    def note_epochs_change(self) -> None:
+        """Another epoch of a tenant's key begins to wrap, or has begun to: said before and after.
+        A key that was made meanwhile may be under the one before, and is made again.
+        """
+        self._epochs_changed += 1
+
     def cipher(self, bucket: BucketId, epoch: int) -> AESGCM:
         """Cipher of the tenant part of the bucket's rows; `RecordKeys` keeps it."""
         return AESGCM(self.sealer(bucket, epoch).record_key)
 
     def forget(self, bucket: BucketId) -> None:
         """Drop all keys of a bucket."""
+        self._forgotten += 1
+        self._warm.pop(bucket, None)
         for held in [held for held in self._held if held[0] == bucket]:
             del self._held[held]
+        for held in [held for held in self._failed if held[0] == bucket]:
+            del self._failed[held]
         self.records.forget(bucket)
 
     def forget_all(self) -> None:
         """Drop all keys: one that they are wrapped under was disabled."""
-        for bucket in {bucket for bucket, _ in self._held} | self.records.held_buckets():
+        self._forgotten += 1
+        for bucket in {bucket for bucket, _ in (*self._held, *self._failed)}:
             self.forget(BucketId(bucket))
+        for other in self.records.held_buckets():
+            self.forget(BucketId(other))
 
     def __repr__(self) -> str:
         return f"BucketKeys({len(self._held)} held)"

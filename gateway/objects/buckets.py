@@ -166,7 +166,7 @@ async def _create(
         documents=documents,
         cold=frozenset() if tagging is None else frozenset({BUCKET_DOCUMENT}),
     )
-    wrapped, tenant_epoch = services.bucket_keys.new_key(bucket)
+    wrapped, tenant_epoch = await services.bucket_keys.make_key(bucket)
     records, nonces = services.records, services.nonces
     also: tuple[Write, ...] = ()
     if tagging is not None:

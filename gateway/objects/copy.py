@@ -25,7 +25,7 @@ from gateway.objects.context import Context
 from gateway.objects.encryption import choose
 from gateway.objects.get import get_object
 from gateway.objects.locks import check_lockable
-from gateway.objects.new_object import NewObject, check_metadata, new_object
+from gateway.objects.new_object import NewObject, check_metadata, made_object
 from gateway.objects.parting import Parting
 from gateway.objects.put import check_condition, check_may_tag, publish_object
 from gateway.objects.rewriting import named_version
@@ -93,9 +93,9 @@ async def copy_object(
             reread, current = reread_current(ctx, target)
             check_condition(ctx, reread, options.conditions, current)
         choice = await choose(ctx, target.opened, options.encryption)
-        new = new_object(services, target, choice)
+        new = await made_object(services, target, choice)
         if options.with_annotations:
-            annotations = open_annotations(ctx, source, reading.head, target, new.encryption)
+            annotations = await open_annotations(ctx, source, reading.head, target, new.encryption)
         with AnnotationsInTheMaking(services, target, new) as making:
             also = await making.write(
                 annotations, options.checksum_algorithm, metadata.storage_class

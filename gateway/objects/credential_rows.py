@@ -12,9 +12,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Container, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from gateway.commit.change import Change
+from gateway.data.bucket_sealing import asked_apart
 from gateway.data.credential_sealing import CredentialKeeper, HeldCredentials, epoch_of
 from gateway.data.envelope import (
     KeyProvider,
@@ -105,9 +107,10 @@ async def reseal_of_tenant(
         if key.tenant != tenant or not key.sealed:
             continue
         try:
+            reseal = partial(keeper.reseal_credential, tenant, key.access_key_id, key.sealed)
             if epoch_of(key.sealed) not in known:
                 raise SealInvalid(label="credential", record_bytes=len(key.sealed))
-            sealed = keeper.reseal_credential(tenant, key.access_key_id, key.sealed)
+            sealed = await asked_apart(provider, reseal)
         except (TenantKeyDisabled, TenantKeyMissing) as error:
             logger.warning("access key %s stays as it is: %s", key.access_key_id, error)
             continue

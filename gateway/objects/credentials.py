@@ -9,9 +9,13 @@ Source: AWS, "Signature Version 4 signing process", "Derive a signing key".
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections import OrderedDict
+from collections.abc import Callable
+from typing import TypeVar
 
+from gateway.data.bucket_sealing import AskedApart
 from gateway.data.credential_sealing import CredentialKeeper, Scope, derived_signing_key
 from gateway.meta import accounts
 from gateway.meta.accounts import AccessKey, Tenant
@@ -26,15 +30,32 @@ from gateway.objects.context import Principal
 from gateway.objects.rights import RightsSource, session_policy
 from gateway.objects.sessions import Session, SessionTokenInvalid, open_session
 from storaged.base.env import Env
+from storaged.base.errors import Kind, StorageError
 
 SIGNING_KEYS_MAX = 4096
 SESSIONS_MAX = 1024  # their tokens may be of 8 KiB each
-DAY_KEY_TTL_S = 300.0  # the key service is not asked again for so long
+DAY_KEY_TTL_S = 300.0  # a day's key of the key service is used for so long
+DAY_KEY_RENEWED_S = 200.0  # and asked for again after so long, where it is in use
+DAY_KEY_AGAIN_S = 10.0  # a renewal that failed is tried again after so long
 SIGNING_KEY_TTL_S = 5.0  # a disabled access key is refused after that
 ACCESS_KEY_TEXT_MAX = 128
 
+T = TypeVar("T")
+
 _Found = tuple[Principal, bytes]
 _Scope = tuple[str, str, str, str]
+_Day = tuple[bytes, _Scope]
+
+
+class SigningKeyWanted(StorageError):
+    """A signing key has to be fetched, which may take long: `Credentials.fetch`, then ask again."""
+
+    kind = Kind.UNAVAILABLE
+
+    def __init__(self, key: AccessKey, scope: _Scope) -> None:
+        super().__init__(access_key_id=key.access_key_id)
+        self.key = key
+        self.scope = scope
 
 
 class Credentials:
@@ -51,7 +72,9 @@ class Credentials:
         self._records = records
         self._env = env
         self._keeper = keeper
-        self._days: OrderedDict[tuple[bytes, _Scope], tuple[float, bytes]] = OrderedDict()
+        self._apart = keeper if isinstance(keeper, AskedApart) else None
+        self._days: OrderedDict[_Day, tuple[float, float, bytes]] = OrderedDict()
+        self._fetching: dict[_Day, asyncio.Task[None]] = {}
         self._held: OrderedDict[_Scope, tuple[float, _Found]] = OrderedDict()
         self._sessions: OrderedDict[tuple[_Scope, str], tuple[float, _Found]] = OrderedDict()
         self.rights = RightsSource(store, records)
@@ -65,6 +88,8 @@ class Credentials:
 
         A cached answer costs one dictionary look-up, else two index reads and five HMACs, and those
         of a user's policies.
+
+        Raises: SigningKeyWanted: see `having_key`; SigningDayRefused, and as the key service.
         """
         scope = (access_key_id, date, region, service)
         now_s = self._env.monotonic_s()
@@ -80,6 +105,53 @@ class Credentials:
         if len(self._held) > SIGNING_KEYS_MAX:
             self._held.popitem(last=False)
         return found
+
+    async def having_key(self, call: Callable[[], T]) -> T:
+        """What a function returns that looks up a signing key; one that is missing is fetched
+        first, and the function called again. Raises: as the function, and as the key service.
+        """
+        try:
+            return call()
+        except SigningKeyWanted as wanted:
+            await self.fetch(wanted)
+        return call()
+
+    async def fetch(self, wanted: SigningKeyWanted) -> None:
+        """Have a signing key, however many want the same. Raises: as the key service."""
+        await asyncio.shield(self._begin_fetching(wanted.key, wanted.scope))
+
+    def _begin_fetching(self, key: AccessKey, scope: _Scope) -> asyncio.Task[None]:
+        day = (key.sealed, scope)
+        task = self._fetching.get(day)
+        if task is None:
+            task = asyncio.create_task(self._fetch(key, scope))
+            self._fetching[day] = task
+            task.add_done_callback(lambda _: self._fetching.pop(day, None))
+            task.add_done_callback(_seen)  # also where nobody waits for it any more
+        return task
+
+    async def _fetch(self, key: AccessKey, scope: _Scope) -> None:
+        keeper, apart = self._needed(), self._apart
+        assert apart is not None
+        derived = await apart.apart(
+            lambda: keeper.signing_key(key.tenant, key.access_key_id, key.sealed, Scope(*scope[1:]))
+        )
+        self._keep_day(key, scope, derived)
+
+    def _keep_day(self, key: AccessKey, scope: _Scope, derived: bytes) -> None:
+        now_s = self._env.monotonic_s()
+        self._days[key.sealed, scope] = (now_s + DAY_KEY_TTL_S, now_s + DAY_KEY_RENEWED_S, derived)
+        self._days.move_to_end((key.sealed, scope))
+        if len(self._days) > SIGNING_KEYS_MAX:
+            self._days.popitem(last=False)
+
+    def _renew(self, key: AccessKey, scope: _Scope) -> None:
+        """Ask again for a day's key, while the one that is there goes on."""
+        until_s, _, derived = self._days[key.sealed, scope]
+        again_s = self._env.monotonic_s() + DAY_KEY_AGAIN_S
+        self._days[key.sealed, scope] = (until_s, again_s, derived)
+        if self._apart is not None:
+            self._begin_fetching(key, scope)  # who fetches it when its time is over is told why not
 
     def note_use(self, principal: Principal) -> None:
         """Remember that a caller's signature was right."""
@@ -142,20 +214,21 @@ class Credentials:
         return None if principal is None else (principal, access_key)
 
     def _day_key(self, key: AccessKey, scope: _Scope) -> bytes:
-        """The signing key of a day. Raises: SigningDayRefused, and what the key service raises."""
+        """The signing key of a day. Raises: as signing_key."""
         if not key.sealed:
             return _derived(key.secret, scope)
         now_s = self._env.monotonic_s()
         held = self._days.get((key.sealed, scope))
         if held is not None and held[0] > now_s:
-            return held[1]
+            if held[1] <= now_s:
+                self._renew(key, scope)
+            return held[2]
+        if self._apart is not None:
+            raise SigningKeyWanted(key, scope)
         derived = self._needed().signing_key(
             key.tenant, key.access_key_id, key.sealed, Scope(*scope[1:])
         )
-        self._days[key.sealed, scope] = (now_s + DAY_KEY_TTL_S, derived)
-        self._days.move_to_end((key.sealed, scope))
-        if len(self._days) > SIGNING_KEYS_MAX:
-            self._days.popitem(last=False)
+        self._keep_day(key, scope, derived)
         return derived
 
     def _needed(self) -> CredentialKeeper:
@@ -272,6 +345,11 @@ def _narrowed(rights: Rights, policy: str) -> Rights:
         return Rights(rights.identity, session_policy(policy))
     except MalformedPolicy as error:
         raise SessionTokenInvalid() from error
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def _derived(secret: str, scope: _Scope) -> bytes:

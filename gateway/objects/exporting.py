@@ -31,7 +31,7 @@ from gateway.model.version import Part, Version
 from gateway.objects.annotation_reads import annotations_of, whole_content
 from gateway.objects.context import Services
 from gateway.objects.encryption import key_check
-from gateway.objects.fetch import Piece, open_body, read_at_once, version_dek
+from gateway.objects.fetch import Piece, awaited_dek, open_body, read_at_once
 from gateway.objects.opened import OpenedVersion
 from gateway.objects.target import OpenBucket, Target
 from storaged.base.errors import Kind, StorageError
@@ -249,7 +249,7 @@ async def whole_body(
             if rest is not None:
                 pieces += [bytes(piece) async for piece in rest]
         if found.annotations:
-            dek = version_dek(services, opened.bucket.bucket_id, found.listed.key, version)
+            dek = await awaited_dek(services, opened.bucket.bucket_id, found.listed.key, version)
             for one in found.annotations:
                 pieces.append(await whole_content(services, version, dek, one.held))
     finally:
@@ -283,7 +283,9 @@ async def stream_bytes(
             low, high = max(offset - at, 0), min(end - at, one.held.part.plain_bytes)
             at += one.held.part.plain_bytes
             if low < high:
-                dek = version_dek(services, opened.bucket.bucket_id, found.listed.key, version)
+                dek = await awaited_dek(
+                    services, opened.bucket.bucket_id, found.listed.key, version
+                )
                 yield (await whole_content(services, version, dek, one.held))[low:high]
     finally:
         services.reads.end(ticket)

@@ -51,6 +51,34 @@ def version_dek(
     return opened_dek(services, place, version.wrapped_dek, chosen, customer_key)
 
 
+async def awaited_dek(
+    services: Services,
+    bucket: BucketId,
+    key: ObjectKey,
+    version: Version,
+    customer_key: bytes | None = None,
+) -> bytes:
+    """As version_dek; only who awaits this waits for the keys."""
+    return await services.bucket_keys.apart(
+        lambda: version_dek(services, bucket, key, version, customer_key)
+    )
+
+
+async def have_keys(services: Services, target: Target, opened: OpenedVersion) -> None:
+    """Have the keys of a version ready, for a read that cannot wait for them. Nothing is done where
+    the client brings a key: that is never kept. Raises: as version_dek.
+    """
+    version = opened.stored.version
+    if version.seal is not None and not _is_customers(version):
+        dek = await awaited_dek(services, target.bucket_id, target.key, version)
+        opened.material = _material(services, version, dek, WHOLE_OBJECT, version.seal)
+
+
+def _is_customers(version: Version) -> bool:
+    chosen = version.attributes.encryption
+    return chosen is not None and chosen.kind == CUSTOMER
+
+
 def read_at_once(
     services: Services,
     target: Target,
@@ -67,7 +95,7 @@ def read_at_once(
     Raises: SealInvalid, WrongKey, and what the key provider raises.
     """
     layout, plain_bytes = opened.stored.layout, opened.stored.version.content_bytes
-    if not isinstance(layout, Packed):
+    if not isinstance(layout, Packed) or _needs_keys(services, opened):
         return None
     row = services.log.stripe_row(layout.stripe)
     if row is None:
@@ -83,6 +111,11 @@ def read_at_once(
     except FrameCorrupt:
         return None
     return plain if len(plain) == length else plain[span.skip : span.skip + length]
+
+
+def _needs_keys(services: Services, opened: OpenedVersion) -> bool:
+    """Keys have to be asked for first, of somebody who may take long."""
+    return opened.material is None and services.bucket_keys.is_remote
 
 
 async def open_body(
@@ -101,10 +134,15 @@ async def open_body(
     """
     version, layout = opened.stored.version, opened.stored.layout
     if layout is None:
-        dek = version_dek(services, target.bucket_id, target.key, version, customer_key)
+        dek = await awaited_dek(services, target.bucket_id, target.key, version, customer_key)
         pieces = _parts(services, target.bucket_id, version, dek, offset, length)
         return await anext(pieces, b""), pieces
-    keys = _whole_keys(services, target, opened, customer_key)
+    if _needs_keys(services, opened):
+        keys = await services.bucket_keys.apart(
+            lambda: _whole_keys(services, target, opened, customer_key)
+        )
+    else:
+        keys = _whole_keys(services, target, opened, customer_key)
     if isinstance(layout, Packed):
         return await _packed(services, layout, keys, version.content_bytes, offset, length), None
     pieces = _striped(services, layout, keys, version.content_bytes, offset, length)
@@ -125,8 +163,7 @@ def _whole_keys(
     if material is None:
         dek = version_dek(services, target.bucket_id, target.key, version, customer_key)
         material = _material(services, version, dek, WHOLE_OBJECT, seal)
-        chosen = version.attributes.encryption
-        if chosen is None or chosen.kind != CUSTOMER:
+        if not _is_customers(version):
             opened.material = material
     keys = material.keys()
     check_commitment(keys, seal.commitment)

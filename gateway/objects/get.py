@@ -24,7 +24,7 @@ from gateway.model.version import Checksum, Version, part_extent
 from gateway.objects import access
 from gateway.objects.context import Context, Services
 from gateway.objects.encryption import admit_read
-from gateway.objects.fetch import Piece, open_body, read_at_once
+from gateway.objects.fetch import Piece, have_keys, open_body, read_at_once
 from gateway.objects.history import find_version
 from gateway.objects.opened import OpenedVersion
 from gateway.objects.target import Target, read_row
@@ -58,6 +58,8 @@ async def get_object(ctx: Context, bucket: str, key: str, options: GetOptions) -
     target, opened = read_version(ctx, bucket, key, options.version_id)
     customer_key = admit_read(ctx, opened.stored.version, options.customer_key)
     extent = judged_extent(opened, options)
+    if opened.material is None and ctx.services.bucket_keys.is_remote:
+        await have_keys(ctx.services, target, opened)
     content = read_at_once(ctx.services, target, opened, extent.offset, extent.length, customer_key)
     if content is None:
         return await _get_waiting(ctx, bucket, key, options)

@@ -31,7 +31,7 @@ from gateway.objects.encryption import PLAIN, Choice
 from gateway.objects.exporting import BucketNotThere, bucket_of, customer_key_md5
 from gateway.objects.history import insertion
 from gateway.objects.import_parts import ContentDiffers, InTheMaking, Slice, Source, stored_change
-from gateway.objects.new_object import NewObject, new_object
+from gateway.objects.new_object import NewObject, made_object
 from gateway.objects.parting import NOTHING, Parting
 from gateway.objects.publish import IdsGivenBack, checks_of, until_committed
 from gateway.objects.rewrapping import rewrapped_version
@@ -100,7 +100,7 @@ class Installer:
         target = Target(opened, incoming.key, row_key, Action.PUT_OBJECT)
         if incoming.is_delete_marker:
             return await self._place(incoming, self._marker(target, incoming), None, NOTHING)
-        new = new_object(services, target, self._choice(incoming))
+        new = await made_object(services, target, self._choice(incoming))
         making = InTheMaking(services, target, new, self._opened)
         held_bytes = incoming.content_bytes + sum(one.plain_bytes for one in incoming.annotations)
         with services.quotas.room(opened.bucket, held_bytes, 1), making:

@@ -27,7 +27,7 @@ from gateway.model.names import BucketId, TenantId
 from gateway.objects.approving import spend
 from gateway.objects.context import Services
 from gateway.objects.credential_rows import under_epoch
-from gateway.objects.key_rotation import TRIES_MAX, commit_rows, keep_copy
+from gateway.objects.key_rotation import TRIES_MAX, commit_rows, keep_copy, set_epoch_apart
 from gateway.objects.rewrapping import FAMILIES
 from storaged.base.errors import Kind, StorageError
 
@@ -156,7 +156,7 @@ async def set_all_tenant_epochs(
         is_left = tenant_key_item(tenant, about.epoch) in but
         if about.state is KeyState.DESTROYED or is_same or is_left:
             continue
-        _become(services, tenant, about.epoch, about.before if is_off else state)
+        await _become(services, tenant, about.epoch, about.before if is_off else state)
     services.bucket_keys.forget_all()
     await keep_copy(services)
 
@@ -186,7 +186,7 @@ async def set_tenant_epoch(
     about = _tenant_epoch(services, tenant, epoch)
     if (about.state is KeyState.DISABLED) is not (state is KeyState.DISABLED):
         becomes = KeyState.DISABLED if state is KeyState.DISABLED else about.before
-        _become(services, tenant, epoch, becomes)
+        await _become(services, tenant, epoch, becomes)
     services.bucket_keys.forget_all()
     await keep_copy(services)
     return _tenant_epoch(services, tenant, epoch)
@@ -208,12 +208,12 @@ async def destroy_tenant_epoch(
         raise EpochNotEmpty(tenant=tenant.hex(), epoch=epoch, left=sum(left.values()))
     if _tenant_epoch(services, tenant, epoch).state is not KeyState.DISABLED:
         raise EpochNotDisabled(tenant=tenant.hex(), epoch=epoch)
-    _become(services, tenant, epoch, KeyState.DESTROYED, warrant)
+    await _become(services, tenant, epoch, KeyState.DESTROYED, warrant)
     await keep_copy(services)
     return left
 
 
-def _become(
+async def _become(
     services: Services, tenant: TenantId, epoch: int, state: KeyState, warrant: bytes = b""
 ) -> None:
     """Change an epoch of a tenant's key; what is in use is dropped, also where the answer that it
@@ -221,7 +221,7 @@ def _become(
     """
     provider = services.bucket_keys.provider
     try:
-        provider.set_tenant_epoch(tenant, epoch, state, warrant)
+        await set_epoch_apart(services, tenant, epoch, state, warrant)
     except TenantKeyMissing:
         # A key service that was cut off is asked again: it had destroyed it the first time.
         epochs = {about.epoch: about.state for about in provider.tenant_epochs(tenant)}

@@ -21,6 +21,7 @@ from gateway.meta.bucket_key_rows import StoredBucketKey
 from gateway.meta.buckets import StoredBucket
 from gateway.meta.kv import Batch, BatchConflict, Check, Write
 from gateway.meta.rotations import Rotation
+from gateway.model.bucket import Bucket
 from gateway.model.errors import OperationAborted
 from gateway.model.key_states import KeyEpoch, KeyState
 from gateway.model.names import BucketId, TenantId
@@ -67,8 +68,11 @@ async def rotate_bucket_key(services: Services, bucket: BucketId, rows_per_s: in
             started_at_ms=services.env.now_ms(),
             rows_per_s=rows_per_s,
         )
+        changed = replace(stored.bucket, key_epoch=rotation.epoch)
+        made = await services.bucket_keys.make_key(changed)
         try:
-            await services.log.commit_change(Change(batch=_beginning(services, stored, rotation)))
+            batch = _beginning(services, stored, changed, made, rotation)
+            await services.log.commit_change(Change(batch=batch))
         except BatchConflict:
             continue
         finally:
@@ -77,10 +81,16 @@ async def rotate_bucket_key(services: Services, bucket: BucketId, rows_per_s: in
     raise OperationAborted(bucket=bucket.hex())
 
 
-def _beginning(services: Services, stored: StoredBucket, rotation: Rotation) -> Batch:
+def _beginning(
+    services: Services,
+    stored: StoredBucket,
+    changed: Bucket,
+    made: tuple[bytes, int],
+    rotation: Rotation,
+) -> Batch:
+    """What begins a rotation. `made`: the fresh key, and the epoch that wraps it."""
     records, nonces = services.records, services.nonces
-    changed = replace(stored.bucket, key_epoch=rotation.epoch)
-    wrapped, tenant_epoch = services.bucket_keys.new_key(changed)
+    wrapped, tenant_epoch = made
     now_ms = rotation.started_at_ms
     about = KeyEpoch(epoch=rotation.epoch, created_at_ms=now_ms, changed_at_ms=now_ms)
     key = StoredBucketKey(changed.tenant, wrapped, about, tenant_epoch)
@@ -112,7 +122,7 @@ async def rotate_tenant_key(services: Services, tenant: TenantId, rows_per_s: in
     _refuse_second(services, rotation_rows.TENANT, tenant, held.tenant.name)
     provider = services.bucket_keys.provider
     restore_keyring(services.log, services.records, provider)
-    epoch = provider.add_tenant_epoch(tenant)
+    epoch = await services.bucket_keys.apart(lambda: provider.add_tenant_epoch(tenant))
     await keep_copy(services)
     rotation = Rotation(
         kind=rotation_rows.TENANT,
@@ -137,10 +147,14 @@ async def rotate_tenant_key(services: Services, tenant: TenantId, rows_per_s: in
 
 async def activate(services: Services, rotation: Rotation) -> None:
     """Have bucket keys wrapped under the epoch of a tenant's rotation from here on. Idempotent."""
-    provider, tenant = services.bucket_keys.provider, bytes.fromhex(rotation.owner)
-    for about in provider.tenant_epochs(tenant):
+    keys, tenant = services.bucket_keys, bytes.fromhex(rotation.owner)
+    for about in keys.provider.tenant_epochs(tenant):
         if about.epoch == rotation.epoch and about.state is KeyState.PENDING:
-            provider.set_tenant_epoch(tenant, rotation.epoch, KeyState.ACTIVE)
+            keys.note_epochs_change()
+            try:
+                await set_epoch_apart(services, tenant, rotation.epoch, KeyState.ACTIVE)
+            finally:
+                keys.note_epochs_change()
     await keep_copy(services)
 
 
@@ -198,7 +212,7 @@ async def end_tenant_rotation(
     for about in provider.tenant_epochs(tenant):
         is_older = about.epoch < rotation.epoch and about.epoch not in needed
         if is_older and about.state in (KeyState.ACTIVE, KeyState.PENDING):
-            provider.set_tenant_epoch(tenant, about.epoch, KeyState.DECRYPT_ONLY)
+            await set_epoch_apart(services, tenant, about.epoch, KeyState.DECRYPT_ONLY)
     await keep_copy(services)
     outcome = LEFT if rotation.unreadable else COMPLETE
     ended = replace(rotation, ended_at_ms=services.env.now_ms(), outcome=outcome)
@@ -226,6 +240,16 @@ def warnings(services: Services) -> list[str]:
         "status`"
         for name, count in damaged_by_tenant(services).items()
     ]
+
+
+async def set_epoch_apart(
+    services: Services, tenant: bytes, epoch: int, state: KeyState, warrant: bytes = b""
+) -> None:
+    """As `KeyProvider.set_tenant_epoch`; only who awaits this waits for it."""
+    provider = services.bucket_keys.provider
+    await services.bucket_keys.apart(
+        lambda: provider.set_tenant_epoch(tenant, epoch, state, warrant)
+    )
 
 
 async def keep_copy(services: Services) -> None:

@@ -43,7 +43,7 @@ from gateway.objects.new_object import (
     DekPlace,
     attributes_for,
     check_metadata,
-    new_object,
+    made_object,
     opened_dek,
 )
 from gateway.objects.parting import collect_object, part_later
@@ -80,7 +80,7 @@ async def create_upload(
         target = current_target(ctx, bucket, key, Action.PUT_OBJECT)
         check_lockable(ctx, target, metadata.attributes)
         choice = await choose(ctx, target.opened, options.encryption)
-        new = new_object(services, target, choice)
+        new = await made_object(services, target, choice)
         algorithm = options.checksum_algorithm or ""
         upload = Upload(
             upload_id=UploadId(new.name.uuid),
@@ -192,7 +192,7 @@ async def upload_part(
     check_has_digest(target.opened.bucket, upload.attributes, has_digest)
     algorithm = _algorithm_of(upload, checksum_algorithm)
     key_given = admit_part(ctx, upload, customer_key)
-    name = _part_name(services, target, upload, part_number, key_given)
+    name = await _part_name(services, target, upload, part_number, key_given)
     with services.quotas.room(target.opened.bucket, body.length, 0):
         part = await store_part(services, name, body, algorithm, upload.storage_class)
         with IdsGivenBack(services, part.reserved):
@@ -210,7 +210,7 @@ def _algorithm_of(upload: Upload, asked: str | None) -> str | None:
     return wanted or asked
 
 
-def _part_name(
+async def _part_name(
     services: Services,
     target: Target,
     upload: Upload,
@@ -227,7 +227,9 @@ def _part_name(
         upload.owner, target.bucket_id, upload.key, upload.object_uuid, upload.key_epoch
     )
     chosen = upload.attributes.encryption
-    dek = opened_dek(services, place, upload.wrapped_dek, chosen, customer_key)
+    dek = await services.bucket_keys.apart(
+        lambda: opened_dek(services, place, upload.wrapped_dek, chosen, customer_key)
+    )
     region = region_of(services, target.opened.bucket)
     return PartName(upload.owner, upload.object_uuid, part_number, dek, region)
 

@@ -7,8 +7,10 @@ so whoever rebuilds the index has it.
 from __future__ import annotations
 
 import base64
+from functools import partial
 
 from gateway.commit.change import Change
+from gateway.data.bucket_sealing import asked_apart
 from gateway.data.envelope import KeyProvider
 from gateway.meta import keyspace
 from gateway.meta.kv import Batch, BatchConflict, Check, Write, revision_of
@@ -62,7 +64,7 @@ async def create_named_key(services: Services, tenant: TenantId, name: str) -> N
         keys.is_copy_kept = False
         # A key service whose folder is an older one lacks keys that the copy has: no second one.
         restore_keyring(services.log, services.records, keys.provider)
-        keys.provider.create_named_key(tenant, name)
+        await keys.apart(lambda: keys.provider.create_named_key(tenant, name))
         await keep_keyring_copy(
             services.log, services.records, services.nonces, keys.provider, services.env
         )
@@ -83,10 +85,11 @@ async def keep_keyring_copy(
         if value is not None:
             held = open_document(records, row_key, value)
             sealed = base64.b64decode(held["sealed"])
-            if provider.is_whole(sealed):
+            if await asked_apart(provider, partial(provider.is_whole, sealed)):
                 return
-            provider.import_sealed(sealed)
-        document = {"sealed": base64.b64encode(provider.export_sealed()).decode()}
+            await asked_apart(provider, partial(provider.import_sealed, sealed))
+        exported = await asked_apart(provider, provider.export_sealed)
+        document = {"sealed": base64.b64encode(exported).decode()}
         batch = Batch(
             partition=keyspace.CLUSTER_PARTITION,
             request_id=env.random_bytes(16),

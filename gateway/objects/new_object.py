@@ -77,6 +77,13 @@ def new_object(services: Services, target: Target, choice: Choice = PLAIN) -> Ne
     return NewObject(bucket.bucket_id, name, wrapped, bucket.key_epoch, encryption)
 
 
+async def made_object(services: Services, target: Target, choice: Choice) -> NewObject:
+    """As new_object, where a named key may take long; only who awaits this waits for it."""
+    if choice is PLAIN:
+        return new_object(services, target)
+    return await services.bucket_keys.apart(lambda: new_object(services, target, choice))
+
+
 class DekPlace(NamedTuple):
     """What a DEK belongs to, and the epoch of the bucket key that wraps it."""
 

@@ -17,7 +17,7 @@ from gateway.objects.context import Context
 from gateway.objects.encryption import choose
 from gateway.objects.history import succession, written_head
 from gateway.objects.locks import check_has_digest, check_lockable, locked_by_default
-from gateway.objects.new_object import Content, NewObject, check_metadata, new_object, new_version
+from gateway.objects.new_object import Content, NewObject, check_metadata, made_object, new_version
 from gateway.objects.parting import NOTHING, Parting
 from gateway.objects.publish import IdsGivenBack, decide_and_commit, replacing, same_bucket
 from gateway.objects.store import SealedPart, store_part
@@ -48,7 +48,7 @@ async def put_object(
     check_put(ctx, target, body, options)
     metadata = owned(ctx, target, options.metadata)
     choice = await choose(ctx, target.opened, options.encryption)
-    new = new_object(ctx.services, target, choice)
+    new = await made_object(ctx.services, target, choice)
     algorithm, storage_class = options.checksum_algorithm, options.metadata.storage_class
     with ctx.services.quotas.room(target.opened.bucket, body.length, 1):
         part = await store_part(ctx.services, new.name, body, algorithm, storage_class)

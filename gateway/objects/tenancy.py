@@ -143,7 +143,7 @@ async def create_tenant(
         provider = services.bucket_keys.provider
         async with services.queues.turn(keyspace.keyring_row()):
             # In the log before anything is sealed under it, as every key.
-            provider.create_tenant_key(tenant.tenant_id)
+            await services.bucket_keys.apart(lambda: provider.create_tenant_key(tenant.tenant_id))
             await keep_keyring_copy(services.log, records, nonces, provider, env)
         stored = stored_form(provider, key)
         row_key = keyspace.tenant_row(tenant.tenant_id)

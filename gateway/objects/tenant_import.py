@@ -335,7 +335,7 @@ async def make_bucket(
         documents={name: one for name, one in documents.items() if name in HOT_DOCUMENTS},
         cold=frozenset({MARK}),
     )
-    wrapped, tenant_epoch = services.bucket_keys.new_key(bucket)
+    wrapped, tenant_epoch = await services.bucket_keys.make_key(bucket)
     records, nonces = services.records, services.nonces
     mark = bucket_rows.set_document(
         records, nonces, bucket.bucket_id, MARK, {"export": arrival.export}

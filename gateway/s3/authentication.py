@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from urllib.parse import unquote
 
 from gateway.objects.context import Principal, Services
-from gateway.objects.credentials import Credentials
+from gateway.objects.credentials import Credentials, SigningKeyWanted
 from gateway.objects.sessions import SESSION_PREFIX, SessionExpired, SessionTokenInvalid
 from gateway.s3 import routes, sigv2, sigv4
 from gateway.s3.errors import S3Error
 from gateway.s3.frontend_config import FrontendConfig
 from gateway.s3.sigv4 import Authorized, RequestHead, SigningKeyLookup
+
+__all__ = ["SESSION_TOKEN", "SigningKeyWanted", "identify", "identify_after", "lookup"]
 
 SESSION_TOKEN = "x-amz-security-token"
 
@@ -40,6 +42,19 @@ def identify(
             services.credentials.note_use(known[1])
         return known
     return _identify_v4(head, services.credentials, now_ms=now_ms, regions=config.regions)
+
+
+async def identify_after(
+    wanted: SigningKeyWanted,
+    head: RequestHead,
+    host: str,
+    services: Services,
+    config: FrontendConfig,
+    now_ms: int,
+) -> tuple[Authorized, Principal | None]:
+    """As identify, once the signing key is fetched that it wanted. Raises, too: as `fetch`."""
+    await services.credentials.fetch(wanted)
+    return identify(head, host, services, config, now_ms)
 
 
 def _identify_v4(

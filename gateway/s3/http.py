@@ -21,6 +21,7 @@ from gateway.limits import SMALL_BODY_BYTES_MAX
 from gateway.metrics import S3Metrics
 from gateway.objects import access
 from gateway.objects.context import Context, Principal, RequestFacts, Services
+from gateway.objects.warming import warm_bucket
 from gateway.s3 import (
     answered,
     authentication,
@@ -251,15 +252,19 @@ class S3Frontend:
             if await journaling.may_issue(self._services, exchange, reply):
                 return reply
             return tokens.unavailable(exchange.request_id)
-        authorized, principal = authentication.identify(
-            head, host, self._services, self.config, self._env.now_ms()
-        )
+        asked = head, host, self._services, self.config, self._env.now_ms()
+        try:
+            authorized, principal = authentication.identify(*asked)
+        except authentication.SigningKeyWanted as wanted:
+            authorized, principal = await authentication.identify_after(wanted, *asked)
         exchange.tell_signer(principal)
         limits_on_requests.admit_caller(self._services, principal)
         query = calls.query_by_name(raw_query)
         if principal is None or principal.issued_at_ms is None:
             calls.check_no_session(headers, query)
         operation = self._operation(exchange, host, query, is_anonymous=principal is None)
+        if exchange.bucket and self._services.bucket_keys.is_remote:
+            await warm_bucket(self._services, exchange.bucket)
         body = self._body(exchange, authorized)
         if body.length == UNMEASURED:
             await body.measure(SMALL_BODY_BYTES_MAX)

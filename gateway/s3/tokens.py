@@ -86,16 +86,18 @@ async def answer(
             return _given(WITH_TOKEN, inside, request_id, session)
         service = SERVICES[form["Version"]]
         found: list[Principal] = []
-        sigv4.authorize_body(
-            head,
-            body,
-            service=service,
-            now_ms=services.env.now_ms(),
-            regions=(*call.regions, "") if service == "iam" else call.regions,  # it has no regions
-            signing_key=lookup(head, services.credentials, found),
+        regions = (*call.regions, "") if service == "iam" else call.regions  # it has no regions
+        await services.credentials.having_key(
+            lambda: sigv4.authorize_body(
+                head,
+                body,
+                service=service,
+                now_ms=services.env.now_ms(),
+                regions=regions,
+                signing_key=lookup(head, services.credentials, found),
+            )
         )
-        principal = found[-1]
-        _check_token(call.headers, principal)
+        _check_token(call.headers, principal := found[-1])
         tell_signer(principal)
         limits_on_requests.admit_caller(services, principal)
         ctx.principal = principal

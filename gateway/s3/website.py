@@ -13,6 +13,7 @@ from html import escape
 from http import HTTPStatus
 from urllib.parse import quote
 
+from gateway.objects.warming import warm_bucket
 from gateway.objects.website import MOVED, Redirect, Website, find_website
 from gateway.s3.call import Call
 from gateway.s3.errors import S3Answer, S3Error, s3_code_for
@@ -49,6 +50,7 @@ async def serve(call: Call, method: str) -> Reply:
     try:
         if method not in _METHODS:
             raise S3Error("MethodNotAllowed", extra={"Method": method, "ResourceType": "OBJECT"})
+        await warm_bucket(context.services, call.bucket)
         website = find_website(context, call.bucket)
         redirect = _redirect_before(page, website)
         if redirect is not None:

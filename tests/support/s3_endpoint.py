@@ -76,6 +76,10 @@ class OneKey:
         self._known[date, region, service] = PRINCIPAL, key
         return PRINCIPAL, key
 
+    async def having_key(self, call: Callable[[], Any]) -> Any:
+        """See `Credentials`."""
+        return call()
+
     def sign_v2(self, access_key_id: str, text: bytes) -> tuple[Principal, bytes] | None:
         if access_key_id != CREDENTIALS.access_key_id:
             return None
@@ -312,6 +316,7 @@ def _services(env: RealEnv) -> Services:
     }
     no_buckets = SimpleNamespace(find=lambda name: None)  # so nothing is open to everybody
     given = {"env": env, "credentials": OneKey(), "region": "us-east-1", "buckets": no_buckets}
+    given["bucket_keys"] = SimpleNamespace(is_remote=False)
     services = Services(**cast(Any, {**unused, **given}))
     services.identities = cast(Any, SimpleNamespace(name_of=lambda owner_id: ""))
     return services

@@ -69,7 +69,10 @@ async def post_object(call: Call) -> Reply:
     context = call.context
     services = context.services
     principal, policy = context.principal, NO_POLICY
-    signer = signer_of(fields, services.credentials, regions=call.regions)
+    credentials = services.credentials
+    signer = await credentials.having_key(
+        lambda: signer_of(fields, credentials, regions=call.regions)
+    )
     if signer is not None:
         if principal is not None:
             raise S3Error("InvalidArgument", "Only one auth mechanism allowed")

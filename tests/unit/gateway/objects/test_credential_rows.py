@@ -14,12 +14,21 @@ from gateway.data.credential_sealing import Scope, derived_signing_key, epoch_of
 from gateway.meta import accounts, rotations
 from gateway.model.key_states import KeyState
 from gateway.objects import bootstrap, credential_rows, key_epochs, key_rotation, users
-from gateway.objects.credentials import Credentials
+from gateway.objects.context import Principal
+from gateway.objects.credentials import Credentials, SigningKeyWanted
 from gateway.objects.key_rotation import rotate_tenant_key
 from tests.support.cluster import run_virtual
 from tests.support.gateway import ACCESS_KEY, SECRET, TENANT, Gateway, memory_gateway
 from tests.support.keyd_rig import keyd
 from tests.support.rotations import to_the_end
+
+
+async def fetched(credentials: Credentials) -> tuple[Principal, bytes] | None:
+    """Who the access key is, and its key of today, which is not there yet."""
+    with pytest.raises(SigningKeyWanted) as wanted:
+        credentials.signing_key(ACCESS_KEY, today(), "fr")
+    assert SECRET not in str(wanted.value)
+    return await credentials.having_key(lambda: credentials.signing_key(ACCESS_KEY, today(), "fr"))
 
 
 def today() -> str:
@@ -62,7 +71,7 @@ def test_secrets_are_sealed_signed_with_and_resealed(tmp_path: Path) -> None:
                 fresh = Credentials(
                     gateway.log, services.records, services.env, credentials._keeper
                 )
-                found = fresh.signing_key(ACCESS_KEY, today(), "fr")
+                found = await fetched(fresh)
                 assert found == clear and found is not None
                 assert found[1] == derived_signing_key(SECRET, Scope(today(), "fr", "s3"))
                 asked = rig.service.calls["signing_key"]
@@ -92,7 +101,7 @@ def test_secrets_are_sealed_signed_with_and_resealed(tmp_path: Path) -> None:
                 again = Credentials(
                     gateway.log, services.records, services.env, credentials._keeper
                 )
-                assert again.signing_key(ACCESS_KEY, today(), "fr") == found
+                assert await fetched(again) == found
 
     run_virtual(main())
 
