@@ -108,9 +108,9 @@ bench-check: venv ## the bench against the targets
 	$(call need,bench/check.py,the bench check)
 	$(PY) -m bench.check
 
-compare: venv ## two bench results, or Hexagone and its peers
-	$(call need,bench/compare.py,the comparison)
-	$(PY) -m bench.compare
+compare: venv ## Hexagone and the peers on PATH, the same load in turns (FLAGS=--quick, OUT=folder)
+	$(call need,bench/compare/__main__.py,the comparison)
+	$(PY) -m bench.compare --out $(or $(OUT),.cache/compare) $(FLAGS)
 
 profile: venv ## where the time of one case goes (CASE=name)
 	$(call need,bench/profile.py,the profile)

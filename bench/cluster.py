@@ -72,8 +72,10 @@ def written_bytes(folder: Path) -> int:
         for name in names:
             try:
                 fd = os.open(os.path.join(path, name), os.O_RDONLY)
-            except FileNotFoundError:
-                continue
+            except OSError as error:
+                if error.errno in (errno.ENOENT, errno.ENXIO):  # gone, or a socket
+                    continue
+                raise
             try:
                 total += _extents(fd)
             finally:
@@ -93,6 +95,35 @@ def _extents(fd: int) -> int:
             raise
         end = os.lseek(fd, start, os.SEEK_HOLE)
         total += end - start
+
+
+def read_env(file: Path) -> tuple[Endpoint, str]:
+    """Address and credentials out of a file of `export AWS_…=…` lines, and the URL's scheme.
+
+    Raises:
+        ClusterFailed: the file lacks one, or its URL has no port.
+    """
+    values: dict[str, str] = {}
+    for line in file.read_text("utf-8").splitlines():
+        words = shlex.split(line, comments=True)
+        if len(words) == 2 and words[0] == "export":
+            name, _, value = words[1].partition("=")
+            values[name] = value
+    try:
+        url = urlsplit(values["AWS_ENDPOINT_URL"])
+        if url.hostname is None or url.port is None:
+            raise ClusterFailed(f"{file}: a URL with a port is needed, not {url.geturl()}")
+        endpoint = Endpoint(
+            host=url.hostname,
+            port=url.port,
+            authority=url.netloc,
+            access_key_id=values["AWS_ACCESS_KEY_ID"],
+            secret=values["AWS_SECRET_ACCESS_KEY"],
+            region=values["AWS_REGION"],
+        )
+    except KeyError as missing:
+        raise ClusterFailed(f"{file} has no {missing}") from None
+    return endpoint, url.scheme
 
 
 class Cluster:
@@ -189,26 +220,10 @@ class Cluster:
         Raises:
             ClusterFailed: the file lacks one, or the endpoint is not plain HTTP.
         """
-        values: dict[str, str] = {}
-        for line in (self.data / "aws.env").read_text("utf-8").splitlines():
-            words = shlex.split(line, comments=True)
-            if len(words) == 2 and words[0] == "export":
-                name, _, value = words[1].partition("=")
-                values[name] = value
-        try:
-            url = urlsplit(values["AWS_ENDPOINT_URL"])
-            if url.scheme != "http" or url.hostname is None or url.port is None:
-                raise ClusterFailed(f"the load generator speaks plain HTTP, not {url.geturl()}")
-            return Endpoint(
-                host=url.hostname,
-                port=url.port,
-                authority=url.netloc,
-                access_key_id=values["AWS_ACCESS_KEY_ID"],
-                secret=values["AWS_SECRET_ACCESS_KEY"],
-                region=values["AWS_REGION"],
-            )
-        except KeyError as missing:
-            raise ClusterFailed(f"aws.env has no {missing}") from None
+        endpoint, scheme = read_env(self.data / "aws.env")
+        if scheme != "http":
+            raise ClusterFailed(f"the bench speaks plain HTTP, not {scheme}")
+        return endpoint
 
     def peak_mib(self) -> float:
         """Highest resident memory since the start of the process (VmHWM)."""

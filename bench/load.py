@@ -5,7 +5,9 @@ own, so its work is not counted as the server's. One keep-alive connection per c
 before the clock starts, bodies written from one buffer; of an answer only the status line and the
 length are read. Against the ceiling the very same bytes are sent.
 
-Not a general HTTP client: an answer without Content-Length is an error, and so is a redirect.
+Not a general HTTP client: an answer with neither Content-Length nor chunks is an error, and so is a
+redirect. Chunks are not taken apart: with one request under way, what ends an answer is its last
+chunk, and over TLS certificates are not checked, for peers on loopback make their own.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import asyncio
 import gc
 import hashlib
 import json
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -32,6 +35,13 @@ SIGNED_AHEAD_MAX = 60_000  # heads kept in memory; a longer job signs as it goes
 ERRORS_MAX = 1000  # beyond this a job gives up
 STALL_S = 120.0  # a job that overruns its time by this is cut, its open requests are errors
 NO_BODY = frozenset({204, 304})
+STAMP_BYTES = 16
+LAST_CHUNK = b"\r\n0\r\n\r\n"
+# What a mixed job does, in every twenty requests: the shares that S3 benchmarks commonly take.
+MIXED = (
+    *("GET", "HEAD", "GET", "PUT", "GET", "HEAD", "GET", "HEAD", "DELETE", "GET"),
+    *("HEAD", "GET", "PUT", "GET", "HEAD", "GET", "HEAD", "PUT", "GET", "DELETE"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +56,11 @@ class Job:
         seconds: how long new requests are begun; None to send each number once and end.
         warm_up_s: requests begun earlier than this are not counted.
         signed: the payload's SHA-256 is signed; else UNSIGNED-PAYLOAD.
+        mixed: GET and HEAD of the path's keys, PUT and DELETE of others beside them; `method` is
+            not used.
+        tls: connections are over TLS.
+        salt: when not empty, no two MiB that are sent are alike, nor like those of a job with
+            another salt: for stores that keep what is alike once. Not with `signed`.
     """
 
     endpoint: Endpoint
@@ -62,6 +77,9 @@ class Job:
     seconds: float | None = None
     warm_up_s: float = 0.0
     signed: bool = False
+    mixed: bool = False
+    tls: bool = False
+    salt: str = ""
 
 
 @dataclass(slots=True)
@@ -105,12 +123,52 @@ def payload(body_bytes: int) -> bytes:
     return hashlib.shake_128(b"hexagone bench").digest(min(body_bytes, PIECE_BYTES))
 
 
+class Stamps:
+    """The first bytes of each MiB: none alike; the rest of a body is `payload`."""
+
+    def __init__(self, salt: str) -> None:
+        self._prefix = hashlib.sha256(salt.encode()).digest()[:8]
+        self._count = 0
+
+    def next(self) -> bytes:
+        """16 bytes that this salt never gave before."""
+        self._count += 1
+        return self._prefix + self._count.to_bytes(8, "little")
+
+
 def payload_sha256(body_bytes: int) -> str:
     """SHA-256 of a whole body, 64 hexadecimal digits."""
     piece, digest = memoryview(payload(body_bytes)), hashlib.sha256()
     for offset in range(0, body_bytes, PIECE_BYTES):
         digest.update(piece[: body_bytes - offset])
     return digest.hexdigest()
+
+
+def mixed_requests(job: Job) -> Iterator[bytes]:
+    """The requests of a mixed job, bodies included: 45 % GET, 30 HEAD, 15 PUT, 10 DELETE.
+
+    A DELETE names a key that a PUT made long before it, so that both have done with it.
+    """
+    body, stamps = payload(job.body_bytes or 0), Stamps(job.salt)
+    makers = {
+        method: HeadMaker(
+            job.endpoint,
+            method=method,
+            body_bytes=len(body) if method == "PUT" else None,
+            content_sha256=UNSIGNED if method == "PUT" else EMPTY_SHA256,
+        )
+        for method in set(MIXED)
+    }
+    made = gone = 0
+    for n in range(job.count):
+        method = MIXED[n % len(MIXED)]
+        path = job.path.format(n)
+        if method == "PUT":
+            path, made = job.path.format(job.count + made), made + 1
+        elif method == "DELETE":
+            path, gone = job.path.format(job.count + max(0, gone - 2 * job.clients)), gone + 1
+        head = makers[method].head(path)
+        yield head + stamps.next() + body[STAMP_BYTES:] if method == "PUT" else head
 
 
 class Run:
@@ -120,6 +178,9 @@ class Run:
         self.job = job
         self.body_bytes = job.body_bytes or 0
         self.piece = memoryview(payload(self.body_bytes))
+        self.stamps = Stamps(job.salt) if job.salt and self.body_bytes >= STAMP_BYTES else None
+        if self.stamps is not None and job.signed:
+            raise ValueError("a body with stamps is not signed")
         self.latencies_ms: list[float] = []
         self.result = Result()
         self.is_stopped = False
@@ -140,9 +201,18 @@ class Run:
                 job.endpoint, method=job.method, body_bytes=job.body_bytes, content_sha256=sha256
             )
             for n in numbers[start : start + 1000]:
-                yield maker.head(job.path.format(n), job.query.format(n)) + joined
+                head = maker.head(job.path.format(n), job.query.format(n))
+                if self.stamps is not None and joined:
+                    head += self.stamps.next() + joined[STAMP_BYTES:]
+                else:
+                    head += joined
+                yield head
 
     def _plan(self) -> Iterator[bytes]:
+        if self.job.mixed:
+            if self.body_bytes > JOINED_BYTES_MAX:
+                raise ValueError(f"a mixed job's bodies have at most {JOINED_BYTES_MAX} bytes")
+            return cycle(list(mixed_requests(self.job)))
         if self.job.seconds is None:
             late = self.job.count > SIGNED_AHEAD_MAX
             return self._heads() if late else iter(list(self._heads()))
@@ -176,7 +246,7 @@ class Run:
         result.seconds = max(self.last_end - self.measured_from, 1e-9)
         result.ops_per_s = result.ops / result.seconds
         moved = self.body_bytes if self.job.body_bytes is not None else result.answer_bytes
-        if self.job.method == "HEAD":
+        if self.job.method == "HEAD" or self.job.mixed:
             moved = 0
         result.mib_per_s = result.ops_per_s * moved / 2**20
         result.p50_ms, result.p99_ms = percentile(ordered, 0.50), percentile(ordered, 0.99)
@@ -196,6 +266,9 @@ class Client(asyncio.BufferedProtocol):
         self._answer_bytes = 0
         self._status = 0
         self._is_waiting = False
+        self._is_head = False  # the request under way is a HEAD
+        self._is_chunked = False
+        self._tail = b""  # the end of what came of a chunked answer
         self._is_paused = False
         self._unsent = 0
         self._began = 0.0
@@ -215,6 +288,7 @@ class Client(asyncio.BufferedProtocol):
             transport.close()
             return
         self._is_waiting = True
+        self._is_head = request.startswith(b"HEAD ")
         body_bytes = self._run.body_bytes
         self._unsent = body_bytes if body_bytes > JOINED_BYTES_MAX else 0
         self._began = time.perf_counter()
@@ -228,6 +302,9 @@ class Client(asyncio.BufferedProtocol):
         while self._unsent and not self._is_paused:
             piece = self._run.piece[: self._unsent]
             self._unsent -= len(piece)
+            if self._run.stamps is not None:
+                transport.write(self._run.stamps.next())
+                piece = piece[STAMP_BYTES:]
             transport.write(piece)
 
     def pause_writing(self) -> None:
@@ -242,7 +319,10 @@ class Client(asyncio.BufferedProtocol):
         return self._view[self._filled :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._left:
+        if self._is_chunked:
+            if not self._take_chunks(bytes(self._view[:nbytes])):
+                return
+        elif self._left:
             self._left -= nbytes
             if self._left > 0:
                 return
@@ -269,17 +349,27 @@ class Client(asyncio.BufferedProtocol):
             self._abandon(f"no status line: {head[:60]!r}")
             return False
         self._status = int(head[9:12])
+        is_bare = self._is_head or self._status in NO_BODY
+        body = self._view[end + 4 : end + 4 + after]
+        if self._status not in self._run.job.statuses and not self._run.result.first_error:
+            self._run.result.first_error = f"status {self._status}: {bytes(body[:300])!r}"
         length = content_length(head)
-        if length is None and self._status not in NO_BODY:
+        if length is None and not is_bare and b"chunked" in head.lower():
+            self._is_chunked, self._tail, self._answer_bytes = True, b"\r\n", 0
+            return self._take_chunks(bytes(body))
+        if length is None and not is_bare:
             self._abandon(f"answer {self._status} without Content-Length")
             return False
         self._answer_bytes = length or 0
-        is_bare = self._run.job.method == "HEAD" or self._status in NO_BODY
         self._left = (0 if is_bare else self._answer_bytes) - after
-        if self._status not in self._run.job.statuses and not self._run.result.first_error:
-            body = bytes(self._view[end + 4 : end + 4 + min(after, 300)])
-            self._run.result.first_error = f"status {self._status}: {body!r}"
         return self._left <= 0
+
+    def _take_chunks(self, piece: bytes) -> bool:
+        """Count a piece of a chunked answer; True when it ends with the last chunk."""
+        self._answer_bytes += len(piece)
+        self._tail = (self._tail + piece)[-len(LAST_CHUNK) :]
+        self._is_chunked = self._tail != LAST_CHUNK
+        return not self._is_chunked
 
     def _answered(self) -> None:
         ended = time.perf_counter()
@@ -302,7 +392,7 @@ class Client(asyncio.BufferedProtocol):
 
     def _abandon(self, reason: str) -> None:
         """Count an error and leave this connection; another takes its place."""
-        self._is_waiting = False
+        self._is_waiting = self._is_chunked = False
         self._left = self._filled = 0
         self._run.failed(reason)
         if self._transport is not None:
@@ -323,7 +413,13 @@ class Client(asyncio.BufferedProtocol):
 
 async def _connect(run: Run) -> Client:
     loop, endpoint = asyncio.get_running_loop(), run.job.endpoint
-    _, client = await loop.create_connection(lambda: Client(run), endpoint.host, endpoint.port)
+    context = None
+    if run.job.tls:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    _, client = await loop.create_connection(
+        lambda: Client(run), endpoint.host, endpoint.port, ssl=context
+    )
     return client
 
 

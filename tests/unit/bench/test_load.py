@@ -243,3 +243,20 @@ def test_against_the_ceiling_for_half_a_second() -> None:
 
     results = asyncio.run(run())
     assert all(result.errors == 0 and result.ops > 0 for result in results), results
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (CHUNKED + b"3\r\nabc\r\n0\r\n\r\n",),
+        (CHUNKED, b"3\r\nabc\r\n", b"0\r", b"\n\r\n"),
+        (CHUNKED + b"3\r\nabc\r\n0\r\n", b"\r\n"),
+        (CHUNKED + b"0\r\n\r\n",),
+    ],
+)
+def test_a_chunked_answer_ends_with_its_last_chunk(pieces: tuple[bytes, ...]) -> None:
+    result = measured(always(*pieces))
+    assert (result.ops, result.errors) == (20, 0)

@@ -1,6 +1,6 @@
-"""`make compare`: two result files side by side, without judging.
+"""Two result files of the bench side by side, without judging.
 
-`python -m bench.compare [OLD.json NEW.json]`; without files the baseline and the newest
+`python -m bench.between [OLD.json NEW.json]`; without files the baseline and the newest
 `bench-*.json` of the working folder. Results of any S3 store fit, if their cases have these names.
 """
 
@@ -46,7 +46,7 @@ def _text(value: Any) -> str:
 
 def main() -> int:
     """0, or 2 where there are no two files."""
-    parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.between", description=__doc__)
     parser.add_argument("files", type=Path, nargs="*")
     files: list[Path] = parser.parse_args().files
     if not files:

@@ -1,0 +1,1 @@
+"""Hexagone beside its peers: the same load for all, in turns, on one machine."""

@@ -1,0 +1,41 @@
+"""Hexagone as `hexagone up` starts it: six nodes in three datacenters, everything synced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.cluster import Cluster, ClusterFailed, read_env
+from bench.compare.processes import SystemFailed
+from bench.compare.systems import Setting, System
+from bench.heads import Endpoint
+
+
+class Hexagone(System):
+    """The default, which is the synced tier."""
+
+    name = "hexagone"
+    setting = Setting(
+        store="Hexagone",
+        tier="default: shards and index synced (FULL)",
+        redundancy="4+2 on 6 nodes in 3 datacenters",
+        notes="every object sealed under its tenant's key; a chained journal of writes",
+    )
+
+    def __init__(self, folder: Path, *, tls: bool = False) -> None:
+        super().__init__(folder, tls=tls)
+        self.cluster = Cluster(folder / "data", flags=("--tls",) if tls else ())
+
+    def launch(self) -> None:
+        try:
+            self.cluster.start()
+        except ClusterFailed as failure:
+            raise SystemFailed(str(failure)) from None
+
+    def stop(self) -> None:
+        self.cluster.stop()
+
+    def endpoint(self) -> Endpoint:
+        return read_env(self.cluster.data / "aws.env")[0]
+
+    def roots(self) -> list[int]:
+        return [self.cluster.pid]

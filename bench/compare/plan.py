@@ -1,0 +1,164 @@
+"""What is measured: trials, the table of targets, and one axis at a time around its middle.
+
+Pure: nothing here touches a system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from bench.cases import KIB, MIB
+
+LENGTHS = {
+    "1k": KIB,
+    "4k": 4 * KIB,
+    "64k": 64 * KIB,
+    "1m": MIB,
+    "16m": 16 * MIB,
+    "64m": 64 * MIB,
+}
+OPERATIONS = ("put", "get", "head", "delete", "list", "mixed", "multipart")
+BUCKETS = {"1k": 1_000, "100k": 100_000, "1m": 1_000_000}
+CLIENTS = (1, 16, 64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One operation in a closed loop, the same for all systems.
+
+    Attributes:
+        length: name of a length in `LENGTHS`; of the parts for multipart.
+        bucket: name of a number of objects that are in the bucket before; "" for what there is.
+        is_cold: the system is started anew and the page cache dropped before each round.
+        tls: over TLS; systems that have none fail.
+    """
+
+    operation: str
+    length: str = "4k"
+    clients: int = 64
+    bucket: str = ""
+    is_cold: bool = False
+    tls: bool = False
+
+    @property
+    def name(self) -> str:
+        """Such as `put-4k-c64`, `list-c1-in-1m`, `get-4k-c64-cold`."""
+        parts = [self.operation]
+        if self.operation != "list":
+            parts.append(self.length)
+        parts.append(f"c{self.clients}")
+        if self.bucket:
+            parts.append(f"in-{self.bucket}")
+        parts += ["cold"] * self.is_cold + ["tls"] * self.tls
+        return "-".join(parts)
+
+    @property
+    def length_bytes(self) -> int:
+        return LENGTHS[self.length]
+
+    @property
+    def is_long(self) -> bool:
+        """Bytes a second say more of it than operations."""
+        return self.operation in ("put", "get", "multipart") and self.length_bytes >= MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """Rounds of so many seconds; what is asked before is not counted."""
+
+    rounds: int
+    seconds: float
+    warm_up_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a trial has to reach beside the best peer and beside MinIO.
+
+    Attributes:
+        best, minio: least ratio of operations a second.
+        best_p99, minio_p99: greatest ratio of the 99th percentile.
+    """
+
+    trial: Trial
+    best: float
+    minio: float
+    best_p99: float = 1.2
+    minio_p99: float = 1.0
+
+
+MIDDLE = Trial(operation="put")
+
+
+def _targets(bucket: str) -> tuple[Target, ...]:
+    found = []
+    for operation, minio in (("put", 3.0), ("get", 1.5)):
+        for clients in (16, 64):
+            trial = Trial(operation=operation, clients=clients)
+            found.append(Target(trial=trial, best=1.0, minio=minio))
+    for operation in ("head", "delete"):
+        found.append(Target(trial=Trial(operation=operation), best=1.0, minio=2.0))
+    listing = Trial(operation="list", clients=1, bucket=bucket)
+    found.append(Target(trial=listing, best=1.0, minio=20.0))
+    for operation in ("put", "get"):
+        for clients in (1, 16):
+            trial = Trial(operation=operation, length="64m", clients=clients)
+            found.append(Target(trial=trial, best=0.9, minio=1.0))
+    return tuple(found)
+
+
+TARGETS = _targets("1m")
+
+
+def quick_targets() -> tuple[Target, ...]:
+    """The same beside a bucket of 10,000 keys."""
+    return _targets("")
+
+
+GROWTH_MAX = 1.15  # cost of a PUT in a bucket of 1 M over one of 1 k
+
+
+def targets_plan(*, is_quick: bool) -> list[Trial]:
+    """The trials of the table of targets; quick: a listing among 10,000 keys, no growth."""
+    trials = [target.trial for target in (quick_targets() if is_quick else TARGETS)]
+    trials.append(Trial(operation="mixed"))
+    if not is_quick:
+        trials += [replace(MIDDLE, bucket=bucket) for bucket in BUCKETS]
+    # Buckets grow last, and the cheaper ones first: what fills the drive comes when all else is in.
+    order = list(BUCKETS)
+    return sorted(trials, key=lambda trial: order.index(trial.bucket) if trial.bucket else -1)
+
+
+def axes() -> Iterator[Trial]:
+    """Every case of the issue, one axis at a time from 4 KiB and 64 clients."""
+    for operation in OPERATIONS:
+        length = "16m" if operation == "multipart" else "4k"
+        yield Trial(operation=operation, length=length, clients=64 if length == "4k" else 1)
+    for operation in ("put", "get"):
+        for length in LENGTHS:
+            yield Trial(operation=operation, length=length, clients=16 if length == "64m" else 64)
+        for clients in CLIENTS:
+            yield Trial(operation=operation, clients=clients)
+        yield Trial(operation=operation, tls=True)
+    yield Trial(operation="get", is_cold=True)
+    yield Trial(operation="get", length="64m", clients=1, is_cold=True)
+    for bucket in BUCKETS:
+        yield Trial(operation="put", bucket=bucket)
+        yield Trial(operation="list", clients=1, bucket=bucket)
+
+
+def full_plan() -> list[Trial]:
+    """`axes` and the targets' trials, each once, buckets that grow last."""
+    return list(dict.fromkeys(sorted([*axes(), *targets_plan(is_quick=False)], key=_size)))
+
+
+def _size(trial: Trial) -> tuple[int, bool]:
+    order = list(BUCKETS)
+    return (order.index(trial.bucket) + 1 if trial.bucket else 0, trial.tls)
+
+
+def known_trials() -> dict[str, Trial]:
+    """Every trial that can be asked for by name."""
+    every = [*full_plan(), *targets_plan(is_quick=True)]
+    return {trial.name: trial for trial in every}
