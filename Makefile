@@ -104,18 +104,18 @@ bench: venv ## microbenchmarks, end to end, ceilings
 	$(call need,bench/__main__.py,the bench)
 	$(PY) -m bench
 
-bench-check: venv ## the bench against the targets
+bench-check: venv ## what moved since bench/baseline.json (SHORT=1: a minute, as CI does)
 	$(call need,bench/check.py,the bench check)
-	$(PY) -m bench.check
+	$(PY) -m bench.check $(if $(SHORT),--short)
 
 compare: venv ## Hexagone and the peers on PATH, the same load in turns (FLAGS=--quick, OUT=folder)
 	$(call need,bench/compare/__main__.py,the comparison)
 	$(PY) -m bench.compare --out $(or $(OUT),.cache/compare) $(FLAGS)
 
-profile: venv ## where the time of one case goes (CASE=name)
+profile: venv ## µs by layer, flame graph, bytes copied (CASE=name; PROCESSES=1)
 	$(call need,bench/profile.py,the profile)
 	@test -n "$(CASE)" || { echo "make profile CASE=name" >&2; exit 2; }
-	$(PY) -m bench.profile $(CASE)
+	$(PY) -m bench.profile $(CASE) $(if $(PROCESSES),--processes)
 
 lock: ## write requirements.lock anew from pyproject.toml (needs uv)
 	uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url \

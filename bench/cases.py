@@ -1,7 +1,7 @@
 """What is measured: the matrix of cases, and the targets of the store issue.
 
 A case is one operation at one length with so many clients. Special cases (memory, disk, restart,
-listing at scale, datacenters apart) have names here and their code in `bench.special`.
+listing at scale, datacenters apart, a frozen node) have names here, their code in `bench.special`.
 """
 
 from __future__ import annotations
@@ -80,9 +80,11 @@ TARGETS = (
     _cap("disk-c1", "bytes_per_byte", 6.0, "disk per byte, 4 KiB, 1 client"),
     _cap("disk-c1", "compacted_bytes_per_byte", 2.0, "the same, compacted"),
     _cap("restart", "restart_s", 3.0, "restart with 1,000,000 objects after kill -9, s"),
+    _cap("restart", "start_s", 2.0, "start-up with 1,000,000 objects, s"),
     _floor("rebuild", "objects_per_s", 20_000, "rebuild from nodes, objects/s"),
     _floor("apart-10ms", "ops_per_s", 2_000, "PUT 4 KiB, 64 clients, 10 ms apart, ops/s"),
     _cap("apart-10ms", "p99_ms", 80.0, "the same, p99 ms"),
+    _cap("frozen", "p99_ratio", 2.0, "GET 4 KiB, one node frozen, p99 over the healthy one"),
 )
 
 # Case names of each special run: one run can give several lines.
@@ -91,6 +93,7 @@ SPECIAL = {
     "disk": ("disk-c64", "disk-c1"),
     "million": ("list-scale", "restart", "rebuild"),
     "apart": ("apart-10ms", "apart-5ms"),
+    "frozen": ("frozen",),
 }
 
 

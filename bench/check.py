@@ -1,9 +1,10 @@
-"""`make bench-check`: is anything slower than the checked-in baseline, is a met target lost?
+"""`make bench-check`: what has moved since the checked-in baseline?
 
-`python -m bench.check [RESULT.json] [--baseline FILE] [--tolerance 0.2] [--write]`. Without
-a result file it measures the baseline's cases itself. Ratios are compared, never absolute figures:
-those move from machine to machine, the ratios less. A case that the baseline has and the result
-lacks is a failure: an absent measurement is no pass.
+`python -m bench.check [RESULT.json] [--short] [--json FILE] [--baseline FILE] [--tolerance 0.2]
+[--write]`. Without a result file it measures the baseline's cases itself; `--short` takes only the
+quick ones, a second each. Ratios are compared, never absolute figures: those move from machine to
+machine, the ratios less. Time alone never makes it fail: a slow hour is no mistake. A case that
+failed or could not be measured does: an absent measurement is no pass.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.cases import TARGETS
+from bench.cases import QUICK, TARGETS
 from bench.cluster import ROOT
 from bench.report import read_lines, verdict
 
 BASELINE = Path(__file__).with_name("baseline.json")
 TOLERANCE = 0.2
 MEASURE_S = 3600.0
+RESULT = ROOT / ".cache" / "bench-check.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +47,7 @@ def compare_ratios(
     """Every case that has a ratio in the baseline.
 
     Args:
-        tolerance: share of the baseline's ratio that may be lost.
+        tolerance: a ratio that moved by at most this share of the baseline's has held.
     """
     found = []
     for case, line in before.items():
@@ -59,14 +60,15 @@ def compare_ratios(
                 Finding(what=case, before=f"{line['ratio']:.3f}", after="", word=word, is_bad=True)
             )
             continue
-        is_slower = measured < line["ratio"] * (1.0 - tolerance)
+        change = measured / line["ratio"] - 1.0
+        moved = "slower" if change < -tolerance else "faster" if change > tolerance else "held"
         found.append(
             Finding(
                 what=case,
                 before=f"{line['ratio']:.3f}",
                 after=f"{measured:.3f}",
-                word="slower" if is_slower else "held",
-                is_bad=is_slower,
+                word=f"{moved} ({change * 100:+.0f} %)",
+                is_bad=False,
             )
         )
     return found
@@ -75,7 +77,7 @@ def compare_ratios(
 def compare_targets(
     before: dict[str, dict[str, Any]], after: dict[str, dict[str, Any]]
 ) -> list[Finding]:
-    """Targets of cases that were run: lost is bad, missed as before is said."""
+    """Targets of cases that were run; only one that was not measured is bad."""
     found = []
     for target in TARGETS:
         now, figure = verdict(target, after)
@@ -87,34 +89,47 @@ def compare_targets(
                 what=f"{target.what} {target.sign} {target.bound:g}",
                 before="" if old is None else f"{old:g}",
                 after="" if figure is None else f"{figure:g}",
-                word=now,
-                is_bad=now == "absent" or (now == "missed" and then == "met"),
+                word="lost" if now == "missed" and then == "met" else now,
+                is_bad=now == "absent",
             )
         )
     return found
 
 
-def measure(cases: list[str]) -> Path:
-    """Run these cases; the result file, in the system's folder for such files."""
-    result = Path(tempfile.mkdtemp(prefix="hexagone-bench-check-")) / "result.json"
+def measure(cases: list[str], result: Path, *, is_short: bool) -> None:
+    """Run these cases into a result file."""
     words = [sys.executable, "-m", "bench", "--no-micro", "--json", str(result)]
+    words += ["--quick"] if is_short else []
     for case in cases:
         words += ["--case", case]
     subprocess.run(words, cwd=ROOT, timeout=MEASURE_S, check=False, stdout=subprocess.DEVNULL)
-    return result
+
+
+def to_measure(before: dict[str, dict[str, Any]], *, is_short: bool) -> list[str]:
+    """Cases of the baseline that have a ratio; the short form keeps the quick ones."""
+    with_ratio = [case for case, line in before.items() if "ratio" in line]
+    return [case for case in with_ratio if case in QUICK] if is_short else with_ratio
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m bench.check", description=__doc__)
+    made.add_argument("result", type=Path, nargs="?")
+    made.add_argument("--baseline", type=Path, default=BASELINE)
+    made.add_argument("--tolerance", type=float, default=TOLERANCE)
+    made.add_argument("--short", action="store_true", help="the quick cases, a second each")
+    made.add_argument("--json", type=Path, default=RESULT, help="where what is measured goes")
+    made.add_argument("--write", action="store_true", help="make the result the baseline")
+    return made
 
 
 def main() -> int:
-    """0: all held; 1: slower, lost or not measured; 2: nothing to compare with."""
-    parser = argparse.ArgumentParser(prog="python -m bench.check", description=__doc__)
-    parser.add_argument("result", type=Path, nargs="?")
-    parser.add_argument("--baseline", type=Path, default=BASELINE)
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE)
-    parser.add_argument("--write", action="store_true", help="make the result the baseline")
-    given = parser.parse_args()
+    """0: measured, whatever moved; 1: a case failed; 2: nothing to compare with."""
+    made = parser()
+    given = made.parse_args()
     if given.write:
         if given.result is None:
-            parser.error("--write needs a result file")
+            made.error("--write needs a result file")
         lines = read_lines(given.result)
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines.values())
         given.baseline.write_text(text, "utf-8")
@@ -123,8 +138,13 @@ def main() -> int:
         print(f"{given.baseline} does not exist; write it with --write", file=sys.stderr)
         return 2
     before = read_lines(given.baseline)
-    with_ratio = [case for case, line in before.items() if "ratio" in line]
-    after = read_lines(given.result or measure(with_ratio))
+    if given.result is None:
+        cases = to_measure(before, is_short=given.short)
+        before = {case: before[case] for case in cases}
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        measure(cases, given.json, is_short=given.short)
+        print(given.json.read_text("utf-8"), end="")
+    after = read_lines(given.result or given.json)
     findings = compare_ratios(before, after, given.tolerance) + compare_targets(before, after)
     table = Table("what", "baseline", "measured", "verdict", title="bench check")
     for item in findings:

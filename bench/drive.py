@@ -63,16 +63,23 @@ def run_load(job: Job, *, allow_errors: bool = False) -> Result:
 
 
 @contextmanager
-def ceiling_server() -> Iterator[int]:
-    """The ceiling in a process of its own; gives its port."""
+def ceiling_process() -> Iterator[tuple[int, int]]:
+    """The ceiling in a process of its own; gives its port and its process id."""
     words = [sys.executable, "-m", "bench.ceiling"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, cwd=ROOT) as process:
         try:
             assert process.stdout is not None, "the pipe was asked for"
-            yield int(process.stdout.readline())
+            yield int(process.stdout.readline()), process.pid
         finally:
             process.terminate()
             process.wait(30)
+
+
+@contextmanager
+def ceiling_server() -> Iterator[int]:
+    """The ceiling in a process of its own; gives its port."""
+    with ceiling_process() as (port, _):
+        yield port
 
 
 def make_bucket(endpoint: Endpoint, bucket: str) -> None:

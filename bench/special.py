@@ -5,6 +5,8 @@ A run that is scaled down says so in its line (`scaled`), and is never held agai
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -29,11 +31,13 @@ from bench.drive import (
     run_load,
 )
 from bench.heads import Endpoint
-from bench.load import Job
+from bench.load import Job, Result
 
 Line = dict[str, Any]
 HOLES_S = 5.0  # nodes punch holes a moment after deletes
 CODE_OVERHEAD = 1.5  # n/k of 4+2, bodies being random bytes
+FROZEN_NODE = "lyon-1"
+THAW_S = 3.0  # a node that goes on is taken back in
 HOME = "paris"  # the datacenter the gateway is in; its nodes are not delayed
 
 
@@ -122,7 +126,8 @@ def _disk_bytes(cluster: Cluster, *, count: int, clients: int) -> Line:
     )
     result = run_load(job)
     line: Line = {
-        "bytes_per_byte": plausible((cluster.node_bytes() - before) / (count * 4 * KIB)),
+        "bytes_per_byte": (held := plausible((cluster.node_bytes() - before) / (count * 4 * KIB))),
+        "code_apart": round(held / CODE_OVERHEAD, 3),
         "ops": result.ops,
         "ops_per_s": round(result.ops_per_s, 1),
         "errors": result.errors,
@@ -147,9 +152,12 @@ def million(folder: Path, *, is_quick: bool) -> Iterator[Line]:
         cluster.kill()
         restart_s = cluster.start()
         _expect_keys(cluster.endpoint(), count, step=max(count // 20, LIST_KEYS))
+        cluster.stop()
+        start_s = cluster.start()
         yield {
             "case": "restart",
             "restart_s": round(restart_s, 3),
+            "start_s": round(start_s, 3),
             "objects": count + 10_000,
             "fill_ops_per_s": round(filled.ops_per_s, 1),
             "tier": tier,
@@ -270,4 +278,77 @@ def _delayed(s3_port: int, one_way_ms: float) -> Iterator[None]:
             proxy.wait(30)
 
 
-RUNS = {"memory": memory, "disk": disk, "million": million, "apart": apart}
+def frozen(folder: Path, *, is_quick: bool) -> Iterator[Line]:
+    """GET 4 KiB by 16 clients while one node stands still (SIGSTOP): silent, not gone.
+
+    Healthy and frozen in turns; a frozen round is counted from its first request, so what it takes
+    to notice is in it.
+    """
+    cluster = Cluster(folder / "frozen", flags=("--processes",))
+    cluster.start()
+    try:
+        make_bucket(cluster.endpoint(), "bench")
+        path, count = "/bench/cold-{:08d}", 2_000
+        fill(cluster.endpoint(), path, count=count, length_bytes=4 * KIB)
+        job = Job(
+            endpoint=cluster.endpoint(),
+            method="GET",
+            path=path,
+            count=count,
+            answer_bytes=4 * KIB,
+            clients=16,
+            seconds=1.0 if is_quick else 3.0,
+        )
+        run_load(replace(job, seconds=0.5))
+        node = node_process(cluster.data, FROZEN_NODE)
+        pairs = []
+        for _ in range(1 if is_quick else 5):
+            healthy = run_load(job)
+            os.kill(node, signal.SIGSTOP)
+            try:
+                pairs.append((healthy, run_load(job)))
+            finally:
+                os.kill(node, signal.SIGCONT)
+            time.sleep(THAW_S)
+        yield {"case": "frozen", **frozen_line(pairs), "tier": cluster.tier()}
+    finally:
+        cluster.stop()
+
+
+def frozen_line(pairs: list[tuple[Result, Result]]) -> Line:
+    """Medians of (healthy, frozen) rounds, and the ratio of their p99s."""
+    healthy_ms = median(healthy.p99_ms for healthy, _ in pairs)
+    frozen_ms = median(result.p99_ms for _, result in pairs)
+    return {
+        "p99_ratio": round(frozen_ms / healthy_ms, 3),
+        "p99_ms": round(frozen_ms, 3),
+        "healthy_p99_ms": round(healthy_ms, 3),
+        "p50_ms": round(median(result.p50_ms for _, result in pairs), 3),
+        "max_ms": round(max(result.max_ms for _, result in pairs), 1),
+        "ops_per_s": round(median(result.ops_per_s for _, result in pairs), 1),
+        "healthy_ops_per_s": round(median(healthy.ops_per_s for healthy, _ in pairs), 1),
+        "p99_ratios": [round(b.p99_ms / a.p99_ms, 3) for a, b in pairs],
+        "errors": sum(a.errors + b.errors for a, b in pairs),
+    }
+
+
+def node_process(data: Path, name: str) -> int:
+    """Process id of a node of `hexagone up --processes`, as it writes them down.
+
+    Raises:
+        ClusterFailed: no node has that name.
+    """
+    rows = (data / "nodes.pid").read_text("utf-8").splitlines()
+    found = dict(row.split() for row in rows)
+    if name not in found:
+        raise ClusterFailed(f"no node {name}, only {sorted(found)}")
+    return int(found[name])
+
+
+RUNS = {
+    "memory": memory,
+    "disk": disk,
+    "million": million,
+    "apart": apart,
+    "frozen": frozen,
+}

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from bench.cases import QUICK, SPECIAL, TARGETS, USUAL, chosen, matrix
-from bench.check import compare_ratios, compare_targets
-from bench.profile import own_time
+from bench.check import compare_ratios, compare_targets, main, to_measure
 from bench.report import read_lines, verdict
 
 BY_CASE = {(target.case, target.figure): target for target in TARGETS}
@@ -52,26 +51,48 @@ def test_sets_of_cases_are_cases() -> None:
 
 
 @pytest.mark.parametrize(
-    ("after", "is_bad"),
+    ("after", "word", "is_bad"),
     [
-        ({"put-4k-c64": {"ratio": 0.33}}, False),
-        ({"put-4k-c64": {"ratio": 0.31}}, True),
-        ({"put-4k-c64": {"failed": "errors"}}, True),
-        ({}, True),
+        ({"put-4k-c64": {"ratio": 0.33}}, "held (-18 %)", False),
+        ({"put-4k-c64": {"ratio": 0.10}}, "slower (-75 %)", False),
+        ({"put-4k-c64": {"ratio": 0.80}}, "faster (+100 %)", False),
+        ({"put-4k-c64": {"failed": "errors"}}, "errors", True),
+        ({}, "not measured", True),
     ],
 )
-def test_a_slower_or_missing_case_fails_the_check(after: dict[str, Any], is_bad: bool) -> None:
+def test_only_a_missing_case_fails_the_check(
+    after: dict[str, Any], word: str, is_bad: bool
+) -> None:
     before = {"put-4k-c64": {"ratio": 0.40}}
     (finding,) = compare_ratios(before, after, 0.2)
-    assert finding.is_bad is is_bad
+    assert (finding.word, finding.is_bad) == (word, is_bad)
 
 
-def test_a_target_that_was_met_may_not_be_lost() -> None:
+def test_a_lost_target_is_said_and_only_an_absent_one_is_bad() -> None:
     met, missed = {"memory": {"peak_mib": 500.0}}, {"memory": {"peak_mib": 700.0}}
-    assert [item.is_bad for item in compare_targets(met, missed)] == [True]
-    assert [item.is_bad for item in compare_targets(missed, missed)] == [False]
+    (lost,) = compare_targets(met, missed)
+    assert (lost.word, lost.is_bad) == ("lost", False)
+    assert [item.word for item in compare_targets(missed, missed)] == ["missed"]
     assert [item.is_bad for item in compare_targets(met, {"memory": {"failed": "x"}})] == [True]
     assert compare_targets(met, {}) == []
+
+
+def test_the_short_check_takes_the_quick_cases_of_the_baseline() -> None:
+    before = {"put-4k-c64": {"ratio": 0.4}, "put-4k-c1": {"ratio": 0.2}, "memory": {"ops": 1}}
+    assert to_measure(before, is_short=True) == ["put-4k-c64"]
+    assert to_measure(before, is_short=False) == ["put-4k-c64", "put-4k-c1"]
+
+
+@pytest.mark.parametrize(("ratio", "status"), [(0.01, 0), (None, 1)])
+def test_time_alone_never_changes_the_exit_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ratio: float | None, status: int
+) -> None:
+    baseline, result = tmp_path / "baseline.json", tmp_path / "result.json"
+    baseline.write_text(json.dumps({"case": "put-4k-c64", "ratio": 0.4}), "utf-8")
+    line = {"failed": "refused"} if ratio is None else {"ratio": ratio}
+    result.write_text(json.dumps({"case": "put-4k-c64", **line}), "utf-8")
+    monkeypatch.setattr("sys.argv", ["check", str(result), "--baseline", str(baseline)])
+    assert main() == status
 
 
 def test_result_files_are_read_by_case(tmp_path: Path) -> None:
@@ -82,8 +103,3 @@ def test_result_files_are_read_by_case(tmp_path: Path) -> None:
     path.write_text("[1]\n", "utf-8")
     with pytest.raises(ValueError, match="not a result line"):
         read_lines(path)
-
-
-def test_own_time_counts_leaves() -> None:
-    stacks = "main;put;seal 3\nmain;put 1\nmain;get;seal 4\n\nno count\n"
-    assert own_time(stacks) == [(0.875, "seal"), (0.125, "put")]
