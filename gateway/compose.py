@@ -36,6 +36,7 @@ from gateway.jobs.repair import Repairer, RepairQueue
 from gateway.jobs.replication import Replicator
 from gateway.jobs.rotation import KeyRotation
 from gateway.jobs.tier import TierKeeper
+from gateway.jobs.usage_journal import UsageJournal
 from gateway.journal.events import CLUSTER
 from gateway.journal.journal import Journal
 from gateway.journal.opening import open_journal, start_event
@@ -136,6 +137,9 @@ class Gateway:
         )
         core.usage.listeners += [services.quotas.follow, services.meter.follow]
         self.metering = Metering(services, services.meter, core.index, core.index.recount_usage)
+        self.usage_journal = UsageJournal(
+            services, services.meter, lambda: self.metering.has_looked
+        )
 
     def _make_log_jobs(self) -> None:
         """What keeps the log and its stripes small."""
@@ -217,6 +221,7 @@ class Gateway:
             self.audit,
             self.garbage,
             self.metering,
+            self.usage_journal,
             self.lifecycle,
             self.log_delivery,
             self.events,

@@ -209,7 +209,14 @@ OFFERED = (
     Offered(
         name="statement",
         help="A tenant's statement of a month; from files, without a gateway, the same again.",
-        modules=("gateway.admin.metering_cli",),
+        modules=("gateway.admin.statement_cli",),
+        section=PROOF,
+    ),
+    Offered(
+        name="statement-verify",
+        help="Compute a statement again from the journal alone, and compare every byte. Asks no"
+        " gateway.",
+        modules=("gateway.admin.statement_cli",),
         section=PROOF,
     ),
     Offered(

@@ -86,7 +86,7 @@ def show_events(
     until: Annotated[str, typer.Option(help="likewise")] = "",
     failed: Annotated[bool, typer.Option("--failed", help="refused or failed only")] = False,
     everything: Annotated[
-        bool, typer.Option("--all", help="the journal's own anchors and checkpoints, too")
+        bool, typer.Option("--all", help="also anchors, checkpoints, metered hours")
     ] = False,
     count: Annotated[int, typer.Option("-n", "--count", min=1, max=100_000)] = SHOWN,
     data: DataOption = None,
@@ -107,7 +107,7 @@ def show_events(
         "since": moment(since, "--since"),
         "until": moment(until, "--until"),
         "failed": failed,
-        "all": everything or "journal" in kind,
+        "all": everything or any(own in kind for own in ("journal", "usage")),
     }
     found: list[tuple[str, Entry]] = []
     for log in status["logs"]:

@@ -14,11 +14,12 @@ import typer
 from gateway.admin.cli import asked, parse_url
 from gateway.admin.client import AdminClient
 from gateway.admin.journal_export import lines_of
+from gateway.journal import usage
 from gateway.journal.events import Entry, read_line
 
 SCANNED_MAX = 1_000_000
 PAGE = 2000
-OWN_TYPES = frozenset({"journal.anchor", "journal.checkpoint", "journal.idle"})
+OWN_TYPES = frozenset({"journal.anchor", "journal.checkpoint", "journal.idle", *usage.TYPES})
 
 
 def moment(text: str, option: str) -> int:

@@ -1,4 +1,4 @@
-"""Commands about usage and limits: usage, quota, plan, statement. Only the admin port's client.
+"""Commands about usage and limits: usage, quota, plan. Only the admin port's client.
 
 Tables for people, CSV and JSON for programs. Times are UTC and whole hours.
 """
@@ -8,20 +8,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 
-from gateway.admin import statements
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
 from gateway.admin.tables import Answer, bytes_text, text, titled_table
-from gateway.model.billing import HOUR_MS, Plan
-from gateway.terminal.language import heard, say
+from gateway.model.billing import HOUR_MS
+from gateway.terminal.language import say
 from storaged.base.env import RealEnv
 
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
@@ -58,7 +56,6 @@ plan_app = typer.Typer(no_args_is_help=True, help="How a tenant pays: show, set.
 def add_commands(target: typer.Typer) -> None:
     """Put the commands on another app (the `hexagone` command)."""
     target.command("usage")(usage)
-    target.command("statement")(statement)
     target.add_typer(quota_app, name="quota")
     target.add_typer(plan_app, name="plan")
 
@@ -82,72 +79,19 @@ def usage(
     form = Form.JSON if as_json else form
     if not since and not hours:
         answer = asked(lambda: client_of(data, socket).metering("GET", "usage", fields))
-        _print(answer, "usage", _usage_rows(answer["usage"], answer["total"]), form)
+        print_rows(answer, "usage", _usage_rows(answer["usage"], answer["total"]), form)
         return
     this_hour = RealEnv(threads_max=1).now_ms() // HOUR_MS
     fields["from_hour"] = str(_hour(since) if since else this_hour - DAYS_SHOWN * 24)
     fields["to_hour"] = str(_hour(to) if to else this_hour + 1)
     if hours:
         answer = asked(lambda: client_of(data, socket).metering("GET", "hours", fields))
-        _print(answer, "hours", [_hour_row(row) for row in answer["hours"]], form)
+        print_rows(answer, "hours", [_hour_row(row) for row in answer["hours"]], form)
         return
     answer = asked(lambda: client_of(data, socket).metering("GET", "metered", fields))
     rows = [_metered_row(row) for row in answer["metered"]]
     rows.append(_metered_row({"tenant": "total", "bucket": "", **answer["total"]}))
-    _print(answer, "metered", rows, form)
-
-
-def statement(
-    month: Annotated[str, typer.Argument(metavar="YYYY-MM")],
-    tenant: PlanTenantOption = "",
-    prices: Annotated[Path | None, typer.Option("--prices", help="price list, TOML")] = None,
-    hours: Annotated[
-        Path | None,
-        typer.Option("--hours", help="compute it from this file of `usage --hours --json`"),
-    ] = None,
-    plan: Annotated[
-        Path | None, typer.Option("--plan", help="with --hours: file of `plan show --json`")
-    ] = None,
-    form: FormOption = Form.TABLE,
-    data: DataOption = None,
-    socket: SocketOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """A tenant's statement of a month; from files, without a gateway, the same again.
-
-    Example: hexagone statement 2026-11 --tenant mairie --prices prices.toml --format csv
-    """
-    form = Form.JSON if as_json else form
-
-    def computed() -> Answer:
-        price_list = statements.read_prices(prices)
-        first, end = statements.month_hours(month)
-        if hours is not None:
-            held = json.loads(hours.read_text())
-            paid = {} if plan is None else json.loads(plan.read_text())
-            if (held["from_hour"], held["to_hour"]) != (first, end):
-                raise statements.StatementInvalid(reason="the hours are of another time")
-        else:
-            if not tenant:
-                raise typer.BadParameter("name a tenant", param_hint="--tenant")
-            fields = {"tenant": tenant, "from_hour": str(first), "to_hour": str(end)}
-            held = client_of(data, socket).metering("GET", "hours", fields)
-            paid = client_of(data, socket).metering("GET", "plan", {"tenant": tenant})
-        return statements.statement_of(
-            tenant=paid.get("tenant", tenant),
-            month=month,
-            hours=held,
-            plan=_plan_of(paid),
-            prices=price_list,
-        )
-
-    answer = asked(computed)
-    rows: list[Answer] = list(answer["lines"])
-    rows.append({"item": "total", "amount": answer["total"], "unit": answer["currency"]})
-    about = heard(answer["plan"])
-    if not answer["is_final"]:
-        about = say("{plan}, so far", plan=about)
-    _print(answer, f"{answer['tenant']} {month} ({about})", rows, form)
+    print_rows(answer, "metered", rows, form)
 
 
 @quota_app.command("show")
@@ -288,14 +232,6 @@ def _hour(said: str) -> int:
     raise typer.BadParameter(f"{said} is no time: write 2026-11-01 or 2026-11-01T13")
 
 
-def _plan_of(held: Mapping[str, object]) -> Plan:
-    return Plan(
-        reserved_bytes=int(str(held.get("reserved_bytes", 0))),
-        reserved_out_bytes=int(str(held.get("reserved_out_bytes", 0))),
-        switching=held.get("switching") is True,
-    )
-
-
 def _usage_rows(rows: Sequence[Answer], total: Answer) -> list[Answer]:
     found = []
     for row in (*rows, {"tenant": "total", "bucket": "", **total}):
@@ -336,8 +272,7 @@ def _metered_row(row: Answer) -> Answer:
 
 
 def _hour_row(row: Answer) -> Answer:
-    at = datetime.fromtimestamp(row["number"] * HOUR_MS // 1000, UTC)
-    return {"hour": f"{at:%Y-%m-%dT%H}Z", **_metered_row(row)}
+    return {"hour": _moment(row["number"]), **_metered_row(row)}
 
 
 def _print_quotas(answer: Answer, form: Form) -> None:
@@ -349,10 +284,11 @@ def _print_quotas(answer: Answer, form: Form) -> None:
         }
         for held in answer["quotas"]
     ]
-    _print(answer, "limits", rows, form)
+    print_rows(answer, "limits", rows, form)
 
 
-def _print(answer: Answer, title: str, rows: Sequence[Answer], form: Form) -> None:
+def print_rows(answer: Answer, title: str, rows: Sequence[Answer], form: Form) -> None:
+    """Print an answer as a table, as CSV or as it is."""
     if form is Form.CSV:
         typer.echo(_csv(rows), nl=False)
     else:
@@ -389,5 +325,11 @@ def _plain(value: object) -> object:
 
 
 def _plan_view(answer: Answer) -> RenderableType:
-    rows = [(text(say(name.replace("_", " "))), text(str(value))) for name, value in answer.items()]
+    shown = {name: value for name, value in answer.items() if name != "changes"}
+    shown["since_hour"] = _moment(answer["since_hour"])
+    rows = [(text(say(name.replace("_", " "))), text(str(value))) for name, value in shown.items()]
     return titled_table("plan", ("", ""), rows)
+
+
+def _moment(hour: int) -> str:
+    return f"{datetime.fromtimestamp(hour * HOUR_MS // 1000, UTC):%Y-%m-%dT%H}Z"

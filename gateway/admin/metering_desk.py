@@ -148,11 +148,17 @@ class MeteringDesk:
     def plan(self, fields: Fields) -> Document:
         """How a tenant pays."""
         tenant = self._tenant(fields)
-        plan = limits_set.plan_of(self._services, tenant.tenant_id)
-        return {"tenant": tenant.name, "kind": plan.kind, **asdict(plan)}
+        changes = limits_set.plan_changes(self._services, tenant.tenant_id)
+        return {
+            "tenant": tenant.name,
+            "tenant_id": tenant.tenant_id.hex(),
+            "kind": changes[-1].plan.kind,
+            **changes[-1].document(),
+            "changes": [one.document() for one in changes],
+        }
 
     async def set_plan(self, fields: Fields) -> Document:
-        """Set how a tenant pays."""
+        """Set how a tenant pays, from the beginning of this hour on."""
         tenant = self._tenant(fields)
         plan = Plan(
             reserved_bytes=_number(fields, "reserved_bytes"),

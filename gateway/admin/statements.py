@@ -1,13 +1,17 @@
 """Monthly statements: from metered hours and a price list, without a gateway.
 
-Not for integrals and prices themselves (`gateway.model.billing`). Whoever has the hours of a tenant
-(`hexagone usage --hours --json`), the plan and the price list computes the same statement again.
+Not for integrals and prices themselves (`gateway.model.billing`), nor for where hours come from:
+answers of the admin port, files of them, or a tenant's journal
+(`gateway.admin.statement_verify`). The same hours, plans and prices give the same statement, byte
+for byte.
 """
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -22,11 +26,14 @@ from gateway.model.billing import (
     REQUEST_KINDS,
     Hour,
     Metered,
-    Plan,
+    PlanChange,
     PriceList,
     hour_of,
     integrate,
+    plan_before,
+    plan_change_of,
     statement,
+    switching_hours,
     total_of,
 )
 from gateway.model.version import STORAGE_CLASSES
@@ -96,34 +103,72 @@ def month_hours(month: str) -> tuple[int, int]:
     return int(begin.timestamp()) * 1000 // HOUR_MS, int(end.timestamp()) * 1000 // HOUR_MS
 
 
-def integrated(hours: Document) -> dict[str, Metered]:
-    """What each bucket used, by its id, from an answer with hours."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeteredHours:
+    """Hours of a tenant's buckets.
+
+    Args:
+        first, end: hours since the epoch; `end` is the one after the last.
+        until_ms: up to where they have passed.
+        by_bucket: by the bucket's id, in order, with the last one before `first` if there is one.
+    """
+
+    first: int
+    end: int
+    until_ms: int
+    by_bucket: Mapping[str, Sequence[Hour]]
+
+
+def hours_of(answer: Document) -> MeteredHours:
+    """From an answer with hours. Raises: KeyError, TypeError."""
     by_bucket: dict[str, list[Hour]] = {}
-    for row in hours["hours"]:
+    for row in answer["hours"]:
         by_bucket.setdefault(row["bucket_id"], []).append(hour_of(row["number"], row))
-    first, end, until_ms = hours["from_hour"], hours["to_hour"], hours["until_ms"]
-    return {
-        bucket: integrate(rows, first=first, end=end, now_ms=until_ms)
-        for bucket, rows in by_bucket.items()
-    }
+    return MeteredHours(
+        first=answer["from_hour"],
+        end=answer["to_hour"],
+        until_ms=answer["until_ms"],
+        by_bucket=by_bucket,
+    )
+
+
+def plans_of(answer: Document) -> list[PlanChange]:
+    """Plans from an answer about a tenant's plan; one of before they had hours was always in force.
+
+    Raises: KeyError, TypeError.
+    """
+    if not answer:
+        return []
+    return [plan_change_of(one) for one in answer.get("changes", [answer])]
 
 
 def statement_of(
-    *, tenant: str, month: str, hours: Document, plan: Plan, prices: PriceList
+    *,
+    tenant: str,
+    tenant_id: str,
+    month: str,
+    hours: MeteredHours,
+    plans: Sequence[PlanChange],
+    prices: PriceList,
 ) -> Document:
     """A tenant's statement of a month, as a document."""
-    total = Metered()
-    for used in integrated(hours).values():
+    total, free_out_bytes = Metered(), 0
+    switching = switching_hours(plans, hours.first, hours.end)
+    for rows in hours.by_bucket.values():
+        used = integrate(rows, first=hours.first, end=hours.end, now_ms=hours.until_ms)
         total.add(used)
-    lines = statement(total, prices, plan)
-    end_ms = hours["to_hour"] * HOUR_MS
+        free_out_bytes += sum(hour.out_bytes for hour in rows if hour.number in switching)
+    plan = plan_before(plans, hours.end)
+    all_free = len(switching) == hours.end - hours.first
+    lines = statement(total, prices, plan, free_out_bytes=free_out_bytes, all_free=all_free)
     return {
         "tenant": tenant,
+        "tenant_id": tenant_id,
         "month": month,
-        "is_final": hours["until_ms"] >= end_ms,
-        "until_ms": hours["until_ms"],
+        "is_final": hours.until_ms >= hours.end * HOUR_MS,
+        "until_ms": hours.until_ms,
         "plan": plan.kind,
-        "switching": plan.switching,
+        "switching": bool(switching),
         "currency": prices.currency,
         "gb_bytes": GB,
         "month_hours": 730,
@@ -140,3 +185,8 @@ def statement_of(
         ],
         "total": str(total_of(lines)),
     }
+
+
+def statement_bytes(statement: Document) -> bytes:
+    """As `hexagone statement --json` writes it."""
+    return json.dumps(statement).encode() + b"\n"

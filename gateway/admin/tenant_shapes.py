@@ -168,13 +168,16 @@ class Quotas(TypedDict):
 
 
 class PlanOfTenant(TypedDict):
-    """How a tenant pays."""
+    """How a tenant pays, and since which hour; all that was in force, the last one last."""
 
     tenant: str
+    tenant_id: str
     kind: str
+    since_hour: int
     reserved_bytes: int
     reserved_out_bytes: int
     switching: bool
+    changes: list[Row]
 
 
 # The way in and out

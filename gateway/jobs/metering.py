@@ -107,6 +107,11 @@ class Metering:
         )
         await log.commit_change(Change(batch=batch))
 
+    @property
+    def has_looked(self) -> bool:
+        """Whether all buckets were looked at since the start: what a crash left is set right."""
+        return self._looks > 0 and not (self._looks == 1 and self._to_look)
+
     def progress(self) -> Progress:
         """Rows written since the start."""
         return Progress(done=self._rows, total=0, unit="rows")

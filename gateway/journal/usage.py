@@ -117,7 +117,8 @@ def closed_event(at_ms: int, closing: Closing) -> Event:
 def read_hour(entry: Entry) -> ToldHour:
     """What an event of an hour says. Raises: UsageEventInvalid."""
     body = entry.body
-    levels, byte_ms = {}, {}
+    levels: dict[str, int] = {}
+    byte_ms: dict[str, int] = {}
     for name, said in body.items():
         if name.startswith(_LINE):
             if not isinstance(said, str) or not _NUMBERS.fullmatch(said):

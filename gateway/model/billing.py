@@ -9,7 +9,7 @@ Source: docs/metering.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -131,7 +131,8 @@ class Plan:
     Args:
         reserved_bytes, reserved_out_bytes: of a subscription, stored all month and sent in a month;
             0: on demand.
-        switching: the tenant is moving to another provider: what is sent is metered and free.
+        switching: the tenant is moving to another provider: what is sent is metered and free, in
+            the hours in which the plan says so.
     """
 
     reserved_bytes: int = 0
@@ -144,6 +145,49 @@ class Plan:
 
 
 ON_DEMAND = Plan()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanChange:
+    """A plan, and the hour since the epoch from whose beginning on it is in force."""
+
+    since_hour: int
+    plan: Plan
+
+    def document(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {
+            "since_hour": self.since_hour,
+            "reserved_bytes": self.plan.reserved_bytes,
+            "reserved_out_bytes": self.plan.reserved_out_bytes,
+            "switching": self.plan.switching,
+        }
+
+
+def plan_change_of(document: Mapping[str, Any]) -> PlanChange:
+    """The other way; a plan that does not say since when was always in force. Raises: KeyError."""
+    plan = Plan(
+        reserved_bytes=document["reserved_bytes"],
+        reserved_out_bytes=document["reserved_out_bytes"],
+        switching=document["switching"],
+    )
+    return PlanChange(since_hour=document.get("since_hour", 0), plan=plan)
+
+
+def plan_before(changes: Sequence[PlanChange], end: int) -> Plan:
+    """The plan in force in the last hour before `end`; `changes` by hour."""
+    held = [one.plan for one in changes if one.since_hour < end]
+    return held[-1] if held else ON_DEMAND
+
+
+def switching_hours(changes: Sequence[PlanChange], first: int, end: int) -> set[int]:
+    """Hours from `first` to before `end` in which the tenant was switching."""
+    found: set[int] = set()
+    ends = [one.since_hour for one in (*changes[1:], PlanChange(since_hour=end, plan=ON_DEMAND))]
+    for one, until in zip(changes, ends, strict=False):
+        if one.plan.switching:
+            found.update(range(max(first, one.since_hour), min(end, until)))
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,9 +231,21 @@ class Line:
     amount: Decimal
 
 
-def statement(metered: Metered, prices: PriceList, plan: Plan) -> list[Line]:
-    """Lines of what a tenant pays for a month."""
-    lines = [*_storage(metered, prices, plan), *_sent(metered, prices, plan)]
+def statement(
+    metered: Metered, prices: PriceList, plan: Plan, *, free_out_bytes: int, all_free: bool
+) -> list[Line]:
+    """Lines of what a tenant pays for a month.
+
+    Args:
+        plan: in force at the end of the month.
+        free_out_bytes: of what was sent, in hours of switching.
+        all_free: the tenant was switching in every hour.
+    """
+    lines = list(_storage(metered, prices, plan))
+    if free_out_bytes or all_free:
+        lines.append(_line("sent, switching", free_out_bytes, "byte", Decimal(0), "GB", GB))
+    if not all_free:
+        lines += _sent(metered.out_bytes - free_out_bytes, prices, plan)
     lines.append(_line("received", metered.in_bytes, "byte", prices.in_gb, "GB", GB))
     for kind in REQUEST_KINDS:
         price = prices.requests_10k.get(kind, Decimal(0))
@@ -219,12 +275,10 @@ def _storage(metered: Metered, prices: PriceList, plan: Plan) -> list[Line]:
     ]
 
 
-def _sent(metered: Metered, prices: PriceList, plan: Plan) -> list[Line]:
-    if plan.switching:
-        return [_line("sent, switching", metered.out_bytes, "byte", Decimal(0), "GB", GB)]
+def _sent(out_bytes: int, prices: PriceList, plan: Plan) -> list[Line]:
     if not plan.reserved_out_bytes:
-        return [_line("sent", metered.out_bytes, "byte", prices.out_gb, "GB", GB)]
-    over = max(0, metered.out_bytes - plan.reserved_out_bytes)
+        return [_line("sent", out_bytes, "byte", prices.out_gb, "GB", GB)]
+    over = max(0, out_bytes - plan.reserved_out_bytes)
     price = prices.out_gb if prices.overage_out_gb is None else prices.overage_out_gb
     reserved = plan.reserved_out_bytes
     return [

@@ -17,6 +17,7 @@ from gateway.meta import (
     identities,
     keyspace,
     rotations,
+    told_rows,
 )
 from gateway.meta import buckets as bucket_rows
 from gateway.meta.documents import open_document
@@ -191,7 +192,10 @@ async def forget_some(services: Services, erasure: Erasure) -> Counter[str]:
         return await _drop(services, "reports", reports)
     row_key = keyspace.tenant_row(tenant)
     if services.log.read((row_key,))[0] is not None:
-        return await _drop(services, "tenants", [row_key])
+        # With it what its journal was told, for that is written only as long as there is a tenant.
+        told = told_rows.tenant_row(tenant)
+        await commit_rows(services, (), (Write(told, None), Write(row_key, None)))
+        return Counter({"tenants": 1})
     return Counter()
 
 

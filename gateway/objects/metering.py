@@ -114,6 +114,7 @@ class Meter:
         self._running: dict[bytes, _Running] = {}
         self._ended: dict[tuple[bytes, int], tuple[_Running, Hour]] = {}
         self._flushing = asyncio.Lock()
+        self._written: dict[TenantId, set[BucketId]] = {}
         self.flushed_at_ms = 0
 
     def now_ms(self) -> int:
@@ -221,6 +222,13 @@ class Meter:
                 writes=tuple(writes),
             )
             await self._log.commit_change(Change(batch=batch))
+            for running, _ in written[first : first + BATCH_ROWS]:
+                self._written.setdefault(running.tenant, set()).add(running.bucket)
+
+    def take_written(self) -> dict[TenantId, set[BucketId]]:
+        """Buckets of which rows were written since the last call, by tenant."""
+        written, self._written = self._written, {}
+        return written
 
     def _forget_idle(self, number: int) -> None:
         """Buckets that nothing happens to are carried by their last row."""

@@ -134,3 +134,15 @@ def look_into_token(module: Path, pin: str) -> str:
     if count < 2:
         raise StepFailed(f"{count} keys in the token; the root's and the tenant's are wanted")
     return f"{count} AES keys, sensitive, not extractable; it gives none of them away"
+
+
+def wait_until_closed(cluster: Cluster, tenant: str, wait_s: float) -> None:
+    """Until the tenant's journal tells that the hours of this month are closed."""
+    deadline, wanted = time.monotonic() + wait_s, calendar.timegm(next_month()) // 3600 - 1
+    words = ("--tenant", tenant, "--type", "usage.closed", "-n", "1", "--json")
+    while time.monotonic() < deadline:
+        said = cluster.run("journal", "show", *words).strip()
+        if said and json.loads(said)["hour"] >= wanted:
+            return
+        time.sleep(1)
+    raise StepFailed(f"the month is not closed within {wait_s:.0f} s")

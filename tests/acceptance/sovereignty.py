@@ -29,6 +29,7 @@ from tests.acceptance.sovereign import (
     dropped_line,
     look_into_token,
     next_month,
+    wait_until_closed,
 )
 from tests.acceptance.steps import (
     BIN,
@@ -245,21 +246,28 @@ class Drill(Transcript):
         return "found: " + "; ".join(found)
 
     def statement(self) -> str:
-        """The statement of a month that is over, from the gateway and from files alone."""
+        """The statement of a month that is over, computed again from the journal's export alone."""
         month, prices = time.strftime("%Y-%m", time.gmtime()), self.work / "prices.toml"
         prices.write_text(PRICES)
-        hours, plan = self.work / "hours.json", self.work / "plan.json"
-        period = ("--from", f"{month}-01", "--to", time.strftime("%Y-%m-%d", next_month()))
-        hours.write_text(
-            self.cluster.run("usage", "--hours", "--tenant", TENANT, *period, "--json")
-        )
-        plan.write_text(self.cluster.run("plan", "show", "--tenant", TENANT, "--json"))
+        handed_out, forged = self.work / "statement.json", self.work / "statement-forged.json"
+        export, keys = self.work / "usage", self.work / "journal.pub"
         shared = ("statement", month, "--prices", prices, "--format", "json")
         told = self.cluster.run(*shared, "--tenant", TENANT)
-        again = self.cluster.run(*shared, "--hours", hours, "--plan", plan)
-        if told != again or not json.loads(told)["is_final"]:
-            raise StepFailed(f"{told}\n{again}")
-        return f"of {month}, computed again from files: equal to the last byte"
+        handed_out.write_text(told)
+        if not json.loads(told)["is_final"]:
+            raise StepFailed(told)
+        wait_until_closed(self.cluster, TENANT, WAIT_S)
+        self.cluster.run("journal", "export", export, "--tenant", TENANT)
+        verify = ("--journal", export, "--keys", keys, "--prices", prices, "--json")
+        self.cluster.run("statement-verify", handed_out, *verify)
+        altered = json.loads(told)
+        altered["lines"][0]["quantity"] += 1
+        forged.write_text(json.dumps(altered) + "\n")
+        found = json.loads(self.cluster.run("statement-verify", forged, *verify, code=1))
+        return (
+            f"of {month}, from the journal alone: equal to the last byte; with a byte·ms more:"
+            f" {found['findings'][0]}"
+        )
 
     def register_approvers(self) -> str:
         public = []

@@ -17,7 +17,7 @@ from gateway.admin import metering_cli, statements
 from gateway.admin.metering_desk import MeteringDesk, MeteringInputInvalid, NoSuchMeteredBucket
 from gateway.admin.statements import StatementInvalid
 from gateway.main import app
-from gateway.model.billing import HOUR_MS, Plan
+from gateway.model.billing import HOUR_MS, Plan, PlanChange
 from gateway.model.errors import QuotaExceeded
 from gateway.model.quota import QuotaInvalid
 from gateway.objects.delete import delete_object
@@ -119,9 +119,10 @@ def test_a_statement_computed_again_from_its_hours_is_the_same(tmp_path: Path) -
         held["metered"] = await desk.metered(fields)
         held["statement"] = statements.statement_of(
             tenant=held["plan"]["tenant"],
+            tenant_id=TENANT.hex(),
             month="2026-11",
-            hours=held["hours"],
-            plan=Plan(),
+            hours=statements.hours_of(held["hours"]),
+            plans=[],
             prices=statements.read_prices(prices),
         )
 
@@ -170,7 +171,12 @@ def test_plans_reserve_and_who_is_switching_pays_nothing_for_what_is_sent(tmp_pa
 
     def total(plan: Plan) -> str:
         made = statements.statement_of(
-            tenant="t", month="2026-11", hours=hours, plan=plan, prices=prices
+            tenant="t",
+            tenant_id="",
+            month="2026-11",
+            hours=statements.hours_of(hours),
+            plans=[PlanChange(since_hour=0, plan=plan)],
+            prices=prices,
         )
         return str(made["total"])
 
