@@ -14,7 +14,7 @@ from bench.stacks import Stack, frame_name, own_time, read_stacks, shares
 ROOT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize("name", [*TABLE, *TRANSPARENT, *WAITS])
+@pytest.mark.parametrize("name", sorted({*TABLE, *TRANSPARENT, *WAITS}))
 def test_names_in_the_table_exist(name: str) -> None:
     module, _, function = name.partition(":")
     found = importlib.import_module(module)

@@ -16,7 +16,7 @@ import typer
 import uvloop
 from typer.testing import CliRunner, Result
 
-from gateway.admin import approvals_cli, erasure_cli, keys_cli
+from gateway.admin import approvals_cli, erasure_cli, keys_app
 from gateway.admin.api import AdminServer
 from gateway.admin.approval_api import approval_routes
 from gateway.admin.approval_desk import ApprovalDesk
@@ -32,7 +32,7 @@ from tests.support.erasure_rig import CONFIG, ErasureRig, erasure_rig
 
 CLI = CliRunner()
 app = typer.Typer()
-for one in (erasure_cli, approvals_cli, keys_cli):
+for one in (erasure_cli, approvals_cli, keys_app):
     one.add_commands(app)
 
 
