@@ -14,14 +14,12 @@ from typing import NamedTuple
 
 from awscrt.checksums import crc32c
 
-from storaged.files import ReadFailed
+from storaged.files import IN_PLACE_BYTES_MAX, ReadFailed
 from storaged.index_tables import IndexUnreadable
 from storaged.shardformat import RecordCorrupt, page_span
 from storaged.volume_index import VolumeIndex, decode_location
 from storaged.volumes import INLINE_READ_BYTES, Volume, read_head
 
-# Copying and checking so much costs 0.1 ms, which is less than the hop to a thread and back.
-IN_PLACE_BYTES_MAX = 5 << 18
 HEADS_MAX = 4096  # per drive, some 600 bytes each: under 3 MiB
 
 _CHECKSUM = Struct(">I")
@@ -47,7 +45,7 @@ class InPlaceReads:
         self._known: dict[bytes, KnownRecord] = {}
 
     def read(self, key: bytes, offset: int, length: int) -> memoryview | None:
-        """Content [offset, offset + length) of a shard, checked, in a fresh buffer.
+        """Content [offset, offset + length) of a shard, checked, in a buffer of the caller's.
 
         Returns:
             None when the drive would have to be waited for, and whenever anything is not as it

@@ -151,7 +151,11 @@ def seal_frames_into(
 
 
 def open_frames(
-    keys: PartKeys, first_index: int, sealed: Buffer, last_index: int, out: bytearray | None = None
+    keys: PartKeys,
+    first_index: int,
+    sealed: Buffer,
+    last_index: int,
+    out: bytearray | memoryview | None = None,
 ) -> memoryview:
     """Authenticate and open a run of frames; nothing is returned before every tag is verified.
 

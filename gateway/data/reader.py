@@ -128,13 +128,17 @@ async def _opened(
     if reading is None:
         effort, runs = AT_HAND, _runs(_at_hand(store, rows, segment), segment.length)
     else:
+        is_late = not reading.done()
         effort, runs = WAITED_FOR, _runs(await reading, segment.length)
-        ahead.begin()
+        if is_late or not store.reads_in_place:
+            ahead.begin()
     while segment.length:
         try:
             if (run := next(runs, None)) is None:
                 raise FrameCorrupt(missing_bytes=segment.length)
-            plain = open_frames(keys, segment.first_frame, run, last_index)
+            out = store.plain.take(len(run))
+            plain = open_frames(keys, segment.first_frame, run, last_index, out)
+            del out
         except FrameCorrupt:
             if effort == VERIFIED:
                 raise

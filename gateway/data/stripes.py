@@ -27,12 +27,13 @@ from gateway.data.stripe_errors import (
 from gateway.data.stripe_read import OnDamage, ReadSources, StripeRead
 from gateway.data.stripe_write import StripeWrite
 from gateway.data.topology import OWN_REGION, Topology
-from gateway.limits import NODE_PUT_S
+from gateway.limits import FULL_CELL_BYTES, NODE_PUT_S
 from gateway.model.layout import Geometry, StripeRow, Tier
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId, StripeId
 from storaged.base.limits import DELETE_BATCH_MAX
+from storaged.base.spare import SpareBuffers
 from storaged.node import Buffer, Fence, Node
 
 __all__ = [
@@ -43,6 +44,8 @@ __all__ = [
     "StripeUnreadable",
     "TierNotReached",
 ]
+
+PLAIN_KEPT_MAX = 48  # opened cells that are kept to be used again, 1 MiB each
 
 
 def _no_report(stripe: StripeId, index: int, reason: str) -> None:
@@ -75,6 +78,7 @@ class StripeStore:
         self._integrity_key = integrity_key
         self._cluster_id = cluster_id
         self._env = env
+        self.plain = SpareBuffers(PLAIN_KEPT_MAX, FULL_CELL_BYTES)
         self._sources = ReadSources(
             nodes=nodes,
             health=health,
@@ -83,6 +87,11 @@ class StripeStore:
             cluster_id=cluster_id,
             on_damage=on_damage,
         )
+
+    @property
+    def reads_in_place(self) -> bool:
+        """All nodes are of this process: what they have in memory is not worth reading ahead."""
+        return all(hasattr(node, "try_get") for node in self.nodes.values())
 
     def set_topology(self, topology: Topology) -> None:
         """Place by another topology from the next write on."""
@@ -270,13 +279,22 @@ class StripeStore:
         assert offset >= 0 and length >= 0 and offset + length <= row.geometry.k * row.cell_bytes
         if not length:
             return [memoryview(b"")]
-        index, cell_offset = divmod(offset, row.cell_bytes)
-        if not verified and cell_offset + length <= row.cell_bytes:
-            number = row.nodes[index]
-            if number in self.nodes and self.health.readable(number):
-                return [await read_one(self._sources, row, index, cell_offset, length)]
         ranges = cell_ranges(row.cell_bytes, offset, length)
-        return await StripeRead(self._sources, row).cells(ranges, verified=verified)
+        if verified:
+            return await StripeRead(self._sources, row).cells(ranges, verified=True)
+        # What is at hand costs no thread, and threads cost all others the interpreter.
+        parts = [self.try_read(row, w.cell * row.cell_bytes + w.offset, w.length) for w in ranges]
+        missing = [wanted for wanted, part in zip(ranges, parts, strict=True) if part is None]
+        waited: list[memoryview] = []
+        if len(missing) == 1 and self._readable(row.nodes[missing[0].cell]):
+            waited = [await read_one(self._sources, row, *missing[0])]
+        elif missing:
+            waited = await StripeRead(self._sources, row).cells(missing, verified=False)
+        came = iter(waited)
+        return [next(came) if part is None else part for part in parts]
+
+    def _readable(self, number: int) -> bool:
+        return number in self.nodes and self.health.readable(number)
 
     async def reconstruct(
         self, row: StripeRow, wanted: Sequence[int]
