@@ -4,8 +4,8 @@ Not for deciding what to read. No byte is handed out before its frame's tag is v
 do not open are read once more with every shard tag checked, so that bad cells are replaced by
 decoded ones, and only then given up. Cells that nodes of this process have at hand
 are read one by one as they are given out; where one has to be waited for, the rest of its stripe is
-read at once, and the next stripe while this one is given out: at most two stripes of sealed bytes
-are held.
+read at once, and the next stripe while this one is given out, and so on for as long as the reads
+are slower than the client: at most two stripes of sealed bytes are held.
 """
 
 from __future__ import annotations
