@@ -7,11 +7,7 @@ for as long as he or anybody else (a transport that has not sent it) keeps a vie
 
 from __future__ import annotations
 
-import sys
-
 SPARE_FROM_BYTES = 128 * 1024  # below it a fresh buffer costs less than looking for one
-# A buffer that nobody holds is known to the list, to the loop's variable, and to `getrefcount`.
-_REFERENCES_OF_FREE = 3
 
 
 class SpareBuffers:
@@ -27,9 +23,18 @@ class SpareBuffers:
         if not SPARE_FROM_BYTES <= length <= self._buffer_bytes:
             return memoryview(bytearray(length))
         for buffer in self._kept:
-            if sys.getrefcount(buffer) == _REFERENCES_OF_FREE:
+            if _is_free(buffer):
                 return memoryview(buffer)[:length]
         buffer = bytearray(self._buffer_bytes)
         if len(self._kept) < self._kept_max:
             self._kept.append(buffer)
         return memoryview(buffer)[:length]
+
+
+def _is_free(buffer: bytearray) -> bool:
+    """Nobody has a view of it: only then does a bytearray let its length be changed."""
+    try:
+        buffer.append(buffer.pop())
+    except BufferError:
+        return False
+    return True
