@@ -1,5 +1,11 @@
 """Buffers that are used again, and only when nobody can see it."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from storaged.base import spare as spare_module
 from storaged.base.spare import SPARE_FROM_BYTES, SpareBuffers
 
 LENGTH = SPARE_FROM_BYTES
@@ -31,3 +37,27 @@ def test_a_view_is_as_long_as_was_asked_for() -> None:
     for length in (0, 1, LENGTH - 1, LENGTH, 2 * LENGTH, 2 * LENGTH + 1):
         view = spare.take(length)
         assert len(view) == length and not view.readonly
+
+
+def test_threads_never_hold_one_buffer_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    spare = SpareBuffers(2, LENGTH)
+    looked = spare_module._is_free
+
+    def look_then_let_the_others_run(buffer: bytearray) -> bool:
+        free = looked(buffer)
+        time.sleep(0)
+        return free
+
+    monkeypatch.setattr(spare_module, "_is_free", look_then_let_the_others_run)
+
+    def fill(mark: int) -> int:
+        spoilt = 0
+        for _ in range(500):
+            view = spare.take(LENGTH)
+            view[:8] = mark.to_bytes(8)
+            time.sleep(0)
+            spoilt += view[:8] != mark.to_bytes(8)
+        return spoilt
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(fill, range(4))) == [0, 0, 0, 0]
