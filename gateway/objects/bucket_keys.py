@@ -55,6 +55,8 @@ class BucketKeys:
     Attributes:
         is_remote: the provider is asked apart.
         is_copy_kept: the log has a copy of every key of the provider.
+        warm_names: until when `warm_bucket` has nothing to do for a bucket of this name, monotonic;
+            a request asks this first, for it costs next to nothing.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class BucketKeys:
         self._failed: dict[_Key, tuple[float, StorageError]] = {}
         self._opening: dict[_Key, asyncio.Task[None]] = {}
         self._warm: dict[bytes, float] = {}
+        self.warm_names: dict[str, float] = {}
         self._forgotten = 0
         self._epochs_changed = 0
         self.provider = provider
@@ -97,6 +100,17 @@ class BucketKeys:
     def is_cold(self, bucket: BucketId) -> bool:
         """A key of a bucket may have to be asked for, and `warm` has not been waited for."""
         return self._warm.get(bucket, 0.0) <= self._env.monotonic_s()
+
+    def note_name(self, name: str, bucket: BucketId) -> None:
+        """A bucket that was found by its name has its keys in use for as long as `warm` has said.
+        A name that goes to another bucket meanwhile is not noticed: that one's key is asked for
+        where it is needed.
+        """
+        until_s = self._warm.get(bucket)
+        if until_s is not None:
+            if len(self.warm_names) >= KEYS_MAX:
+                self.warm_names.clear()
+            self.warm_names[name] = until_s
 
     async def warm(self, bucket: BucketId) -> None:
         """Have the keys of a bucket in use that something can be under. What cannot be had fails
@@ -242,6 +256,7 @@ class BucketKeys:
         """Drop all keys of a bucket."""
         self._forgotten += 1
         self._warm.pop(bucket, None)
+        self.warm_names.clear()
         for held in [held for held in self._held if held[0] == bucket]:
             del self._held[held]
         for held in [held for held in self._failed if held[0] == bucket]:
@@ -251,6 +266,8 @@ class BucketKeys:
     def forget_all(self) -> None:
         """Drop all keys: one that they are wrapped under was disabled."""
         self._forgotten += 1
+        self._warm.clear()
+        self.warm_names.clear()
         for bucket in {bucket for bucket, _ in (*self._held, *self._failed)}:
             self.forget(BucketId(bucket))
         for other in self.records.held_buckets():

@@ -14,8 +14,12 @@ async def warm_bucket(services: Services, name: str) -> None:
 
     Raises: RowCorrupt.
     """
-    if not services.bucket_keys.is_remote:
+    if not name or not services.bucket_keys.is_remote:
         return
     opened = services.buckets.find(name)
-    if opened is not None and services.bucket_keys.is_cold(opened.bucket.bucket_id):
-        await services.bucket_keys.warm(opened.bucket.bucket_id)
+    if opened is None:
+        return
+    bucket_id = opened.bucket.bucket_id
+    if services.bucket_keys.is_cold(bucket_id):
+        await services.bucket_keys.warm(bucket_id)
+    services.bucket_keys.note_name(name, bucket_id)

@@ -263,7 +263,8 @@ class S3Frontend:
         if principal is None or principal.issued_at_ms is None:
             calls.check_no_session(headers, query)
         operation = self._operation(exchange, host, query, is_anonymous=principal is None)
-        if exchange.bucket and self._services.bucket_keys.is_remote:
+        keys = self._services.bucket_keys
+        if keys.is_remote and keys.warm_names.get(exchange.bucket, 0.0) <= exchange.began_s:
             await warm_bucket(self._services, exchange.bucket)
         body = self._body(exchange, authorized)
         if body.length == UNMEASURED:

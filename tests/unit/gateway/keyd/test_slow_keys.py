@@ -21,7 +21,10 @@ from gateway.keyd.wire import Value, Verb, encode_fields
 from gateway.metrics import S3Metrics
 from gateway.model.key_states import FIRST_EPOCH
 from gateway.objects import buckets, credential_rows
+from gateway.objects.context import Services
 from gateway.objects.credentials import Credentials
+from gateway.objects.warming import warm_bucket
+from gateway.s3 import http
 from gateway.s3.http import FrontendConfig, S3Frontend
 from storaged.base.env import RealEnv
 from tests.support.gateway import ACCESS_KEY, SECRET, TENANT, Gateway, memory_gateway
@@ -248,3 +251,40 @@ def test_requests_go_on_while_the_key_of_another_bucket_is_opened(
     with slow_keyd(tmp_path) as (held, rig, keys):
         asyncio.run(main(held, rig, keys))
     assert waits == []
+
+
+def test_a_request_whose_keys_are_in_use_does_not_look_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a key service costs a warm request is a look into a dictionary."""
+    looks: list[str] = []
+
+    async def counted(services: Services, name: str) -> None:
+        looks.append(name)
+        await warm_bucket(services, name)
+
+    monkeypatch.setattr(http, "warm_bucket", counted)
+
+    async def main(keys: KeydKeys) -> None:
+        env = RealEnv(threads_max=4)
+        keys.create_tenant_key(TENANT)
+        async with memory_gateway(env=env, keyring=keys) as gateway:
+            await sealed_gateway(gateway, keys)
+            frontend = S3Frontend(gateway.services, FrontendConfig(regions=("fr",)), S3Metrics())
+            ask = Asking(await frontend.start("127.0.0.1", 0))
+            for path in ("/bucket/key", "/bucket/key", "/slow/key", "/bucket/key", "/slow/key"):
+                assert (await ask("GET", path))[0] == 200
+            assert looks == ["bucket", "slow"]
+            forget(gateway)
+            assert (await ask("GET", "/bucket/key"))[0] == 200
+            bucket_keys = gateway.services.bucket_keys
+            bucket_keys.warm_names["bucket"] = env.monotonic_s()  # its time is over
+            assert (await ask("GET", "/bucket/key"))[0] == 200
+            assert looks[2:] == ["bucket", "bucket"]
+            assert (await ask("GET", "/nothing-here/key"))[0] == 404
+            assert "nothing-here" not in bucket_keys.warm_names
+            await frontend.stop(1.0)
+        env.close()
+
+    with slow_keyd(tmp_path) as (_, _, keys):
+        asyncio.run(main(keys))
