@@ -27,6 +27,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 
 from gateway.meta.documents import open_document, seal_document
+from gateway.meta.keyspace import HEAD_BYTES
 from gateway.meta.kv import Row, RowCorrupt
 from gateway.meta.record_fields import (
     CHECKSUM_CODES,
@@ -96,18 +97,20 @@ _STORAGE_CLASS_CODES = {name: code for code, name in enumerate(STORAGE_CLASSES)}
 
 
 class ListingEntry(NamedTuple):
-    """What LIST prints of a version. `checksum_algorithm` and `checksum_type` are "" when it has
-    none, and so is `owner_id` for the bucket's owner.
+    """What LIST prints of a current version. `checksum_algorithm` and `checksum_type` are "" when
+    it has none, and so is `owner_id` for the bucket's owner. A tuple, because a page has a thousand
+    of them.
     """
 
+    key: str
+    etag: str
     content_bytes: int
     created_at_ms: int
-    etag: str
     storage_class: str
-    is_delete_marker: bool
-    checksum_algorithm: str
-    checksum_type: str
-    owner_id: str
+    checksum_algorithm: str = ""
+    checksum_type: str = ""
+    is_delete_marker: bool = False
+    owner_id: str = ""
 
 
 _listing_entry = partial(tuple.__new__, ListingEntry)  # without a Python call per row
@@ -274,7 +277,7 @@ def _unpack_runs(tenant: bytes, at: int, run_count: int) -> tuple[PartRun, ...]:
 
 
 def open_listing(keys: RecordKeys, row_key: bytes, value: bytes) -> ListingEntry:
-    """What LIST prints of a version row; opens the tenant part only. Raises: RowCorrupt."""
+    """What LIST prints of a current row; opens the tenant part only. Raises: RowCorrupt."""
     return open_listing_page(keys, (Row(row_key, value),))[0]
 
 
@@ -307,13 +310,14 @@ def open_listing_page(keys: RecordKeys, rows: Sequence[Row]) -> list[ListingEntr
             (algorithm, kind), is_marker = CHECKSUM_NAMES[code], flags & _DELETE_MARKER != 0
             owner_id = _owner_in(tenant) if flags & _HAS_ATTRIBUTES else ""
             found = (
+                row_key[HEAD_BYTES:].decode(),
+                text,
                 content_bytes,
                 created_at_ms,
-                text,
                 classes[number],
-                is_marker,
                 algorithm,
                 kind,
+                is_marker,
                 owner_id,
             )
             append(entry_of(found))

@@ -1,4 +1,4 @@
-"""Current versions: typed reads, pages of a listing, checks and writes.
+"""Current versions: typed reads, checks and writes.
 
 Not for deciding which version becomes current: use cases do, with `gateway.model.conditions`.
 
@@ -7,14 +7,10 @@ Source: docs/data-layout.md, "Versions".
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from gateway.meta import keyspace
 from gateway.meta.kv import Check, MetaStore, Write
 from gateway.meta.records import (
-    ListingEntry,
     StoredVersion,
-    open_listing_page,
     open_version,
     seal_version,
 )
@@ -24,13 +20,6 @@ from gateway.model.names import BucketId, ObjectKey
 from gateway.model.version import Version
 
 
-class ListedObject(NamedTuple):
-    """One line of a listing."""
-
-    key: ObjectKey
-    entry: ListingEntry
-
-
 def read_current(
     store: MetaStore, keys: RecordKeys, bucket: BucketId, key: ObjectKey
 ) -> StoredVersion | None:
@@ -38,22 +27,6 @@ def read_current(
     row_key = keyspace.current_row(bucket, key)
     value = store.read((row_key,))[0]
     return None if value is None else open_version(keys, row_key, value)
-
-
-def list_current(
-    store: MetaStore, keys: RecordKeys, start: bytes, end: bytes, *, limit: int
-) -> list[ListedObject]:
-    """Current versions in a range of current rows, delete markers too, in key order.
-
-    Raises: RowCorrupt.
-    """
-    rows = store.scan(start, end, limit=limit)
-    entries = open_listing_page(keys, rows)
-    head = keyspace.HEAD_BYTES
-    return [
-        ListedObject(ObjectKey(row.key[head:]), entry)
-        for row, entry in zip(rows, entries, strict=True)
-    ]
 
 
 def set_current(

@@ -15,16 +15,14 @@ from gateway.model.bucket import Versioning
 from gateway.model.errors import InvalidArgument
 from gateway.model.names import BucketId
 from gateway.objects.access_rules import rules_of
-from gateway.objects.assembly import COMPOSITE
 from gateway.objects.context import Context, Services
 from gateway.objects.target import current_bucket
 from gateway.objects.tokens import AT_COMMON_PREFIX, AT_KEY, decode_token, encode_token
-from gateway.objects.values import ListEntry, ListOptions, ListPage
+from gateway.objects.values import ListOptions, ListPage
 from gateway.objects.walk import rolled_up
 
 OPENED_AT_ONCE = 500  # rows, some 1.5 ms of work between turns of the event loop
 
-_entry = partial(tuple.__new__, ListEntry)  # without a Python call per key
 _NOTHING = ListPage(
     entries=(), common_prefixes=(), is_truncated=False, next_after=None, next_token=None
 )
@@ -64,16 +62,13 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
         found = list(services.log.scan(start, end, limit=options.keys_max + 1))
     is_truncated = len(found) > options.keys_max
     del found[options.keys_max :]
-    entries: list[ListEntry] = []
-    owners: list[str] = []
+    entries: list[ListingEntry] = []
     rows = [item for item in found if isinstance(item, Row)]
     for start_at in range(0, len(rows), OPENED_AT_ONCE):
         if start_at:
             await asyncio.sleep(0)  # other requests need not wait for the whole page
         page = rows[start_at : start_at + OPENED_AT_ONCE]
-        listed = open_listing_page(services.records, page)
-        entries += _entries(page, listed)
-        owners += [entry.owner_id for entry in listed]
+        entries += open_listing_page(services.records, page)
     next_after, next_token = _following(bucket_id, found[-1]) if is_truncated else (None, None)
     return ListPage(
         entries=tuple(entries),
@@ -83,7 +78,7 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
         is_truncated=is_truncated,
         next_after=next_after,
         next_token=next_token,
-        owners=tuple(owners) if any(owners) and rules_of(opened).has_acls else (),
+        has_owners=rules_of(opened).has_acls and any(entry.owner_id for entry in entries),
     )
 
 
@@ -122,32 +117,6 @@ def _start_after(bucket: BucketId, options: ListOptions) -> bytes:
     ):
         return keyspace.after_common_prefix(bucket, after)
     return keyspace.after_object(bucket, after)
-
-
-def _entries(rows: list[Row], listed: list[ListingEntry]) -> list[ListEntry]:
-    return [
-        _entry(
-            (
-                row_key[HEAD_BYTES:].decode("utf-8"),
-                etag,
-                content_bytes,
-                created_at_ms,
-                storage_class,
-                algorithm or None,
-                kind == COMPOSITE,
-            )
-        )
-        for (row_key, _), (
-            content_bytes,
-            created_at_ms,
-            etag,
-            storage_class,
-            _,
-            algorithm,
-            kind,
-            _,
-        ) in zip(rows, listed, strict=True)
-    ]
 
 
 def _following(bucket: BucketId, last: Row | bytes) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from gateway.meta.records import ListingEntry
 from gateway.model.attributes import NO_ATTRIBUTES, Attributes, Encryption
 from gateway.model.conditions import Conditions
 from gateway.model.version import Checksum, Pairs
@@ -245,18 +246,6 @@ class ListOptions:
     keys_max: int = 1000
 
 
-class ListEntry(NamedTuple):
-    """One object of a listing. A tuple, because a page has a thousand of them."""
-
-    key: str
-    etag: str
-    length: int
-    modified_at_ms: int
-    storage_class: str
-    checksum_algorithm: str | None
-    checksum_composite: bool
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListPage:
     """One page: `entries` and `common_prefixes` each in byte order of UTF-8.
@@ -265,15 +254,15 @@ class ListPage:
         next_after: last key or common prefix of this page (NextMarker of V1); None when not
             truncated.
         next_token: opaque continuation token (V2); None when not truncated.
-        owners: canonical id of the owner of each entry, "" = the bucket's; () = all are.
+        has_owners: some entry has an owner other than the bucket's, and ACLs are in force.
     """
 
-    entries: tuple[ListEntry, ...]
+    entries: tuple[ListingEntry, ...]
     common_prefixes: tuple[str, ...]
     is_truncated: bool
     next_after: str | None
     next_token: str | None
-    owners: tuple[str, ...] = ()
+    has_owners: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain
-from typing import NamedTuple
 from urllib.parse import quote
 
 from gateway.s3.errors import S3Answer, S3Error
@@ -31,22 +30,10 @@ STEP_PARTS = 1_000  # of a list of parts between two steps
 MINUTES_CACHED_MAX = 4096  # objects of one list were often written together
 
 
-class ListedObject(NamedTuple):
-    """One row of a list answer; `key` already url-encoded if the client asked for it. `etag`
-    without quotes. A tuple, because a page has a thousand of them.
-    """
-
-    key: str
-    etag: str
-    length_bytes: int
-    last_modified_ms: int
-    storage_class: str = "STANDARD"
-    checksum_algorithm: str | None = None
-    checksum_composite: bool = False
-
-
-ListedRow = tuple[str, str, int, int, str, str | None, bool]
-"""The fields of a ListedObject, in order."""
+ListedRow = tuple[str, str, int, int, str, str, str, bool, str]
+"""Of a list answer, as `ListingEntry`: key (url-encoded if the client asked for it), etag without
+quotes, bytes, ms of the last change, class, checksum's algorithm and type, and two more.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,11 +147,10 @@ def contents(rows: Sequence[ListedRow], *, owner: str = "", owners: Sequence[str
     if not _is_plain("".join([row[0] for row in rows])):
         rows = [(escape(row[0]), *row[1:]) for row in rows]
     written, second, told = [], -1, ""
-    for key, etag, length_bytes, modified_ms, storage_class, algorithm, is_composite in rows:
+    for key, etag, length_bytes, modified_ms, storage_class, algorithm, kind, _, _ in rows:
         # ETags, algorithms and classes are our own words: only the key needs escaping.
         checksum = ""
-        if algorithm is not None:
-            kind = "COMPOSITE" if is_composite else "FULL_OBJECT"
+        if algorithm:
             checksum = (
                 f"<ChecksumAlgorithm>{algorithm}</ChecksumAlgorithm>"
                 f"<ChecksumType>{kind}</ChecksumType>"

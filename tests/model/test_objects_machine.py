@@ -208,7 +208,7 @@ class ObjectsMachine(GatewayMachine):
         if self.context is None:
             return
         page = self.run(list_objects(self.gateway.ctx(), BUCKET, ListOptions()))
-        listed = {entry.key: (entry.length, entry.etag) for entry in page.entries}
+        listed = {entry.key: (entry.content_bytes, entry.etag) for entry in page.entries}
         assert listed == {key: (len(content), etag) for key, (content, etag) in self.model.items()}
         rolled = self.run(
             list_objects(self.gateway.ctx(), BUCKET, ListOptions(delimiter="/", prefix="a"))

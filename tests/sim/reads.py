@@ -175,7 +175,7 @@ class Reader:
         try:
             while True:
                 page = await self._page(options)
-                found += [(entry.key, entry.etag, entry.length) for entry in page.entries]
+                found += [(entry.key, entry.etag, entry.content_bytes) for entry in page.entries]
                 if page.next_token is None:
                     break
                 options = ListOptions(keys_max=options.keys_max, token=page.next_token)

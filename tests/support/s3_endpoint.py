@@ -19,6 +19,7 @@ from typing import Any, cast
 import pytest
 import uvloop
 
+from gateway.meta.records import ListingEntry
 from gateway.metrics import S3Metrics
 from gateway.model.action import Action
 from gateway.model.errors import NoSuchBucket, NoSuchKey
@@ -34,7 +35,6 @@ from gateway.objects.values import (
     DeleteKey,
     DeleteOutcome,
     GetOptions,
-    ListEntry,
     ListOptions,
     ListPage,
     ObjectHead,
@@ -238,7 +238,7 @@ class DictStore:
 
     async def list_objects(self, ctx: Context, bucket: str, options: ListOptions) -> ListPage:
         entries = tuple(
-            ListEntry(key, stored.head.etag, stored.head.length, 0, "STANDARD", None, False)
+            ListingEntry(key, stored.head.etag, stored.head.length, 0, "STANDARD")
             for key, stored in sorted(self._bucket(bucket).items())
             if key.startswith(options.prefix)
         )

@@ -61,9 +61,10 @@ def _rows(call: Call, page: ListPage, *, is_url: bool, has_owners: bool) -> list
         rows = [(xml.encode_url(row[0]), *row[1:]) for row in rows]
         prefixes = tuple(map(xml.encode_url, prefixes))
     owner, owners = "", []
-    if has_owners and page.owners:
-        written = {one: fields.owner_of(call, "Owner", one) for one in set(page.owners)}
-        owners = [written[one] for one in page.owners]
+    if has_owners and page.has_owners:
+        ids = [entry.owner_id for entry in page.entries]
+        written = {one: fields.owner_of(call, "Owner", one) for one in set(ids)}
+        owners = [written[one] for one in ids]
     elif has_owners:
         owner = fields.owner_of(call, "Owner", "")
     return [xml.contents(rows, owner=owner, owners=owners), xml.common_prefixes(prefixes)]

@@ -142,13 +142,14 @@ def test_any_version_comes_back(
     )
     entry = records.open_listing(KEYS, ROW, value)
     assert entry == (
+        ROW[ks.HEAD_BYTES :].decode(),
+        etag,
         content_bytes,
         version.created_at_ms,
-        etag,
         version.storage_class,
-        version.is_delete_marker,
         checksum.algorithm if checksum else "",
         checksum.type if checksum else "",
+        version.is_delete_marker,
         version.attributes.owner_id,
     )
     stored = records.open_stored_bytes(KEYS, ROW, value)

@@ -120,7 +120,7 @@ def test_start_after_and_empty_pages() -> None:
             empty = await list_objects(gateway.ctx(), BUCKET, ListOptions(keys_max=0))
             assert not empty.is_truncated and not empty.entries
             entry = (await list_objects(gateway.ctx(), BUCKET, ListOptions())).entries[0]
-            assert (entry.key, entry.length, entry.storage_class) == ("a", 1, "STANDARD")
+            assert (entry.key, entry.content_bytes, entry.storage_class) == ("a", 1, "STANDARD")
             with pytest.raises(InvalidArgument):
                 await found(keys_max=-1)
             with pytest.raises(InvalidArgument):

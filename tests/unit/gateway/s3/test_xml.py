@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.meta.records import ListingEntry
 from gateway.s3 import xml
 from gateway.s3.errors import S3Answer, S3Error
 from gateway.s3.xml import (
@@ -17,7 +18,6 @@ from gateway.s3.xml import (
     CompletedPart,
     DeleteRequest,
     KeyToDelete,
-    ListedObject,
     parse_complete,
     parse_create_bucket,
     parse_delete,
@@ -74,13 +74,17 @@ def test_encode_url() -> None:
 
 
 def test_contents() -> None:
-    row = ListedObject(key="a&b", last_modified_ms=0, etag="e", length_bytes=7)
-    full = ListedObject(
+    row = ListingEntry(
+        key="a&b", etag="e", content_bytes=7, created_at_ms=0, storage_class="STANDARD"
+    )
+    full = ListingEntry(
         key="c",
-        last_modified_ms=0,
+        created_at_ms=0,
         etag="e",
-        length_bytes=0,
+        content_bytes=0,
+        storage_class="STANDARD",
         checksum_algorithm="CRC32",
+        checksum_type="FULL_OBJECT",
     )
     owner = xml.group("Owner", xml.element("ID", "me"))
     answer = xml.document("R", xml.contents([row]), xml.contents([full], owner=owner))
@@ -103,13 +107,14 @@ def test_contents() -> None:
 def test_one_special_key_does_not_change_the_others(special: str) -> None:
     keys = ["plain", f"a{special}b", "also plain", "é"]
     rows = [
-        ListedObject(
+        ListingEntry(
             key=key,
-            last_modified_ms=61_999 + number,
+            created_at_ms=61_999 + number,
             etag="e-2",
-            length_bytes=0,
+            content_bytes=0,
+            storage_class="STANDARD",
             checksum_algorithm="CRC32",
-            checksum_composite=bool(number % 2),
+            checksum_type="COMPOSITE" if number % 2 else "FULL_OBJECT",
         )
         for number, key in enumerate(keys)
     ]
@@ -127,11 +132,12 @@ def test_one_special_key_does_not_change_the_others(special: str) -> None:
 
 def test_a_thousand_rows_are_quick() -> None:
     rows = [
-        ListedObject(
+        ListingEntry(
             key=f"some/prefix/of/a/key/{index:08}.bin",
-            last_modified_ms=1_790_000_000_000 + index,
+            created_at_ms=1_790_000_000_000 + index,
             etag="d41d8cd98f00b204e9800998ecf8427e",
-            length_bytes=index,
+            content_bytes=index,
+            storage_class="STANDARD",
         )
         for index in range(1000)
     ]
