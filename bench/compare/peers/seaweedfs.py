@@ -9,7 +9,7 @@ from bench.compare.systems import ACCESS_KEY, SECRET, Daemonic, Setting, write_s
 
 SERVERS = 3
 GRPC = 20  # a server's second port, above its first
-VOLUME_MIB = 1024  # of 30,000 by default: three copies of a few volumes must fit the disk
+VOLUMES_MAX = 100  # files that grow up to the default of 30,000 MB each, nothing allocated ahead
 
 
 class SeaweedFS(Daemonic):
@@ -38,12 +38,13 @@ class SeaweedFS(Daemonic):
         for name in ("master", "filer", *(f"volume{n}" for n in range(SERVERS))):
             (self.folder / name).mkdir(exist_ok=True)
         words = ["weed", "master", *self._listen(1), f"-mdir={self.folder}/master"]
-        words += ["-defaultReplication=002", f"-volumeSizeLimitMB={VOLUME_MIB}"]
-        self.daemons.start("master", [*words, "-peers=none", "-telemetry=false"])
+        words += ["-defaultReplication=002", "-peers=none", "-telemetry=false"]
+        self.daemons.start("master", words)
         wait_for_port(self.port + 1, self.daemons)
         for n in range(SERVERS):
             words = ["weed", "volume", *self._listen(2 + n), f"-master={self._address(1)}"]
-            words += [f"-dir={self.folder}/volume{n}", "-max=100", "-dataCenter=dc", "-rack=rack"]
+            words += [f"-dir={self.folder}/volume{n}", f"-max={VOLUMES_MAX}"]
+            words += ["-dataCenter=dc", "-rack=rack"]
             self.daemons.start(f"volume{n}", words)
         for n in range(SERVERS):
             wait_for_port(self.port + 2 + n, self.daemons)
@@ -65,7 +66,9 @@ class SeaweedFS(Daemonic):
         config.write_text(json.dumps({"identities": [identity]}), "utf-8")
         words = ["weed", "filer", *self._listen(9), f"-master={self._address(1)}"]
         words += [f"-defaultStoreDir={self.folder}/filer", "-defaultReplicaPlacement=002"]
-        words += ["-dataCenter=dc", "-rack=rack", f"-localSocket={self.folder}/filer.sock"]
+        # Neither -dataCenter nor -rack: with one of them the master refuses at once to wait for a
+        # volume that is about to be made, and writes fail for as long as none has room.
+        words.append(f"-localSocket={self.folder}/filer.sock")
         self.daemons.start("filer", words)
         wait_for_port(self.port + 9, self.daemons)
         words = ["weed", "s3", f"-filer={self._address(9)}", "-ip.bind=127.0.0.1"]
