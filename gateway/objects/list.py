@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 
@@ -45,7 +46,7 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
     start = max(start, _start_after(bucket_id, options))
     if not options.keys_max or start >= end:
         return _NOTHING
-    found: list[Row | bytes]
+    found: Sequence[Row | bytes]
     has_markers = held.versioning is not Versioning.OFF
     if options.delimiter or has_markers:
         walk = rolled_up(
@@ -57,13 +58,17 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
             delimiter=_bytes(options.delimiter),
             is_visible=partial(_is_object, services) if has_markers else None,
         )
-        found = list(islice(walk, options.keys_max + 1))
+        items = list(islice(walk, options.keys_max + 1))
+        is_truncated = len(items) > options.keys_max
+        found = items[: options.keys_max]
+        rows = [item for item in found if isinstance(item, Row)]
+        prefixes = [item for item in found if not isinstance(item, Row)]
     else:
-        found = list(services.log.scan(start, end, limit=options.keys_max + 1))
-    is_truncated = len(found) > options.keys_max
-    del found[options.keys_max :]
+        rows = services.log.scan(start, end, limit=options.keys_max + 1)
+        is_truncated = len(rows) > options.keys_max
+        found = rows = rows[: options.keys_max]
+        prefixes = []
     entries: list[ListingEntry] = []
-    rows = [item for item in found if isinstance(item, Row)]
     for start_at in range(0, len(rows), OPENED_AT_ONCE):
         if start_at:
             await asyncio.sleep(0)  # other requests need not wait for the whole page
@@ -72,9 +77,7 @@ async def list_objects(ctx: Context, bucket: str, options: ListOptions) -> ListP
     next_after, next_token = _following(bucket_id, found[-1]) if is_truncated else (None, None)
     return ListPage(
         entries=tuple(entries),
-        common_prefixes=tuple(
-            [item.decode("utf-8", "replace") for item in found if not isinstance(item, Row)]
-        ),
+        common_prefixes=tuple([prefix.decode("utf-8", "replace") for prefix in prefixes]),
         is_truncated=is_truncated,
         next_after=next_after,
         next_token=next_token,
