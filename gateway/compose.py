@@ -22,6 +22,7 @@ from gateway.config import GatewayConfig, given_accounts, profile_values
 from gateway.core import Core, open_core, watched_certificates
 from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
+from gateway.jobs.departure import DepartureKeeper
 from gateway.jobs.erasure import ErasureKeeper
 from gateway.jobs.events import Destination, EventSender
 from gateway.jobs.garbage import GarbageCollector
@@ -46,6 +47,7 @@ from gateway.objects.bootstrap import ensure_account, ensure_root, restore_keyri
 from gateway.objects.context import Services
 from gateway.objects.credential_rows import keeper_of, seal_stored
 from gateway.objects.credentials import Credentials
+from gateway.objects.departing import load_departures
 from gateway.objects.limits_set import load_limits
 from gateway.objects.metering import Meter
 from gateway.objects.named_keys import keep_keyring_copy
@@ -127,6 +129,7 @@ class Gateway:
         core, services = self.core, self.services
         services.quotas.usage = core.index
         load_limits(services)
+        load_departures(services)
         services.meter = Meter(
             log=self.log,
             store=core.index,
@@ -184,6 +187,7 @@ class Gateway:
         self.erasure = ErasureKeeper(
             self.services, core.config.erasure, lambda: self.run_job("compact")
         )
+        self.departure = DepartureKeeper(self.services)
         self.renewers, self.certificates = watched_certificates(core)
         self.key_use = KeyUse(self.services, core.config.storage.index)
         self.recovery = RecoveryKeeper(core.config.storage.keys, self.journal, core.env)
@@ -229,6 +233,7 @@ class Gateway:
             self.inventory,
             self.rotation,
             self.erasure,
+            self.departure,
             self.recovery,
             self.key_use,
             self.certificates,

@@ -125,6 +125,12 @@ OFFERED = (
         section=TENANTS,
     ),
     Offered(
+        name="departure",
+        help="Tenants that leave: begin, list, extend, cancel.",
+        modules=("gateway.admin.departure_cli",),
+        section=TENANTS,
+    ),
+    Offered(
         name="user",
         help="Users of a tenant: create, list, show, disable, enable, delete.",
         modules=("gateway.admin.access_cli",),

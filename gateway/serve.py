@@ -22,6 +22,7 @@ from gateway.admin.approval_api import approval_routes
 from gateway.admin.approval_desk import ApprovalDesk
 from gateway.admin.attest import Attester
 from gateway.admin.attest_api import attest_routes
+from gateway.admin.departure_api import departure_routes
 from gateway.admin.erasure_api import erasure_routes
 from gateway.admin.erasure_desk import ErasureDesk
 from gateway.admin.forget_api import forget_routes
@@ -46,7 +47,7 @@ from gateway.data.buffers import tune_allocator
 from gateway.data.erasure import backend_name, codec_for
 from gateway.keyd.kept_in import kept_in
 from gateway.metrics import S3Metrics, exposition, new_registry
-from gateway.objects import approving, key_rotation
+from gateway.objects import approving, departing, key_rotation
 from gateway.objects.bootstrap import renew_root
 from gateway.s3.http import FrontendConfig, S3Frontend
 from gateway.up import SITES, Laid, is_aws_env, secret_in, write_aws_env
@@ -160,6 +161,7 @@ def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[we
         *approval_routes(ApprovalDesk(gateway.services)),
         *erasure_routes(ErasureDesk(gateway.services, gateway.core.config.erasure)),
         *metering_routes(MeteringDesk(gateway.services)),
+        *departure_routes(gateway.services),
         *transfer_routes(gateway.services),
     ]
 
@@ -193,6 +195,7 @@ def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
             *approving.warnings(gateway.services),
             *key_service_warnings(core.keyring),
             *key_rotation.warnings(gateway.services),
+            *departing.warnings(gateway.services),
         ],
         key_service=lambda: key_service_document(core.keyring),
         certificate_days=gateway.certificates.days_left,

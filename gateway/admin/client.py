@@ -131,6 +131,10 @@ class AdminClient:
         """Usage, limits and plans: `gateway.admin.metering_api` says what."""
         return self._ask(method, f"/v1/metering/{what}?" + _encoded(fields))
 
+    def departure(self, method: str, verb: str, fields: Mapping[str, str]) -> Document:
+        """Tenants that leave: `gateway.admin.departure_api` says what."""
+        return self._ask(method, f"/v1/departure{verb}?" + _encoded(fields))
+
     def erasure(self, method: str, what: str, fields: Mapping[str, str]) -> Document:
         """Erasures and purges: `gateway.admin.erasure_api` says what; counting takes a while."""
         return self._ask(method, f"/v1/{what}?" + _encoded(fields), answer_s=COUNTED_S)

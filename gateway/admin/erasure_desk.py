@@ -18,6 +18,7 @@ from gateway.model.erasure import ENDED, ErasureKind
 from gateway.objects import approving, erasing, erasure_acts, erasure_looks
 from gateway.objects.context import Services
 from gateway.objects.erasing import ErasureConfig, ErasureRefused, NoSuchErasure, Wanted
+from gateway.objects.erasure_bars import kept_until_ms, refuse_leaving
 from gateway.objects.purging import count_destroyed, purge_destroyed
 from storaged.base.errors import Kind, StorageError
 
@@ -60,6 +61,7 @@ class ErasureDesk:
             "objects": objects,
             "size_bytes": size_bytes,
             "notice_days": days,
+            "kept_until_ms": kept_until_ms(self._services, wanted.kind, wanted.tenant),
             "disabled_hours": 0
             if wanted.kind is ErasureKind.OBJECT
             else self._config.disabled_hours,
@@ -72,13 +74,14 @@ class ErasureDesk:
         is only deleted, and the answer says what that is worth.
 
         Raises: NameNotRepeated, ErasureCommandInvalid, NoSuchBucketOfThatName, NoSuchIdentity,
-            ErasureUnderWay, ErasureRefused (an object that is only deleted, without the approvals
-            that are needed), JournalNeeded, JournalUnavailable, as the log.
+            ErasureUnderWay, TenantLeaving, ErasureRefused (an object that is only deleted, without
+            the approvals that are needed), JournalNeeded, JournalUnavailable, as the log.
         """
         wanted = self._wanted(fields, requester)
         if fields.get("lose", "") != wanted.name:
             raise NameNotRepeated(named=fields.get("lose", "")[:64])
         if wanted.kind is ErasureKind.OBJECT and not fields.get("certify"):
+            refuse_leaving(self._services, wanted.tenant)
             return await self._delete(wanted)
         return {"erasure": self._shown(await erasing.begin(self._services, self._config, wanted))}
 

@@ -30,6 +30,7 @@ class ErasurePlan(TypedDict):
     objects: int
     size_bytes: int
     notice_days: int
+    kept_until_ms: int
     disabled_hours: int
     approvals: int
     backup_retention_days: int | None

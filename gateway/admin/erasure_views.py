@@ -34,6 +34,9 @@ def plan_view(answer: Answer) -> Group:
         say("keys disabled before they are destroyed: {hours} h", hours=answer["disabled_hours"]),
         say("approvals needed: {count}", count=answer["approvals"]),
     ]
+    if answer["kept_until_ms"]:
+        until = when(answer["kept_until_ms"])
+        lines.append(say("the tenant leaves and can retrieve until {until}", until=until))
     days = answer["backup_retention_days"]
     if days is None:
         lines.append(say("how long backups are kept is not configured: no date is certified"))

@@ -23,6 +23,7 @@ from gateway.model.names import BucketId, TenantId
 from gateway.objects import key_epochs
 from gateway.objects.approving import approvers_of, warrant_for
 from gateway.objects.context import Services
+from gateway.objects.erasure_bars import refuse_leaving
 from gateway.objects.key_rotation import (
     REPORTS_MAX,
     NoSuchTenant,
@@ -178,13 +179,16 @@ class KeyDesk:
     async def destroy(self, fields: Mapping[str, str], requester: str = "admin") -> Document:
         """Erase an epoch. `lose`: its name, exactly, if what is under it is to be lost.
 
-        Raises: NameNotRepeated, ApprovalNeeded, and as the use cases.
+        Raises: NameNotRepeated, TenantLeaving, ApprovalNeeded, and as the use cases.
         """
         target, epoch = self._one(fields), _number(fields, "epoch", 0)
         lose = fields.get("lose", "")
         if lose and lose != f"{target.name}/{epoch}":
             raise NameNotRepeated(named=lose[:64])
         forced = bool(lose)
+        if forced:
+            owner = target.owner if target.bucket is None else target.bucket.tenant
+            refuse_leaving(self._services, TenantId(owner))
         warrant = await self._warrant(target, epoch, requester)
         if target.bucket is None:
             lost = await key_epochs.destroy_tenant_epoch(

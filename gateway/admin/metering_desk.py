@@ -21,7 +21,7 @@ from gateway.meta.usage import Usage, open_usage, total_of
 from gateway.model.billing import HOUR_MS, Hour, Metered, Plan, integrate
 from gateway.model.names import BucketId, TenantId
 from gateway.model.quota import Quota, Subject, quota_of
-from gateway.objects import limits_set, tenancy
+from gateway.objects import departing, limits_set, tenancy
 from gateway.objects.context import Services
 from gateway.objects.metering import Meter
 from storaged.base.errors import Kind, StorageError
@@ -165,6 +165,8 @@ class MeteringDesk:
             reserved_out_bytes=_number(fields, "reserved_out_bytes"),
             switching=fields.get("switching") == "1",
         )
+        if not plan.switching and departing.is_leaving(self._services, tenant.tenant_id):
+            raise MeteringInputInvalid(reason="the tenant is leaving: what is sent is free")
         await limits_set.set_plan(self._services, tenant.tenant_id, plan)
         return self.plan(fields)
 

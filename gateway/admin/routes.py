@@ -11,6 +11,7 @@ Source: docs/administrators.md, docs/admin-api.md. Requirements: A-03, L-01.
 from __future__ import annotations
 
 from gateway.admin import answer_shapes as shapes
+from gateway.admin.departure_routes import DEPARTURE_ROUTES
 from gateway.admin.erasure_routes import ERASURE_ROUTES
 from gateway.admin.route_table import RouteEntry, RouteTable, acts, asks, reads
 from gateway.admin.tenant_routes import ACCESS_ROUTES, METERING_ROUTES, TRANSFER_ROUTES
@@ -215,6 +216,7 @@ TABLE = RouteTable(
         *TRANSFER_ROUTES,
         *RECOVERY_ROUTES,
         *ERASURE_ROUTES,
+        *DEPARTURE_ROUTES,
         *JOURNAL_ROUTES,
         *ADMINISTRATOR_ROUTES,
     )

@@ -36,6 +36,7 @@ from gateway.objects import (
     approving,
     erasing,
     erasure_acts,
+    erasure_bars,
     erasure_looks,
     key_epochs,
     key_rotation,
@@ -202,36 +203,40 @@ class ErasureKeeper:
     # Steps
 
     async def _notice(self, erasure: Erasure) -> Erasure:
+        kept_ms = erasure_bars.kept_until_ms(self._services, erasure.of, _tenant(erasure))
         is_notice = erasure.of is ErasureKind.TENANT
+        if is_notice and kept_ms > erasure.execute_at_ms:
+            later = replace(erasure, execute_at_ms=kept_ms, items=())
+            return await erasing.ask_again(self._services, later) if later.request else later
+        self._wait_for_leaver(erasure)
         if is_notice and erasing.certain_now_ms(self._services) < erasure.execute_at_ms:
             raise ErasureWaits(why=f"notice until {day(erasure.execute_at_ms)}")
         if erasure.of is not ErasureKind.OBJECT:
             await self._refuse_locked(erasure)
         erasure = await self._authorize(erasure)
-        return _next(replace(erasure, was_off=erasure_looks.off_already(self._services, erasure)))
+        dates = erasure_bars.dates_of(self._services, erasure.of, _tenant(erasure))
+        was_off = erasure_looks.off_already(self._services, erasure)
+        return _next(replace(erasure, was_off=was_off, departure=dates))
+
+    def _wait_for_leaver(self, erasure: Erasure) -> None:
+        """Raises: ErasureWaits, until the tenant has had his time to retrieve. (E-06)"""
+        until_ms = erasure_bars.kept_until_ms(self._services, erasure.of, _tenant(erasure))
+        if erasing.certain_now_ms(self._services) < until_ms:
+            raise ErasureWaits(why=f"the tenant leaves and can retrieve until {day(until_ms)}")
 
     async def _refuse_locked(self, erasure: Erasure) -> None:
         """Raises: ErasureWaits; KmsKeyDisabled, TenantKeyDisabled: nobody can tell."""
-        services = self._services
-        is_bucket = erasure.of is ErasureKind.BUCKET
-        ids = (
-            [_bucket(erasure)]
-            if is_bucket
-            else erasure_looks.buckets_of(services, _tenant(erasure))
-        )
-        locked = 0
-        for bucket in ids:
-            locked += await erasure_looks.locked_in(services, bucket, retention=is_bucket)
-        if locked:
-            what = "locked or under a legal hold" if is_bucket else "under a legal hold"
+        if locked := await erasure_looks.locked_of(self._services, erasure):
+            what = "locked or under a legal hold" if erasure.bucket else "under a legal hold"
             raise ErasureWaits(why=f"{locked} version(s) are {what}")
 
     async def _disable(self, erasure: Erasure) -> Erasure:
+        self._wait_for_leaver(erasure)
         erasure = await self._authorize(erasure)
         await self._refuse_locked_since(erasure)
-        erasure = await self._record(erasure, "erasure.disable", Phase.INTENT)
+        erasure = await self._record(erasure, erasing.DISABLE_EVENT, Phase.INTENT)
         await self._set_keys(erasure, KeyState.DISABLED)
-        return _next(await self._record(erasure, "erasure.disable", Phase.OUTCOME))
+        return _next(await self._record(erasure, erasing.DISABLE_EVENT, Phase.OUTCOME))
 
     async def _set_keys(self, erasure: Erasure, state: KeyState) -> None:
         services, is_on = self._services, state is not KeyState.DISABLED
@@ -248,6 +253,7 @@ class ErasureKeeper:
         until_ms = erasure.step_since_ms + self._config.disabled_hours * 3_600_000
         if erasing.certain_now_ms(self._services) < until_ms:
             raise ErasureWaits(why=f"keys are disabled; destroyed from {day(until_ms)}")
+        self._wait_for_leaver(erasure)
         await self._refuse_locked_since(erasure)
         erasure = await self._authorize(erasure)
         bucket = _bucket(erasure) if erasure.bucket else None
@@ -273,6 +279,7 @@ class ErasureKeeper:
 
     async def _delete(self, erasure: Erasure) -> Erasure:
         services, bucket = self._services, _bucket(erasure)
+        self._wait_for_leaver(erasure)
         erasure = await self._record(erasure, "erasure.delete", Phase.INTENT)
         for version, _ in erasure_looks.versions_of(services, bucket, erasure.key, erasure.version):
             await erasure_acts.delete_version(services, bucket, erasure.key, version)

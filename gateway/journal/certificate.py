@@ -38,7 +38,7 @@ from storaged.base.errors import Kind, StorageError
 FORMAT = "hexagone-erasure-certificate/1"
 CERTIFICATE_BYTES_MAX = 16 * 1024 * 1024
 EVENTS_MAX = 20_000
-DESTROYED, DONE = "erasure.destroy", "erasure.done"
+DESTROYED, DONE, DISABLE = "erasure.destroy", "erasure.done", "erasure.disable"
 DAY_MS = 86_400_000
 
 _HEAD = "hexagone erasure certificate v1"
@@ -66,6 +66,8 @@ _NAMES = frozenset(
         "not_covered",
     )
 )
+DEPARTURE = "departure"  # only where the tenant's contract had ended
+_DEPARTURE_NAMES = ("given_at_ms", "transition_from_ms", "retrieval_from_ms", "retrieval_until_ms")
 
 
 class CertificateInvalid(StorageError):
@@ -131,6 +133,7 @@ def verify_certificate(content: bytes, trusted: Sequence[VerifierKey]) -> Verifi
     _verify_keys(body, events)
     _verify_approvals(body, prefix)
     _verify_dates(body)
+    _verify_departure(body, events)
     return Verified(body=body, text=in_words(body))
 
 
@@ -145,7 +148,7 @@ def _read(content: bytes) -> tuple[dict[str, Any], SignedNote, Chain]:
         raise CertificateInvalid(reason="it has other parts")
     body, note, chain = held["certificate"], held["signed"], held["chain"]
     are_texts = isinstance(note, str) and isinstance(chain, str)
-    if not isinstance(body, dict) or not are_texts or set(body) != _NAMES:
+    if not isinstance(body, dict) or not are_texts or set(body) - {DEPARTURE} != _NAMES:
         raise CertificateInvalid(reason="it has other parts")
     if body["format"] != FORMAT:
         raise CertificateInvalid(reason="it is of another form")
@@ -252,6 +255,22 @@ def _verify_dates(body: Mapping[str, Any]) -> None:
         raise CertificateInvalid(reason="a key was destroyed before the notice had ended")
 
 
+def _verify_departure(body: Mapping[str, Any], events: Sequence[Entry]) -> None:
+    """The tenant had his time to retrieve, and was told its dates before his keys were disabled."""
+    told = next((e.body for e in events if (e.type, e.phase) == (DISABLE, "intent")), {})
+    said = {name: told[name] for name in _DEPARTURE_NAMES if name in told}
+    held = body.get(DEPARTURE, {})
+    if held != said:
+        raise CertificateInvalid(reason="the end of the contract is not what the event says")
+    if not held:
+        return
+    dates = [held.get(name) for name in _DEPARTURE_NAMES]
+    if not all(type(one) is int for one in dates) or dates != sorted(dates):
+        raise CertificateInvalid(reason="the dates of the end of the contract have another form")
+    if body["notice_ends_ms"] < held["retrieval_until_ms"]:
+        raise CertificateInvalid(reason="a key was destroyed before the time to retrieve had ended")
+
+
 def in_words(body: Mapping[str, Any]) -> str:
     """A certificate for people."""
     backups, approvals = body["backups"], body["approvals"]
@@ -261,6 +280,7 @@ def in_words(body: Mapping[str, Any]) -> str:
         + (f", bucket {body['bucket']}" if body["bucket"] else ""),
         f"Lost for ever: {body['objects']} object version(s), {body['size_bytes']} bytes",
         f"Asked for: {day(body['requested_at_ms'])}; notice until {day(body['notice_ends_ms'])}",
+        *_departure_in_words(body.get(DEPARTURE)),
         "Keys destroyed:",
         *(f"  {key['item']}  {day(key['destroyed_at_ms'])}" for key in body["keys"]),
     ]
@@ -280,3 +300,13 @@ def in_words(body: Mapping[str, Any]) -> str:
     lines += ["Not covered:", *(f"  {text}" for text in body["not_covered"])]
     lines.append(f"Proven by {len(body['events'])} events of the tenant's journal")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _departure_in_words(dates: Mapping[str, int] | None) -> list[str]:
+    if not dates:
+        return []
+    given, moved, over, until = (day(dates[name]) for name in _DEPARTURE_NAMES)
+    return [
+        f"Contract: notice given {given}; transition from {moved}; over {over};"
+        f" retrieval until {until}"
+    ]

@@ -43,6 +43,7 @@ class Erasure:
         events: of the tenant's journal: seq, type, phase and item.
         was_off: what was disabled already when it began, keys as approvals name them, and the
             tenant as "tenant": taking the erasure back leaves that as it was.
+        departure: dates of the end of the tenant's contract, if there was one.
         objects, size_bytes: versions that are lost, and their bytes.
         purged: rows by what they were.
         log_sequence: of the last group of the log that may hold a copy of a destroyed key.
@@ -70,6 +71,7 @@ class Erasure:
     limits: Mapping[str, int] = field(default_factory=dict)
     events: tuple[Mapping[str, Any], ...] = ()
     was_off: tuple[str, ...] = ()
+    departure: Mapping[str, int] = field(default_factory=dict)
     objects: int = 0
     size_bytes: int = 0
     purged: Mapping[str, int] = field(default_factory=dict)

@@ -125,6 +125,13 @@ set for the bucket or its account."""
     kind = Kind.EXHAUSTED
 
 
+class ContractEnded(SemanticError):
+    """The contract of the account has ended: what it has can be read, listed and deleted, nothing \
+more is taken."""
+
+    kind = Kind.DENIED
+
+
 class TooManyBuckets(SemanticError):
     """You have attempted to create more buckets than allowed."""
 

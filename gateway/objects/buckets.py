@@ -137,6 +137,7 @@ def _refuse_taken(services: Services, principal: Principal, name: BucketName) ->
 
 
 def _refuse_too_many(services: Services, principal: Principal) -> None:
+    services.quotas.refuse_closed(principal.tenant)
     start, end = keyspace.tenant_bucket_range(principal.tenant)
     quota = services.quotas.of(Subject.TENANT, principal.tenant).buckets
     most = BUCKETS_PER_ACCOUNT_MAX if quota is None else min(quota, BUCKETS_PER_ACCOUNT_MAX)

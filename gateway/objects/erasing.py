@@ -33,6 +33,7 @@ from gateway.model.names import BucketId, TenantId
 from gateway.objects import approving
 from gateway.objects.bootstrap import read_root
 from gateway.objects.context import Services
+from gateway.objects.erasure_bars import kept_until_ms, refuse_leaving
 from gateway.objects.erasure_looks import buckets_of, versions_of
 from gateway.objects.lock_clock import lock_now_ms
 from gateway.objects.purging import held_in
@@ -44,7 +45,7 @@ ERASURES_MAX = 10_000
 DAY_MS = 86_400_000
 PAGE_ROWS = 500
 EPOCHS_MAX = 1 << 32
-NOTICE_EVENT = "erasure.notice"
+NOTICE_EVENT, DISABLE_EVENT = "erasure.notice", "erasure.disable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,12 +167,16 @@ def act_item(erasure: Erasure) -> str:
 async def begin(services: Services, config: ErasureConfig, wanted: Wanted) -> Erasure:
     """Begin an erasure: a notice in the tenant's journal, then its row. Durable when it returns.
 
-    Raises: ErasureUnderWay, ErasureRefused, JournalNeeded, JournalUnavailable, as the log.
+    Raises: ErasureUnderWay, TenantLeaving, JournalNeeded, JournalUnavailable, as the log.
     """
     if services.journal is None:
         raise JournalNeeded()
-    now_ms = services.env.now_ms()
-    days = config.notice_days if wanted.kind is ErasureKind.TENANT else 0
+    now_ms = execute_at_ms = services.env.now_ms()
+    if wanted.kind is ErasureKind.TENANT:
+        notice_ends_ms = latest_now_ms(services) + config.notice_days * DAY_MS
+        execute_at_ms = max(notice_ends_ms, kept_until_ms(services, wanted.kind, wanted.tenant))
+    else:
+        refuse_leaving(services, wanted.tenant)
     bucket = "" if wanted.bucket is None else wanted.bucket.bucket_id.hex()
     objects, size_bytes = await lost_by(services, wanted)
     erasure = Erasure(
@@ -184,7 +189,7 @@ async def begin(services: Services, config: ErasureConfig, wanted: Wanted) -> Er
         version=wanted.version,
         requester=wanted.requester,
         requested_at_ms=now_ms,
-        execute_at_ms=latest_now_ms(services) + days * DAY_MS if days else now_ms,
+        execute_at_ms=execute_at_ms,
         step=ErasureStep.NOTICE.value,
         step_since_ms=now_ms,
         objects=objects,
@@ -236,6 +241,8 @@ async def record(
         body["bucket_id"] = erasure.bucket
     if kind == NOTICE_EVENT:
         body |= {"execute_at_ms": erasure.execute_at_ms, "objects": erasure.objects}
+    if kind == DISABLE_EVENT:
+        body |= erasure.departure
     token = services.env.random_bytes(8).hex()
     at_ms = services.env.now_ms()
     await journal.record(log, Event(at_ms, kind, phase, {**body, "mark": token}))

@@ -14,6 +14,7 @@ from gateway.meta import (
     accounts,
     approval_rows,
     bucket_key_rows,
+    departure_rows,
     identities,
     keyspace,
     rotations,
@@ -193,8 +194,8 @@ async def forget_some(services: Services, erasure: Erasure) -> Counter[str]:
     row_key = keyspace.tenant_row(tenant)
     if services.log.read((row_key,))[0] is not None:
         # With it what its journal was told, for that is written only as long as there is a tenant.
-        told = told_rows.tenant_row(tenant)
-        await commit_rows(services, (), (Write(told, None), Write(row_key, None)))
+        others = (told_rows.tenant_row(tenant), departure_rows.departure_row(tenant))
+        await commit_rows(services, (), tuple(Write(one, None) for one in (*others, row_key)))
         return Counter({"tenants": 1})
     return Counter()
 

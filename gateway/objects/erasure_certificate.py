@@ -60,6 +60,8 @@ async def certificate_of(services: Services, erasure: Erasure, config: ErasureCo
         "log_groups_left": erasure.log_groups_left,
         "not_covered": _not_covered(erasure),
     }
+    if erasure.departure:
+        body["departure"] = dict(erasure.departure)
     if journal.keys.chain != keys.chain:
         raise JournalUnavailable(reason="its keys were changed meanwhile")  # tried again
     return sign_certificate(body, keys)

@@ -77,6 +77,17 @@ async def locked_in(services: Services, bucket: BucketId, *, retention: bool) ->
     return count
 
 
+async def locked_of(services: Services, erasure: Erasure) -> int:
+    """Versions of a bucket that are locked, or of a tenant that are under a legal hold: that is
+    what ends neither with his contract nor by an erasure. Raises: as above.
+    """
+    if erasure.bucket:
+        bucket = BucketId(bytes.fromhex(erasure.bucket))
+        return await locked_in(services, bucket, retention=True)
+    ids = buckets_of(services, TenantId(bytes.fromhex(erasure.tenant)))
+    return sum([await locked_in(services, one, retention=False) for one in ids])
+
+
 def off_already(services: Services, erasure: Erasure) -> tuple[str, ...]:
     """What of an erasure's keys and tenant is disabled; see `Erasure.was_off`."""
     tenant = TenantId(bytes.fromhex(erasure.tenant))

@@ -10,7 +10,7 @@ Source: docs/metering.md, "Quotas".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from gateway.meta.kv import MetaStore
 from gateway.meta.sealing import RecordKeys
 from gateway.meta.usage import Moves, unpack_slots, weight_of
 from gateway.model.bucket import Bucket
-from gateway.model.errors import QuotaExceeded
+from gateway.model.errors import ContractEnded, QuotaExceeded
 from gateway.model.names import TenantId
 from gateway.model.quota import NO_QUOTA, Quota, Subject
 
@@ -87,7 +87,7 @@ class Quotas:
     """Limits of tenants and buckets.
 
     Attributes:
-        is_set: there are any of bytes or objects.
+        is_set: there are any of bytes or objects, or tenants that nothing more is taken from.
         usage: who counts what they hold; there before any is.
     """
 
@@ -96,6 +96,7 @@ class Quotas:
         self.usage: UsageSource | None = None
         self._quotas: dict[tuple[Subject, bytes], Quota] = {}
         self._limited: dict[tuple[Subject, bytes], _Account] = {}
+        self._closed: frozenset[bytes] = frozenset()
         self._accounts: dict[bytes, tuple[_Account, ...]] = {}  # by bucket; only limited ones
         self._weights: dict[
             bytes, tuple[int, int]
@@ -117,11 +118,21 @@ class Quotas:
             for owner, quota in quotas.items()
             if quota.stored_bytes is not None or quota.objects is not None
         }
-        self.is_set = bool(self._limited)
+        self.is_set = bool(self._limited or self._closed)
         for subject, owner in self._limited:
             if subject is Subject.TENANT:
                 for bucket in _buckets_of(store, records, TenantId(owner)):
                     self._follow(bucket, owner)
+
+    def close(self, tenants: Iterable[bytes]) -> None:
+        """Take nothing more from these tenants, and from no others: their contracts are over."""
+        self._closed = frozenset(tenants)
+        self.is_set = bool(self._limited or self._closed)
+
+    def refuse_closed(self, tenant: bytes) -> None:
+        """Raises: ContractEnded."""
+        if tenant in self._closed:
+            raise ContractEnded()
 
     def of(self, subject: Subject, owner: bytes) -> Quota:
         """Limits of a tenant or bucket."""
@@ -130,9 +141,12 @@ class Quotas:
     def room(
         self, bucket: Bucket, more_bytes: int, more_objects: int
     ) -> AbstractContextManager[None]:
-        """Reserve room in a bucket for the time of a block. Raises: QuotaExceeded."""
+        """Reserve room in a bucket for the time of a block. Raises: QuotaExceeded,
+        ContractEnded.
+        """
         if not self.is_set:
             return _ROOM
+        self.refuse_closed(bucket.tenant)
         accounts = self._accounts.get(bucket.bucket_id)
         if accounts is None:
             accounts = self._follow(bucket.bucket_id, bucket.tenant)

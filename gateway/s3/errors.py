@@ -81,6 +81,7 @@ STATUS: dict[str, int] = {
     "BucketAlreadyOwnedByYou": 409,
     "BucketNotEmpty": 409,
     "ConditionalRequestConflict": 409,
+    "ContractEnded": 403,
     "EncryptionTypeMismatch": 400,
     "EntityTooLarge": 400,
     "EntityTooSmall": 400,

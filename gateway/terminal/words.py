@@ -26,6 +26,7 @@ KINDS = (
 PLANS = ("on-demand", "subscription")
 ACCESSES = ("off", "writes", "all")
 ENROLMENT = ("invited", "approved", "withdrawn", "there was none")
+DEPARTURES = ("notice", "transition", "retrieval", "ended", "cancelled")
 PHASES = ("replay", "list", "load")
 COUNTED = (
     "versions",
@@ -159,6 +160,7 @@ WORDS = (
     *ACCESSES,
     *ENROLMENT,
     *PHASES,
+    *DEPARTURES,
     *COUNTED,
     *FIELDS,
     *TOLD,

@@ -34,7 +34,7 @@ REQUIREMENTS: dict[str, dict[str, str]] = {
         "E-03": "evidence of an erasure that others can check",
         "E-04": "everything of a tenant can be taken along",
         "E-05": "by a documented form that others can read",
-        "E-06": "who is leaving pays nothing for it",
+        "E-06": "who is leaving pays nothing for it, and has his time to retrieve",
         "E-07": "what is personal in a journal can go, and the journal still verifies",
     },
     "Traceability": {
