@@ -85,6 +85,8 @@ TARGETS = (
     _floor("apart-10ms", "ops_per_s", 2_000, "PUT 4 KiB, 64 clients, 10 ms apart, ops/s"),
     _cap("apart-10ms", "p99_ms", 80.0, "the same, p99 ms"),
     _cap("frozen", "p99_ratio", 2.0, "GET 4 KiB, one node frozen, p99 over the healthy one"),
+    _cap("keyd-get-4k", "ops_cost_percent", 3.0, "GET 4 KiB, key service, fewer requests, %"),
+    _cap("keyd-put-4k", "ops_cost_percent", 3.0, "PUT 4 KiB, key service, fewer requests, %"),
 )
 
 # Case names of each special run: one run can give several lines.
@@ -94,6 +96,7 @@ SPECIAL = {
     "million": ("list-scale", "restart", "rebuild"),
     "apart": ("apart-10ms", "apart-5ms"),
     "frozen": ("frozen",),
+    "keyd": ("keyd-get-4k", "keyd-put-4k"),
 }
 
 

@@ -31,6 +31,7 @@ from bench.drive import (
     run_load,
 )
 from bench.heads import Endpoint
+from bench.key_service import key_service
 from bench.load import Job, Result
 
 Line = dict[str, Any]
@@ -351,4 +352,5 @@ RUNS = {
     "million": million,
     "apart": apart,
     "frozen": frozen,
+    "keyd": key_service,
 }
