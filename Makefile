@@ -8,12 +8,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 PY := $(BIN)/python
 STAMP := .venv/.installed
+PLOTS := .venv/.plots
 UP_FLAGS ?=
 SIM_COUNT ?= 200
 # Areas of the public S3 suite about other services than S3.
 OTHER_SERVICES := --without "S3 Select" --without "SNS topics" --without "STS web identity" \
   --without "STS assume role" --without "IAM user policies" --without "IAM cross-account" \
   --without "IAM accounts"
+
+UV_LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url \
+  --python-version 3.11
 
 # $(call need,FILE,WHAT): stop with status 2 when a part of the map has no file.
 need = @test -e $(1) || { echo "make $@: $(2) does not exist yet ($(1) is missing)" >&2; exit 2; }
@@ -108,7 +112,11 @@ bench-check: venv ## what moved since bench/baseline.json (SHORT=1: a minute, as
 	$(call need,bench/check.py,the bench check)
 	$(PY) -m bench.check $(if $(SHORT),--short)
 
-compare: venv ## Hexagone and the peers on PATH, the same load in turns (FLAGS=--quick, OUT=folder)
+$(PLOTS): requirements-bench.lock $(STAMP)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@touch $@
+
+compare: $(PLOTS) ## Hexagone and the peers on PATH, the same load in turns (FLAGS=--quick, OUT=folder)
 	$(call need,bench/compare/__main__.py,the comparison)
 	$(PY) -m bench.compare --out $(or $(OUT),.cache/compare) $(FLAGS)
 
@@ -117,9 +125,9 @@ profile: venv ## µs by layer, flame graph, bytes copied (CASE=name; PROCESSES=1
 	@test -n "$(CASE)" || { echo "make profile CASE=name" >&2; exit 2; }
 	$(PY) -m bench.profile $(CASE) $(if $(PROCESSES),--processes)
 
-lock: ## write requirements.lock anew from pyproject.toml (needs uv)
-	uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url \
-	  --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+lock: ## write requirements.lock and that of `make compare` anew from pyproject.toml (needs uv)
+	$(UV_LOCK) --extra dev pyproject.toml -o requirements.lock
+	$(UV_LOCK) --group pyproject.toml:bench --constraint requirements.lock -o requirements-bench.lock
 
 hook: ## run `make check` before each commit in this clone
 	@hook="$$(git rev-parse --git-path hooks)/pre-commit"; \

@@ -33,21 +33,34 @@ def machine() -> Line:
     }
 
 
+def result_lines(path: Path) -> list[Line]:
+    """All lines of a result file, in order.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: a line is not a JSON object with a case.
+    """
+    found = []
+    for number, text in enumerate(path.read_text("utf-8").splitlines(), 1):
+        if not text.strip():
+            continue
+        try:
+            line = json.loads(text)
+        except ValueError:
+            line = None
+        if not isinstance(line, dict) or "case" not in line:
+            raise ValueError(f"{path}:{number}: not a result line")
+        found.append(line)
+    return found
+
+
 def read_lines(path: Path) -> dict[str, Line]:
     """Lines of a result file by case; of a repeated case the last.
 
     Raises:
-        ValueError: a line is not a JSON object with a case.
+        OSError, ValueError: as `result_lines`.
     """
-    found: dict[str, Line] = {}
-    for number, text in enumerate(path.read_text("utf-8").splitlines(), 1):
-        if not text.strip():
-            continue
-        line = json.loads(text)
-        if not isinstance(line, dict) or "case" not in line:
-            raise ValueError(f"{path}:{number}: not a result line")
-        found[line["case"]] = line
-    return found
+    return {line["case"]: line for line in result_lines(path)}
 
 
 def verdict(target: Target, lines: dict[str, Line]) -> tuple[str, float | None]:

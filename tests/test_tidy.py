@@ -334,6 +334,7 @@ def test_only_declared_packages_are_imported() -> None:
     project = settings()["project"]
     runtime = {normal(spec) for spec in project["dependencies"]}
     everything = runtime | {normal(s) for s in project["optional-dependencies"]["dev"]}
+    everything |= {normal(s) for s in settings()["dependency-groups"]["bench"]}
     # Come with a declared package that pins them: botocore with boto3, grimp with import-linter.
     everything |= {"botocore", "grimp", "click", "jsonschema"}
     owners = packages_distributions()
@@ -344,7 +345,8 @@ def test_only_declared_packages_are_imported() -> None:
         if path.parent == ROOT / "tests" / "clients" / "each":
             continue  # each runs in an environment of its own, pinned in tests/clients/pins
         for module in imported(tree) - own:
-            if not {normal(owner) for owner in owners.get(module, ())} & allowed:
+            # What is not installed here, as the group `bench`, is judged by its own name.
+            if not {normal(owner) for owner in owners.get(module, (module,))} & allowed:
                 bad.append(f"{name_of(path)}: {module}")
     assert not bad, f"declare and pin in pyproject.toml, or don't import: {bad}"
 
@@ -366,14 +368,24 @@ def imported(tree: ast.AST) -> set[str]:
 
 
 def test_lock_pins_what_the_project_declares() -> None:
-    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
     project = settings()["project"]
-    for spec in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    declared = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    locked = pinned("requirements.lock", declared)
+    of_bench = pinned("requirements-bench.lock", settings()["dependency-groups"]["bench"])
+    apart = {name for name in locked.keys() & of_bench if locked[name] != of_bench[name]}
+    assert not apart, f"two locks of one environment, two versions: {apart}"
+
+
+def pinned(name: str, declared: list[str]) -> dict[str, str]:
+    """Versions in a lock, which holds what is declared, with hashes and without an address."""
+    lock = (ROOT / name).read_text(encoding="utf-8")
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.MULTILINE))
+    for spec in declared:
         version = spec.partition("==")[2]
         assert locked.get(normal(spec)) == version, f"{spec}: run `make lock`"
     assert "--hash=sha256:" in lock
-    assert "://" not in lock, "the lock must hold no address"
+    assert "://" not in lock, f"{name} must hold no address"
+    return locked
 
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

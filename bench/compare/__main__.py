@@ -1,10 +1,11 @@
 """`make compare`: Hexagone and the peers that are on PATH, the same load for all, in turns.
 
-`python -m bench.compare [--quick | --targets | --full] [--rounds N] [--only NAME]… [--case NAME]…
-[--endpoint NAME=FILE]… [--out DIR] [--folder DIR] [--list]`. FILE has lines of `export`, as
-`aws.env` of a cluster: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION.
-Writes `compare.json` (a line each) and `compare.md` to `--out`, as it goes along. A system that
-fails a case is shown as failed. The exit status is 2 for a wrong command, else 0.
+`python -m bench.compare [--quick | --targets | --full] [--rounds N] [--seconds S] [--only NAME]…
+[--case NAME]… [--endpoint NAME=FILE]… [--out DIR] [--folder DIR] [--list]`. FILE has lines of
+`export`, as `aws.env` of a cluster: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+AWS_REGION. Writes `compare.json` (a line each) and `compare.md` to `--out`, as it goes along, and
+plots at the end. A system that fails a case is shown as failed. The exit status is 2 for a wrong
+command, which an endpoint that does not answer is as well, else 0.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import argparse
 import json
 import shutil
 import signal
+import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.cluster import ClusterFailed, read_env, scratch
 from bench.compare.measure import BUCKET, FAILURES, Comparison, Side
@@ -27,12 +28,16 @@ from bench.compare.peers.seaweedfs import SeaweedFS, SeaweedFSSynced
 from bench.compare.plan import (
     TARGETS,
     Pace,
+    Target,
     Trial,
     full_plan,
     known_trials,
     quick_targets,
     targets_plan,
 )
+from bench.compare.plots import PlotsUnavailable, draw
+from bench.compare.processes import SystemFailed
+from bench.compare.results import Line
 from bench.compare.systems import Setting, System
 from bench.compare.table import page
 from bench.drive import run_load
@@ -40,7 +45,6 @@ from bench.heads import Endpoint
 from bench.load import Job
 from bench.report import machine
 
-Line = dict[str, Any]
 KNOWN: tuple[tuple[str, type[System]], ...] = (
     ("", Hexagone),
     ("minio", MinIO),
@@ -51,19 +55,32 @@ KNOWN: tuple[tuple[str, type[System]], ...] = (
 )
 NOT_STARTED = ("rustfs", "radosgw", "swift-proxy-server")  # known, reached by --endpoint only
 SPACE_OBJECTS = 5_000
+USUAL = Pace(rounds=5, seconds=2.5)
+ANSWER_S = 5.0  # patience for an endpoint to take a connection
 
 
 class Elsewhere(System):
     """A store that somebody else runs: only its address is known, not its processes."""
 
     def __init__(self, folder: Path, name: str, file: Path) -> None:
-        self._endpoint, scheme = read_env(file)
+        try:
+            self._endpoint, scheme = read_env(file)
+        except (OSError, ValueError) as failure:
+            raise ClusterFailed(f"{name}: {file} is not read: {failure}") from None
         super().__init__(folder, tls=scheme == "https")
         self.name = name
         self.setting = Setting(store=name, tier="unknown", redundancy="unknown", notes="elsewhere")
 
     def launch(self) -> None:
-        """It runs already."""
+        """
+        Raises:
+            SystemFailed: nobody listens there.
+        """
+        where = (self._endpoint.host, self._endpoint.port)
+        try:
+            socket.create_connection(where, ANSWER_S).close()
+        except OSError as failure:
+            raise SystemFailed(f"{self.name}: nobody at {where[0]}:{where[1]}: {failure}") from None
 
     def stop(self) -> None:
         """It goes on running."""
@@ -84,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--targets", action="store_true", help="the table of targets (the default)")
     made.add_argument("--full", action="store_true", help="one axis at a time, hours")
     made.add_argument("--rounds", type=int, help="of each system in each case")
+    made.add_argument("--seconds", type=float, help="of each round")
     made.add_argument("--only", action="append", default=[], help="a system; again for more")
     made.add_argument("--case", action="append", default=[], help="a case; again for more")
     made.add_argument("--endpoint", action="append", default=[], metavar="NAME=FILE")
@@ -124,9 +142,13 @@ def chosen(given: argparse.Namespace) -> list[Trial]:
 
 def pace(given: argparse.Namespace) -> Pace:
     """Rounds and seconds of this run."""
-    if given.quick:
-        return Pace(rounds=given.rounds or 3, seconds=1.2, warm_up_s=0.3)
-    return Pace(rounds=given.rounds or 5, seconds=2.5)
+    usual = Pace(rounds=3, seconds=1.2, warm_up_s=0.3) if given.quick else USUAL
+    seconds = given.seconds or usual.seconds
+    return Pace(
+        rounds=given.rounds or usual.rounds,
+        seconds=seconds,
+        warm_up_s=min(usual.warm_up_s, seconds),
+    )
 
 
 def started(side: Side) -> Line:
@@ -183,57 +205,81 @@ def run(sides: list[Side], trials: list[Trial], given: argparse.Namespace) -> It
                 print(failure, file=sys.stderr)
 
 
-def sides_of(given: argparse.Namespace, folder: Path, *, tls: bool) -> list[Side]:
-    """A side for each system of this run."""
-    there, _ = found(given.only)
-    sides = [Side(system(folder / f"{system.name}{'-tls' * tls}", tls=tls)) for system in there]
-    for pair in given.endpoint:
+def stores_elsewhere(pairs: Sequence[str], folder: Path) -> list[Elsewhere]:
+    """The stores of `--endpoint`, each of which takes connections.
+
+    Raises:
+        ValueError: a pair is not NAME=FILE, or the name is another system's.
+        ClusterFailed, SystemFailed: the file says no address, or nobody is there.
+    """
+    names = [system.name for _, system in KNOWN]
+    stores = []
+    for pair in pairs:
         name, _, file = pair.partition("=")
-        elsewhere = Elsewhere(folder / name, name, Path(file))
-        if elsewhere.tls == tls:
-            sides.append(Side(elsewhere))
-    return sides
+        if not name or not file or name in names or "/" in name:
+            raise ValueError(f"--endpoint {pair}: NAME=FILE with a name of its own is wanted")
+        names.append(name)
+        store = Elsewhere(folder / name, name, Path(file))
+        store.launch()
+        stores.append(store)
+    return stores
 
 
-def all_lines(given: argparse.Namespace, trials: list[Trial], folder: Path) -> Iterator[Line]:
+def all_lines(
+    given: argparse.Namespace, trials: list[Trial], folder: Path, elsewhere: Sequence[Elsewhere]
+) -> Iterator[Line]:
     """The machine, what is absent, then every trial."""
+    there, absent = found(given.only)
     yield machine()
-    for what in found(given.only)[1]:
+    for what in absent:
         yield {"case": "absent", "what": what}
     for tls in (False, True):
         if some := [trial for trial in trials if trial.tls == tls]:
-            yield from run(sides_of(given, folder, tls=tls), some, given)
+            ours = [system(folder / f"{system.name}{'-tls' * tls}", tls=tls) for system in there]
+            theirs = [store for store in elsewhere if store.tls == tls]
+            yield from run([Side(system) for system in (*ours, *theirs)], some, given)
+
+
+def publish(lines: Iterable[Line], out: Path, targets: Sequence[Target]) -> list[Line]:
+    """Print and keep lines as they come, the page of them anew each time."""
+    kept: list[Line] = []
+    with (out / "compare.json").open("w", encoding="utf-8") as sink:
+        for line in lines:
+            kept.append(line)
+            text = json.dumps(line, ensure_ascii=False)
+            print(text, flush=True)
+            sink.write(text + "\n")
+            sink.flush()
+            (out / "compare.md").write_text(page(kept, targets), "utf-8")
+    return kept
 
 
 def main() -> int:
     """0, or 2 when the command is wrong."""
     given = parser().parse_args()
-    try:
-        trials = chosen(given)
-    except ValueError as wrong:
-        print(wrong, file=sys.stderr)
-        return 2
     if given.list:
         there, absent = found(given.only)
         print("\n".join([*known_trials(), *(system.name for system in there)]))
         print("\n".join(f"not found: {what}" for what in absent))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # systems are stopped on the way out
-    given.out.mkdir(parents=True, exist_ok=True)
     folder = scratch(given.folder)
-    lines: list[Line] = []
-    targets = quick_targets() if given.quick else TARGETS
     try:
-        with (given.out / "compare.json").open("w", encoding="utf-8") as sink:
-            for line in all_lines(given, trials, folder):
-                lines.append(line)
-                text = json.dumps(line, ensure_ascii=False)
-                print(text, flush=True)
-                sink.write(text + "\n")
-                sink.flush()
-                (given.out / "compare.md").write_text(page(lines, trials, targets), "utf-8")
+        try:
+            trials = chosen(given)
+            elsewhere = stores_elsewhere(given.endpoint, folder)
+        except (ValueError, ClusterFailed, SystemFailed) as wrong:
+            print(wrong, file=sys.stderr)
+            return 2
+        given.out.mkdir(parents=True, exist_ok=True)
+        targets = quick_targets() if given.quick else TARGETS
+        lines = publish(all_lines(given, trials, folder, elsewhere), given.out, targets)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    try:
+        print(*draw(lines, given.out), sep="\n", file=sys.stderr)
+    except PlotsUnavailable as unavailable:
+        print(unavailable, file=sys.stderr)
     return 0
 
 

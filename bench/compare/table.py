@@ -1,155 +1,204 @@
-"""The comparison for people: Markdown, with the targets and where we stand. Pure."""
+"""The comparison for people: Markdown, with the targets and where we stand.
+
+`python -m bench.compare.table FILE.json` prints the page of an earlier run.
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
 
-from bench.compare.plan import LENGTHS, Target, Trial
+from bench.compare.plan import TARGETS, Target
+from bench.compare.results import (
+    OURS,
+    Line,
+    by_case,
+    figure,
+    stored_for_each,
+    systems,
+    title,
+    title_of,
+)
+from bench.compare.verdicts import every, of_target, others
+from bench.report import result_lines
 
-Line = dict[str, Any]
-OURS, MINIO = "hexagone", "minio"
-OPERATIONS = {
-    "put": "PUT",
-    "get": "GET",
-    "head": "HEAD",
-    "delete": "DELETE",
-    "list": "LIST 1,000 keys",
-    "mixed": "mixed",
-    "multipart": "multipart",
-}
-
-
-def title(trial: Trial) -> str:
-    """Such as `PUT 4 KiB, 64 clients`."""
-    words = OPERATIONS[trial.operation]
-    if trial.operation != "list":
-        kib = LENGTHS[trial.length] // 1024
-        words += f" {kib // 1024} MiB" if kib >= 1024 else f" {kib} KiB"
-    words += f", {trial.clients} client{'s' * (trial.clients > 1)}"
-    words += f", bucket of {trial.bucket}" if trial.bucket else ""
-    return words + ", cold" * trial.is_cold + ", TLS" * trial.tls
+ROUNDS_MIN = 5  # of a table that is published
 
 
-def figure(trial: Trial) -> str:
-    """Which figure is the rate of a trial."""
-    return "mib_per_s" if trial.is_long else "ops_per_s"
+def _rows(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of Markdown; bars in a cell do not end it."""
+    every_row = [headings, ["---"] * len(headings), *rows]
+    cells = ([cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in every_row)
+    return "\n".join("| " + " | ".join(row) + " |" for row in cells)
 
 
-def by_system(lines: Iterable[Line]) -> dict[str, dict[str, Line]]:
-    """case → system → line."""
-    found: dict[str, dict[str, Line]] = {}
-    for line in lines:
-        if "system" in line and "case" in line:
-            found.setdefault(line["case"], {})[line["system"]] = line
-    return found
-
-
-def ratios(lines: dict[str, Line], name: str, *, is_rate: bool) -> tuple[float, str, float]:
-    """(ours over the best peer's, that peer's name, ours over MinIO's); 0.0 where one failed."""
-    values = {system: line[name] for system, line in lines.items() if line.get(name)}
-    ours = values.pop(OURS, 0.0)
-    if not ours or not values:
-        return 0.0, "", 0.0
-    best = (max if is_rate else min)(values, key=lambda system: values[system])
-    minio = values.get(MINIO)
-    return ours / values[best], best, ours / minio if minio else 0.0
-
-
-def _cell(line: Line | None, trial: Trial) -> str:
+def _cell(line: Line | None, case: str) -> str:
     if line is None:
         return "–"
     if "failed" in line:
         return "failed"
-    name = figure(trial)
+    name = figure(case)
     low, high = line[f"{name}_range"]
-    unit = " MiB/s" if trial.is_long else "/s"
+    unit = " MiB/s" if name == "mib_per_s" else "/s"
     text = f"**{line[name]:,.0f}**{unit} ({low:,.0f}–{high:,.0f})<br>p99 {line['p99_ms']:,.1f} ms"
-    if trial.bucket and line.get("objects"):
+    if "-in-" in case and line.get("objects"):
         text += f"<br>{line['objects']:,} objects"
     return text
 
 
-def cases_table(lines: Iterable[Line], trials: Sequence[Trial], systems: Sequence[str]) -> str:
-    """A row for each trial that was run, a column for each system: medians, ranges, p99."""
-    found = by_system(lines)
-    rows = ["| Case | " + " | ".join(systems) + " |", "|---" * (len(systems) + 1) + "|"]
-    for trial in trials:
-        if trial.name in found:
-            cells = [_cell(found[trial.name].get(system), trial) for system in systems]
-            rows.append(f"| {title(trial)} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+def cases_table(lines: Sequence[Line]) -> str:
+    """A row for each case that was run, a column for each system: medians, ranges, p99."""
+    cases = by_case(lines)
+    names = [line["system"] for line in systems(lines)]
+    names += sorted({name for of_case in cases.values() for name in of_case} - {*names})
+    return _rows(
+        ["Case", *names],
+        (
+            [title_of(case), *(_cell(of_case.get(name), case) for name in names)]
+            for case, of_case in cases.items()
+        ),
+    )
 
 
-def _verdict(value: float, bound: float, *, is_floor: bool) -> str:
-    if not value:
+def targets_table(lines: Sequence[Line], targets: Sequence[Target]) -> str:
+    """Every target beside the best peer and beside MinIO, measured or not."""
+    rows = [(target, of_target(target, lines)) for target in targets]
+    headings = rows[0][1] if rows else ()
+    return _rows(
+        ["Case", *headings],
+        (
+            [title(target.trial), *(verdict.text for verdict in found.values())]
+            for target, found in rows
+        ),
+    )
+
+
+def others_table(lines: Sequence[Line]) -> str:
+    """The bounds that are of no case, and what small objects take beside each peer."""
+    rows = [[what, verdict.text] for what, verdict in others(lines).items()]
+    return _rows(["Also", "Verdict"], [*rows, [SPACE, _space(lines)]])
+
+
+SPACE = "Bytes on disk per byte stored, 4 KiB, redundancy apart"
+
+
+def _apart(line: Line) -> float | None:
+    """Bytes on disk per byte, over those that the redundancy needs anyway."""
+    stored = stored_for_each(line["redundancy"])
+    return line["bytes_per_byte"] / stored if "bytes_per_byte" in line and stored else None
+
+
+def _space(lines: Sequence[Line]) -> str:
+    """What small objects take with us and with each peer; no bound, the least first."""
+    apart = {line["system"]: value for line in systems(lines) if (value := _apart(line))}
+    if OURS not in apart:
         return "not measured"
-    is_met = value >= bound if is_floor else value <= bound
-    sign = "≥" if is_floor else "≤"
-    return f"{value:.2f} ({sign} {bound:g}, {'met' if is_met else '**missed**'})"
+    ordered = sorted(apart, key=lambda name: apart[name])
+    told = (
+        f"{'**' * (name == OURS)}{name} {apart[name]:.2f}{'**' * (name == OURS)}"
+        for name in ordered
+    )
+    return f"{', '.join(told)} (no bound)"
 
 
-def targets_table(lines: Iterable[Line], targets: Sequence[Target]) -> str:
-    """Every target beside the best peer and beside MinIO; where we lose, it says so."""
-    found = by_system(lines)
-    rows = ["| Case | Best peer | against it | against MinIO | p99, best | p99, MinIO |"]
-    rows.append("|---" * 6 + "|")
-    for target in targets:
-        case = found.get(target.trial.name)
-        if case is None:
+def systems_table(lines: Sequence[Line]) -> str:
+    """Tier, redundancy, start-up and space of each system; the last column what is not alike."""
+    headings = ["System", "Tier", "Redundancy", "Start", "Bytes on disk per byte, 4 KiB"]
+    headings += ["Redundancy apart", "Not alike"]
+    rows = []
+    for line in systems(lines):
+        apart = _apart(line)
+        rows.append(
+            [
+                line["system"],
+                line["tier"],
+                line["redundancy"],
+                f"{line['start_s']:.1f} s" if "start_s" in line else "failed",
+                f"{line['bytes_per_byte']:.2f}" if "bytes_per_byte" in line else "–",
+                f"{apart:.2f}" if apart else "–",
+                line.get("notes", ""),
+            ]
+        )
+    return _rows(headings, rows)
+
+
+def memory_table(lines: Sequence[Line]) -> str:
+    """Resident memory and processor time under the mixed load; "" where it was not run."""
+    rows = []
+    for case, of_case in by_case(lines).items():
+        if not case.startswith("mixed-"):
             continue
-        rate, best, minio = ratios(case, figure(target.trial), is_rate=True)
-        late, _, minio_late = ratios(case, "p99_ms", is_rate=False)
-        cells = [
-            title(target.trial),
-            best or "–",
-            _verdict(rate, target.best, is_floor=True),
-            _verdict(minio, target.minio, is_floor=True),
-            _verdict(late, target.best_p99, is_floor=False),
-            _verdict(minio_late, target.minio_p99, is_floor=False),
-        ]
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+        for system, line in of_case.items():
+            if "failed" in line:
+                rows.append([system, title_of(case), "failed", "failed"])
+            else:
+                figures = (f"{line['resident_mib']:,.0f}", f"{line['cpu_ms_per_op']:.2f}")
+                rows.append([system, title_of(case), *figures])
+    headings = ["System", "Case", "Resident memory, MiB", "Processor, ms a request"]
+    return _rows(headings, rows) if rows else ""
 
 
-def systems_table(lines: Iterable[Line]) -> str:
-    """Tier, redundancy, start-up, space and memory of each system."""
-    rows = ["| System | Tier | Redundancy | Start | Bytes on disk per byte, 4 KiB | Not alike |"]
-    rows.append("|---" * 6 + "|")
+def preface(lines: Sequence[Line], targets: Sequence[Target]) -> str:
+    """The machine, how often each was measured, and how many bounds are met."""
+    said = []
     for line in lines:
-        if line.get("case") != "system":
-            continue
-        start = f"{line['start_s']:.1f} s" if "start_s" in line else "failed"
-        space = f"{line['bytes_per_byte']:.2f}" if "bytes_per_byte" in line else "–"
-        cells = (line["system"], line["tier"], line["redundancy"], start, space, line["notes"])
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows)
-
-
-def memory_table(lines: Iterable[Line]) -> str:
-    """Resident memory at the end of each round of the mixed load."""
-    rows = ["| System | Resident under the mixed load, MiB | CPU ms a request |", "|---|---|---|"]
-    for line in lines:
-        if str(line.get("case")).startswith("mixed-") and "resident_mib" in line:
-            rows.append(
-                f"| {line['system']} | {line['resident_mib']:,.0f} | {line['cpu_ms_per_op']:.2f} |"
+        if line["case"] == "machine":
+            said.append(
+                f"{line['cores']} cores ({line['processor']}), Linux {line['kernel']}, "
+                f"Python {line['python']}."
             )
-    return "\n".join(rows)
+    rounds = {line["rounds"] for line in lines if "rounds" in line}
+    if rounds:
+        least = min(rounds)
+        few = f" Fewer than the {ROUNDS_MIN} that a published table wants." * (least < ROUNDS_MIN)
+        said.append(f"Medians of {least} interleaved rounds, ranges in parentheses.{few}")
+    counted = Counter(verdict.word for _, verdict in every(lines, targets))
+    words = ("met", "missed", "not measured")
+    said.append(f"Bounds: {', '.join(f'{counted[word]} {word}' for word in words)}.")
+    return "\n".join(said)
 
 
-def page(lines: Sequence[Line], trials: Sequence[Trial], targets: Sequence[Target]) -> str:
-    """All tables of one run."""
-    systems = list(dict.fromkeys(line["system"] for line in lines if line.get("case") == "system"))
-    parts = [
-        systems_table(lines),
-        cases_table(lines, trials, systems),
-        targets_table(lines, targets),
-        memory_table(lines),
-    ]
+def absences(lines: Sequence[Line]) -> str:
+    """Every failure with its reason, then what was not there."""
     failures = [
-        f"* {line['system']}, {line['case']}: {line['failed'][:200]!r}"
+        f"* {line.get('system', OURS)}, {line['case']}: `{line['failed'][:200]!r}`"
         for line in lines
         if "failed" in line
     ]
-    absent = [f"* not found: {line['what']}" for line in lines if line.get("case") == "absent"]
-    return "\n\n".join([*parts, "\n".join([*failures, *absent])]) + "\n"
+    return "\n".join(
+        [*failures, *(f"* not found: {line['what']}" for line in lines if line["case"] == "absent")]
+    )
+
+
+def page(lines: Sequence[Line], targets: Sequence[Target]) -> str:
+    """All tables of one run."""
+    parts = [
+        preface(lines, targets),
+        systems_table(lines),
+        cases_table(lines),
+        targets_table(lines, targets),
+        others_table(lines),
+        memory_table(lines),
+        absences(lines),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def main() -> int:
+    """0, or 2 where the file is not one of result lines."""
+    parser = argparse.ArgumentParser(prog="python -m bench.compare.table", description=__doc__)
+    parser.add_argument("file", type=Path)
+    try:
+        lines = result_lines(parser.parse_args().file)
+    except (OSError, ValueError) as wrong:
+        print(wrong, file=sys.stderr)
+        return 2
+    print(page(lines, TARGETS), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The comparison: its plan, its medians, its tables; chunked answers and the mixed load."""
+"""The comparison: its plan, its medians, its turns, its command; the mixed load."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from bench.compare.__main__ import chosen, found, parser
 from bench.compare.measure import keys_of, summary
 from bench.compare.plan import TARGETS, Trial, full_plan, known_trials, targets_plan
-from bench.compare.table import page, ratios, targets_table, title
 from bench.heads import Endpoint
 from bench.load import Job, Stamps, mixed_requests
 
@@ -49,30 +48,6 @@ def test_a_summary_is_the_median_with_its_range() -> None:
     found_line = line("minio", 100.0, 7.0)
     assert (found_line["ops_per_s"], found_line["ops_per_s_range"]) == (100.0, [99.0, 110.0])
     assert found_line["ops"] == 30 and found_line["rounds"] == 3
-
-
-def test_the_best_peer_is_the_fastest_of_any_tier() -> None:
-    lines = {"hexagone": line("hexagone", 300.0, 8.0), "minio": line("minio", 100.0, 4.0)}
-    lines["garage-synced"] = line("garage-synced", 400.0, 16.0)
-    assert ratios(lines, "ops_per_s", is_rate=True) == (0.75, "garage-synced", 3.0)
-    assert ratios(lines, "p99_ms", is_rate=False) == (2.0, "minio", 2.0)
-
-
-def test_a_lost_case_and_a_failed_one_are_told() -> None:
-    lines = [line("hexagone", 50.0, 8.0), line("minio", 100.0, 4.0)]
-    lines.append({"case": "put-4k-c64", "system": "garage", "failed": "no quorum"})
-    assert "0.50 (≥ 1, **missed**)" in targets_table(lines, TARGETS)
-    systems = [
-        {"case": "system", "system": name, "tier": "t", "redundancy": "r", "notes": ""}
-        for name in ("hexagone", "minio", "garage")
-    ]
-    text = page([*systems, *lines], [Trial(operation="put")], TARGETS)
-    assert "| failed |" in text and "no quorum" in text
-
-
-def test_titles_are_for_people() -> None:
-    assert title(Trial(operation="put", length="64m", clients=1)) == "PUT 64 MiB, 1 client"
-    assert title(Trial(operation="list", clients=1, bucket="1m")).endswith("bucket of 1m")
 
 
 def test_a_put_overwrites_nothing_within_a_round() -> None:
