@@ -53,7 +53,8 @@ class Restored(NamedTuple):
     """What a restore has done.
 
     Args:
-        held: deleted shards that are there again, so they were left as they are.
+        held: deleted shards that are there again, so they were left as they are; those that must
+            be kept also where what was deleted was to replace them.
         damaged: records that could not be read.
     """
 
@@ -104,7 +105,7 @@ class Trash:
             replaces: also where a shard of the id is there again, which is deleted for it (and so
                 is in the trash, where there is one).
 
-        Raises: TrashTooFull, DriveFull, IndexUnreadable. Idempotent: yes.
+        Raises: TrashTooFull, IndexUnreadable, as the store. Idempotent: yes.
         """
         found, damaged = await self._latest(ends_from_ms)
         restored = held = 0
@@ -119,7 +120,10 @@ class Trash:
             head, attributes, content = record
             shard = ShardId.decode(key)
             if self._index.get(key) is not None:
-                await self._store.delete([shard])
+                (refused,) = await self._store.delete([shard])
+                if refused is not None:
+                    held += 1
+                    continue
             await self._store.put(
                 shard, attributes, content, fence=None, retain_until_ms=head.retain_until_ms
             )

@@ -15,6 +15,7 @@ from storaged.base.env import Env
 from storaged.files import Files
 from storaged.index_tables import IndexUnreadable
 from storaged.lanes import Lane
+from storaged.node import DriveFull, NodeBusy
 from storaged.recovery import Recovered
 from storaged.volume_index import FLUSH_ROWS, PENDING_ROWS_MAX, Garbage, VolumeIndex
 from storaged.volumes import Volume, release_ballast, restore_ballast
@@ -56,6 +57,13 @@ class Upkeep:
         self.nudge = _nothing
 
     # -- flush
+
+    def check_room(self) -> None:
+        """Refuse a change while the index takes no rows and memory is full of them. Raises:
+        NodeBusy.
+        """
+        if self.problem and self._index.pending_rows >= PENDING_ROWS_MAX:
+            raise NodeBusy(reason=self.problem)
 
     def pace(self) -> Awaitable[None] | None:
         """Start flushes after a change; what to wait for when memory is full, else None."""
@@ -111,12 +119,16 @@ class Upkeep:
 
     async def step(self) -> bool:
         """Punch some dead records; True when there may be more to do at once."""
+        if self._index.pending_rows >= FLUSH_ROWS:
+            self.pace()
+            return False  # the end of the flush nudges: until then this would only fill memory
         is_more = self._release_trash()
         if not self._index.garbage_waiting:
             return is_more
         batch = self._index.flushed_garbage(limit=PUNCH_RECORDS_MAX)
         if batch:
-            await self._lane.run(partial(self._punch, batch))
+            if not await self._lane.run(partial(self._punch, batch)):
+                return False  # on a full drive; another turn tries again
             for garbage in batch:
                 self._index.freed(garbage)
         await self._unlink_dead()
@@ -141,7 +153,20 @@ class Upkeep:
         self._trash_timer = None
         self.nudge()
 
-    def _punch(self, batch: list[Garbage]) -> None:
+    def _punch(self, batch: list[Garbage]) -> bool:
+        """Blocking. False: there is no space to make holes, although there is no ballast."""
+        try:
+            self._make_holes(batch)
+        except DriveFull:  # to split an extent takes a block
+            release_ballast(self._files)
+            try:
+                self._make_holes(batch)
+            except DriveFull:
+                return False
+        restore_ballast(self._files, reserve_bytes=self._reserve_bytes)
+        return True
+
+    def _make_holes(self, batch: list[Garbage]) -> None:
         touched: dict[int, Volume] = {}
         for number, start, end in _extents(batch):
             volume = self._volumes.get(number)
@@ -150,7 +175,6 @@ class Upkeep:
                 touched[number] = volume
         for volume in touched.values():
             volume.file.sync()
-        restore_ballast(self._files, reserve_bytes=self._reserve_bytes)
 
     async def _unlink_dead(self) -> None:
         newest = max(self._volumes, default=0)

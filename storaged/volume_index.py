@@ -27,6 +27,7 @@ from storaged.index_tables import TABLES, IndexUnreadable, Tables
 INDEX_FORMAT = b"1"
 FLUSH_ROWS = 4096  # changed rows that start a flush: some 10 ms of LMDB time
 PENDING_ROWS_MAX = 262_144  # changed rows in memory (about 80 MB), beyond: writes wait for a flush
+TRASH_PAGE_ROWS = 10_000  # read at once at the opening
 
 # A row of the index, short where its numbers are small and nothing is retained: with 27 bytes for
 # key and node, 48 bytes a shard on the drive and not 66. The length tells which of the two it is.
@@ -150,9 +151,15 @@ class VolumeIndex:
             for key, row in tables.scan("volumes", b"", None, limit=1 << 32)
         }
         self.stored_bytes = sum(self.volume_bytes.values())
-        self.trash_bytes: int = sum(
-            _GARBAGE.unpack(row)[0] for _, row in tables.scan("trash", b"", None, limit=1 << 32)
-        )
+        self.trash_bytes = self._sum_of_trash()
+
+    def _sum_of_trash(self) -> int:
+        """For the opening, page by page: there may be millions of rows."""
+        total, start = 0, b""
+        while rows := self._tables.scan("trash", start, None, limit=TRASH_PAGE_ROWS):
+            total += sum(_GARBAGE.unpack(row)[0] for _, row in rows)
+            start = rows[-1][0] + b"\0"
+        return total
 
     # -- shards
 

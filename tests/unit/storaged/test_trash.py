@@ -16,6 +16,7 @@ from storaged.base.ids import ShardId, StripeFamily, StripeId, datacenter_id, no
 from storaged.local import INDEX_DIRECTORY, LocalNode, open_local_node
 from storaged.node import DriveFull, NodeIdentity, ShardConflict, ShardMissing
 from storaged.trash import TrashTooFull
+from storaged.volume_index import VolumeIndex
 
 pytestmark = pytest.mark.proves("B-08")
 
@@ -221,5 +222,54 @@ def test_a_restore_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         async with opened(tmp_path, clock) as node:
             with pytest.raises(TrashTooFull):
                 await node.trash.restore(0)
+
+    asyncio.run(main())
+
+
+def test_much_trash_whose_time_ends_at_once_is_let_go_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each piece is written before the next is taken: memory stays small, and others have turns."""
+    monkeypatch.setattr(upkeep, "FLUSH_ROWS", 40)
+    monkeypatch.setattr(upkeep, "PUNCH_RECORDS_MAX", 10)
+    really = VolumeIndex.release_trash
+    pending: list[int] = []
+
+    def release(index: VolumeIndex, now_ms: int, *, limit: int) -> int:
+        count = really(index, now_ms, limit=limit)
+        pending.append(index.pending_rows)
+        return count
+
+    monkeypatch.setattr(VolumeIndex, "release_trash", release)
+
+    async def main() -> None:
+        clock = Clock()
+        async with opened(tmp_path, clock) as node:
+            for first in range(0, 400, 100):
+                await asyncio.gather(*(put(node, n, b"x") for n in range(first, first + 100)))
+            await node.delete([shard(n) for n in range(400)])
+            await put(node, 1000, b"y")
+        clock.wall_ms += HOUR_MS + 1
+        async with opened(tmp_path, clock) as node:
+            await settled(node, 2 * 4096)
+            assert max(pending) <= 40 + 2 * 10 + len(("garbage", "meta", "trash"))
+            assert await got(node, 1000, 1) == b"y"
+
+    asyncio.run(main())
+
+
+def test_what_must_be_kept_is_not_deleted_for_what_comes_back(tmp_path: Path) -> None:
+    async def main() -> None:
+        clock = Clock()
+        async with opened(tmp_path, clock) as node:
+            for counter in (1, 2):
+                await put(node, counter, b"first")
+            await node.delete([shard(1), shard(2)])
+            kept_ms = clock.wall_ms + HOUR_MS
+            await node.put(shard(1), b"a", b"locked", fence=None, retain_until_ms=kept_ms)
+        async with opened(tmp_path, clock) as node:
+            assert await node.trash.restore(0, replaces=True) == (1, 1, 0)
+            assert await got(node, 1, 6) == b"locked"
+            assert await got(node, 2, 5) == b"first"
 
     asyncio.run(main())

@@ -11,8 +11,16 @@ from awscrt.checksums import crc32c
 
 from storaged.base.ids import ShardId, StripeFamily, StripeId
 from storaged.base.limits import BLOCK_BYTES
-from storaged.index_tables import IndexUnreadable, LmdbTables
-from storaged.volume_index import Location, decode_location, encode_location
+from storaged.index_tables import IndexUnreadable, LmdbTables, MemoryTables
+from storaged.volume_index import (
+    TRASH_PAGE_ROWS,
+    Killer,
+    Location,
+    VolumeIndex,
+    Watermark,
+    decode_location,
+    encode_location,
+)
 
 KEY = ShardId(StripeId(StripeFamily.COMMIT, 1, 7), 3).encode()
 SMALL = Location(1, 5 * BLOCK_BYTES, 9, 200, 12, 1024, 0)
@@ -74,3 +82,34 @@ def test_a_shard_takes_some_fifty_bytes_of_a_drive(tmp_path: Path) -> None:
         tables.apply({"shards": rows})
     tables.close()
     assert (tmp_path / "data.mdb").stat().st_blocks * 512 < 55 * count
+
+
+class CountingTables(MemoryTables):
+    """Knows how many rows of a table were asked for at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows_most = 0
+
+    def scan(
+        self, table: str, start: bytes, end: bytes | None, *, limit: int
+    ) -> list[tuple[bytes, bytes]]:
+        rows = super().scan(table, start, end, limit=limit)
+        self.rows_most = max(self.rows_most, len(rows))
+        return rows
+
+
+def test_an_index_with_much_trash_is_opened_page_by_page() -> None:
+    """A node may hold some ten million deleted records."""
+    tables = CountingTables()
+    index = VolumeIndex(tables)
+    killer = Killer(1, 0, BLOCK_BYTES, keep_until_ms=5)
+    count = 2 * TRASH_PAGE_ROWS + 1
+    for number in range(count):
+        at = SMALL._replace(offset=number * BLOCK_BYTES)
+        index.kill(number.to_bytes(8, "big"), at, length=3 * BLOCK_BYTES, killer=killer)
+    index.freeze(b"drive", Watermark(1, 0, 1))
+    index.write_batch()
+    index.thaw(written=True)
+    assert VolumeIndex(tables).trash_bytes == index.trash_bytes == count * 3 * BLOCK_BYTES
+    assert 0 < tables.rows_most <= TRASH_PAGE_ROWS
