@@ -149,8 +149,10 @@ def _translated(operation: str, name: str) -> Iterator[None]:
 
 
 def translate(error: OSError, *, operation: str, name: str) -> StorageError:
-    """Our error for one of the operating system."""
-    if error.errno in _NO_SPACE:
+    """Our error for one of the operating system. After a failed sync nobody knows what is on the
+    drive, whatever the reason was.
+    """
+    if error.errno in _NO_SPACE and operation != "sync":
         return DriveFull(operation=operation, file=name)
     if error.errno in _NO_DESCRIPTOR:
         return NodeBusy(operation=operation, file=name, reason="no file descriptor left")

@@ -52,7 +52,7 @@ from storaged.shardformat import (
 )
 from storaged.upkeep import Upkeep
 from storaged.volume_index import Location, VolumeIndex, Watermark, decode_location
-from storaged.volumes import INLINE_READ_BYTES, read_attributes, read_range
+from storaged.volumes import INLINE_READ_BYTES, read_attributes, read_away, read_range
 from storaged.writer import Writer
 
 T = TypeVar("T")
@@ -139,6 +139,7 @@ class ShardStore:
         """See the port."""
         if self._closed:
             raise NodeUnavailable(reason="closed")
+        self._upkeep.check_room()
         content_bytes = len(content)
         if len(attributes) > ATTRIBUTES_BYTES_MAX or content_bytes > CONTENT_BYTES_MAX:
             raise ShardTooLarge(shard=shard, attributes=len(attributes), content=content_bytes)
@@ -275,22 +276,7 @@ class ShardStore:
     async def _away(self, numbers: set[int], read: Callable[[], T]) -> T:
         """Run a read in a thread while its volumes stay open."""
         volumes = [self._volumes[n] for n in numbers if n in self._volumes]
-        for volume in volumes:
-            volume.readers += 1
-
-        def leave() -> None:
-            for volume in volumes:
-                volume.leave()
-
-        loop = asyncio.get_running_loop()
-
-        def run() -> T:
-            try:
-                return read()
-            finally:  # here, not after the await: a cancelled read still uses the descriptors
-                loop.call_soon_threadsafe(leave)
-
-        return await self._env.offload(run)
+        return await read_away(self._env, volumes, read)
 
     def _note_corrupt(self, key: bytes, location: Location) -> None:
         if len(self._corrupt) < CORRUPT_MAX:
@@ -300,6 +286,7 @@ class ShardStore:
         """See the port."""
         if len(shards) > DELETE_BATCH_MAX:
             raise RangeOutside(shards=len(shards), shards_max=DELETE_BATCH_MAX)
+        self._upkeep.check_room()
         request = DeleteRequest(
             tuple(shards),
             tuple(shard.encode() for shard in shards),

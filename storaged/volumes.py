@@ -8,13 +8,16 @@ given up when a full drive must still take deletes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
+from storaged.base.env import Env
 from storaged.base.limits import BLOCK_BYTES, RESERVE_BYTES, VOLUME_BYTES
 from storaged.files import DriveFile, Files, ReadFailed
-from storaged.node import Buffer, DriveFull
+from storaged.node import Buffer, DriveFull, NodeBusy, NodeUnavailable
 from storaged.promises import PROMISES_NAME
 from storaged.shardformat import (
     Head,
@@ -27,6 +30,7 @@ from storaged.shardformat import (
 )
 from storaged.volume_index import Location
 
+T = TypeVar("T")
 VOLUME_SUFFIX = ".vol"
 BALLAST_NAME = "ballast"
 ALLOCATE_STEP_BYTES = 4 * 1024 * 1024  # space taken ahead: few calls, and little lost per volume
@@ -90,6 +94,7 @@ def write_group(files: Files, group: Group) -> Volume | None:
         (promises are durable all the same, and nothing of the records is left).
 
     Raises:
+        NodeBusy: no descriptor was to be had; nothing of the records is written.
         StorageError: the drive failed; nothing may be written to it again.
     """
     if group.promises is not None:
@@ -151,12 +156,14 @@ def release_ballast(files: Files) -> None:
 
 
 def restore_ballast(files: Files, *, reserve_bytes: int = RESERVE_BYTES) -> None:
-    """Take the reserve again if there is ample space. Blocking."""
-    if reserve_bytes == 0 or BALLAST_NAME in files.names():
-        return
-    if files.space()[1] < 2 * reserve_bytes:
-        return
-    with suppress(DriveFull):
+    """Take the reserve again if there is ample space; another time where no descriptor is to be
+    had. Blocking.
+    """
+    with suppress(DriveFull, NodeBusy):
+        if reserve_bytes == 0 or BALLAST_NAME in files.names():
+            return
+        if files.space()[1] < 2 * reserve_bytes:
+            return
         file = files.create(BALLAST_NAME)
         try:
             file.allocate(0, reserve_bytes)
@@ -197,6 +204,37 @@ def read_range(
         raise RecordCorrupt(offset=location.offset, reason="not the record of the index")
     check_pages(raw, head, pages, start=first)
     return (attributes_of(raw, head), pages[start - first : end - first])
+
+
+async def read_away(env: Env, volumes: Sequence[Volume], read: Callable[[], T]) -> T:
+    """Run a read in a thread while its volumes stay open. Cancelled: a read that has begun goes on
+    to its end, and they stay open until then; another does not begin.
+    """
+    for volume in volumes:
+        volume.readers += 1
+
+    def leave() -> None:
+        for volume in volumes:
+            volume.leave()
+
+    loop = asyncio.get_running_loop()
+    turn = [leave]  # whoever takes it sees to the leaving: the read, or who gives up before it
+
+    def run() -> T:
+        try:
+            turn.pop()
+        except IndexError:
+            raise NodeUnavailable(reason="given up") from None
+        try:
+            return read()
+        finally:  # here, not after the await: a cancelled read still uses the descriptors
+            loop.call_soon_threadsafe(leave)
+
+    try:
+        return await env.offload(run)
+    finally:
+        with suppress(IndexError):
+            turn.pop()()
 
 
 def read_head(volume: Volume, key: bytes, location: Location, *, cached_only: bool) -> bytes | None:

@@ -159,9 +159,14 @@ class Writer:
         if group.buffers or group.promises is not None:
             try:
                 volume = await self._lane.run(partial(write_group, self._files, group))
+            except NodeBusy as error:
+                for put in plan.puts:
+                    self._release(put)
+                self._refuse(plan, error)
+                return
             except StorageError as error:
                 self._fail(error)
-                self._refuse(plan)
+                self._refuse(plan, DriveOutOfService(reason=str(error)))
                 return
         else:
             volume = group.volume
@@ -369,10 +374,10 @@ class Writer:
         if self.failure is None:
             self.failure = error
 
-    def _refuse(self, plan: Plan) -> None:
+    def _refuse(self, plan: Plan, error: StorageError) -> None:
         requests: list[Request] = [*plan.puts, *plan.deletes, *plan.fences]
         for request in requests:
-            _reject(request, DriveOutOfService(reason=str(self.failure)))
+            _reject(request, error)
 
     def _refuse_all(self) -> None:
         while self._queue:
