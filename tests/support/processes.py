@@ -8,6 +8,7 @@ here.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import random
 import shutil
@@ -15,11 +16,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from gateway.compose import Gateway, open_gateway
 from gateway.config import GatewayConfig
@@ -35,6 +38,8 @@ BIN = Path(sys.executable).parent
 READY_S = 300.0
 STALL_S, END_MAX_S = 60.0, 600.0
 FIRST_SHARD = ShardId(StripeId(StripeFamily.DATA, 0, 0), 0)
+PORT_LOCKS = Path(tempfile.gettempdir()) / f"hexagone-test-ports-{os.getuid()}"
+_port_locks: dict[int, IO[bytes]] = {}  # closed, and so let go, when the process ends
 PORTS_OF_A_CLUSTER = (0, 1, *range(101, 107))
 SETTLE_ROUNDS_MAX = 8
 STEPS_MAX = 100_000
@@ -45,12 +50,29 @@ class DidNotStart(Exception):
 
 
 def free_port() -> int:
-    """The first of the ports that a cluster takes, below the range of outgoing connections."""
-    for _ in range(200):
-        port = random.randrange(20_000, 32_000, 200)
-        if all(_is_free(port + offset) for offset in PORTS_OF_A_CLUSTER):
+    """The first of the ports that a cluster takes, below the range of outgoing connections. No
+    other run of tests gets it until this process ends: a cluster that is stopped comes back to it.
+    """
+    ports = random.sample(range(20_000, 32_000, 200), 60)
+    for port in sorted(ports, key=_port_locks.__contains__):
+        if all(_is_free(port + offset) for offset in PORTS_OF_A_CLUSTER) and _is_ours(port):
             return port
     raise AssertionError("no free ports")
+
+
+def _is_ours(port: int) -> bool:
+    """Another run of tests, with a cluster that has not bound it yet, may have chosen it."""
+    if port in _port_locks:
+        return True
+    PORT_LOCKS.mkdir(mode=0o700, exist_ok=True)
+    lock = (PORT_LOCKS / str(port)).open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return False
+    _port_locks[port] = lock
+    return True
 
 
 def _is_free(port: int) -> bool:
