@@ -18,7 +18,7 @@ from gateway.commit.compact import Compacter
 from gateway.commit.free import Freer
 from gateway.commit.log import Log
 from gateway.commit.opening import ReplayProgress, open_log
-from gateway.config import GatewayConfig, given_accounts, profile_values
+from gateway.config import NATS_SCHEMES, GatewayConfig, given_accounts, profile_values
 from gateway.core import Core, open_core, watched_certificates
 from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
@@ -52,8 +52,6 @@ from gateway.objects.limits_set import load_limits
 from gateway.objects.metering import Meter
 from gateway.objects.named_keys import keep_keyring_copy
 from gateway.objects.target import BucketCache
-from gateway.outside.nats_stream import SCHEMES as NATS_SCHEMES
-from gateway.outside.nats_stream import NatsStream
 from gateway.outside.remote_s3 import RemoteBucket, RemoteS3
 from gateway.outside.webhook import Webhook
 from storaged.base.config import render_effective
@@ -337,6 +335,9 @@ def _destinations(config: GatewayConfig) -> dict[str, Destination]:
     for target in config.event_targets:
         token = None if target.token is None else target.token.read_text().strip()
         if target.url.startswith(NATS_SCHEMES):
+            # Loaded for those who use it: a gateway would start a tenth of a second later for it.
+            from gateway.outside.nats_stream import NatsStream
+
             found[target.name] = NatsStream(target.url, token)
         else:
             found[target.name] = Webhook(target.url, token)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from gateway.config_admin import AdminConfig as AdminConfig
+from gateway.config_erasure import ErasureConfig
 from gateway.config_keys import KeysConfig
 from gateway.config_tls import RenewalConfig
 from gateway.data.topology import (
@@ -25,7 +26,6 @@ from gateway.data.topology import (
 from gateway.journal.journal import JournalConfig
 from gateway.limits import STRIPE_BUFFERS_MAX
 from gateway.model.layout import Geometry
-from gateway.objects.erasing import ErasureConfig
 from storaged.base.config import Bounds, SecretPath, read_config
 from storaged.base.ids import datacenter_id, node_id, operator_id
 from storaged.base.log import LogFormat
@@ -230,6 +230,9 @@ class UnsafeTestProfileConfig:
     new_buckets_open: bool = True
     kms_keys: tuple[str, ...] = ("testkey-1", "testkey-2")
     accounts: SecretPath | None = None
+
+
+NATS_SCHEMES = ("nats://", "tls://")  # of event targets; the others are HTTP's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import re
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import urlsplit
 
-from gateway.config import GatewayConfig, topology_of
+from gateway.config import NATS_SCHEMES, GatewayConfig, topology_of
 from gateway.config_admin import check_admin
 from gateway.data.placement import OPERATORS_BOUND, reachable_tier
 from gateway.data.topology import OWN_REGION
@@ -41,7 +41,7 @@ def check_config(config: GatewayConfig) -> None:
             raise ConfigError(key="node_tls", reason="nodes with an address need it")
     for target in config.event_targets:
         key = f"event_targets {target.name}"
-        if not target.url.startswith(("http://", "https://", "nats://", "tls://")):
+        if not target.url.startswith(("http://", "https://", *NATS_SCHEMES)):
             raise ConfigError(key=key, reason="url is http, https, nats or tls")
         _check_address(key, target.url)
     for replica in config.replication_targets:

@@ -18,7 +18,7 @@ OFFERED = (
         name="up",
         help="Run a whole cluster on this machine, in the foreground: six nodes, three"
         " datacenters, 4+2.",
-        modules=("gateway.run_cli",),
+        modules=("gateway.up_cli",),
         section=RUN,
     ),
     Offered(

@@ -1,123 +1,47 @@
-"""Commands that run something here: a cluster, a gateway, a rebuild; and the check of a
-configuration.
+"""Commands that run something of an installed gateway here: the gateway, a rebuild; and the check
+of a configuration.
 
-Not for how a gateway serves: `gateway.serve`.
+Not for how a gateway serves: `gateway.serve`; nor for a whole cluster: `gateway.up_cli`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-import resource
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from gateway.compose import open_gateway
 from gateway.config import GatewayConfig
 from gateway.config_check import check_config
-from gateway.config_keys import KeysFrom
 from gateway.core import rebuild as rebuild_from_nodes
 from gateway.journal.events import CLUSTER
 from gateway.journal.opening import command_event
-from gateway.keyd.child import KeydFiles, keyd_beside, keyd_child
-from gateway.renewal_cli import renewed_beside
+from gateway.keyd.child import keyd_beside
+from gateway.running import DEFAULT_DATA, DataOption, TakeoverOption, run_here
 from gateway.serve import serve, write_credentials
 from gateway.terminal.language import say
-from gateway.terminal.refusals import stop
-from gateway.up import Laid, NodeProcesses, UpOptions, lay_out
+from gateway.up import Laid
 from storaged.base.config import effective_values, read_config, render_effective
 from storaged.base.env import RealEnv
-from storaged.base.errors import StorageError
 from storaged.base.log import configure_logs
 
 config_app = typer.Typer(no_args_is_help=True, help="Look at a configuration.")
 gateway_app = typer.Typer(no_args_is_help=True, help="Run one gateway of a cluster.")
 
-DataOption = Annotated[
-    Path,
-    typer.Option("--data", envvar="HEXAGONE_DATA", help="folder of the cluster on this machine"),
-]
 ConfigOption = Annotated[Path, typer.Option("--config", help="gateway.toml")]
 JsonOption = Annotated[bool, typer.Option("--json", help="for programs")]
-TakeoverOption = Annotated[
-    bool,
-    typer.Option("--takeover", help="the gateway that served this cluster elsewhere is off"),
-]
-DEFAULT_DATA = Path("hexagone-data")
 
 
 def add_commands(target: typer.Typer) -> None:
     """Put the commands of this module on the `hexagone` command."""
-    target.command("up")(up)
     target.command("rebuild")(rebuild)
     target.add_typer(config_app, name="config")
     target.add_typer(gateway_app, name="gateway")
-
-
-def up(
-    data: DataOption = DEFAULT_DATA,
-    port: Annotated[int, typer.Option(help="S3 port; metrics take the next one")] = 9000,
-    processes: Annotated[
-        bool, typer.Option("--processes", help="a storaged process per node, mutual TLS")
-    ] = False,
-    tls: Annotated[bool, typer.Option("--tls", help="S3 over TLS, internal CA")] = False,
-    region: Annotated[str, typer.Option(help="what clients sign for")] = "fr",
-    takeover: TakeoverOption = False,
-    keys: Annotated[
-        KeysFrom, typer.Option(help="who keeps keys of tenants: the key service, or the gateway")
-    ] = KeysFrom.KEYD,
-    hsm: Annotated[
-        Path | None,
-        typer.Option("--hsm", help="TOML that names module, token and pin_file of a PKCS#11 token"),
-    ] = None,
-    unsafe_test_profile: Annotated[
-        Path | None,
-        typer.Option(
-            "--unsafe-test-profile",
-            help="TOML of that section: known accounts, short days; for suites of tests only",
-        ),
-    ] = None,
-) -> None:
-    """Run a whole cluster on this machine, in the foreground: six nodes, three datacenters, 4+2.
-
-    Example: hexagone up --data /srv/hexagone --processes --tls
-    """
-    data = data.absolute()
-    options = UpOptions(
-        folder=data,
-        port=port,
-        processes=processes,
-        tls=tls,
-        unsafe_test_profile=unsafe_test_profile,
-        region=region,
-        keys=keys,
-        hsm=hsm,
-    )
-
-    async def main() -> None:
-        env = RealEnv()
-        config = lay_out(options, env)
-        configure_logs(config.log.format, logging.WARNING)
-        children = NodeProcesses(data, options.nodes_per_site) if processes else None
-        if children is not None:
-            await children.start()
-        try:
-            async with (
-                keyd_child(KeydFiles(data), env, wanted=keys is KeysFrom.KEYD),
-                renewed_beside(Laid(data), env),
-            ):
-                await serve(config, env, takeover=takeover, folder=data)
-        finally:
-            if children is not None:
-                await children.stop()
-
-    _run(main)
 
 
 @gateway_app.command("run")
@@ -132,7 +56,7 @@ def gateway_run(config: ConfigOption, takeover: TakeoverOption = False) -> None:
         configure_logs(settings.log.format)
         await serve(settings, RealEnv(), takeover=takeover, folder=None)
 
-    _run(main)
+    run_here(main)
 
 
 @gateway_app.command("credentials")
@@ -160,7 +84,7 @@ def gateway_credentials(
             finally:
                 await gateway.close()
 
-    _run(main)
+    run_here(main)
 
 
 def rebuild(
@@ -205,7 +129,7 @@ def rebuild(
             given_up = say("rebuilt; given up: {names}", names=", ".join(lost))
             typer.echo(given_up if lost else say("rebuilt, nothing lost"))
 
-    _run(main)
+    run_here(main)
 
 
 @config_app.command("check")
@@ -222,28 +146,10 @@ def config_check(config: ConfigOption, as_json: JsonOption = False) -> None:
         else:
             typer.echo(render_effective(settings), nl=False)
 
-    _run(main)
+    run_here(main)
 
 
 def _read(path: Path) -> GatewayConfig:
     settings = read_config(GatewayConfig, path)
     check_config(settings)
     return settings
-
-
-def _run(start: object) -> None:
-    """Run a coroutine function on uvloop; errors of ours become one line and exit code 1."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold keys
-    _raise_file_limit()
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(start())  # type: ignore[operator]
-    except (StorageError, OSError) as error:
-        stop(error)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-
-
-def _raise_file_limit() -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

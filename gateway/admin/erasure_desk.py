@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from gateway.admin.key_desk import NameNotRepeated, NoSuchBucketOfThatName
 from gateway.admin.outlook import Document
+from gateway.config_erasure import ErasureConfig
 from gateway.journal.events import Event, Phase
 from gateway.meta import buckets as bucket_rows
 from gateway.meta.erasure_rows import Erasure
@@ -17,7 +18,7 @@ from gateway.model.bucket import Bucket
 from gateway.model.erasure import ENDED, ErasureKind
 from gateway.objects import approving, erasing, erasure_acts, erasure_looks
 from gateway.objects.context import Services
-from gateway.objects.erasing import ErasureConfig, ErasureRefused, NoSuchErasure, Wanted
+from gateway.objects.erasing import ErasureRefused, NoSuchErasure, Wanted
 from gateway.objects.erasure_bars import kept_until_ms, refuse_leaving
 from gateway.objects.purging import count_destroyed, purge_destroyed
 from storaged.base.errors import Kind, StorageError

@@ -22,6 +22,7 @@ from typing import TypeVar
 
 from gateway.approvals.request import day
 from gateway.approvals.warrant import WarrantRefused
+from gateway.config_erasure import ErasureConfig
 from gateway.data.envelope import TenantKeyDisabled
 from gateway.journal.certificate import DESTROYED, DONE
 from gateway.journal.events import Phase
@@ -42,7 +43,6 @@ from gateway.objects import (
     key_rotation,
 )
 from gateway.objects.context import Services
-from gateway.objects.erasing import ErasureConfig
 from gateway.objects.erasure_certificate import certificate_of
 from gateway.objects.key_rotation import commit_rows
 from gateway.objects.tenancy import NoSuchIdentity, set_tenant_enabled

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 from gateway.approvals.request import Act, bucket_key_item, tenant_key_item
+from gateway.config_erasure import ErasureConfig
 from gateway.journal.certificate import DONE
 from gateway.journal.events import Event, Phase
 from gateway.journal.evidence import find_marked
@@ -22,9 +23,7 @@ from gateway.meta.kv import Check
 from gateway.model.bucket import Bucket
 from gateway.model.erasure import (
     CANCELLABLE,
-    DISABLED_HOURS_MIN,
     ENDED,
-    NOTICE_DAYS_MIN,
     ErasureKind,
     ErasureStep,
 )
@@ -38,7 +37,6 @@ from gateway.objects.erasure_looks import buckets_of, versions_of
 from gateway.objects.lock_clock import lock_now_ms
 from gateway.objects.purging import held_in
 from gateway.objects.tenancy import Step, change, find_tenant
-from storaged.base.config import Bounds
 from storaged.base.errors import Kind, StorageError
 
 ERASURES_MAX = 10_000
@@ -46,22 +44,6 @@ DAY_MS = 86_400_000
 PAGE_ROWS = 500
 EPOCHS_MAX = 1 << 32
 NOTICE_EVENT, DISABLE_EVENT = "erasure.notice", "erasure.disable"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErasureConfig:
-    """How tenants and buckets are erased.
-
-    Args:
-        notice_days: between the request to erase a tenant and its execution; never below 21.
-        disabled_hours: how long keys are disabled before they are destroyed.
-        backup_retention_days: how long backups of nodes and keys folder are kept, at the most; what
-            a certificate's date is computed from. None: nobody has said it.
-    """
-
-    notice_days: Annotated[int, Bounds(NOTICE_DAYS_MIN, 3650)] = NOTICE_DAYS_MIN
-    disabled_hours: Annotated[int, Bounds(DISABLED_HOURS_MIN, 8760)] = DISABLED_HOURS_MIN
-    backup_retention_days: Annotated[int, Bounds(0, 36_500)] | None = None
 
 
 class Recorded(NamedTuple):

@@ -5,12 +5,13 @@ Not for verifying one (`gateway.journal.certificate`). Requirement: E-03.
 
 from __future__ import annotations
 
+from gateway.config_erasure import ErasureConfig
 from gateway.journal.certificate import DAY_MS, FORMAT, sign_certificate
 from gateway.journal.evidence import gather
 from gateway.journal.store import JournalUnavailable
 from gateway.meta.erasure_rows import Erasure
 from gateway.objects.context import Services
-from gateway.objects.erasing import ErasureConfig, JournalNeeded
+from gateway.objects.erasing import JournalNeeded
 
 NOT_COVERED = (
     "copies that the tenant or others have made elsewhere: exports, replicas, downloads",

@@ -16,7 +16,6 @@ from gateway.outside.webhook import MessageRefused
 
 TIMEOUT_S = 10.0
 CONNECT_S = 5.0
-SCHEMES = ("nats://", "tls://")
 
 
 class NatsStream:

@@ -13,6 +13,7 @@ Source: A. Shamir, "How to share a secret", 1979; FIPS 197 §4.2.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 PLACES_MAX = 255
 
@@ -28,8 +29,14 @@ def _times(left: int, right: int) -> int:
     return product
 
 
-_TIMES = tuple(bytes(_times(factor, byte) for byte in range(256)) for factor in range(256))
-_INVERSE = bytes([0, *(_TIMES[factor].index(1) for factor in range(1, 256))])
+@cache
+def _table(factor: int) -> bytes:
+    """Every byte times `factor`. Made when it is needed: all of them take a tenth of a second."""
+    return bytes(_times(factor, byte) for byte in range(256))
+
+
+def _inverse(factor: int) -> int:
+    return _table(factor).index(1)
 
 
 def _add(left: bytes, right: bytes) -> bytes:
@@ -51,7 +58,7 @@ def split(secret: bytes, *, places: int, threshold: int, randomness: bytes) -> d
     for place in range(1, places + 1):
         value = bytes(length)
         for coefficient in (*reversed(above), secret):
-            value = _add(value.translate(_TIMES[place]), coefficient)
+            value = _add(value.translate(_table(place)), coefficient)
         shares[place] = value
     return shares
 
@@ -65,6 +72,6 @@ def join(shares: Mapping[int, bytes]) -> bytes:
         for other in shares:
             if other != place:
                 # Lagrange at 0; in this field, to subtract is to add.
-                factor = _TIMES[factor][_TIMES[other][_INVERSE[other ^ place]]]
-        total = _add(total, share.translate(_TIMES[factor]))
+                factor = _table(factor)[_table(other)[_inverse(other ^ place)]]
+        total = _add(total, share.translate(_table(factor)))
     return total

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.approvals.approvers import Approver, ApproverSet
 from gateway.approvals.warrant import approve
+from gateway.config_erasure import ErasureConfig
 from gateway.data.keyring import FileKeyring, RootKey
 from gateway.jobs.erasure import ErasureKeeper
 from gateway.jobs.garbage import GarbageCollector
@@ -24,7 +25,7 @@ from gateway.meta.kv import Index
 from gateway.meta.memory import MemoryStore
 from gateway.model.erasure import ErasureKind
 from gateway.objects import approving, erasing
-from gateway.objects.erasing import ErasureConfig, Wanted
+from gateway.objects.erasing import Wanted
 from tests.support.cluster import MemoryCluster, memory_cluster
 from tests.support.gateway import TENANT, Gateway, memory_gateway
 from tests.support.lifecycle_rig import Clock
