@@ -20,15 +20,14 @@ from storaged.base.ids import LogId
 from storaged.identity import issue_node, write_issued
 from storaged.memory import MemoryNode
 from storaged.node import Fence, FencedOut, NodeUnavailable
-from storaged.server import NodeServer
 from tests.support.node_link import (
-    DOMAIN,
     LYON_1,
     PARIS_1,
     Certificates,
     linked,
     make_certificates,
     remote,
+    served,
     shard,
 )
 
@@ -87,17 +86,13 @@ async def tapped(
     altered: Callable[[bytes, int], bytes] = _as_it_is,
 ) -> AsyncIterator[tuple[Tap, tuple[str, int], tuple[str, int]]]:
     """A tap before a node; its address, and the node's."""
-    server = NodeServer(
-        node, ssl_context=certificates.server(), domain=DOMAIN, env=RealEnv(), metrics=None
-    )
-    address = await server.start("127.0.0.1", 0)
-    tap = Tap(address, altered)
-    listener = await asyncio.start_server(tap.serve, "127.0.0.1", 0)
-    try:
-        yield tap, listener.sockets[0].getsockname()[:2], address
-    finally:
-        listener.close()
-        await server.close()
+    async with served(node, certificates.server()) as server:
+        tap = Tap(server.address, altered)
+        listener = await asyncio.start_server(tap.serve, "127.0.0.1", 0)
+        try:
+            yield tap, listener.sockets[0].getsockname()[:2], server.address
+        finally:
+            listener.close()
 
 
 async def _held(node: MemoryNode, counter: int) -> bytes:
@@ -172,20 +167,12 @@ def test_what_is_for_one_node_is_not_done_by_another(
     async def main() -> None:
         node = MemoryNode(LYON_1)
         await node.put(shard(1), b"a", CONTENT, fence=None, retain_until_ms=0)
-        server = NodeServer(
-            node,
-            ssl_context=certificates.server("other"),
-            domain=DOMAIN,
-            env=RealEnv(),
-            metrics=None,
-        )
-        address = await server.start("127.0.0.1", 0)
-        gateway = remote(address, certificates.client(), call_deadline_s=2.0)  # to PARIS_1
-        with pytest.raises(NodeUnavailable):
-            await gateway.delete([shard(1)])
-        assert await _held(node, 1) == CONTENT
-        await gateway.close()
-        await server.close()
+        async with served(node, certificates.server("other")) as server:
+            to_paris = remote(server.address, certificates.client(), call_deadline_s=2.0)
+            with pytest.raises(NodeUnavailable):
+                await to_paris.delete([shard(1)])
+            assert await _held(node, 1) == CONTENT
+            await to_paris.close()
 
     asyncio.run(main())
 

@@ -89,6 +89,19 @@ def remote(
 
 
 @asynccontextmanager
+async def served(
+    node: Node, context: ssl.SSLContext | None, metrics: NodeMetrics | None = None
+) -> AsyncIterator[NodeServer]:
+    """A node behind a server that listens."""
+    server = NodeServer(node, ssl_context=context, domain=DOMAIN, env=RealEnv(), metrics=metrics)
+    await server.start("127.0.0.1", 0)
+    try:
+        yield server
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
 async def linked(
     node: Node | None = None,
     certificates: Certificates | None = None,
@@ -97,23 +110,15 @@ async def linked(
     call_deadline_s: float = CALL_DEADLINE_S,
 ) -> AsyncIterator[tuple[RemoteNode, NodeServer]]:
     """A node (by default in memory) behind a server, and a `RemoteNode` that reaches it."""
-    served = node if node is not None else MemoryNode(PARIS_1)
-    server = NodeServer(
-        served,
-        ssl_context=certificates.server() if certificates else None,
-        domain=DOMAIN,
-        env=RealEnv(),
-        metrics=metrics,
-    )
-    address = await server.start("127.0.0.1", 0)
-    client = remote(
-        address,
-        certificates.client() if certificates else None,
-        identity=served.identity,
-        call_deadline_s=call_deadline_s,
-    )
-    try:
-        yield client, server
-    finally:
-        await client.close()
-        await server.close()
+    node = node if node is not None else MemoryNode(PARIS_1)
+    async with served(node, certificates.server() if certificates else None, metrics) as server:
+        client = remote(
+            server.address,
+            certificates.client() if certificates else None,
+            identity=node.identity,
+            call_deadline_s=call_deadline_s,
+        )
+        try:
+            yield client, server
+        finally:
+            await client.close()
