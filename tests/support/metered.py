@@ -52,6 +52,26 @@ class Metered:
         assert opened is not None
         return opened.bucket.bucket_id
 
+    def lose_meter(self) -> None:
+        """What the meter had in memory is gone, as in a crash."""
+        assert self.index._usage is not None
+        self.index._usage.listeners.remove(self.meter.follow)
+        self.meter = _meter(self.gateway, self.index, self.env)
+        self.index._usage.listeners.append(self.meter.follow)
+
+
+def _meter(gateway: Gateway, index: LmdbIndex, env: TurnedEnv) -> Meter:
+    services = gateway.services
+    services.meter = Meter(
+        log=gateway.log,
+        store=index,
+        usage=index,
+        records=services.records,
+        nonces=services.nonces,
+        env=env,
+    )
+    return services.meter
+
 
 @asynccontextmanager
 async def metered_gateway(
@@ -78,14 +98,7 @@ async def metered_gateway(
         usage = index.keep_usage(services.records)
         services.quotas.usage = index
         load_limits(services)
-        meter = services.meter = Meter(
-            log=gateway.log,
-            store=index,
-            usage=index,
-            records=services.records,
-            nonces=services.nonces,
-            env=env,
-        )
+        meter = _meter(gateway, index, env)
         usage.listeners += [services.quotas.follow, meter.follow]
         metering = Metering(services, meter, index, index.recount_usage)
         yield Metered(gateway, index, meter, metering, env)

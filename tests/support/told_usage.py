@@ -24,7 +24,6 @@ from gateway.journal.events import SALT_BYTES, Event, Phase, Value, read_line
 from gateway.journal.journal import Journal, JournalConfig
 from gateway.journal.shelf import Placed, Shelf
 from gateway.journal.store import read_lines
-from gateway.objects.metering import Meter
 from storaged.base.env import RealEnv
 from tests.support.gateway import TENANT
 from tests.support.journal_rig import as_export, keys_with, public
@@ -55,17 +54,7 @@ class Told:
     def restart(self) -> None:
         """What meter and job had in memory is gone."""
         rig, services = self.rig, self.rig.gateway.services
-        assert rig.index._usage is not None
-        rig.index._usage.listeners.remove(rig.meter.follow)
-        rig.meter = services.meter = Meter(
-            log=rig.gateway.log,
-            store=rig.index,
-            usage=rig.index,
-            records=services.records,
-            nonces=services.nonces,
-            env=rig.env,
-        )
-        rig.index._usage.listeners.append(rig.meter.follow)
+        rig.lose_meter()
         rig.metering = Metering(services, rig.meter, rig.index, rig.index.recount_usage)
         metering = rig.metering
         self.job = UsageJournal(services, rig.meter, lambda: metering.has_looked)

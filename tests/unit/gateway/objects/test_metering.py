@@ -14,7 +14,7 @@ from gateway.model.billing import ANNOTATIONS, HOUR_MS, LOOSE, Metered, add_to, 
 from gateway.model.names import BucketId
 from gateway.objects.buckets import delete_bucket
 from gateway.objects.delete import delete_object
-from gateway.objects.metering import Meter, kind_of
+from gateway.objects.metering import kind_of
 from gateway.objects.multipart import create_upload, upload_part
 from gateway.objects.parting import collect_garbage
 from gateway.objects.values import CreateUploadOptions, Metadata, PutOptions
@@ -126,7 +126,7 @@ def test_a_crash_loses_no_more_than_what_was_not_flushed_and_invents_nothing(
                     before = sum(brute.byte_ms.values())
                     brute.turn(rng.choice((5, 20)))
                     lost_max += sum(brute.byte_ms.values()) - before
-                crash(rig)
+                rig.lose_meter()
                 rig.meter.reconcile((rig.bucket_id,))
                 brute.turn(7200)
             await rig.meter.flush()
@@ -139,22 +139,6 @@ def test_a_crash_loses_no_more_than_what_was_not_flushed_and_invents_nothing(
     asyncio.run(main())
 
 
-def crash(rig: Rig) -> None:
-    """What the meter had in memory is gone."""
-    services = rig.gateway.services
-    assert rig.index._usage is not None
-    rig.index._usage.listeners.remove(rig.meter.follow)
-    rig.meter = services.meter = Meter(
-        log=rig.gateway.log,
-        store=rig.index,
-        usage=rig.index,
-        records=services.records,
-        nonces=services.nonces,
-        env=rig.env,
-    )
-    rig.index._usage.listeners.append(rig.meter.follow)
-
-
 def test_a_bucket_that_went_in_a_crash_is_not_metered_on(tmp_path: Path) -> None:
     async def main() -> None:
         async with metered_gateway(tmp_path) as rig:
@@ -164,7 +148,7 @@ def test_a_bucket_that_went_in_a_crash_is_not_metered_on(tmp_path: Path) -> None
             await rig.meter.flush()
             await delete_object(rig.gateway.ctx(), BUCKET, "k")
             await delete_bucket(rig.gateway.ctx(), BUCKET)
-            crash(rig)
+            rig.lose_meter()
             rig.env.turn(100 * 3600)
             for owner, one in list(metered_buckets(rig.gateway.log)):
                 assert (owner, one) == (TENANT, bucket)
