@@ -138,7 +138,7 @@ class UsageJournal:
         touched = self._written.get(tenant, set()) if tenant in self._known else None
         self._known.discard(tenant)
         try:
-            self._told += await close_hours(
+            told = await close_hours(
                 self._services,
                 journal,
                 tenant,
@@ -148,7 +148,9 @@ class UsageJournal:
             )
         except BatchConflict:
             return  # it was erased meanwhile
-        self._known.add(tenant)
+        if told is not None:
+            self._told += told
+            self._known.add(tenant)
 
     def progress(self) -> Progress:
         """Hours of buckets told since the start."""

@@ -178,8 +178,9 @@ class Meter:
         self._ended[bucket, hour.number] = (running, gone)
 
     async def flush(self) -> int:
-        """Write what has changed; returns how many rows. Raises what the log raises: then it is all
-        still to be written. One at a time: a row must not be set back to what it was.
+        """Write what has changed; returns how many rows. Raises what the log raises: then, and when
+        cancelled, it is all still to be written. One at a time: a row must not be set back to what
+        it was.
         """
         async with self._flushing:
             return await self._flush()
@@ -194,18 +195,24 @@ class Meter:
         for running in dirty:
             written.append((running, running.hour()))
             running.is_dirty = False
+        is_written = False
         try:
             await self._write(written)
-        except StorageError:
-            for running, hour in written:
-                if hour.number == running.number and self._running.get(running.bucket) is running:
-                    running.is_dirty = True
-                else:
-                    self._ended.setdefault((running.bucket, hour.number), (running, hour))
-            raise
+            is_written = True
+        finally:  # also when the job is stopped: what is left is written at the end of the process
+            if not is_written:
+                self._take_back(written)
         self._forget_idle(now_ms // HOUR_MS)
         self.flushed_at_ms = now_ms
         return len(written)
+
+    def _take_back(self, written: list[tuple[_Running, Hour]]) -> None:
+        """What a flush may not have written is to be written still."""
+        for running, hour in written:
+            if hour.number == running.number and self._running.get(running.bucket) is running:
+                running.is_dirty = True
+            else:
+                self._ended.setdefault((running.bucket, hour.number), (running, hour))
 
     async def _write(self, written: list[tuple[_Running, Hour]]) -> None:
         for first in range(0, len(written), BATCH_ROWS):

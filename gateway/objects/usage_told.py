@@ -45,7 +45,6 @@ from gateway.objects.context import Services
 
 EVENTS_AT_ONCE = 500  # that wait for one sync together
 ROWS_AT_ONCE = 500
-LINES_MAX = 1 << 40  # all that there are
 
 
 class _Found:
@@ -80,8 +79,9 @@ async def close_hours(
     touched: Iterable[BucketId] | None,
     *,
     from_hour: int,
-) -> int:
-    """Tell a tenant's journal all that is over, and that it is; how many hours were told.
+) -> int | None:
+    """Tell a tenant's journal all that is over, and that it is; how many hours were told. None: the
+    journal is ahead of the clock, and its end is to be read by the next call too.
 
     Args:
         before: the first hour that is not over; rows of earlier ones are all written.
@@ -102,12 +102,12 @@ async def close_hours(
     found = _Found(told)
     if touched is None:
         size = await journal.size(tenant.hex())
-        await _read_end(journal, tenant, told.seq, found)
+        await _read_end(journal, tenant, told.seq, size, found)
         touched = [one for _, one in hour_rows.metered_buckets(log, tenant)]
         if found.told.hour >= before - 1 and not found.unclosed:
             await _keep(services, tenant, replace(found.told, seq=size), found.buckets)
     if found.told.hour >= before - 1:
-        return 0
+        return None if found.unclosed else 0
     events: list[Event] = []
     for bucket in touched:
         _tell_bucket(services, tenant, bucket, before, found, events)
@@ -126,12 +126,16 @@ async def close_hours(
     return found.unclosed
 
 
-async def _read_end(journal: Journal, tenant: TenantId, first: int, found: _Found) -> None:
-    """Take what the journal has from an event on."""
+async def _read_end(
+    journal: Journal, tenant: TenantId, first: int, size: int, found: _Found
+) -> None:
+    """Take what the journal has from an event on. Behind its `size` stands what a failed write has
+    left, and is to be cut away.
+    """
     folder = journal.folder / LOGS / tenant.hex()
 
     def read() -> None:
-        for seq, line in enumerate(read_lines(folder, first, LINES_MAX), first):
+        for seq, line in enumerate(read_lines(folder, first, size - first), first):
             if b'"type":"usage.' in line and line.endswith(b"\n"):
                 found.take(line, seq)
 

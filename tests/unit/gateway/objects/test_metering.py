@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -231,3 +232,34 @@ def test_every_operation_has_a_kind() -> None:
     assert kind_of("PutObject") == kind_of("CreateMultipartUpload") == "write"
     assert kind_of("HeadObject") == "read"
     assert kind_of("DeleteObjects") == kind_of("AbortMultipartUpload") == "delete"
+
+
+def test_a_flush_that_was_cancelled_is_made_up_for(tmp_path: Path) -> None:
+    """A gateway that ends stops its jobs first, whatever they are at."""
+
+    async def main() -> None:
+        async with metered_gateway(tmp_path) as rig:
+            bucket, log = BucketId(rig.bucket_id), rig.gateway.services.log
+            await rig.gateway.put("k", bytes(1000))
+            rig.env.turn(3600)
+            rig.meter.request(bucket, "GetObject", 0, 777)
+            commit, begun = log.commit_change, asyncio.Event()
+
+            async def waits(change: Any) -> Any:
+                begun.set()
+                await asyncio.Event().wait()
+
+            log.commit_change = waits  # type: ignore[method-assign]
+            flush = asyncio.create_task(rig.meter.flush())
+            await begun.wait()
+            flush.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await flush
+            log.commit_change = commit  # type: ignore[method-assign]
+            await rig.metering.finish()
+            end = rig.meter.now_ms() // HOUR_MS + 1
+            found = metered(rig, bucket, end - 2, end)
+            assert found.out_bytes == 777 and found.requests["read"] == 1
+            assert found.byte_ms["STANDARD"] == 1000 * HOUR_MS
+
+    asyncio.run(main())

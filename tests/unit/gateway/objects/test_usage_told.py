@@ -5,7 +5,9 @@ is the same to the last byte, and what was altered is named.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -265,3 +267,66 @@ def test_a_tenant_that_uses_nothing_is_closed_once_a_month_and_no_more(tmp_path:
 
     statement = run(tmp_path, use)
     assert not checked(exported(tmp_path), statement).findings
+
+
+def test_what_a_failed_write_has_left_behind_the_end_of_a_journal_was_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The drive fails, and so does the cut of what it took; then it works again."""
+    sync, cut = os.fdatasync, os.ftruncate
+
+    def fails(*_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    async def use(told: Told) -> None:
+        rig = told.rig
+        await rig.gateway.put("kept", bytes(5000))
+        rig.env.turn(3600)
+        await told.tell()
+        rig.env.turn(3600)
+        rig.meter.request(rig.bucket_id, "GetObject", 0, 999)  # type: ignore[arg-type]
+        rig.env.turn(3600)
+        monkeypatch.setattr(os, "fdatasync", fails)
+        monkeypatch.setattr(os, "ftruncate", fails)
+        await told.tell()
+        assert told.journal.failure
+        monkeypatch.setattr(os, "fdatasync", sync)
+        monkeypatch.setattr(os, "ftruncate", cut)
+        async with asyncio.timeout(20):
+            while told.journal.failure:
+                await asyncio.sleep(0.05)
+        await told.tell()
+
+    statement = run(tmp_path, use)
+    assert checked(exported(tmp_path), statement).findings == []
+
+
+def test_a_clock_that_was_set_back_tells_no_hour_twice(tmp_path: Path) -> None:
+    """A process dies before it closes what it has told, and comes back in an earlier hour."""
+
+    async def use(told: Told) -> None:
+        rig, record = told.rig, told.journal.record
+        await rig.gateway.put("kept", bytes(5000))
+        rig.env.turn(10 * 3600)
+        await told.tell()
+        rig.meter.request(rig.bucket_id, "GetObject", 0, 999)  # type: ignore[arg-type]
+        rig.env.turn(3600)
+
+        async def recorded(name: str, event: Event) -> None:
+            if event.type == CLOSED:
+                raise JournalUnavailable(reason="dead")
+            await record(name, event)
+
+        told.journal.record = recorded  # type: ignore[method-assign]
+        await told.tell()
+        told.journal.record = record  # type: ignore[method-assign]
+        rig.env.at_ms -= 4 * 3_600_000
+        told.restart()
+        await told.settle()
+        await told.tell()
+        rig.env.turn(3600)
+        await told.tell()
+        rig.env.turn(5 * 3600)
+
+    statement = run(tmp_path, use)
+    assert checked(exported(tmp_path), statement).findings == []
