@@ -33,7 +33,7 @@ PIECE_BYTES = 1024 * 1024
 JOINED_BYTES_MAX = 64 * 1024  # bodies up to this leave in the same write as their head
 SIGNED_AHEAD_MAX = 60_000  # heads kept in memory; a longer job signs as it goes
 ERRORS_MAX = 1000  # beyond this a job gives up
-STALL_S = 120.0  # a job that overruns its time by this is cut, its open requests are errors
+STALL_S = 120.0
 NO_BODY = frozenset({204, 304})
 STAMP_BYTES = 16
 LAST_CHUNK = b"\r\n0\r\n\r\n"
@@ -61,6 +61,7 @@ class Job:
         tls: connections are over TLS.
         salt: when not empty, no two MiB that are sent are alike, nor like those of a job with
             another salt: for stores that keep what is alike once. Not with `signed`.
+        stall_s: a timed job that overruns by this is cut, its open requests are errors.
     """
 
     endpoint: Endpoint
@@ -80,6 +81,7 @@ class Job:
     mixed: bool = False
     tls: bool = False
     salt: str = ""
+    stall_s: float = STALL_S
 
 
 @dataclass(slots=True)
@@ -459,7 +461,7 @@ async def run_job(job: Job) -> Result:
     timers = []
     if job.seconds is not None:
         timers.append(loop.call_later(job.warm_up_s + job.seconds, stop))
-        timers.append(loop.call_later(job.warm_up_s + job.seconds + STALL_S, cut))
+        timers.append(loop.call_later(job.warm_up_s + job.seconds + job.stall_s, cut))
     try:
         await asyncio.gather(*(_keep_going(run, clients, index) for index in range(job.clients)))
     finally:

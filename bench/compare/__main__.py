@@ -1,11 +1,12 @@
 """`make compare`: Hexagone and the peers that are on PATH, the same load for all, in turns.
 
-`python -m bench.compare [--quick | --targets | --full] [--rounds N] [--seconds S] [--only NAME]…
-[--case NAME]… [--endpoint NAME=FILE]… [--out DIR] [--folder DIR] [--list]`. FILE has lines of
-`export`, as `aws.env` of a cluster: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
-AWS_REGION. Writes `compare.json` (a line each) and `compare.md` to `--out`, as it goes along, and
-plots at the end. A system that fails a case is shown as failed. The exit status is 2 for a wrong
-command, which an endpoint that does not answer is as well, else 0.
+`python -m bench.compare [--quick | --targets | --scale | --full] [--rounds N] [--seconds S]
+[--only NAME]… [--case NAME]… [--endpoint NAME=FILE]… [--objects N] [--cap NAME=N]…
+[--fill-minutes M] [--out DIR] [--folder DIR] [--list]`. FILE has lines of `export`, as `aws.env`
+of a cluster: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION. Writes
+`compare.json` (a line each) and `compare.md` to `--out`, as it goes along, and plots at the end. A
+system that fails a case is shown as failed. The exit status is 2 for a wrong command, which an
+endpoint that does not answer is as well, else 0.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from bench.cluster import ClusterFailed, read_env, scratch
-from bench.compare.measure import BUCKET, FAILURES, Comparison, Side
+from bench.compare.filling import BUCKET, FAILURES, Limits, Side
+from bench.compare.measure import Comparison
 from bench.compare.peers.garage import Garage, GarageSynced
 from bench.compare.peers.hexagone import Hexagone
 from bench.compare.peers.minio import MinIO
@@ -32,7 +34,9 @@ from bench.compare.plan import (
     Trial,
     full_plan,
     known_trials,
+    ordered,
     quick_targets,
+    scale_plan,
     targets_plan,
 )
 from bench.compare.plots import PlotsUnavailable, draw
@@ -99,13 +103,16 @@ def parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="short rounds, small buckets: 10 minutes"
     )
     made.add_argument("--targets", action="store_true", help="the table of targets (the default)")
+    made.add_argument("--scale", action="store_true", help="what more objects in a bucket cost")
     made.add_argument("--full", action="store_true", help="one axis at a time, hours")
     made.add_argument("--rounds", type=int, help="of each system in each case")
     made.add_argument("--seconds", type=float, help="of each round")
     made.add_argument("--only", action="append", default=[], help="a system; again for more")
     made.add_argument("--case", action="append", default=[], help="a case; again for more")
     made.add_argument("--endpoint", action="append", default=[], metavar="NAME=FILE")
-    made.add_argument("--fill-minutes", type=float, default=5.0, help="patience for one bucket")
+    made.add_argument("--fill-minutes", type=float, default=45.0, help="patience for one bucket")
+    made.add_argument("--objects", type=int, default=1_000_000, help="in a bucket at most")
+    made.add_argument("--cap", action="append", default=[], metavar="NAME=N", help="for one system")
     made.add_argument("--out", type=Path, default=Path("compare"), help="where results go")
     made.add_argument("--folder", type=Path, help="where systems keep their data meanwhile")
     made.add_argument("--list", action="store_true", help="cases and systems that are there")
@@ -135,8 +142,10 @@ def chosen(given: argparse.Namespace) -> list[Trial]:
     known = known_trials()
     if wrong := [name for name in given.case if name not in known]:
         raise ValueError(f"no such case: {wrong}; there are {sorted(known)}")
+    if given.scale:
+        return scale_plan()
     if given.case:
-        return [known[name] for name in given.case]
+        return ordered(known[name] for name in given.case)
     return full_plan() if given.full else targets_plan(is_quick=given.quick)
 
 
@@ -151,8 +160,23 @@ def pace(given: argparse.Namespace) -> Pace:
     )
 
 
-def started(side: Side) -> Line:
-    """Start a system and measure what 4 KiB objects take; a line either way."""
+def limits(given: argparse.Namespace) -> Limits:
+    """How far buckets are filled in this run.
+
+    Raises:
+        ValueError: a cap is not NAME=N.
+    """
+    caps = {}
+    for pair in given.cap:
+        name, _, objects = pair.partition("=")
+        if not objects.isdigit():
+            raise ValueError(f"--cap {pair}: NAME=N is wanted")
+        caps[name] = int(objects)
+    return Limits(fill_s=given.fill_minutes * 60, objects=given.objects, caps=caps)
+
+
+def started(side: Side, *, with_space: bool) -> Line:
+    """Start a system and, the first time, measure what 4 KiB objects take; a line either way."""
     system, setting = side.system, side.system.setting
     line: Line = {
         "case": "system",
@@ -164,9 +188,9 @@ def started(side: Side) -> Line:
     try:
         line["start_s"] = round(system.start(), 3)
         system.make_bucket(BUCKET)
-        if system.roots():
+        if with_space and system.roots():
             line["bytes_per_byte"] = round(space(system), 3)
-            line["idle_mib"] = round(system.resident_mib(), 1)
+            line["idle_mib"] = round(system.memory_mib()[0], 1)
     except FAILURES as failure:
         side.failed = line["failed"] = str(failure)
     return line
@@ -189,12 +213,14 @@ def space(system: System) -> float:
     return (system.written_bytes() - before) / (SPACE_OBJECTS * 4096)
 
 
-def run(sides: list[Side], trials: list[Trial], given: argparse.Namespace) -> Iterator[Line]:
-    """All lines of one comparison; trials over TLS with systems of their own at the end."""
+def run(
+    sides: list[Side], trials: list[Trial], given: argparse.Namespace, *, is_first: bool
+) -> Iterator[Line]:
+    """All lines of the trials of one group."""
     try:
         for side in sides:
-            yield started(side)
-        comparison = Comparison(sides, pace(given), fill_s=given.fill_minutes * 60)
+            yield started(side, with_space=is_first)
+        comparison = Comparison(sides, pace(given), limits(given))
         for trial in trials:
             yield from comparison.run(trial)
     finally:
@@ -233,11 +259,15 @@ def all_lines(
     yield machine()
     for what in absent:
         yield {"case": "absent", "what": what}
-    for tls in (False, True):
-        if some := [trial for trial in trials if trial.tls == tls]:
-            ours = [system(folder / f"{system.name}{'-tls' * tls}", tls=tls) for system in there]
-            theirs = [store for store in elsewhere if store.tls == tls]
-            yield from run([Side(system) for system in (*ours, *theirs)], some, given)
+    for n, group in enumerate(dict.fromkeys(trial.group for trial in trials)):
+        some = [trial for trial in trials if trial.group == group]
+        tls, apart = some[0].tls, some[0].is_frozen
+        ours = [system(folder / f"{system.name}-{n}", tls=tls, apart=apart) for system in there]
+        theirs = [store for store in elsewhere if store.tls == tls]
+        sides = [Side(system) for system in (*ours, *theirs)]
+        yield from run(sides, some, given, is_first=n == 0)
+        for system in ours:
+            shutil.rmtree(system.folder, ignore_errors=True)
 
 
 def publish(lines: Iterable[Line], out: Path, targets: Sequence[Target]) -> list[Line]:
@@ -267,6 +297,7 @@ def main() -> int:
     try:
         try:
             trials = chosen(given)
+            limits(given)
             elsewhere = stores_elsewhere(given.endpoint, folder)
         except (ValueError, ClusterFailed, SystemFailed) as wrong:
             print(wrong, file=sys.stderr)

@@ -5,7 +5,7 @@ Pure: nothing here touches a system.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from bench.cases import KIB, MIB
@@ -19,8 +19,9 @@ LENGTHS = {
     "64m": 64 * MIB,
 }
 OPERATIONS = ("put", "get", "head", "delete", "list", "mixed", "multipart")
-BUCKETS = {"1k": 1_000, "100k": 100_000, "1m": 1_000_000}
+BUCKETS = {"1k": 1_000, "10k": 10_000, "100k": 100_000, "300k": 300_000, "1m": 1_000_000}
 CLIENTS = (1, 16, 64)
+FROZEN_CLIENTS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,10 +29,13 @@ class Trial:
     """One operation in a closed loop, the same for all systems.
 
     Attributes:
+        operation: one of `OPERATIONS`, or `start`: the system is ended and started again.
         length: name of a length in `LENGTHS`; of the parts for multipart.
         bucket: name of a number of objects that are in the bucket before; "" for what there is.
-        is_cold: the system is started anew and the page cache dropped before each round.
+        is_cold: the system is started anew and the page cache dropped before each round; each
+            object is read once.
         tls: over TLS; systems that have none fail.
+        is_frozen: while one process of several stands still; systems of one process fail.
     """
 
     operation: str
@@ -40,18 +44,28 @@ class Trial:
     bucket: str = ""
     is_cold: bool = False
     tls: bool = False
+    is_frozen: bool = False
 
     @property
     def name(self) -> str:
-        """Such as `put-4k-c64`, `list-c1-in-1m`, `get-4k-c64-cold`."""
+        """Such as `put-4k-c64`, `list-c1-in-1m`, `get-4k-c64-cold`, `start-in-1m`."""
         parts = [self.operation]
-        if self.operation != "list":
+        if self.operation not in ("list", "start"):
             parts.append(self.length)
-        parts.append(f"c{self.clients}")
+        if self.operation != "start":
+            parts.append(f"c{self.clients}")
         if self.bucket:
             parts.append(f"in-{self.bucket}")
-        parts += ["cold"] * self.is_cold + ["tls"] * self.tls
+        parts += ["cold"] * self.is_cold + ["tls"] * self.tls + ["frozen"] * self.is_frozen
         return "-".join(parts)
+
+    @property
+    def group(self) -> tuple[bool, bool, bool]:
+        """(over TLS, nodes as processes, in a bucket of so many).
+
+        Trials that differ here have systems of their own, begun empty.
+        """
+        return self.tls, self.is_frozen, bool(self.bucket)
 
     @property
     def length_bytes(self) -> int:
@@ -89,6 +103,9 @@ class Target:
 
 
 MIDDLE = Trial(operation="put")
+LIST = Trial(operation="list", clients=1)
+START = Trial(operation="start", clients=1)
+FROZEN = Trial(operation="get", clients=FROZEN_CLIENTS, is_frozen=True)
 
 
 def _targets(bucket: str) -> tuple[Target, ...]:
@@ -99,8 +116,7 @@ def _targets(bucket: str) -> tuple[Target, ...]:
             found.append(Target(trial=trial, best=1.0, minio=minio))
     for operation in ("head", "delete"):
         found.append(Target(trial=Trial(operation=operation), best=1.0, minio=2.0))
-    listing = Trial(operation="list", clients=1, bucket=bucket)
-    found.append(Target(trial=listing, best=1.0, minio=20.0))
+    found.append(Target(trial=replace(LIST, bucket=bucket), best=1.0, minio=20.0))
     for operation in ("put", "get"):
         for clients in (1, 16):
             trial = Trial(operation=operation, length="64m", clients=clients)
@@ -122,43 +138,56 @@ GROWTH_MAX = 1.15  # cost of a PUT in a bucket of 1 M over one of 1 k
 def targets_plan(*, is_quick: bool) -> list[Trial]:
     """The trials of the table of targets; quick: a listing among 10,000 keys, no growth."""
     trials = [target.trial for target in (quick_targets() if is_quick else TARGETS)]
-    trials.append(Trial(operation="mixed"))
+    trials += [Trial(operation="mixed"), FROZEN]
     if not is_quick:
-        trials += [replace(MIDDLE, bucket=bucket) for bucket in BUCKETS]
-    # Buckets grow last, and the cheaper ones first: what fills the drive comes when all else is in.
-    order = list(BUCKETS)
-    return sorted(trials, key=lambda trial: order.index(trial.bucket) if trial.bucket else -1)
+        trials += scale_plan()
+    return ordered(trials)
+
+
+def scale_plan() -> list[Trial]:
+    """What changes with the number of objects: PUT, LIST of 1,000 keys, start-up."""
+    trials = [replace(MIDDLE, bucket=bucket) for bucket in BUCKETS]
+    trials += [replace(LIST, bucket=bucket) for bucket in ("1k", "100k", "1m")]
+    trials += [replace(START, bucket="1m"), replace(START, bucket="1m", is_cold=True)]
+    return ordered(trials)
 
 
 def axes() -> Iterator[Trial]:
     """Every case of the issue, one axis at a time from 4 KiB and 64 clients."""
     for operation in OPERATIONS:
-        length = "16m" if operation == "multipart" else "4k"
-        yield Trial(operation=operation, length=length, clients=64 if length == "4k" else 1)
+        if operation != "multipart":
+            yield Trial(operation=operation)
+    for clients in (1, 16):
+        yield Trial(operation="multipart", length="16m", clients=clients)
+        yield Trial(operation="list", clients=clients)
     for operation in ("put", "get"):
         for length in LENGTHS:
             yield Trial(operation=operation, length=length, clients=16 if length == "64m" else 64)
         for clients in CLIENTS:
             yield Trial(operation=operation, clients=clients)
-        yield Trial(operation=operation, tls=True)
-    yield Trial(operation="get", is_cold=True)
-    yield Trial(operation="get", length="64m", clients=1, is_cold=True)
-    for bucket in BUCKETS:
-        yield Trial(operation="put", bucket=bucket)
-        yield Trial(operation="list", clients=1, bucket=bucket)
+        for length, clients in (("4k", 64), ("64m", 1)):
+            yield Trial(operation=operation, length=length, clients=clients, tls=True)
+    for length, clients in (("4k", 64), ("64k", 64), ("64m", 1)):
+        yield Trial(operation="get", length=length, clients=clients, is_cold=True)
 
 
 def full_plan() -> list[Trial]:
     """`axes` and the targets' trials, each once, buckets that grow last."""
-    return list(dict.fromkeys(sorted([*axes(), *targets_plan(is_quick=False)], key=_size)))
+    return ordered([*axes(), *targets_plan(is_quick=False)])
 
 
-def _size(trial: Trial) -> tuple[int, bool]:
-    order = list(BUCKETS)
-    return (order.index(trial.bucket) + 1 if trial.bucket else 0, trial.tls)
+def ordered(trials: Iterable[Trial]) -> list[Trial]:
+    """Each once; buckets grow last, and the smaller ones first, for what is in them stays.
+
+    Those of one group come together: when it is through, its systems are gone, and their data.
+    """
+    order = ["", *BUCKETS]
+    return list(
+        dict.fromkeys(sorted(trials, key=lambda trial: (trial.group, order.index(trial.bucket))))
+    )
 
 
 def known_trials() -> dict[str, Trial]:
     """Every trial that can be asked for by name."""
-    every = [*full_plan(), *targets_plan(is_quick=True)]
+    every = [*full_plan(), *targets_plan(is_quick=True), replace(START, bucket="10k")]
     return {trial.name: trial for trial in every}

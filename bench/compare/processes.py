@@ -78,20 +78,22 @@ def cpu_s(roots: Iterable[int]) -> float:
     return ticks / TICKS_PER_S
 
 
-def resident_mib(roots: Iterable[int]) -> float:
-    """Resident memory of these processes and their descendants.
+def memory_mib(roots: Iterable[int]) -> tuple[float, float]:
+    """(resident memory, of it anonymous) of these processes and their descendants.
 
     Pages that several of them share count once (PSS), so systems of many processes are not charged
-    for their program's text again and again.
+    for their program's text again and again. What is not anonymous are pages of files, among them
+    those of databases that are mapped; the kernel can take them away.
     """
-    kib = 0
+    resident = anonymous = 0
     for pid in descendants(roots):
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()
         except OSError:
             continue
-        kib += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return kib / 1024
+        resident += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        anonymous += sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
+    return resident / 1024, anonymous / 1024
 
 
 @dataclass(slots=True)
@@ -100,6 +102,7 @@ class Daemons:
 
     folder: Path
     running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    named: dict[str, int] = field(default_factory=dict)  # name → id of its process
 
     def start(
         self,
@@ -119,6 +122,7 @@ class Daemons:
                 env={**os.environ, **(settings or {})},
             )
         self.running.append(process)
+        self.named[name] = process.pid
 
     def pids(self) -> list[int]:
         return [process.pid for process in self.running]

@@ -1,7 +1,7 @@
 """Lines of `compare.json`: whose they are, what their cases are called, which figure counts. Pure.
 
-A line is of one system in one case; those of the cases `machine`, `system` and `absent` say what a
-reader has to know of the run.
+A line is of one system in one case; those of the cases `machine`, `system`, `absent` and `fill-…`
+say what a reader has to know of the run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OPERATIONS = {
     "list": "LIST 1,000 keys",
     "mixed": "mixed",
     "multipart": "multipart",
-    "start": "start-ups",
+    "start": "start-up",
 }
 CODED, COPIED = re.compile(r"(\d+)\+(\d+)"), re.compile(r"(\d+) copies")
 
@@ -36,7 +36,8 @@ def title(trial: Trial) -> str:
     if trial.operation != "start":
         words += f", {trial.clients} client{'s' * (trial.clients > 1)}"
     words += f", bucket of {trial.bucket}" if trial.bucket else ""
-    return words + ", cold" * trial.is_cold + ", TLS" * trial.tls
+    words += ", cold" * trial.is_cold + ", TLS" * trial.tls
+    return words + ", one node frozen" * trial.is_frozen
 
 
 def title_of(case: str) -> str:
@@ -46,9 +47,17 @@ def title_of(case: str) -> str:
 
 
 def figure(case: str) -> str:
-    """Which figure is the rate of a case."""
+    """Which figure counts in a case: a rate, or of start-ups the seconds of one."""
     trial = known_trials().get(case)
+    if trial is not None and trial.operation == "start":
+        return "start_s"
     return "mib_per_s" if trial is not None and trial.is_long else "ops_per_s"
+
+
+def is_grown(case: str) -> bool:
+    """The number of objects in the bucket is part of the case."""
+    trial = known_trials().get(case)
+    return trial is not None and bool(trial.bucket)
 
 
 def systems(lines: Iterable[Line]) -> list[Line]:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from bench.cluster import written_bytes
-from bench.compare.processes import Daemons, SystemFailed, cpu_s, ports, resident_mib
+from bench.compare.processes import Daemons, SystemFailed, cpu_s, memory_mib, ports
 from bench.heads import Endpoint, HeadMaker
 
 START_S = 120.0
@@ -93,14 +93,16 @@ class System(ABC):
     name: str
     setting: Setting
 
-    def __init__(self, folder: Path, *, tls: bool = False) -> None:
+    def __init__(self, folder: Path, *, tls: bool = False, apart: bool = False) -> None:
         """
         Args:
             folder: made here; all the system's files go there.
             tls: clients speak TLS to it.
+            apart: its nodes are processes of their own, where they can be.
         """
         self.folder = folder
         self.tls = tls
+        self.apart = apart
         folder.mkdir(parents=True, exist_ok=True)
 
     @abstractmethod
@@ -166,9 +168,17 @@ class System(ABC):
         """Processor seconds of all its processes since they began."""
         return cpu_s(self.roots())
 
-    def resident_mib(self) -> float:
-        """Resident memory of all its processes, shared pages once."""
-        return resident_mib(self.roots())
+    def memory_mib(self) -> tuple[float, float]:
+        """(resident memory, of it anonymous) of all its processes, shared pages once."""
+        return memory_mib(self.roots())
+
+    def node_to_freeze(self) -> int:
+        """The process of one node, not the one that clients speak to, while it runs apart.
+
+        Raises:
+            NotImplementedError: there is no such process.
+        """
+        raise NotImplementedError(f"{self.name} is one process: no node can stand still alone")
 
     def written_bytes(self) -> int:
         """What its folder takes of the disk: data of files in whole blocks, and directories.
@@ -182,8 +192,8 @@ class System(ABC):
 class Daemonic(System):
     """A system of processes that are started here."""
 
-    def __init__(self, folder: Path, *, tls: bool = False) -> None:
-        super().__init__(folder, tls=tls)
+    def __init__(self, folder: Path, *, tls: bool = False, apart: bool = False) -> None:
+        super().__init__(folder, tls=tls, apart=apart)
         self.port = ports()  # S3; the following ones are the system's as well
         self.daemons = Daemons(folder)
 

@@ -63,12 +63,15 @@ class Garage(Daemonic):
                 "utf-8",
             )
             self._config(n).chmod(0o600)
-            words = ["garage", "-c", self._config(n), "server"]
+            words: list[str | Path] = ["garage", "-c", self._config(n), "server"]
             self.daemons.start(f"node{n}", words, settings={"RUST_LOG": "garage=info"})
         for n in range(NODES):
             wait_for_port(self.port + n, self.daemons)
         if is_fresh:
             self._join()
+
+    def node_to_freeze(self) -> int:
+        return self.daemons.named[f"node{NODES - 1}"]
 
     def _garage(self, *words: str) -> str:
         return run_tool(["garage", "-c", self._config(0), *words])

@@ -8,6 +8,7 @@ from bench.cluster import Cluster, ClusterFailed, read_env
 from bench.compare.processes import SystemFailed
 from bench.compare.systems import Setting, System
 from bench.heads import Endpoint
+from bench.special import FROZEN_NODE, node_process
 
 
 class Hexagone(System):
@@ -21,9 +22,10 @@ class Hexagone(System):
         notes="every object sealed under its tenant's key; a chained journal of writes",
     )
 
-    def __init__(self, folder: Path, *, tls: bool = False) -> None:
-        super().__init__(folder, tls=tls)
-        self.cluster = Cluster(folder / "data", flags=("--tls",) if tls else ())
+    def __init__(self, folder: Path, *, tls: bool = False, apart: bool = False) -> None:
+        super().__init__(folder, tls=tls, apart=apart)
+        flags = (*("--tls",) * tls, *("--processes",) * apart)
+        self.cluster = Cluster(folder / "data", flags=flags)
 
     def launch(self) -> None:
         try:
@@ -39,3 +41,6 @@ class Hexagone(System):
 
     def roots(self) -> list[int]:
         return [self.cluster.pid]
+
+    def node_to_freeze(self) -> int:
+        return node_process(self.cluster.data, FROZEN_NODE)

@@ -56,6 +56,9 @@ class SeaweedFS(Daemonic):
                 text="fs.configure -locationPrefix=/buckets/ -fsync -apply\nexit\n",
             )
 
+    def node_to_freeze(self) -> int:
+        return self.daemons.named[f"volume{SERVERS - 1}"]
+
     def _start_filer(self) -> None:
         identity = {
             "name": "bench",

@@ -31,7 +31,9 @@ def test_every_target_and_every_size_of_a_bucket_is_in_the_plan() -> None:
     assert {target.trial for target in TARGETS} <= set(plan)
     assert [trial.bucket for trial in plan if trial.operation == "put" and trial.bucket] == [
         "1k",
+        "10k",
         "100k",
+        "300k",
         "1m",
     ]
 
