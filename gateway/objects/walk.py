@@ -11,6 +11,7 @@ from typing import Protocol
 from gateway.meta.keyspace import HEAD_BYTES, after, successor
 from gateway.meta.kv import Row
 
+NOTHING_HERE = b""  # no common prefix is empty
 PAGE_ROWS_MIN = 4  # after a seek most of a long page would lie below the next common prefix
 PAGE_ROWS_MAX = 1024
 
@@ -29,7 +30,7 @@ def rolled_up(
     name_of: Callable[[bytes], bytes],
     prefix_bytes: int,
     delimiter: bytes,
-    is_visible: Callable[[Row], bool] | None = None,
+    visible: Callable[[list[Row]], list[Row]] | None = None,
 ) -> Iterator[Row | bytes]:
     """Rows from `start` to before `end`, in order; those that share a common prefix give it once.
 
@@ -37,16 +38,18 @@ def rolled_up(
         name_of: object key inside a row key; a prefix of the rest of the row key.
         prefix_bytes: where in the object key the search for the delimiter begins.
         delimiter: b"": nothing is rolled up.
-        is_visible: says of a row whether it counts; None: all do.
+        visible: which rows of a page count; None: all do. Then also NOTHING_HERE comes, once for
+            each page in which none does: there may be millions, and others want their turn.
     """
     page_rows = PAGE_ROWS_MIN
     skipped: bytes | None = None  # row keys that start with it are inside the last common prefix
     while True:
         rows = scan(start, end, limit=page_rows)
-        for row in rows:
+        counted = rows if visible is None else visible(rows)
+        if rows and not counted:
+            yield NOTHING_HERE
+        for row in counted:
             if skipped is not None and row.key.startswith(skipped):
-                continue
-            if is_visible is not None and not is_visible(row):
                 continue
             name = name_of(row.key)
             cut = name.find(delimiter, prefix_bytes) if delimiter else -1

@@ -10,11 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.meta.kv import Row
+from gateway.model.bucket import Versioning
 from gateway.model.errors import AccessDenied, InvalidArgument, NoSuchBucket
 from gateway.objects import list as lists
+from gateway.objects import walk
+from gateway.objects.delete import delete_object
 from gateway.objects.list import list_objects
 from gateway.objects.tokens import AT_KEY, TOKEN_TEXT_MAX, decode_token, encode_token
 from gateway.objects.values import ListOptions, ListPage
+from gateway.objects.versioning import set_versioning
 from gateway.objects.walk import rolled_up
 from tests.support.gateway import BUCKET, Gateway, memory_gateway
 
@@ -60,21 +64,34 @@ async def all_names(
         )
 
 
+async def mark(gateway: Gateway, keys: list[str], deleted: set[int] | None) -> list[str]:
+    """The keys that are left when others get delete markers; None: versions were never kept."""
+    if deleted is None:
+        return keys
+    await set_versioning(gateway.ctx(), BUCKET, Versioning.ENABLED)
+    for number, key in enumerate(keys):
+        if number in deleted:
+            await delete_object(gateway.ctx(), BUCKET, key)
+    return [key for number, key in enumerate(keys) if number not in deleted]
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     keys=KEYS,
     prefix=st.sampled_from(["", "a", "a/", "é", "b/a"]),
     delimiter=st.sampled_from(["", "/", "b", "a/", "é"]),
     keys_max=st.integers(1, 5),
+    deleted=st.none() | st.sets(st.integers(0, 24)),
 )
 def test_pages_are_what_brute_force_says(
-    keys: list[str], prefix: str, delimiter: str, keys_max: int
+    keys: list[str], prefix: str, delimiter: str, keys_max: int, deleted: set[int] | None
 ) -> None:
     async def main() -> None:
         async with memory_gateway() as gateway:
             await asyncio.gather(*(gateway.put(key, b"x") for key in keys))
+            left = await mark(gateway, keys, deleted)
             options = ListOptions(prefix=prefix, delimiter=delimiter, keys_max=keys_max)
-            wanted = expected(keys, prefix, delimiter)
+            wanted = expected(left, prefix, delimiter)
             for by_marker in (True, False):
                 assert await all_names(gateway, options, by_marker=by_marker) == wanted
 
@@ -97,6 +114,26 @@ def test_a_long_page_lets_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
             assert [entry.key for entry in found.entries] == list("abcdefg")
             assert found.is_truncated and found.next_after == "g"
             assert turns >= 3
+
+    asyncio.run(main())
+
+
+def test_delete_markers_let_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "PAGE_ROWS_MAX", 4)
+
+    async def main() -> None:
+        async with memory_gateway() as gateway:
+            keys = [f"k{number:02d}" for number in range(40)]
+            for key in keys:
+                await gateway.put(key, b"")
+            assert await mark(gateway, keys, set(range(38))) == ["k38", "k39"]
+            page = asyncio.create_task(list_objects(gateway.ctx(), BUCKET, ListOptions(keys_max=1)))
+            turns = 0
+            while not page.done():
+                turns += 1
+                await asyncio.sleep(0)
+            assert [entry.key for entry in page.result().entries] == ["k38"]
+            assert page.result().is_truncated and turns >= 9
 
     asyncio.run(main())
 
