@@ -60,7 +60,7 @@ class Callers:
 
     def register(self, change: Change, now_s: float) -> Waiter:
         """A caller comes. Raises LogBusy."""
-        body_bytes = sum(map(len, change.bodies))
+        body_bytes = sum(map(len, change.bodies)) if change.bodies else 0
         if (
             len(self.queue) >= COMMIT_QUEUE_BATCHES_MAX
             or self._body_bytes + body_bytes > COMMIT_QUEUE_BYTES_MAX
@@ -68,22 +68,22 @@ class Callers:
             raise LogBusy()
         self._body_bytes += body_bytes
         future: asyncio.Future[Committed] = asyncio.get_running_loop().create_future()
-        waiter = Waiter(change, future, now_s + COMMIT_S)
+        waiter = Waiter(change, future, now_s + COMMIT_S, body_bytes)
         self._pending[change.batch.request_id] = waiter
         return waiter
 
     def succeed(self, position: Position, waiter: Waiter) -> None:
         """Its change is applied."""
         self.forget(waiter)
-        request_id = waiter.change.batch.request_id
-        numbers = [position.epoch, position.sequence]
+        numbers: tuple[int, ...] = (position.epoch, position.sequence)
         for place in waiter.places:
             numbers += (place.offset, place.sealed_bytes)
-        self._recent[request_id] = tuple(numbers)
-        if len(self._recent) > REQUEST_IDS_MAX:
-            self._recent.popitem(last=False)
-        if not waiter.future.done():
-            waiter.future.set_result(Committed(position, waiter.places))
+        recent, future = self._recent, waiter.future
+        recent[waiter.change.batch.request_id] = numbers
+        if len(recent) > REQUEST_IDS_MAX:
+            recent.popitem(last=False)
+        if not future.done():
+            future.set_result(Committed(position, waiter.places))
 
     def fail(self, waiter: Waiter, error: StorageError) -> None:
         """It is refused, or will not be told the outcome."""
@@ -95,7 +95,7 @@ class Callers:
         """It is not waiting any more. Idempotent."""
         if waiter.counted:
             waiter.counted = False
-            self._body_bytes -= sum(map(len, waiter.change.bodies))
+            self._body_bytes -= waiter.body_bytes
             self._pending.pop(waiter.change.batch.request_id, None)
             if waiter.future.done() and waiter.change.reserved is not None:
                 self._release(waiter.change.reserved)

@@ -12,24 +12,25 @@ stripe's id is the group's position.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.commit.change import Change, Committed, Position, StripeBusy
+from gateway.commit.change import Change, Committed, Position, StripeBusy, StripeChange
 from gateway.commit.header import GroupHeader, GroupKind, digest_of
 from gateway.commit.records import TAG_BYTES, batch_bytes, encode_records, seal_records
 from gateway.limits import GROUP_BATCHES_MAX, GROUP_BYTES_MAX
 from gateway.meta.kv import (
     PARTITION_BYTES,
+    REVISION_BYTES,
     Batch,
     BatchConflict,
     Check,
+    Exists,
     RowCorrupt,
     Write,
-    revision_of,
 )
 from gateway.model.layout import Packed, StripeRow, Tier
 from storaged.base.errors import Kind, StorageError
@@ -37,6 +38,7 @@ from storaged.base.ids import LogId, StripeFamily, StripeId
 from storaged.node import Buffer
 
 CLUSTER_PARTITION = bytes(PARTITION_BYTES)
+REVISION_END = 1 + REVISION_BYTES  # as `revision_of`, without its call
 CHANGE_BYTES_MAX = 2 * GROUP_BYTES_MAX  # one change alone in its group; k cells of 4 MiB hold it
 
 
@@ -59,8 +61,8 @@ class StripeRowCodec(Protocol):
 class Rows(Protocol):
     """Applied rows."""
 
-    def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """As MetaStore.read."""
+    def row(self, key: bytes) -> bytes | None:
+        """As MetaStore.read of one key."""
         ...
 
 
@@ -71,6 +73,7 @@ class Waiter:
     change: Change
     future: asyncio.Future[Committed]
     deadline_s: float
+    body_bytes: int = 0
     places: tuple[Packed, ...] = ()
     counted: bool = True  # its bodies count against the bound of the undecided
 
@@ -127,19 +130,39 @@ class View:
         self._rows: dict[bytes, tuple[Group, bytes | None]] = {}
         self._stripes: dict[StripeId, tuple[Group, StripeRow | None]] = {}
 
-    def rows(self, keys: Sequence[bytes]) -> list[tuple[Group | None, bytes | None]]:
-        """Value of each row, and the unapplied group that wrote it, if any."""
-        pending = self._rows
-        applied = iter(self._rows_below.read([key for key in keys if key not in pending]))
-        return [pending[key] if key in pending else (None, next(applied)) for key in keys]
+    def failed_check(
+        self, checks: Sequence[Check | Exists]
+    ) -> tuple[Group | None, BatchConflict | None]:
+        """First failed check, and the latest unapplied group that the decision rests on."""
+        blocker: Group | None = None
+        pending, applied = self._rows, self._rows_below.row
+        for position, check in enumerate(checks):
+            laid = pending.get(check.key)
+            if laid is None:
+                value = applied(check.key)
+            else:
+                group, value = laid
+                if blocker is None or group.position.sequence > blocker.position.sequence:
+                    blocker = group
+            if isinstance(check, Check):
+                held = None if value is None else value[1:REVISION_END]
+                stands = held == check.revision
+            else:
+                stands = value is not None
+            if not stands:
+                return blocker, BatchConflict(check=position)
+        return blocker, None
 
     def stripe(self, stripe: StripeId) -> StripeRow | None:
         pending = self._stripes.get(stripe)
         return pending[1] if pending is not None else self._load_stripe(stripe)
 
-    def set_row(self, group: Group, key: bytes, value: bytes | None) -> None:
-        self._rows[key] = (group, value)
-        group.touched.append(key)
+    def set_rows(self, group: Group, writes: Iterable[Write]) -> None:
+        rows, touch = self._rows, group.touched.append
+        for write in writes:
+            key = write.key
+            rows[key] = (group, write.value)
+            touch(key)
 
     def set_stripe(self, group: Group, stripe: StripeId, row: StripeRow | None) -> None:
         self._stripes[stripe] = (group, row)
@@ -174,70 +197,55 @@ def admit(view: View, group: Group, waiter: Waiter) -> StorageError | None:
         ChangeTooLarge, RowCorrupt: nothing changed.
     """
     change = waiter.change
-    blocker, error = _decide(view, change)
+    batch, bodies = change.batch, change.bodies
+    blocker, error = view.failed_check(batch.checks)
     if error is not None:
         if blocker is not None:
             blocker.refused.append((waiter, error))
             return None
         return error
-    moved = _move_stripes(view, change)
+    moved = _move_stripes(view, change.stripes)
     if isinstance(moved, StripeBusy):
         return moved
-    places = _place(group, change.bodies)
-    writes = change.batch.writes
+    places: tuple[Packed, ...] = ()
+    body_bytes = 0
+    if bodies:
+        places = _place(group, bodies)
+        body_bytes = sum([place.sealed_bytes for place in places])
     if change.drafts:
-        writes += tuple(
+        drafted = [
             Write(draft.key, draft.seal(places[draft.body_index])) for draft in change.drafts
+        ]
+        batch = Batch(
+            partition=batch.partition,
+            request_id=batch.request_id,
+            checks=(),
+            writes=batch.writes + tuple(drafted),
         )
-    batch = Batch(
-        partition=change.batch.partition,
-        request_id=change.batch.request_id,
-        checks=(),
-        writes=writes,
-    )
     added_bytes = batch_bytes(batch) + 256 * len(moved)
-    body_bytes = sum(place.sealed_bytes for place in places)
     if added_bytes + body_bytes > CHANGE_BYTES_MAX:
         raise ChangeTooLarge(change_bytes=added_bytes + body_bytes)
-    for write in writes:
-        view.set_row(group, write.key, write.value)
+    view.set_rows(group, batch.writes)
     for stripe, row in moved.items():
         view.set_stripe(group, stripe, row)
     group.batches.append(batch)
-    group.bodies.extend(change.bodies)
-    group.bodies_bytes += body_bytes
+    if bodies:
+        group.bodies.extend(bodies)
+        group.bodies_bytes += body_bytes
+        waiter.places = places
     group.records_bytes += added_bytes
-    waiter.places = places
     group.waiters.append(waiter)
     return None
 
 
-def _decide(view: View, change: Change) -> tuple[Group | None, StorageError | None]:
-    """First failed check, and the latest unapplied group that the decision rests on."""
-    blocker: Group | None = None
-    checks = change.batch.checks
-    held_rows = view.rows([check.key for check in checks])
-    for position, (check, (group, value)) in enumerate(zip(checks, held_rows, strict=True)):
-        if group is not None and (
-            blocker is None or group.position.sequence > blocker.position.sequence
-        ):
-            blocker = group
-        if isinstance(check, Check):
-            held = None if value is None else revision_of(value)
-            stands = held == check.revision
-        else:
-            stands = value is not None
-        if not stands:
-            return blocker, BatchConflict(check=position)
-    return blocker, None
-
-
-def _move_stripes(view: View, change: Change) -> dict[StripeId, StripeRow | None] | StripeBusy:
-    """The stripe rows after the change. Raises RowCorrupt when a row is missing or would go below
+def _move_stripes(
+    view: View, steps: Sequence[StripeChange]
+) -> dict[StripeId, StripeRow | None] | StripeBusy:
+    """The stripe rows after the steps. Raises RowCorrupt when a row is missing or would go below
     zero.
     """
     rows: dict[StripeId, StripeRow | None] = {}
-    for step in change.stripes:
+    for step in steps:
         if step.create is not None:
             rows[step.stripe] = step.create
             continue

@@ -166,17 +166,18 @@ class Log:
             raise LogUnavailable(reason=self._detail or "closing")
         if self.refuses_growth and (change.drafts or change.bodies):
             raise IndexFull()
-        callers = self._callers
+        callers, now_s = self._callers, self._env.monotonic_s()
         request_id = change.batch.request_id
         known = callers.outcome(request_id)
         if known is not None:
             return known
-        pending = callers.pending(request_id, self._env.monotonic_s())
+        pending = callers.pending(request_id, now_s)
         if pending is not None:
             return await asyncio.shield(pending)
-        self.check_reach()
-        waiter = callers.register(change, self._env.monotonic_s())
-        if callers.queue or self._forming.full or self._paused or callers.held is not None:
+        if self._store.is_choosy:
+            self.check_reach()
+        waiter = callers.register(change, now_s)
+        if callers.queue or self._paused or callers.held is not None or self._forming.full:
             callers.queue.append(waiter)
             self._wake.set()
         else:

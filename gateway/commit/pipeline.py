@@ -91,6 +91,13 @@ class LatestRows:
             self._set(key, value)
         return values
 
+    def row(self, key: bytes) -> bytes | None:
+        """As `read` of one key."""
+        try:
+            return self._held[key]
+        except KeyError:
+            return self.read((key,))[0]
+
     def follow(self, batches: Iterable[Batch]) -> None:
         """Take in what has just been applied."""
         for batch in batches:

@@ -32,8 +32,9 @@ def validate(batch: Batch) -> None:
     if len(partition) != PARTITION_BYTES or len(batch.request_id) != REQUEST_ID_BYTES:
         raise ValueError("partition and request id are 16 bytes each")
     for write in batch.writes:
-        value = write.value
-        validate_key(write.key, partition)
+        key, value = write.key, write.value
+        if key[1:HEAD_BYTES] != partition or len(key) > ROW_KEY_BYTES_MAX:
+            validate_key(key, partition)
         if value is not None and not ROW_VALUE_BYTES_MIN <= len(value) <= ROW_VALUE_BYTES_MAX:
             raise ValueError(f"row value of {len(value)} bytes")
 

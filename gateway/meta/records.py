@@ -73,6 +73,7 @@ __all__ = [
     "open_document",
     "open_listing",
     "open_listing_page",
+    "open_plain_bytes",
     "open_stored_bytes",
     "open_version",
     "record_cipher",
@@ -341,6 +342,23 @@ def open_stored_bytes(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredB
     """The cluster part of a version or part row. Needs no tenant key. Raises: RowCorrupt."""
     try:
         return unpack_bytes(open_cluster(keys, row_key, value))
+    except MALFORMED as error:
+        raise RowCorrupt(row_key=row_key[:64].hex(), part="structure") from error
+
+
+def open_plain_bytes(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredBytes | None:
+    """The cluster part of a version of one part without attributes: all it takes to release it.
+
+    Both parts are opened and checked, as `open_version` does. None: the version is none of these.
+
+    Raises: RowCorrupt.
+    """
+    cluster = open_cluster(keys, row_key, value)
+    tenant = open_tenant(keys, row_key, value)
+    try:
+        if tenant[0] & (_HAS_SEAL | _HAS_ATTRIBUTES) != _HAS_SEAL:
+            return None
+        return unpack_bytes(cluster)
     except MALFORMED as error:
         raise RowCorrupt(row_key=row_key[:64].hex(), part="structure") from error
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from gateway.commit.change import Change, StripeChange
 from gateway.meta import keyspace
 from gateway.meta.kv import Batch, BatchConflict, Check, Write, revision_of
-from gateway.meta.records import StoredVersion, open_version
+from gateway.meta.records import StoredVersion, open_plain_bytes, open_version
 from gateway.model.action import Action
 from gateway.model.bucket import Versioning
 from gateway.model.conditions import check_write
 from gateway.model.errors import NoSuchVersion
 from gateway.model.names import NULL_VERSION, ObjectKey, object_key, version_id_text
 from gateway.model.names import version_id as parse_version_id
-from gateway.objects import access, outbox
+from gateway.objects import access, notices, outbox
 from gateway.objects.context import Context
 from gateway.objects.history import (
     delete_marker,
@@ -27,9 +27,17 @@ from gateway.objects.history import (
 from gateway.objects.lock_clock import lock_now_ms
 from gateway.objects.locks import check_unlocked, may_bypass
 from gateway.objects.parting import INLINE_STRIPES_MAX, part_from_version
-from gateway.objects.publish import checks_of, decide_and_commit, replacing
+from gateway.objects.publish import batch_id, checks_of, decide_row_and_commit, replacing
 from gateway.objects.put import check_condition
-from gateway.objects.target import OpenBucket, Target, current_bucket, current_etag, open_target
+from gateway.objects.releases import releases_of
+from gateway.objects.target import (
+    OpenBucket,
+    Target,
+    current_bucket,
+    current_etag,
+    open_current,
+    open_target,
+)
 from gateway.objects.values import (
     NOTHING_DELETED,
     UNCONDITIONAL_WRITE,
@@ -62,9 +70,15 @@ async def delete_object(
         (If-Match and nothing there), ConditionalRequestConflict, InvalidArgument (version id).
     """
     done: list[Deleted] = []
+    is_plain = version_id is None and conditions is UNCONDITIONAL_WRITE
 
-    def decide(target: Target, current: StoredVersion | None) -> Change | None:
+    def decide(target: Target, value: bytes | None) -> Change | None:
         done.clear()
+        if is_plain and value is not None and _needs_bytes_only(target):
+            held = open_plain_bytes(ctx.services.records, target.row_key, value)
+            if held is not None and held.layout is not None:
+                return _releasing(ctx, target, value, tuple(releases_of(held.layout)))
+        current = open_current(ctx, target, value)
         if version_id is not None:
             return _taking_away(ctx, target, current, version_id, conditions, bypass, done)
         check_condition(ctx, target, conditions, current)
@@ -74,8 +88,35 @@ async def delete_object(
 
     opened = open_target(ctx, bucket, key, action_of(version_id))
     bypass = bypass_governance and may_bypass(ctx, opened)
-    await decide_and_commit(ctx, opened, decide)
+    await decide_row_and_commit(ctx, opened, decide)
     return done[0] if done else Deleted(version_id=_told(version_id))
+
+
+def _needs_bytes_only(target: Target) -> bool:
+    """Whether an object goes whatever is said of it: nobody asks, and nobody is told."""
+    bucket = target.opened.bucket
+    return (
+        bucket.versioning is Versioning.OFF
+        and target.judge is None
+        and notices.DOCUMENT not in bucket.cold
+    )
+
+
+def _releasing(
+    ctx: Context, target: Target, value: bytes, stripes: tuple[StripeChange, ...]
+) -> Change:
+    """Take away a version of one part; as `_removing`."""
+    opened = target.opened
+    batch = Batch(
+        partition=opened.bucket.bucket_id,
+        request_id=batch_id(ctx.services),
+        checks=(
+            Check(opened.row_key, revision_of(opened.value)),
+            Check(target.row_key, revision_of(value)),
+        ),
+        writes=(Write(target.row_key, None),),
+    )
+    return Change(batch=batch, stripes=stripes)
 
 
 def _told(version_id: str | None) -> str | None:
@@ -150,7 +191,7 @@ def _removing(ctx: Context, target: Target, current: StoredVersion) -> Change:
     left = outbox.removed(services, ctx, target.opened, target.key.decode(), current.version)
     batch = Batch(
         partition=target.bucket_id,
-        request_id=services.env.random_bytes(16),
+        request_id=batch_id(services),
         checks=(*checks_of(target, current), *gone.checks),
         writes=(Write(target.row_key, None), *gone.writes, *left),
     )

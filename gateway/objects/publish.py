@@ -26,13 +26,15 @@ from gateway.objects.context import Context, Services
 from gateway.objects.parting import NOTHING, Parting
 from gateway.objects.rewrapping import rewrapped_version
 from gateway.objects.store import SealedPart
-from gateway.objects.target import Target, reread_current
+from gateway.objects.target import Target, open_current, reread_row
 from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import StripeId
 
 TRIES_MAX = 16  # after queueing up; others can be faster only from another process
 
 Decide = Callable[[Target, StoredVersion | None], Change | None]
+DecideRow = Callable[[Target, bytes | None], Change | None]
+_BATCH = b"\0\0\0\1"  # makes 16 bytes of a nonce, which belongs to this run and is used once
 T = TypeVar("T")
 
 
@@ -78,14 +80,29 @@ async def decide_and_commit(ctx: Context, opened: Target, decide: Decide) -> Tar
         OutcomeUnknown, LogUnavailable, LogBusy: from the log.
     """
 
+    def decide_row(target: Target, value: bytes | None) -> Change | None:
+        return decide(target, open_current(ctx, target, value))
+
+    return await decide_row_and_commit(ctx, opened, decide_row)
+
+
+async def decide_row_and_commit(ctx: Context, opened: Target, decide: DecideRow) -> Target:
+    """As decide_and_commit, over the row of the current version as it is stored."""
+    services = ctx.services
+
     async def attempt() -> Target:
-        target, current = reread_current(ctx, opened)
-        change = decide(target, current)
+        target, value = reread_row(ctx, opened)
+        change = decide(target, value)
         if change is not None:
-            await ctx.services.log.commit_change(change)
+            await services.log.commit_change(change)
         return target
 
-    return await until_committed(ctx.services, opened.row_key, attempt)
+    return await until_committed(services, opened.row_key, attempt)
+
+
+def batch_id(services: Services) -> bytes:
+    """A request id for a batch: 16 bytes that no batch ever had. Cheaper than randomness."""
+    return services.nonces.next() + _BATCH
 
 
 def checks_of(target: Target, current: StoredVersion | None) -> tuple[Check, ...]:
@@ -141,7 +158,7 @@ def replacing(
             stripes = part.creates + stripes
     batch = Batch(
         partition=target.bucket_id,
-        request_id=services.env.random_bytes(16),
+        request_id=batch_id(services),
         checks=(*checks_of(target, current), *gone.checks, *also.checks),
         writes=writes,
     )

@@ -167,7 +167,7 @@ def read_row(ctx: Context, bucket: str, key: str, action: Action) -> tuple[Targe
 
     Raises: AccessDenied, NoSuchBucket, KeyTooLong, InvalidArgument.
     """
-    return _reread_row(ctx, open_target(ctx, bucket, key, action))
+    return reread_row(ctx, open_target(ctx, bucket, key, action))
 
 
 def reread_current(ctx: Context, target: Target) -> tuple[Target, StoredVersion | None]:
@@ -175,13 +175,20 @@ def reread_current(ctx: Context, target: Target) -> tuple[Target, StoredVersion 
 
     Raises: AccessDenied, NoSuchBucket, RowCorrupt.
     """
-    target, value = _reread_row(ctx, target)
-    if value is None:
-        return target, None
-    return target, open_version(ctx.services.records, target.row_key, value)
+    target, value = reread_row(ctx, target)
+    return target, open_current(ctx, target, value)
 
 
-def _reread_row(ctx: Context, target: Target) -> tuple[Target, bytes | None]:
+def open_current(ctx: Context, target: Target, value: bytes | None) -> StoredVersion | None:
+    """What a row that was read holds. Raises: RowCorrupt."""
+    return None if value is None else open_version(ctx.services.records, target.row_key, value)
+
+
+def reread_row(ctx: Context, target: Target) -> tuple[Target, bytes | None]:
+    """A name opened a while ago and the row of its current version, as `read_row`.
+
+    Raises: AccessDenied, NoSuchBucket.
+    """
     services = ctx.services
     for _ in range(LOOKS_MAX):
         held, value = services.log.read((target.opened.row_key, target.row_key))

@@ -156,6 +156,8 @@ def test_any_version_comes_back(
     assert stored[:4] == (layout, content_bytes, retained_ms, version.object_uuid)
     assert STORAGE_CLASSES[stored.mark & 0x7F] == version.storage_class
     assert (stored.mark & 0x80 != 0) == version.is_delete_marker
+    is_plain = parts == "one" and version.attributes is NO_ATTRIBUTES
+    assert records.open_plain_bytes(KEYS, ROW, value) == (stored if is_plain else None)
 
 
 def test_a_listing_takes_no_owner_from_what_clients_say() -> None:
@@ -202,6 +204,7 @@ def test_uploads_stripes_and_documents_come_back() -> None:
 Reader = Callable[[bytes, bytes], object]
 CASES: dict[str, tuple[bytes, Callable[[], bytes], Reader]] = {
     "version": (ROW, seal, lambda k, v: records.open_version(KEYS, k, v)),
+    "plain": (ROW, seal, lambda k, v: records.open_plain_bytes(KEYS, k, v)),
     "multipart": (
         ROW,
         lambda: seal(
@@ -282,7 +285,12 @@ def test_swapped_rows_are_seen() -> None:
         ks.current_row(OTHER, KEY),
         ks.noncurrent_row(BUCKET, KEY, 7),
     ):
-        for read in (records.open_version, records.open_listing, records.open_stored_bytes):
+        for read in (
+            records.open_version,
+            records.open_listing,
+            records.open_stored_bytes,
+            records.open_plain_bytes,
+        ):
             with pytest.raises(RowCorrupt):
                 read(KEYS, other, seal())  # type: ignore[operator]
 

@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from gateway.meta.batches import REQUEST_ID_BYTES
+from gateway.meta.keyspace import current_row
+from gateway.meta.kv import Batch, RowCorrupt, Write
 from gateway.model.errors import (
     AccessDenied,
     InvalidRequest,
@@ -15,9 +18,11 @@ from gateway.model.errors import (
     NoSuchKey,
     PreconditionFailed,
 )
+from gateway.model.names import ObjectKey
 from gateway.objects import buckets
 from gateway.objects.copy import copy_object
 from gateway.objects.delete import delete_object, delete_objects
+from gateway.objects.publish import batch_id
 from gateway.objects.values import (
     CopyOptions,
     CopySource,
@@ -62,6 +67,49 @@ def test_deleting() -> None:
         await gateway.put("key", b"y")
         await delete_object(gateway.ctx(), BUCKET, "key", version_id="null")
         assert gateway.rows_of(b"O") == []
+
+    run(test)
+
+
+def test_ids_of_batches_are_used_once() -> None:
+    async def test(gateway: Gateway) -> None:
+        services = gateway.services
+        made = {batch_id(services) for _ in range(1000)}
+        made |= {services.nonces.next() for _ in range(1000)}
+        assert len(made) == 2000 and sum(len(one) == REQUEST_ID_BYTES for one in made) == 1000
+        await asyncio.gather(*(gateway.put(f"k{at}", b"x") for at in range(50)))
+        deletes = (delete_object(gateway.ctx(), BUCKET, f"k{at}") for at in range(50))
+        await asyncio.gather(*deletes)  # a repeated id would be taken for a repeated request
+        assert gateway.rows_of(b"O") == [] and gateway.live_bytes() == {}
+
+    run(test)
+
+
+def test_a_row_that_was_altered_is_not_deleted() -> None:
+    async def test(gateway: Gateway) -> None:
+        await gateway.put("key", b"x")
+        services = gateway.services
+        opened = services.buckets.find(BUCKET)
+        assert opened is not None
+        bucket_id = opened.bucket.bucket_id
+        row_key = current_row(bucket_id, ObjectKey(b"key"))
+        value = services.log.read((row_key,))[0]
+        assert value is not None
+        for at in (40, len(value) - 1):  # in what is sealed for the cluster, and for the tenant
+            altered = bytearray(value)
+            altered[at] ^= 1
+            write = Write(row_key, bytes(altered))
+            await services.log.commit(
+                Batch(
+                    partition=bucket_id,
+                    request_id=batch_id(services),
+                    checks=(),
+                    writes=(write,),
+                )
+            )
+            with pytest.raises(RowCorrupt):
+                await delete_object(gateway.ctx(), BUCKET, "key")
+        assert len(gateway.live_bytes()) == 1
 
     run(test)
 
