@@ -66,19 +66,21 @@ async def _filled(folder: Path) -> tuple[Any, Any]:
     return gateway, opened.bucket.bucket_id
 
 
-@path("keys: put a version's row under another epoch")
+@path("keys: put versions' rows under another epoch")
 async def rewrap(folder: Path) -> Prepared:
     from gateway.meta import keyspace
     from gateway.objects.key_rotation import rotate_bucket_key
-    from gateway.objects.rewrapping import rewrapped_row
+    from gateway.objects.rewrapping import RowsUnderWay
 
     gateway, bucket = await _filled(folder)
     await rotate_bucket_key(gateway.services, bucket, 0)
     rows = gateway.log.scan(*keyspace.family_range(keyspace.CURRENT, bucket), limit=1000)
 
     def call() -> None:
-        for row in rows:
-            rewrapped_row(gateway.services, row, 2)
+        under_way = RowsUnderWay(gateway.services, bucket, 2)
+        under_way.open(rows)
+        for run in under_way.runs:
+            under_way.seal(run, run.resealed())
 
     return Prepared(call=call, items_per_call=len(rows), close=gateway.close)
 

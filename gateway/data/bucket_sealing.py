@@ -18,11 +18,10 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
 from gateway.data.envelope import SUITE, KeyProvider, SealInvalid, open_secret, seal_secret
+from gateway.data.resealing import WINDOW_ID_BYTES, WINDOW_SUITE, resealed
 from gateway.model.encoding import enc
 from storaged.base.env import Env
 
-WINDOW_SUITE = 2
-WINDOW_ID_BYTES = 16
 RECORD_KEY_LABEL = b"hexagone/v1/record"
 
 T = TypeVar("T")
@@ -57,9 +56,12 @@ class AskedApart(Protocol):
     can wait makes them through `apart`, so that nothing else waits with him.
     """
 
-    async def apart(self, call: Callable[[], T]) -> T:
+    async def apart(self, call: Callable[[], T], *, is_long: bool = False) -> T:
         """What a function that calls the provider returns. It may be called twice, by another
         thread the second time: what it does beside its calls does no harm then.
+
+        Args:
+            is_long: it has much to ask for, and is called by another thread only.
 
         Raises: as the function, and as the provider where it has too much to do.
         """
@@ -72,20 +74,22 @@ async def asked_apart(provider: object, call: Callable[[], T]) -> T:
 
 
 class Reseal(NamedTuple):
-    """What is sealed under one bucket key, to be sealed under another.
+    """Records that are sealed under one bucket key, to be sealed under another.
 
     Args:
-        contexts: what it is bound to, and what it is to be bound to.
+        heads: how the context of each begins that it is bound to, and is to be bound to.
+        tails: how the context of each ends, before and after.
     """
 
     old: BucketSealer
     new: BucketSealer
     label: str
-    contexts: tuple[bytes, bytes]
-    record: bytes
+    heads: tuple[bytes, bytes]
+    tails: Sequence[bytes]
+    records: Sequence[bytes]
 
     def __repr__(self) -> str:
-        return "Reseal(…)"
+        return f"Reseal({len(self.records)} records)"
 
 
 @runtime_checkable
@@ -119,8 +123,8 @@ class BucketKeysOf(Protocol):
         """A bucket key in use."""
         ...
 
-    def reseal(self, wanted: Sequence[Reseal]) -> list[bytes | SealInvalid]:
-        """Records under another bucket key, in their order; for one that does not open, why."""
+    def reseal(self, wanted: Reseal) -> list[bytes | None]:
+        """Records under another bucket key, in their order; None for one that does not open."""
         ...
 
 
@@ -185,6 +189,24 @@ class HeldBucketKey:
             self._window = window_id, key
         return open_in_window(key, label, context, record)
 
+    def resealed(
+        self, wanted: Reseal, sealing: tuple[bytes, bytes], salts: bytes
+    ) -> list[bytes | None]:
+        """Records under another key. Args: see `gateway.data.resealing.resealed`."""
+        _, _, label, heads, tails, records = wanted
+        return resealed(self._key_of, sealing, label, heads, tails, records, salts)
+
+    def _key_of(self, window_id: bytes) -> bytes:
+        return window_key(self._key, window_id) if window_id else self._key
+
+    def sealing(self, window_id: bytes = b"") -> tuple[bytes, bytes]:
+        """What a record begins with that is sealed under this key, or in a window of it; and the
+        key that it is sealed under.
+        """
+        if window_id:
+            return b"%c%b" % (WINDOW_SUITE, window_id), window_key(self._key, window_id)
+        return b"%c" % SUITE, self._key
+
     def prepare(self) -> None:
         """See the port: the key is all it takes."""
 
@@ -229,14 +251,9 @@ class HeldBucketKeys:
             self._provider.unwrap_bucket_key(tenant_id, bucket_id, epoch, wrapped, tenant_epoch)
         )
 
-    def reseal(self, wanted: Sequence[Reseal]) -> list[bytes | SealInvalid]:
+    def reseal(self, wanted: Reseal) -> list[bytes | None]:
         """See the port."""
-        return [self._resealed(one) for one in wanted]
-
-    def _resealed(self, wanted: Reseal) -> bytes | SealInvalid:
-        old, new, label, (before, after), record = wanted
-        try:
-            secret = old.open(label, before, record)
-        except SealInvalid as error:
-            return error
-        return new.seal(label, after, secret, self._env.random_bytes(SALT_BYTES))
+        old, new = wanted.old, wanted.new
+        assert isinstance(old, HeldBucketKey) and isinstance(new, HeldBucketKey)
+        salts = self._env.random_bytes(SALT_BYTES * len(wanted.records))
+        return old.resealed(wanted, new.sealing(), salts)

@@ -14,6 +14,7 @@ an older key that it may be under stays in use, so that nobody destroys it unkno
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -22,35 +23,27 @@ from functools import partial
 
 from gateway.commit.change import Change
 from gateway.data.envelope import SealInvalid
+from gateway.jobs.rotation_page import PAGE_ROWS, Page, Rewrites, place_of, read_page, rewritten
 from gateway.meta import bucket_key_rows, keyspace
 from gateway.meta import rotations as rotation_rows
-from gateway.meta.kv import Batch, BatchConflict, Check, Row, Write, revision_of
+from gateway.meta.kv import Batch, BatchConflict, Check, Row, Write
 from gateway.meta.rotations import Rotation
 from gateway.meta.sealing import key_epoch_of
-from gateway.model.errors import KmsKeyDestroyed
 from gateway.model.key_states import REFUSING, KeyState
 from gateway.model.names import BucketId, TenantId
 from gateway.objects import key_rotation
 from gateway.objects.context import Services
 from gateway.objects.credential_rows import reseal_of_tenant
 from gateway.objects.key_epochs import left_in_tenant
-from gateway.objects.rewrapping import FAMILIES, rewrapped_rows
+from gateway.objects.rewrapping import FAMILIES
 from storaged.base.errors import Kind, StorageError
 from storaged.base.jobs import Progress
 
 logger = logging.getLogger(__name__)
 
-PAGE_ROWS = 512
-PAGE_BYTES_MAX = 2 * 1024 * 1024  # of rows in one change
-PAGES_PER_S = 20  # under a limit of rows: small changes keep readers waiting for less
-PAGE_ROWS_MIN = 32
-COUNTED_ROWS = 500  # rows that are looked at in a step, where none is to be written
-TURN_ROWS = 16  # rows between turns of the event loop, less than 1 ms
 ROTATIONS_MAX = 1000  # that are looked at for one that can go on
 IDLE_S = 1.0
 BLOCKED_S = 30.0
-
-_FAMILIES = tuple(FAMILIES)
 
 
 class KeyRotation:
@@ -61,6 +54,7 @@ class KeyRotation:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._current: Rotation | None = None
+        self._ahead: Page | None = None  # made while the one before it was written
         self._blocked: dict[bytes, float] = {}  # rotations that cannot go on until then
         self._last = ""
         self._done_total = (0, 0)
@@ -139,31 +133,45 @@ class KeyRotation:
     # Buckets
 
     async def _step_bucket(self, current: Rotation) -> None:
-        services, bucket = self._services, BucketId(bytes.fromhex(current.owner))
-        started_s = services.env.monotonic_s()
-        family = _FAMILIES[current.family]
-        start, end = keyspace.family_range(family, bucket)
-        start = bytes.fromhex(current.at) or start
-        limit = _page_rows(current) if current.number else COUNTED_ROWS
-        rows = services.log.scan(start, end, limit=limit)
-        old, is_cut = _older(rows, current.epoch)
-        ahead = current
-        if rows:
-            seen = old[-1] if is_cut else rows[-1]
-            ahead = replace(current, at=keyspace.after(seen.key).hex())
+        services, started_s = self._services, self._services.env.monotonic_s()
+        page, self._ahead = self._ahead, None
+        if page is None or page.begins != place_of(current):
+            page = await read_page(services, current)
+        after = replace(current, at=page.at)
         if not current.number:
-            ahead = replace(ahead, total=current.total + len(old))
-        elif old:
-            ahead = await self._rewrap(bucket, old, ahead)
-        self._current = ahead
-        if len(rows) < limit and not is_cut:
-            await self._end_of_family(bucket, ahead)
-        if current.number and old and current.rows_per_s:
+            after = replace(after, total=current.total + len(page.old))
+        elif page.rewrites is not None:
+            after = await self._write_page(page, page.rewrites, after)
+        self._current = after
+        if page.is_last:
+            await self._end_of_family(after)
+        if page.rewrites is not None and current.rows_per_s:
             spent_s = services.env.monotonic_s() - started_s
-            await services.env.sleep(max(0.0, len(old) / current.rows_per_s - spent_s))
+            await services.env.sleep(max(0.0, len(page.old) / current.rows_per_s - spent_s))
 
-    async def _end_of_family(self, bucket: BucketId, current: Rotation) -> None:
-        if current.family + 1 < len(_FAMILIES):
+    async def _write_page(self, page: Page, rewrites: Rewrites, after: Rotation) -> Rotation:
+        """Write a page; the rotation as it is then. Without a limit, the next page is made
+        meanwhile. Raises: as the log.
+        """
+        if page.is_last or after.rows_per_s:
+            return await self._write(rewrites, after)
+        reading = asyncio.ensure_future(self._read_ahead(after))
+        try:
+            written = await self._write(rewrites, after)
+            self._ahead = await reading
+        finally:
+            reading.cancel()
+        return written
+
+    async def _read_ahead(self, after: Rotation) -> Page | None:
+        try:
+            return await read_page(self._services, after)
+        except StorageError:
+            return None  # the next step asks again, and fails then
+
+    async def _end_of_family(self, current: Rotation) -> None:
+        bucket = BucketId(bytes.fromhex(current.owner))
+        if current.family + 1 < len(FAMILIES):
             self._current = replace(current, family=current.family + 1, at="")
             return
         if not current.number:
@@ -183,48 +191,31 @@ class KeyRotation:
             return
         self._end(await key_rotation.end_bucket_rotation(self._services, current, outcome))
 
-    async def _rewrap(self, bucket: BucketId, old: Sequence[Row], ahead: Rotation) -> Rotation:
+    async def _write(self, rewrites: Rewrites, ahead: Rotation) -> Rotation:
         """Write rows under the newest epoch; the rotation as it is then. Raises: as the log, and
         what the bucket's keys raise.
         """
-        writes: list[Write] = []
-        checks: list[Check] = []
-        counts: Counter[str] = Counter(ahead.rewrapped)
-        unreadable = ahead.unreadable
-        for at in range(0, len(old), TURN_ROWS):
-            if at:
-                await self._services.env.sleep(0)
-            if self._services.bucket_keys.is_cold(bucket):
-                await self._services.bucket_keys.warm(bucket)
-            rows = old[at : at + TURN_ROWS]
-            values = rewrapped_rows(self._services, rows, ahead.epoch)
-            for row, value in zip(rows, values, strict=True):
-                if isinstance(value, StorageError):
-                    if not isinstance(value, KmsKeyDestroyed):
-                        name = row.key[:64].hex()
-                        logger.error("row %s stays under an older key: %s", name, value)
-                    unreadable += 1
-                    continue
-                writes.append(Write(row.key, value))
-                checks.append(Check(row.key, revision_of(row.value)))
-                counts[FAMILIES[row.key[:1]]] += 1
+        old = rewrites.old
         after = replace(
-            ahead, found=ahead.found + len(old), unreadable=unreadable, rewrapped=dict(counts)
+            ahead,
+            found=ahead.found + len(old),
+            unreadable=ahead.unreadable + rewrites.unreadable,
+            rewrapped=dict(Counter(ahead.rewrapped) + rewrites.counts),
         )
+        bucket = BucketId(bytes.fromhex(ahead.owner))
         try:
-            await self._commit(bucket, checks, writes, after)
+            await self._commit(bucket, rewrites.checks, rewrites.writes, after)
         except BatchConflict:
-            return await self._rewrap_apart(bucket, old, ahead)
+            return await self._write_apart(old, ahead)
         return after
 
-    async def _rewrap_apart(
-        self, bucket: BucketId, old: Sequence[Row], ahead: Rotation
-    ) -> Rotation:
+    async def _write_apart(self, old: Sequence[Row], ahead: Rotation) -> Rotation:
         """Somebody has changed one of the rows: write the others. The next pass looks at that."""
         if len(old) == 1:
             after = replace(ahead, found=ahead.found + 1, conflicts=ahead.conflicts + 1)
             await self._save(after)
             return after
+        bucket = BucketId(bytes.fromhex(ahead.owner))
         half = len(old) // 2
         for part in (old[:half], old[half:]):
             values = self._services.log.read([row.key for row in part])
@@ -236,7 +227,8 @@ class KeyRotation:
             gone = len(part) - len(still)
             ahead = replace(ahead, conflicts=ahead.conflicts + gone, found=ahead.found + gone)
             if still:
-                ahead = await self._rewrap(bucket, still, ahead)
+                rewrites = await rewritten(self._services, bucket, ahead.epoch, still)
+                ahead = await self._write(rewrites, ahead)
         return ahead
 
     # Tenants
@@ -337,26 +329,6 @@ class KeyRotation:
             writes=(*writes, place),
         )
         await services.log.commit_change(Change(batch=batch))
-
-
-def _page_rows(rotation: Rotation) -> int:
-    if not rotation.rows_per_s:
-        return PAGE_ROWS
-    return min(PAGE_ROWS, max(PAGE_ROWS_MIN, rotation.rows_per_s // PAGES_PER_S))
-
-
-def _older(rows: Sequence[Row], epoch: int) -> tuple[list[Row], bool]:
-    """Rows under another epoch, as many as one change takes; whether those are not all."""
-    found: list[Row] = []
-    held_bytes = 0
-    for row in rows:
-        if key_epoch_of(row.value) == epoch:
-            continue
-        if found and held_bytes + len(row.value) > PAGE_BYTES_MAX:
-            return found, True
-        found.append(row)
-        held_bytes += len(row.value)
-    return found, False
 
 
 def _named(rotation: Rotation) -> str:

@@ -153,18 +153,21 @@ class KeydClient:
                 self.calls.by_verb[verb.name.lower()] += begun is None
                 self.calls.seconds += self._env.monotonic_s() - started_s
 
-    async def apart(self, call: Callable[[], T]) -> T:
+    async def apart(self, call: Callable[[], T], *, is_long: bool = False) -> T:
         """What a function that calls the key service returns; only who awaits this waits for it.
 
         It is begun here, and goes on in a thread where that takes long: then the function is called
         once more, and finds the answer to the call it had made, if it makes the same one again.
+
+        Args:
+            is_long: it is not begun here.
 
         Raises: as the function; KeydUnavailable: too many wait.
         """
         if self.down_because:
             return call()  # fails at once
         begun: _Asked | None = None
-        if not self._apart and self._idle:
+        if not is_long and not self._apart and self._idle:
             self._here.is_hasty = True
             try:
                 return call()

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 from gateway.data.bucket_sealing import Reseal, open_in_window, seal_in_window, window_of
 from gateway.data.credential_sealing import Scope
-from gateway.data.envelope import SealInvalid
 from gateway.keyd.client import KeydClient
 from gateway.keyd.refusals import KeydUnavailable
 from gateway.keyd.wire import SHAPES, Value, Verb, decode_fields, encode_fields
@@ -23,7 +22,7 @@ from gateway.model.key_states import FIRST_EPOCH, KeyEpoch, KeyState
 from storaged.base.env import Env
 from storaged.base.errors import ProtocolError
 
-RESEALED_AT_ONCE = 256  # records in one request: some 10 ms
+RESEALED_AT_ONCE = 256  # records in one request: some 3 ms
 WINDOW_RECORDS_MAX = 65_536  # records sealed under one window
 NAMES_MAX = 4096  # named keys known to be there
 
@@ -86,9 +85,9 @@ class KeydKeys:
     def __repr__(self) -> str:
         return f"KeydKeys({self.client!r})"
 
-    async def apart(self, call: Callable[[], T]) -> T:
+    async def apart(self, call: Callable[[], T], *, is_long: bool = False) -> T:
         """See `AskedApart`."""
-        return await self.client.apart(call)
+        return await self.client.apart(call, is_long=is_long)
 
     def create_tenant_key(self, tenant_id: bytes) -> None:
         """See `KeyProvider`."""
@@ -206,43 +205,23 @@ class KeydKeys:
         payload = self.client.call_raw(Verb.OPEN_BUCKET_KEY, ref)
         return KeydSealer(self.client, ref, _one_bytes(Verb.OPEN_BUCKET_KEY, payload))
 
-    def reseal(self, wanted: Sequence[Reseal]) -> list[bytes | SealInvalid]:
+    def reseal(self, wanted: Reseal) -> list[bytes | None]:
         """See `BucketKeysOf`. The secrets stay in the key service. One call for RESEALED_AT_ONCE
-        records between the same keys.
+        records.
         """
-        found: list[bytes | SealInvalid] = []
-        at = 0
-        while at < len(wanted):
-            old, new = wanted[at].old, wanted[at].new
-            end = at + 1
-            while end < len(wanted) and end - at < RESEALED_AT_ONCE:
-                if wanted[end].old is not old or wanted[end].new is not new:
-                    break
-                end += 1
-            found += self._resealed(wanted[at:end])
-            at = end
-        return found
-
-    def _resealed(self, wanted: Sequence[Reseal]) -> list[bytes | SealInvalid]:
-        """Records between the same two keys."""
-        old, new = wanted[0].old, wanted[0].new
+        old, new, label, heads, tails, records = wanted
         assert isinstance(old, KeydSealer) and isinstance(new, KeydSealer)
-        fields = encode_fields(
-            "SLLL",
-            [
-                [one.label for one in wanted],
-                [one.contexts[0] for one in wanted],
-                [one.contexts[1] for one in wanted],
-                [bytes(one.record) for one in wanted],
-            ],
-        )
-        payload = self.client.call_raw(Verb.RESEAL_UNDER_BUCKET, old.ref + new.ref + fields)
-        (records,) = _fields(Verb.RESEAL_UNDER_BUCKET, payload, 1)
-        assert len(records) == len(wanted)
-        return [
-            bytes(record) if record else SealInvalid(label=one.label)
-            for one, record in zip(wanted, records, strict=True)
-        ]
+        start = b"".join((old.ref, new.ref, encode_fields("sbb", [label, *heads])))
+        found: list[bytes | None] = []
+        for at in range(0, len(records), RESEALED_AT_ONCE):
+            end = at + RESEALED_AT_ONCE
+            lists = encode_fields("LL", [list(tails[at:end]), list(records[at:end])])
+            payload = self.client.call_raw(Verb.RESEAL_UNDER_BUCKET, start + lists)
+            (answer,) = _fields(Verb.RESEAL_UNDER_BUCKET, payload, 1)
+            if len(answer) != len(records[at:end]):
+                raise KeydUnavailable(reason="answer of another length")
+            found += [record or None for record in answer]
+        return found
 
     def seal_credential(self, tenant_id: bytes, access_key_id: str, secret: str) -> bytes:
         """See `CredentialKeeper`."""

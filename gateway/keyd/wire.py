@@ -53,7 +53,7 @@ class Verb(IntEnum):
     OPEN_BUCKET_KEY = 34
     OPEN_WINDOW = 35
     OPEN_UNDER_BUCKET = 36
-    RESEAL_UNDER_BUCKET = 37
+    RESEAL_UNDER_BUCKET = 38
     CREATE_NAMED_KEY = 40
     HAS_NAMED_KEY = 41
     NAMED_KEYS = 42
@@ -96,7 +96,8 @@ SHAPES = {
     Verb.OPEN_BUCKET_KEY: Shape(_BUCKET, "b"),
     Verb.OPEN_WINDOW: Shape(_BUCKET, "bb"),
     Verb.OPEN_UNDER_BUCKET: Shape(_BUCKET + "sbb", "b"),
-    Verb.RESEAL_UNDER_BUCKET: Shape(_BUCKET + _BUCKET + "SLLL", "L"),
+    # The label, how the contexts begin before and after, how each ends, the records.
+    Verb.RESEAL_UNDER_BUCKET: Shape(_BUCKET + _BUCKET + "sbbLL", "L"),
     Verb.CREATE_NAMED_KEY: Shape("bs", ""),
     Verb.HAS_NAMED_KEY: Shape("bs", "i"),
     Verb.NAMED_KEYS: Shape("b", "S"),

@@ -51,7 +51,7 @@ class Group:
     """What one transaction sets: last value per row, request ids, applied mark.
 
     `watched` are its changes (row key, before, after) behind the position of a running
-    verification. `counts`: what it moves, by bucket.
+    verification. `counts`: what it moves, by bucket. `alike`: rows that count for what they did.
     """
 
     rows: dict[bytes, bytes | None] = field(default_factory=dict)
@@ -59,11 +59,18 @@ class Group:
     applied: bytes | None = None
     watched: list[tuple[bytes, bytes | None, bytes | None]] = field(default_factory=list)
     counts: dict[bytes, tuple[Moves, bytes | None]] = field(default_factory=dict)
+    alike: set[bytes] = field(default_factory=set)
 
     def add(self, batch: Batch) -> None:
         """Take over the writes and the request id of a batch."""
+        rows, alike = self.rows, self.alike
         for write in batch.writes:
-            self.rows[write.key] = write.value
+            key = write.key
+            if not write.keeps_counts:
+                alike.discard(key)
+            elif key not in rows:  # over another write of the group, that one decides
+                alike.add(key)
+            rows[key] = write.value
         self.request_ids[batch.request_id] = None
 
 

@@ -80,10 +80,16 @@ class Exists:
 
 @value(frozen=True, slots=True)
 class Write:
-    """Set the row, or delete it when `value` is None (also when it is absent)."""
+    """Set the row, or delete it when `value` is None (also when it is absent).
+
+    Args:
+        keeps_counts: a row is there, and what it counts for (`gateway.meta.usage`) stays as it is;
+            an index need not look. Not kept in the log: a replay looks.
+    """
 
     key: bytes
     value: bytes | None
+    keeps_counts: bool = False
 
 
 @value(frozen=True, slots=True, kw_only=True)

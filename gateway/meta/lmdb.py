@@ -384,11 +384,8 @@ class LmdbIndex:
                 before = long_keys.pop_row(txn, self._databases, row_key)
             else:
                 before = long_keys.put_row(txn, self._databases, row_key, value)
-            if before is not None:
-                delta.remove(row_key, before)
-            if value is not None:
-                delta.add(row_key, value)
-            if counts is not None and row_key[0] in METERED:
+            delta.change(row_key, before, value)
+            if counts is not None and row_key[0] in METERED and row_key not in group.alike:
                 if before is not None:
                     counts.remove(row_key, before)
                 if value is not None:

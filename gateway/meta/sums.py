@@ -25,12 +25,12 @@ _MASK = (1 << 128) - 1
 class SumDelta:
     """How counts and sums move with some rows; partition → [count, sum]."""
 
-    __slots__ = ("_key", "moved")
+    __slots__ = ("_keyed", "moved")
 
     def __init__(self, sums_key: bytes) -> None:
         if not 16 <= len(sums_key) <= 64:
             raise ValueError("the sums key is 16 to 64 bytes")
-        self._key = sums_key
+        self._keyed = blake2b(digest_size=SUM_BYTES, key=sums_key)
         self.moved: dict[bytes, list[int]] = {}
 
     def add(self, row_key: bytes, value: bytes) -> None:
@@ -41,12 +41,22 @@ class SumDelta:
         """Count a row out; `value` is what it held."""
         self._move(row_key, value, -1)
 
+    def change(self, row_key: bytes, before: bytes | None, after: bytes | None) -> None:
+        """Count a row out as it was and in as it is; None: absent."""
+        if before is not None:
+            self._move(row_key, before, -1)
+        if after is not None:
+            self._move(row_key, after, 1)
+
     def _move(self, row_key: bytes, value: bytes, sign: int) -> None:
-        tagged = row_key + value[1 : 1 + REVISION_BYTES]
-        digest = blake2b(tagged, digest_size=SUM_BYTES, key=self._key).digest()
-        entry = self.moved.setdefault(partition_of(row_key), [0, 0])
+        hashing = self._keyed.copy()
+        hashing.update(row_key + value[1 : 1 + REVISION_BYTES])
+        partition = partition_of(row_key)
+        entry = self.moved.get(partition)
+        if entry is None:
+            entry = self.moved[partition] = [0, 0]
         entry[0] += sign
-        entry[1] += sign * int.from_bytes(digest, "big")
+        entry[1] += sign * int.from_bytes(hashing.digest(), "big")
 
     def count_in(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Count many rows in."""

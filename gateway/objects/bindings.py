@@ -24,8 +24,19 @@ def dek_context(
     uuid: ObjectUuid,
 ) -> bytes:
     """What a wrapped DEK is bound to."""
-    start = enc_start("dek", 6, cluster_id, tenant, bucket, key_epoch)
-    return start + encoded(key) + encoded(uuid)
+    return dek_context_head(cluster_id, tenant, bucket, key_epoch) + dek_context_tail(key, uuid)
+
+
+def dek_context_head(
+    cluster_id: bytes, tenant: TenantId, bucket: BucketId, key_epoch: int
+) -> bytes:
+    """How that begins, for all DEKs of a bucket's epoch."""
+    return enc_start("dek", 6, cluster_id, tenant, bucket, key_epoch)
+
+
+def dek_context_tail(key: ObjectKey, uuid: ObjectUuid) -> bytes:
+    """How that ends, whatever the epoch."""
+    return encoded(key) + encoded(uuid)
 
 
 def body_context(cluster_id: bytes, tenant: TenantId, uuid: ObjectUuid, part_number: int) -> bytes:

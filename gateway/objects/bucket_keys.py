@@ -93,9 +93,9 @@ class BucketKeys:
         self._asked = provider if isinstance(provider, AskedApart) else None
         self.is_remote = self._asked is not None
 
-    async def apart(self, call: Callable[[], T]) -> T:
+    async def apart(self, call: Callable[[], T], *, is_long: bool = False) -> T:
         """What a function that calls the provider returns. See `AskedApart.apart`."""
-        return call() if self._asked is None else await self._asked.apart(call)
+        return call() if self._asked is None else await self._asked.apart(call, is_long=is_long)
 
     def is_cold(self, bucket: BucketId) -> bool:
         """A key of a bucket may have to be asked for, and `warm` has not been waited for."""

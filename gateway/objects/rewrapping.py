@@ -15,15 +15,15 @@ from gateway.data.envelope import DEK_LABEL, INNER_LABEL, SealInvalid
 from gateway.meta import keyspace
 from gateway.meta.kv import Row, RowCorrupt
 from gateway.meta.records import open_version, seal_version
-from gateway.meta.sealing import key_epoch_of, open_cluster, open_tenant, seal_row
+from gateway.meta.sealing import key_epoch_of, open_row, seal_row
 from gateway.meta.uploads import open_upload, seal_upload
 from gateway.meta.versions_wrapped import object_uuid_of, owner_and_wrapped, with_wrapped
-from gateway.model.attributes import CUSTOMER, Encryption
+from gateway.model.attributes import CUSTOMER, Attributes
 from gateway.model.bucket import Bucket
 from gateway.model.errors import KmsKeyDestroyed
-from gateway.model.names import BucketId, ObjectKey
+from gateway.model.names import BucketId, ObjectKey, TenantId
 from gateway.model.version import Version
-from gateway.objects.bindings import dek_context
+from gateway.objects.bindings import dek_context_head, dek_context_tail
 from gateway.objects.context import Services
 from gateway.objects.new_object import DekPlace
 from storaged.base.errors import Kind, StorageError
@@ -40,9 +40,13 @@ FAMILIES = {
     keyspace.ANNOTATION: "annotations",
 }
 
-
-# Yields what is to be resealed, is sent what came of it, and returns what it is for.
-Rewrapping = Generator[Reseal, bytes, T]
+# A DEK: where it is bound to, whether another key than the bucket's wraps it too, and the record.
+_Dek = tuple[DekPlace, bool, bytes]
+# Yields the DEK that is to be resealed, is sent what came of it, and returns what it is for.
+Rewrapping = Generator[_Dek, bytes, T]
+# A row that waits for its DEK: its number, its key, and both its parts; or what goes on with it.
+_Plain = tuple[int, bytes, bytes, bytes]
+_Other = tuple[int, Rewrapping[bytes]]
 
 
 def rewrapped_version(services: Services, bucket: Bucket, key: ObjectKey, held: Version) -> Version:
@@ -53,57 +57,153 @@ def rewrapped_version(services: Services, bucket: Bucket, key: ObjectKey, held: 
     epoch = bucket.key_epoch
     if held.key_epoch == epoch:
         return held
-    return _one(services, _version(services, bucket.bucket_id, key, held, epoch))
-
-
-def rewrapped_row(services: Services, row: Row, epoch: int) -> bytes:
-    """The value of a row of one of FAMILIES under another epoch, at a fresh revision.
-
-    Raises: RowCorrupt, SealInvalid, and what the bucket's keys raise.
-    """
-    return _one(services, _row(services, row, epoch))
-
-
-def rewrapped_rows(
-    services: Services, rows: Sequence[Row], epoch: int
-) -> list[bytes | StorageError]:
-    """As `rewrapped_row`, of many, with one call to who keeps bucket keys: for each its value, or
-    why it has to stay as it is: it is corrupt, or its key was destroyed.
-
-    Raises: what else the bucket's keys raise.
-    """
-    found: list[bytes | StorageError] = [RowCorrupt()] * len(rows)
-    begun: list[tuple[int, Rewrapping[bytes], Reseal]] = []
-    for number, row in enumerate(rows):
-        work = _row(services, row, epoch)
-        try:
-            begun.append((number, work, next(work)))
-        except StopIteration as done:
-            found[number] = done.value
-        except StorageError as error:
-            found[number] = _stays(error)
-    resealed = services.bucket_keys.keys_of.reseal([wanted for _, _, wanted in begun])
-    for (number, work, _), record in zip(begun, resealed, strict=True):
-        found[number] = record if isinstance(record, SealInvalid) else _ended(work, record)
-    return found
-
-
-def _stays(error: StorageError) -> StorageError:
-    if error.kind is not Kind.CORRUPT and not isinstance(error, KmsKeyDestroyed):
-        raise error
-    return error
-
-
-def _one(services: Services, work: Rewrapping[T]) -> T:
+    work = _version(bucket.bucket_id, key, held, epoch)
     try:
-        wanted = next(work)
+        place, is_inner, wrapped = next(work)
     except StopIteration as done:
-        value: T = done.value
-        return value
-    record = services.bucket_keys.keys_of.reseal([wanted])[0]
-    if isinstance(record, SealInvalid):
-        raise record
+        version: Version = done.value
+        return version
+    run = DekRun(services, place.bucket, (place.tenant, place.key_epoch, is_inner), epoch)
+    run.tails.append(dek_context_tail(place.key, place.uuid))
+    run.records.append(wrapped)
+    record = run.resealed()[0]
+    if record is None:
+        raise SealInvalid(label=run.label)
     return _ended(work, record)
+
+
+class DekRun:
+    """DEKs between the same two keys: what is resealed in one call.
+
+    Attributes:
+        of: their owner, the epoch that they are under, whether another key wraps them too.
+        rows: what they are for.
+    """
+
+    __slots__ = ("_keys", "_wanted", "label", "records", "rows", "tails")
+
+    def __init__(
+        self, services: Services, bucket: BucketId, of: tuple[TenantId, int, bool], epoch: int
+    ) -> None:
+        owner, old_epoch, is_inner = of
+        keys, cluster_id = services.bucket_keys, services.cluster_id
+        self.label = INNER_LABEL if is_inner else DEK_LABEL
+        self.tails: list[bytes] = []
+        self.records: list[bytes] = []
+        self.rows: list[_Plain | _Other] = []
+        self._keys = keys.keys_of
+        self._wanted = Reseal(
+            keys.sealer(bucket, old_epoch),
+            keys.sealer(bucket, epoch),
+            self.label,
+            (
+                dek_context_head(cluster_id, owner, bucket, old_epoch),
+                dek_context_head(cluster_id, owner, bucket, epoch),
+            ),
+            self.tails,
+            self.records,
+        )
+
+    def __repr__(self) -> str:
+        return f"DekRun({len(self.records)} records)"
+
+    def resealed(self) -> list[bytes | None]:
+        """Its DEKs under the other key, None for what does not open. Any thread may call. Raises:
+        as the provider.
+        """
+        return self._keys.reseal(self._wanted)
+
+
+class RowsUnderWay:
+    """Rows of FAMILIES of one bucket, on their way to another epoch of its key: `open` takes them,
+    then each of `runs` is resealed, and `seal` takes what came of that.
+
+    Attributes:
+        values: of each row its value under the other epoch, at a fresh revision; or why it has to
+            stay as it is: it is corrupt, or its key was destroyed.
+    """
+
+    def __init__(self, services: Services, bucket: BucketId, epoch: int) -> None:
+        self._services = services
+        self._bucket = bucket
+        self._epoch = epoch
+        self._runs: dict[tuple[TenantId, int, bool], DekRun] = {}
+        self.values: list[bytes | StorageError] = []
+
+    @property
+    def runs(self) -> list[DekRun]:
+        """What is to be resealed; mostly one."""
+        return list(self._runs.values())
+
+    def open(self, rows: Sequence[Row]) -> None:
+        """Take rows; those without a DEK are done. Raises: what the bucket's keys raise, but for
+        what makes a row stay.
+        """
+        for row in rows:
+            number = len(self.values)
+            self.values.append(RowCorrupt())
+            try:
+                self._open(number, row)
+            except StorageError as error:
+                if error.kind is not Kind.CORRUPT and not isinstance(error, KmsKeyDestroyed):
+                    raise
+                self.values[number] = error
+
+    def _open(self, number: int, row: Row) -> None:
+        """A version with nothing but its bucket's key around its DEK, which most rows are, is
+        changed as bytes: its fields are not decoded.
+        """
+        row_key, value = row
+        family = row_key[:1]
+        if family == keyspace.UPLOAD:
+            self._begin(number, _upload_row(self._services, row, self._epoch))
+            return
+        cluster, tenant = open_row(self._services.records, row_key, value)
+        if family == keyspace.CURRENT or family == keyspace.NONCURRENT:
+            owner, wrapped, is_inner = owner_and_wrapped(row_key, tenant)
+            if is_inner:
+                self._begin(number, _version_row(self._services, row, self._epoch))
+                return
+            if wrapped:
+                run = self._run((owner, key_epoch_of(value), False))
+                key = _object_of(row_key)
+                run.tails.append(dek_context_tail(key, object_uuid_of(cluster)))
+                run.records.append(wrapped)
+                run.rows.append((number, row_key, cluster, tenant))
+                return
+        self.values[number] = self._sealed(row_key, cluster, tenant)
+
+    def _begin(self, number: int, work: Rewrapping[bytes]) -> None:
+        try:
+            place, is_inner, wrapped = next(work)
+        except StopIteration as done:
+            self.values[number] = done.value
+            return
+        run = self._run((place.tenant, place.key_epoch, is_inner))
+        run.tails.append(dek_context_tail(place.key, place.uuid))
+        run.records.append(wrapped)
+        run.rows.append((number, work))
+
+    def _run(self, of: tuple[TenantId, int, bool]) -> DekRun:
+        run = self._runs.get(of)
+        if run is None:
+            run = self._runs[of] = DekRun(self._services, self._bucket, of, self._epoch)
+        return run
+
+    def seal(self, run: DekRun, records: Sequence[bytes | None]) -> None:
+        """Make the values of a run's rows, with the DEKs as they were resealed."""
+        for row, record in zip(run.rows, records, strict=True):
+            if record is None:
+                self.values[row[0]] = SealInvalid(label=run.label)
+            elif len(row) == 2:
+                self.values[row[0]] = _ended(row[1], record)
+            else:
+                number, row_key, cluster, tenant = row
+                self.values[number] = self._sealed(row_key, cluster, with_wrapped(tenant, record))
+
+    def _sealed(self, row_key: bytes, cluster: bytes, tenant: bytes) -> bytes:
+        records, nonces = self._services.records, self._services.nonces
+        return seal_row(records, nonces, row_key, cluster, tenant=tenant, key_epoch=self._epoch)
 
 
 def _ended(work: Rewrapping[T], record: bytes) -> T:
@@ -115,82 +215,41 @@ def _ended(work: Rewrapping[T], record: bytes) -> T:
     raise AssertionError("a row has one DEK")
 
 
-def _dek(
-    services: Services,
-    place: DekPlace,
-    wrapped: bytes,
-    encryption: Encryption | None,
-    epoch: int,
-) -> Rewrapping[tuple[bytes, Encryption | None]]:
-    """A wrapped DEK under `epoch` in place of the one of `place`, and its encryption as it is to be
-    stored.
-    """
-    keys = services.bucket_keys
-    old, new = keys.sealer(place.bucket, place.key_epoch), keys.sealer(place.bucket, epoch)
-    tenant, bucket, key, uuid, old_epoch = place
-    before = dek_context(services.cluster_id, tenant, bucket, old_epoch, key, uuid)
-    after = dek_context(services.cluster_id, tenant, bucket, epoch, key, uuid)
-    label = DEK_LABEL if encryption is None else INNER_LABEL
-    resealed = yield Reseal(old, new, label, (before, after), wrapped)
-    if encryption is None:
-        return resealed, None
-    if encryption.kind == CUSTOMER and not encryption.bound_epoch:
-        encryption = replace(encryption, bound_epoch=old_epoch)
-    return resealed, encryption
+def _bound(attributes: Attributes, key_epoch: int) -> Attributes:
+    """What a client's key is bound to stays the epoch that the DEK was wrapped under first."""
+    encryption = attributes.encryption
+    if encryption is None or encryption.kind != CUSTOMER or encryption.bound_epoch:
+        return attributes
+    return replace(attributes, encryption=replace(encryption, bound_epoch=key_epoch))
 
 
-def _version(
-    services: Services, bucket: BucketId, key: ObjectKey, held: Version, epoch: int
-) -> Rewrapping[Version]:
+def _version(bucket: BucketId, key: ObjectKey, held: Version, epoch: int) -> Rewrapping[Version]:
     if held.is_delete_marker:
         return replace(held, key_epoch=epoch)
     place = DekPlace(held.owner, bucket, key, held.object_uuid, held.key_epoch)
-    attributes = held.attributes
-    wrapped, encryption = yield from _dek(
-        services, place, held.wrapped_dek, attributes.encryption, epoch
-    )
-    if encryption != attributes.encryption:
-        attributes = replace(attributes, encryption=encryption)
+    wrapped = yield place, held.attributes.encryption is not None, held.wrapped_dek
+    attributes = _bound(held.attributes, held.key_epoch)
     return replace(held, wrapped_dek=wrapped, key_epoch=epoch, attributes=attributes)
 
 
-def _row(services: Services, row: Row, epoch: int) -> Rewrapping[bytes]:
-    records, nonces = services.records, services.nonces
-    family = row.key[:1]
-    if family == keyspace.UPLOAD:
-        return (yield from _upload_row(services, row, epoch))
-    cluster = open_cluster(records, row.key, row.value)
-    tenant = open_tenant(records, row.key, row.value)
-    if family in (keyspace.CURRENT, keyspace.NONCURRENT):
-        owner, wrapped, has_encryption = owner_and_wrapped(row.key, tenant)
-        bucket, key = _object_of(row.key)
-        if has_encryption:
-            stored = open_version(records, row.key, row.value)
-            version = yield from _version(services, bucket, key, stored.version, epoch)
-            return seal_version(records, nonces, row.key, version, stored.layout)
-        if wrapped:
-            uuid = object_uuid_of(cluster)
-            place = DekPlace(owner, bucket, key, uuid, key_epoch_of(row.value))
-            wrapped, _ = yield from _dek(services, place, wrapped, None, epoch)
-            tenant = with_wrapped(tenant, wrapped)
-    return seal_row(records, nonces, row.key, cluster, tenant=tenant, key_epoch=epoch)
+def _version_row(services: Services, row: Row, epoch: int) -> Rewrapping[bytes]:
+    stored = open_version(services.records, row.key, row.value)
+    bucket = BucketId(row.key[1 : keyspace.HEAD_BYTES])
+    version = yield from _version(bucket, _object_of(row.key), stored.version, epoch)
+    return seal_version(services.records, services.nonces, row.key, version, stored.layout)
 
 
-def _object_of(row_key: bytes) -> tuple[BucketId, ObjectKey]:
+def _object_of(row_key: bytes) -> ObjectKey:
     if row_key[:1] == keyspace.CURRENT:
-        return keyspace.parse_current(row_key)
-    return keyspace.parse_noncurrent(row_key)[:2]
+        return ObjectKey(row_key[keyspace.HEAD_BYTES :])
+    return keyspace.parse_noncurrent(row_key)[1]
 
 
 def _upload_row(services: Services, row: Row, epoch: int) -> Rewrapping[bytes]:
     held = open_upload(services.records, row.key, row.value).upload
     bucket = BucketId(row.key[1 : keyspace.HEAD_BYTES])
     place = DekPlace(held.owner, bucket, held.key, held.object_uuid, held.key_epoch)
-    attributes = held.attributes
-    wrapped, encryption = yield from _dek(
-        services, place, held.wrapped_dek, attributes.encryption, epoch
-    )
-    if encryption != attributes.encryption:
-        attributes = replace(attributes, encryption=encryption)
+    wrapped = yield place, held.attributes.encryption is not None, held.wrapped_dek
+    attributes = _bound(held.attributes, held.key_epoch)
     upload = replace(held, wrapped_dek=wrapped, key_epoch=epoch, attributes=attributes)
     return seal_upload(services.records, services.nonces, row.key, upload)

@@ -11,6 +11,7 @@ import pytest
 from gateway.meta import keyspace
 from gateway.meta.kv import Batch, Write
 from gateway.meta.lmdb import LmdbIndex
+from gateway.meta.sealing import open_row, seal_row
 from gateway.meta.usage import open_usage, total_of
 from gateway.model.bucket import Versioning
 from gateway.objects.annotating import AnnotationOptions, put_annotation
@@ -160,6 +161,48 @@ def test_a_rotten_row_counts_for_nothing_and_stops_nobody(tmp_path: Path) -> Non
                 )
                 await index.commit(batch)
                 assert open_usage(index.usage_entry(bucket)).stored_bytes == 0
+        index.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_writes_that_keep_counts_among_others_of_one_transaction(tmp_path: Path, seed: int) -> None:
+    """A rotation puts a row under another key while requests replace and delete it."""
+
+    async def main() -> None:
+        index, rng = open_index(tmp_path), Random(seed)
+        async with memory_gateway(index=index) as gateway:
+            records, nonces = gateway.services.records, gateway.services.nonces
+            index.keep_usage(records)
+            for at in range(3):
+                await gateway.put(f"key-{at}", b"x" * 10**at)
+            bucket = _bucket(gateway)
+            rows = dict(index.scan(*keyspace.family_range(keyspace.CURRENT, bucket), limit=9))
+            parts = {key: open_row(records, key, value) for key, value in rows.items()}
+            several = list(parts.values())
+            batches = []
+            for _ in range(8):
+                key = rng.choice(list(rows))
+                held = parts.get(key)
+                kind = rng.choice(("keep", "replace", "delete"))
+                if held is None or kind == "replace":
+                    held = rng.choice(several)
+                value = None
+                if kind != "delete":
+                    value = seal_row(records, nonces, key, held[0], tenant=held[1], key_epoch=1)
+                write = Write(key, value, keeps_counts=kind == "keep" and key in parts)
+                parts = (
+                    {**parts, key: held} if value else {k: v for k, v in parts.items() if k != key}
+                )
+                random = gateway.services.env.random_bytes(16)
+                batches.append(
+                    Batch(partition=bucket, request_id=random, checks=(), writes=(write,))
+                )
+            await asyncio.gather(*(index.commit(batch) for batch in batches))
+            agree(gateway, index)
+            assert index.recount_usage() == []
+            assert index.verify_sums() == []
         index.close()
 
     asyncio.run(main())

@@ -1,0 +1,172 @@
+"""A page of a bucket's rows for the job `rotation`: what is under an older epoch of the bucket's
+key, and how it is written under the newest.
+
+Not for writing it. Nothing is changed here, so a page may be made while the one before is being
+written; each of its rows is written only if it still is what was read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gateway.meta import keyspace
+from gateway.meta.kv import Check, Row, Write, revision_of
+from gateway.meta.rotations import Rotation
+from gateway.meta.sealing import key_epoch_of
+from gateway.model.errors import KmsKeyDestroyed
+from gateway.model.names import BucketId
+from gateway.objects.context import Services
+from gateway.objects.rewrapping import FAMILIES, RowsUnderWay
+from storaged.base.errors import StorageError
+
+logger = logging.getLogger(__name__)
+
+PAGE_ROWS = 512
+PAGE_BYTES_MAX = 2 * 1024 * 1024  # of rows in one change
+PAGES_PER_S = 20  # under a limit of rows: small changes keep readers waiting for less
+PAGE_ROWS_MIN = 32
+COUNTED_ROWS = 500  # rows that are looked at in a step, where none is to be written
+TURN_ROWS = 16  # rows between turns of the event loop, less than 1 ms
+CALL_ROWS = 128  # rows in one call to a key service: those who wait behind it do for some 2 ms
+
+_FAMILY_ORDER = tuple(FAMILIES)
+
+
+@dataclass(slots=True)
+class Rewrites:
+    """Rows under an older epoch, and how they are written under the newest.
+
+    Attributes:
+        unreadable: how many of them stay where they are.
+        counts: the others by what they are.
+    """
+
+    old: Sequence[Row]
+    writes: list[Write]
+    checks: list[Check]
+    counts: Counter[str]
+    unreadable: int
+
+
+@dataclass(slots=True)
+class Page:
+    """Rows from a place of a rotation on.
+
+    Attributes:
+        begins: that place, see `place_of`.
+        at: where the next page begins, hexadecimal.
+        is_last: of its family.
+        old: those of its rows that are under an older epoch.
+        rewrites: None while rows are only counted.
+    """
+
+    begins: tuple[object, ...]
+    at: str
+    is_last: bool
+    old: Sequence[Row]
+    rewrites: Rewrites | None
+
+
+def place_of(current: Rotation) -> tuple[object, ...]:
+    """Where a rotation is: of which key, in which pass, at which row."""
+    return current.kind, current.owner, current.epoch, current.number, current.family, current.at
+
+
+async def read_page(services: Services, current: Rotation) -> Page:
+    """The page at which a bucket's rotation is. Raises: as the index, and what the bucket's keys
+    raise.
+    """
+    bucket = BucketId(bytes.fromhex(current.owner))
+    start, end = keyspace.family_range(_FAMILY_ORDER[current.family], bucket)
+    start = bytes.fromhex(current.at) or start
+    limit = _page_rows(current) if current.number else COUNTED_ROWS
+    rows = services.log.scan(start, end, limit=limit)
+    old, is_cut = _older(rows, current.epoch)
+    at = current.at
+    if rows:
+        at = keyspace.after((old[-1] if is_cut else rows[-1]).key).hex()
+    rewrites = None
+    if current.number and old:
+        rewrites = await rewritten(services, bucket, current.epoch, old)
+    return Page(place_of(current), at, len(rows) < limit and not is_cut, old, rewrites)
+
+
+async def rewritten(
+    services: Services, bucket: BucketId, epoch: int, old: Sequence[Row]
+) -> Rewrites:
+    """Rows under another epoch. Raises: what the bucket's keys raise, but for what makes a row
+    stay.
+    """
+    found = Rewrites(old, [], [], Counter(), 0)
+    for row, value in zip(old, await _values_of(services, bucket, epoch, old), strict=True):
+        if isinstance(value, StorageError):
+            if not isinstance(value, KmsKeyDestroyed):
+                logger.error("row %s stays under an older key: %s", row.key[:64].hex(), value)
+            found.unreadable += 1
+            continue
+        found.writes.append(Write(row.key, value, keeps_counts=True))
+        found.checks.append(Check(row.key, revision_of(row.value)))
+        found.counts[FAMILIES[row.key[:1]]] += 1
+    return found
+
+
+async def _values_of(
+    services: Services, bucket: BucketId, epoch: int, old: Sequence[Row]
+) -> list[bytes | StorageError]:
+    """Values under another epoch, or why there is none. Raises: as rewritten."""
+    if not services.bucket_keys.is_remote:
+        values: list[bytes | StorageError] = []
+        for at in range(0, len(old), TURN_ROWS):
+            values += await _values_of_part(services, bucket, epoch, old[at : at + TURN_ROWS])
+        return values
+    # While one part is with the key service the next one is opened here.
+    parts = [old[at : at + CALL_ROWS] for at in range(0, len(old), CALL_ROWS)]
+    ended = await asyncio.gather(
+        *(_values_of_part(services, bucket, epoch, part) for part in parts),
+        return_exceptions=True,
+    )
+    values = []
+    for one in ended:
+        if isinstance(one, BaseException):
+            raise one
+        values += one
+    return values
+
+
+async def _values_of_part(
+    services: Services, bucket: BucketId, epoch: int, part: Sequence[Row]
+) -> list[bytes | StorageError]:
+    keys = services.bucket_keys
+    under_way = RowsUnderWay(services, bucket, epoch)
+    for at in range(0, len(part), TURN_ROWS):
+        if keys.is_cold(bucket):
+            await keys.warm(bucket)
+        under_way.open(part[at : at + TURN_ROWS])
+        await services.env.sleep(0)
+    for run in under_way.runs:
+        under_way.seal(run, await keys.apart(run.resealed, is_long=True))
+    return under_way.values
+
+
+def _page_rows(rotation: Rotation) -> int:
+    if not rotation.rows_per_s:
+        return PAGE_ROWS
+    return min(PAGE_ROWS, max(PAGE_ROWS_MIN, rotation.rows_per_s // PAGES_PER_S))
+
+
+def _older(rows: Sequence[Row], epoch: int) -> tuple[list[Row], bool]:
+    """Rows under another epoch, as many as one change takes; whether those are not all."""
+    found: list[Row] = []
+    held_bytes = 0
+    for row in rows:
+        if key_epoch_of(row.value) == epoch:
+            continue
+        if found and held_bytes + len(row.value) > PAGE_BYTES_MAX:
+            return found, True
+        found.append(row)
+        held_bytes += len(row.value)
+    return found, False
