@@ -165,7 +165,29 @@ def _trusted_watermark(
     newest = volumes.get(watermark.volume_number)
     if newest is None or newest.file.length_bytes() < watermark.offset:
         return None
+    for number, volume in volumes.items():
+        is_indexed = number <= watermark.volume_number
+        if is_indexed and not index.volume_bytes.get(number) and _holds_any(index, volume):
+            return None
     return watermark
+
+
+def _holds_any(index: VolumeIndex, volume: Volume) -> bool:
+    """Whether the index names a shard in a volume. One that it takes for empty is about to be
+    unlinked, and the row that says so has no checksum.
+    """
+    for head in scan_records(volume, 0):
+        if head.kind == RecordKind.PUT:
+            try:
+                held = index.get(head.shard)
+            except IndexUnreadable:
+                return True
+            if held is not None and (held.volume_number, held.offset) == (
+                volume.number,
+                head.offset,
+            ):
+                return True
+    return False
 
 
 def _scan(recovered: Recovered, index: VolumeIndex, watermark: Watermark) -> None:

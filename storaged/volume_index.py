@@ -388,6 +388,7 @@ class VolumeIndex:
         self._shards = self._pending["shards"]
         self.shard_count = self.stored_bytes = self.trash_bytes = 0
         self.volume_bytes = {}
+        self.suspect = False
 
     def close(self) -> None:
         self._tables.close()
