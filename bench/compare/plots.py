@@ -94,8 +94,8 @@ def rows(lines: Sequence[Line], name: str = "", *, rate: str = "") -> list[Row]:
     """Cases of a run, in its order.
 
     Args:
-        name: the figure that is drawn; by default the rate of the case.
-        rate: only cases with this rate, `ops_per_s` or `mib_per_s`.
+        name: the figure that is drawn; by default the one that counts in the case.
+        rate: only cases in which this figure counts; by default all but start-ups.
     """
     return [
         Row(
@@ -103,7 +103,7 @@ def rows(lines: Sequence[Line], name: str = "", *, rate: str = "") -> list[Row]:
             marks=tuple(_mark(line, name or figure(case)) for line in of_case.values()),
         )
         for case, of_case in by_case(lines).items()
-        if not rate or figure(case) == rate
+        if (figure(case) == rate if rate else figure(case) != "start_s")
     ]
 
 
@@ -190,6 +190,7 @@ def _throughput(lines: Sequence[Line]) -> Figure | None:
     panels = [
         ("operations a second; further right is better", rows(lines, rate="ops_per_s")),
         ("MiB a second; further right is better", rows(lines, rate="mib_per_s")),
+        ("seconds to the first PUT; further left is better", rows(lines, rate="start_s")),
     ]
     return _dots([panel for panel in panels if panel[1]], styles(lines))
 

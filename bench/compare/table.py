@@ -17,6 +17,7 @@ from bench.compare.results import (
     Line,
     by_case,
     figure,
+    is_grown,
     stored_for_each,
     systems,
     title,
@@ -42,9 +43,17 @@ def _cell(line: Line | None, case: str) -> str:
         return "failed"
     name = figure(case)
     low, high = line[f"{name}_range"]
-    unit = " MiB/s" if name == "mib_per_s" else "/s"
-    text = f"**{line[name]:,.0f}**{unit} ({low:,.0f}–{high:,.0f})<br>p99 {line['p99_ms']:,.1f} ms"
-    if "-in-" in case and line.get("objects"):
+    if name == "start_s":
+        text = f"**{line[name]:,.1f}** s ({low:,.1f}–{high:,.1f})"
+    else:
+        unit = " MiB/s" if name == "mib_per_s" else "/s"
+        text = f"**{line[name]:,.0f}**{unit} ({low:,.0f}–{high:,.0f})"
+        text += f"<br>p99 {line['p99_ms']:,.1f} ms"
+    if "healthy_p99_ms" in line:
+        text += f", healthy {line['healthy_p99_ms']:,.1f} ms"
+    if line.get("errors"):
+        text += f"<br>{line['errors']:,.0f} errors"
+    if is_grown(case) and line.get("objects"):
         text += f"<br>{line['objects']:,} objects"
     return text
 
@@ -133,11 +142,29 @@ def memory_table(lines: Sequence[Line]) -> str:
             continue
         for system, line in of_case.items():
             if "failed" in line:
-                rows.append([system, title_of(case), "failed", "failed"])
-            else:
-                figures = (f"{line['resident_mib']:,.0f}", f"{line['cpu_ms_per_op']:.2f}")
-                rows.append([system, title_of(case), *figures])
-    headings = ["System", "Case", "Resident memory, MiB", "Processor, ms a request"]
+                rows.append([system, title_of(case), *["failed"] * 3])
+                continue
+            anonymous = f"{line['anonymous_mib']:,.0f}" if "anonymous_mib" in line else "–"
+            resident, spent = f"{line['resident_mib']:,.0f}", f"{line['cpu_ms_per_op']:.2f}"
+            rows.append([system, title_of(case), resident, anonymous, spent])
+    headings = ["System", "Case", "Resident memory, MiB", "of it no file's", "CPU ms a request"]
+    return _rows(headings, rows) if rows else ""
+
+
+def filling_table(lines: Sequence[Line]) -> str:
+    """What it took to fill buckets, and where that ended early; "" where none was filled."""
+    rows = [
+        [
+            line["system"],
+            f"{line['objects']:,}",
+            f"{line['made'] / line['fill_s']:,.0f}" if line["fill_s"] else "–",
+            f"{line['fill_bytes'] / line['made']:,.0f}" if line["made"] else "–",
+            {"": "full", "space": "no more space", "time": "out of time"}[line["stopped"]],
+        ]
+        for line in lines
+        if line["case"].startswith("fill-")
+    ]
+    headings = ["Filled with objects of one byte", "Objects", "PUTs a second", "Bytes each", "End"]
     return _rows(headings, rows) if rows else ""
 
 
@@ -182,6 +209,7 @@ def page(lines: Sequence[Line], targets: Sequence[Target]) -> str:
         targets_table(lines, targets),
         others_table(lines),
         memory_table(lines),
+        filling_table(lines),
         absences(lines),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

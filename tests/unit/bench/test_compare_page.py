@@ -9,10 +9,25 @@ from typing import Any
 import pytest
 
 from bench.compare.measure import summary
-from bench.compare.plan import GROWTH_MAX, TARGETS, Trial, quick_targets
+from bench.compare.plan import GROWTH_MAX, TARGETS, Trial, known_trials, quick_targets
 from bench.compare.results import by_case, stored_for_each, systems, title, title_of
 from bench.compare.table import main, page
-from bench.compare.verdicts import beside, every, growth, memory, of_target, others
+from bench.compare.verdicts import (
+    FROZEN,
+    GROWN_FROM,
+    GROWN_TO,
+    MIXED,
+    START,
+    START_COLD,
+    beside,
+    every,
+    frozen,
+    growth,
+    memory,
+    of_target,
+    others,
+    start,
+)
 
 Line = dict[str, Any]
 
@@ -150,21 +165,46 @@ def test_memory_is_held_against_the_median_peer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "text"),
+    ("started", "text"),
     [
         ({"start_s": 2.0}, "2.00 s (≤ 2 s, met)"),
         ({"start_s": 2.5}, "2.50 s (≤ 2 s, **missed** by 25 %)"),
-        ({"failed": "no"}, "≤ 2 s, **missed**: it failed"),
+        ({"failed": "no"}, "≤ 2 s, **missed**: hexagone failed"),
         (
-            {"start_s": 1.0, "scaled": "20000 objects"},
-            "≤ 2 s, not measured: 1.00 s with 20000 objects",
+            {"start_s": 1.0, "objects": 300_000},
+            "≤ 2 s, not measured: 1.00 s with only 300,000 objects",
         ),
     ],
 )
-def test_start_up_has_a_bound_of_its_own(start: Line, text: str) -> None:
-    found = others([{"case": "restart", **start}, {"case": "frozen", "p99_ratio": 2.0}])
-    assert found["Start-up with 1,000,000 objects"].text == text
-    assert found["p99 of GET 4 KiB with one node frozen, over the healthy one"].word == "met"
+def test_start_up_has_a_bound_of_its_own(started: Line, text: str) -> None:
+    told = {"case": "start-in-1m", "system": "hexagone", "objects": 1_000_000} | started
+    assert start([told, told | {"system": "minio", "start_s": 9.0}], "start-in-1m").text == text
+
+
+def test_a_frozen_node_has_one_and_errors_are_told() -> None:
+    told = {"case": FROZEN, "system": "hexagone", "p99_ratio": 2.0, "errors": 0}
+    assert frozen([told]).text == "2.00 (≤ 2, met)"
+    lost = frozen([told | {"p99_ratio": 3.0, "errors": 7.0}])
+    assert lost.text == "3.00 (≤ 2, **missed** by 50 %: 7 errors a round)"
+    assert frozen([failed(FROZEN, "hexagone")]).word == "missed"
+
+
+def test_every_verdict_is_of_a_case_that_can_be_run() -> None:
+    assert {GROWN_FROM, GROWN_TO, MIXED, START, START_COLD, FROZEN} <= set(known_trials())
+
+
+def test_start_ups_and_frozen_nodes_have_cells_of_their_own() -> None:
+    started = line("start-in-1m", "hexagone", 0.5, start_s=2.0, start_s_range=[1.5, 3.0])
+    still = line(FROZEN, "hexagone", 10.0, healthy_p99_ms=4.0, errors=2)
+    text = page([system("hexagone"), started | {"objects": 999}, still], TARGETS)
+    assert "| start-up, bucket of 1m | **2.0** s (1.5–3.0)<br>999 objects |" in text
+    assert "p99 8.0 ms, healthy 4.0 ms<br>2 errors |" in text
+
+
+def test_what_filled_a_bucket_is_told() -> None:
+    filled = {"case": "fill-listed-1000", "system": "garage", "objects": 600, "made": 600}
+    lines = [filled | {"fill_s": 2.0, "fill_bytes": 1200, "stopped": "space"}]
+    assert "| garage | 600 | 300 | 2 | no more space |" in page(lines, TARGETS)
 
 
 def test_small_objects_are_compared_without_their_redundancy() -> None:
@@ -186,9 +226,9 @@ def test_titles_are_for_people_and_unknown_cases_keep_their_names() -> None:
     assert title(Trial(operation="put", length="64m", clients=1)) == "PUT 64 MiB, 1 client"
     assert title(Trial(operation="list", clients=1, bucket="1m")).endswith("bucket of 1m")
     assert title_of("delete-9x-c3") == "delete-9x-c3"
-    assert list(by_case([line("delete-9x-c3", "hexagone", 1.0), failed("frozen", "hexagone")])) == [
-        "delete-9x-c3"
-    ]
+    assert list(
+        by_case([line("delete-9x-c3", "hexagone", 1.0), failed("cluster", "hexagone")])
+    ) == ["delete-9x-c3"]
 
 
 def test_the_page_of_an_earlier_run_is_printed(
