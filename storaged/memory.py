@@ -128,7 +128,9 @@ class MemoryNode:
             content=memoryview(held.content)[offset : offset + length],
         )
 
-    def try_get(self, shard: ShardId, *, offset: int, length: int) -> memoryview | None:
+    def try_get(
+        self, shard: ShardId, *, offset: int, length: int, checked: bool = True
+    ) -> memoryview | None:
         """See `storaged.node.ReadsInPlace`."""
         held = self._held.get(shard.encode())
         if held is None or not 0 <= offset < offset + length <= len(held.content):

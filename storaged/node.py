@@ -286,8 +286,14 @@ class ReadsInPlace(Protocol):
     not there.
     """
 
-    def try_get(self, shard: ShardId, *, offset: int, length: int) -> memoryview | None:
+    def try_get(
+        self, shard: ShardId, *, offset: int, length: int, checked: bool = True
+    ) -> memoryview | None:
         """Content [offset, offset + length), as `get` would give it, its pages checked.
+
+        Args:
+            checked: False: bytes as the drive gives them, for a caller who authenticates them
+                himself, and who asks `get` for what fails: that says whether the drive has rotten.
 
         Returns:
             A view of a buffer that is the caller's; None when the read would have to wait, is not

@@ -185,9 +185,14 @@ class ShardStore:
             attributes=attributes, content_bytes=location.content_bytes, content=content
         )
 
-    def try_get(self, shard: ShardId, *, offset: int, length: int) -> memoryview | None:
+    def try_get(
+        self, shard: ShardId, *, offset: int, length: int, checked: bool = True
+    ) -> memoryview | None:
         """See `storaged.node.ReadsInPlace`."""
-        return None if self._closed else self._in_place.read(shard.encode(), offset, length)
+        if self._closed:
+            return None
+        read = self._in_place.read if checked else self._in_place.read_unchecked
+        return read(shard.encode(), offset, length)
 
     async def stat(self, shard: ShardId) -> ShardInfo:
         """See the port."""

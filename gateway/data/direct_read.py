@@ -17,11 +17,17 @@ from gateway.model.layout import StripeRow
 from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId
 
+# From here on the node's check of its pages costs more than the reading around it. Tags of frames
+# cover the same bytes, and what they refuse is read again with every check there is.
+UNCHECKED_FROM_BYTES = 64 * 1024
+
 
 class _TryGet(Protocol):
     """`storaged.node.ReadsInPlace.try_get`."""
 
-    def __call__(self, shard: ShardId, *, offset: int, length: int) -> memoryview | None: ...
+    def __call__(
+        self, shard: ShardId, *, offset: int, length: int, checked: bool
+    ) -> memoryview | None: ...
 
 
 def read_at_once(
@@ -38,7 +44,8 @@ def read_at_once(
         if try_get is None or not sources.health.readable(number):
             return None
         taken = min(length, cell_bytes - start)
-        piece = try_get(ShardId(row.stripe, index), offset=start, length=taken)
+        shard, checked = ShardId(row.stripe, index), taken < UNCHECKED_FROM_BYTES
+        piece = try_get(shard, offset=start, length=taken, checked=checked)
         if piece is None:
             return None
         pieces.append(piece)

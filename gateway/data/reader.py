@@ -133,6 +133,7 @@ async def _opened(
         if is_late or not store.reads_in_place:
             ahead.begin()
     while segment.length:
+        run = None
         try:
             if (run := next(runs, None)) is None:
                 raise FrameCorrupt(missing_bytes=segment.length)
@@ -142,7 +143,8 @@ async def _opened(
         except FrameCorrupt:
             if effort == VERIFIED:
                 raise
-            effort += 1
+            # What came and does not open is not asked for again without a check of every cell.
+            effort = effort + 1 if run is None else VERIFIED
             parts = await _read(store, rows, segment, effort == VERIFIED)
             runs = _runs(parts, segment.length)
             ahead.begin()

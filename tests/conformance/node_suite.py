@@ -149,11 +149,16 @@ class NodeSuite:
                     got = try_get(shard(1), offset=start, length=end - start)
                     served += got is not None
                     assert got is None or got == content[start:end], (start, end)
+                    got = try_get(shard(1), offset=start, length=end - start, checked=False)
+                    assert got is None or got == content[start:end], (start, end)
             for offset, taken in ((-1, 1), (0, -1), (0, length + 1), (length, 1)):
-                assert try_get(shard(1), offset=offset, length=taken) is None
+                for checked in (True, False):
+                    got = try_get(shard(1), offset=offset, length=taken, checked=checked)
+                    assert got is None
             assert try_get(shard(3), offset=0, length=1) is None
             await node.delete([shard(1)])
             assert try_get(shard(1), offset=0, length=10) is None
+            assert try_get(shard(1), offset=0, length=10, checked=False) is None
             await put(node, shard(1), pattern(length, 3))
             assert try_get(shard(1), offset=0, length=10) in (None, pattern(10, 3))
             assert served or not self.reads_in_place

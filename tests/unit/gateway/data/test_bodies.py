@@ -357,10 +357,10 @@ def test_a_cell_that_is_not_at_hand_or_not_right_is_read_the_long_way(
         liar = cluster.nodes[stored.stripe_rows[0].nodes[2]]
         right = liar.node.try_get  # type: ignore[attr-defined]
 
-        def try_get(shard: ShardId, *, offset: int, length: int) -> memoryview | None:
+        def try_get(shard: ShardId, **wanted: int) -> memoryview | None:
             if fault == "missing":
                 return None
-            found = bytearray(right(shard, offset=offset, length=length))
+            found = bytearray(right(shard, **wanted))
             found[-1] ^= 1
             return memoryview(found)[: -1 if fault == "short" else None]
 

@@ -63,8 +63,8 @@ def test_a_node_that_gives_other_bytes_is_read_around() -> None:
         for node in gateway.cluster.nodes.values():
             right = node.node.try_get  # type: ignore[attr-defined]
 
-            def wrong(shard: ShardId, *, offset: int, length: int, right: Any = right) -> Any:
-                found = bytearray(right(shard, offset=offset, length=length))
+            def wrong(shard: ShardId, *, right: Any = right, **wanted: Any) -> Any:
+                found = bytearray(right(shard, **wanted))
                 found[len(found) // 2] ^= 1
                 return memoryview(found)
 
