@@ -14,15 +14,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.cases import TARGETS
 from bench.check import BASELINE
 from bench.report import read_lines
 
 # Figures that say something on their own; for the others up or down has no meaning.
-FIGURES = (
-    *("ratio", "ops_per_s", "mib_per_s", "p50_ms", "p99_ms", "us_per_call", "keys_per_s"),
-    *("time_ratio", "peak_mib", "bytes_per_byte", "compacted_bytes_per_byte"),
-    *("restart_s", "objects_per_s"),
-)
+USUAL = ("ratio", "ops_per_s", "mib_per_s", "p50_ms", "p99_ms", "us_per_call")
+FIGURES = tuple(dict.fromkeys((*USUAL, *(target.figure for target in TARGETS))))
 
 
 def rows(

@@ -36,6 +36,19 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How long a case is measured: rounds of so many seconds on each side.
+
+    Attributes:
+        warm_up_s: what is asked in a round before it is counted.
+    """
+
+    rounds: int
+    seconds: float
+    warm_up_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """A bound the store has to meet.
 

@@ -135,20 +135,17 @@ class Cluster:
         *,
         flags: tuple[str, ...] = (),
         settings: dict[str, str] | None = None,
-        profile: Path | None = None,
     ) -> None:
         """
         Args:
             flags: more words for `hexagone up`.
             settings: more environment variables for it.
-            profile: where cProfile writes when the gateway ends; None runs it as it is.
         """
         self._settings = settings or {}
         self.data = data
         self.log = data.with_name(data.name + ".log")
         self.port = free_port()
         self._flags = flags
-        self._profile = profile
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -167,8 +164,6 @@ class Cluster:
             ClusterFailed: it ended, or was not ready in time; the message ends with its output.
         """
         words = [*command(), "up", "--data", str(self.data), "--port", str(self.port), *self._flags]
-        if self._profile is not None:
-            words[1:1] = ["-m", "cProfile", "-o", str(self._profile)]
         began = time.perf_counter()
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(

@@ -171,7 +171,7 @@ def counting(process_id: int) -> Iterator[Copies]:
     Raises:
         NoCounter: perf is there and failed.
     """
-    members = family(process_id)
+    members = family([process_id])
     if shutil.which("perf") and os.geteuid() == 0 and _can_trace():
         with _by_perf(members) as found:
             yield found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import subprocess
@@ -13,9 +12,10 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
 
-from bench.cases import KIB, MIB, Case
+from bench.cases import KIB, MIB, Case, Pace
 from bench.cluster import ROOT
-from bench.heads import EMPTY_SHA256, Endpoint, HeadMaker
+from bench.exchange import exchange
+from bench.heads import Endpoint
 from bench.load import Job, Result, job_to_json
 
 LIST_KEYS = 1000
@@ -24,15 +24,6 @@ JOB_S = 1800.0
 
 class CaseFailed(Exception):
     """A job had errors, or could not run: its figure would mean nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How long a case is measured: rounds of so many seconds on each side."""
-
-    rounds: int
-    seconds: float
-    warm_up_s: float
 
 
 FULL_PACE = Pace(rounds=3, seconds=3.0, warm_up_s=0.3)
@@ -93,19 +84,9 @@ def fetch(endpoint: Endpoint, path: str, query: str = "") -> bytes:
     Raises:
         CaseFailed: the status is not 200.
     """
-    maker = HeadMaker(endpoint, method="GET", body_bytes=None, content_sha256=EMPTY_SHA256)
-    lines = maker.head(path, query).decode().split("\r\n")[1:-2]
-    connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=60)
-    try:
-        target = f"{path}?{query}" if query else path
-        headers = {name: value for name, _, value in (line.partition(": ") for line in lines)}
-        connection.request("GET", target, headers=headers)
-        answer = connection.getresponse()
-        body = answer.read()
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise CaseFailed(f"GET {target}: {answer.status} {body[:300]!r}")
+    status, body = exchange(endpoint, "GET", path, query=query)
+    if status != 200:
+        raise CaseFailed(f"GET {path}?{query}: {status} {body[:300]!r}")
     return body
 
 
@@ -122,8 +103,6 @@ def listed_keys(endpoint: Endpoint, bucket: str, query: str) -> int:
 
 def key_count(length_bytes: int) -> int:
     """How many keys a timed job goes round on."""
-    if length_bytes <= 4 * KIB:
-        return 20_000
     if length_bytes <= 64 * KIB:
         return 20_000
     return 400 if length_bytes <= MIB else 8

@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
@@ -84,8 +84,8 @@ async def acts(journal: Journal, callers: int, seconds: float) -> dict[str, floa
 
 def per_request(env: RealEnv) -> dict[str, float]:
     """µs that a GET waits for the journal: `before` and `after`, without the writing."""
-    tenant = SimpleNamespace(bucket=SimpleNamespace(tenant=bytes.fromhex(TENANT)))
-    services: Any = SimpleNamespace(buckets=SimpleNamespace(find=lambda name: tenant), env=env)
+    opened: Any = SimpleNamespace(bucket=SimpleNamespace(tenant=bytes.fromhex(TENANT)))
+    services: Any = SimpleNamespace(buckets=SimpleNamespace(find=lambda name: opened), env=env)
     exchange: Any = SimpleNamespace(
         operation="GetObject",
         bucket="bucket",
@@ -97,14 +97,14 @@ def per_request(env: RealEnv) -> dict[str, float]:
         peer="192.0.2.17",
         bytes_out=4096,
     )
-    reply = cast(Reply, SimpleNamespace(status=200, code="", deleted=()))
+    reply = cast(Reply, SimpleNamespace(status=200, code="", deleted=(), issued=()))
 
     async def loop(accesses: Accesses, count: int) -> float:
         sink: Any = SimpleNamespace(failure="", accesses=accesses, note=lambda log, event: None)
         begun = time.perf_counter()
         for _ in range(count):
             await journaling.before(sink, services, exchange)
-            journaling.after(sink, services, exchange, reply, 0)
+            journaling.after(sink, services, exchange, reply, opened, 0)
         return (time.perf_counter() - begun) / count * 1e6
 
     return {f"{a.value}_us": asyncio.run(loop(a, 50_000)) for a in Accesses}
@@ -135,14 +135,13 @@ def proof_among(count: int) -> dict[str, float]:
 
     checkpoint = Checkpoint(origin=KEYS.origin(TENANT), size=count, root=edge.root())
     hashes = timed(lambda: tree.inclusion_proof(chosen, count, read))
-    sizes = {}
+    sizes: dict[str, float] = {}
     for name, signers in (("ed25519", SIGNERS[:1]), ("both", SIGNERS)):
         keys = [signer.verifier("x") for signer in signers]
         text = encode_proof(line, chosen, hashes[0], sign_checkpoint(checkpoint, signers))
         dense = dense_proof(text)
-        taken = min(
-            timed(lambda dense=dense, keys=keys: open_proof(dense, keys))[1] for _ in range(20)
-        )
+        verify = partial(open_proof, dense, keys)
+        taken = min(timed(verify)[1] for _ in range(20))
         sizes |= {f"{name}_bytes": len(dense), f"{name}_verify_ms": taken * 1000}
         sizes[f"{name}_text_bytes"] = len(text)
     return {

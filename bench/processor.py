@@ -7,6 +7,7 @@ Source: proc(5).
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,8 +59,8 @@ def _stat(text: str) -> tuple[int, float, float]:
     return int(fields[1]), int(fields[11]) / TICKS_PER_S, int(fields[12]) / TICKS_PER_S
 
 
-def family(process_id: int, proc: Path = PROC) -> list[int]:
-    """A process and all that descend from it, the oldest first."""
+def family(roots: Iterable[int], proc: Path = PROC) -> list[int]:
+    """Processes and all that descend from them, as far as they are there, the oldest first."""
     children: dict[int, list[int]] = {}
     for entry in proc.iterdir():
         if entry.name.isdigit():
@@ -68,10 +69,22 @@ def family(process_id: int, proc: Path = PROC) -> list[int]:
             except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
                 continue
             children.setdefault(parent, []).append(int(entry.name))
-    found = [process_id]
+    found = list(roots)
     for known in found:
         found += sorted(children.get(known, []))
     return found
+
+
+def cpu_s(roots: Iterable[int], proc: Path = PROC) -> float:
+    """Seconds of processor time of these processes and their descendants since they began."""
+    spent_s = 0.0
+    for member in family(roots, proc):
+        try:
+            _, user_s, system_s = _stat((proc / str(member) / "stat").read_text("utf-8", "replace"))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        spent_s += user_s + system_s
+    return spent_s
 
 
 def role_of(words: list[str]) -> str:
@@ -99,7 +112,7 @@ def _thread_s(task: Path) -> float:
 def look(process_id: int, proc: Path = PROC) -> dict[int, Times]:
     """Times of a process and its children at this moment."""
     found = {}
-    for member in family(process_id, proc):
+    for member in family([process_id], proc):
         folder = proc / str(member)
         try:
             _, user_s, system_s = _stat((folder / "stat").read_text("utf-8", "replace"))

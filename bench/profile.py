@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import flame
-from bench.cases import KIB, MIB, Case, chosen
+from bench.cases import KIB, MIB, Case, Pace, chosen
 from bench.cluster import ROOT, Cluster, scratch
 from bench.copies import Copies, NoCounter, counting
-from bench.drive import Driver, Pace, ceiling_process, make_bucket, run_load
+from bench.drive import Driver, ceiling_process, make_bucket, run_load
 from bench.heads import Endpoint
 from bench.layers import LAYERS
 from bench.load import Job, Result

@@ -76,23 +76,6 @@ def verdict(target: Target, lines: dict[str, Line]) -> tuple[str, float | None]:
     return ("met" if target.is_met(figure) else "missed"), figure
 
 
-def target_lines(lines: dict[str, Line]) -> list[Line]:
-    """One line for each target that was run."""
-    found = []
-    for target in TARGETS:
-        word, figure = verdict(target, lines)
-        if word != "not run":
-            found.append(
-                {
-                    "target": target.what,
-                    "bound": f"{target.sign} {target.bound:g}",
-                    "measured": figure,
-                    "verdict": word,
-                }
-            )
-    return found
-
-
 def _number(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -17,12 +17,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.cases import KIB, MIB
+from bench.cases import KIB, MIB, Pace
 from bench.cluster import PROXY_SHIFT, ROOT, Cluster, ClusterFailed
 from bench.drive import (
     LIST_KEYS,
     CaseFailed,
-    Pace,
     fetch,
     fill,
     list_query,

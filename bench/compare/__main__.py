@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from bench.cases import Pace
 from bench.cluster import ClusterFailed, read_env, scratch
 from bench.compare.filling import BUCKET, FAILURES, Limits, Side
 from bench.compare.measure import Comparison
@@ -29,7 +30,6 @@ from bench.compare.peers.minio import MinIO
 from bench.compare.peers.seaweedfs import SeaweedFS, SeaweedFSSynced
 from bench.compare.plan import (
     TARGETS,
-    Pace,
     Target,
     Trial,
     full_plan,
@@ -59,7 +59,7 @@ KNOWN: tuple[tuple[str, type[System]], ...] = (
 )
 NOT_STARTED = ("rustfs", "radosgw", "swift-proxy-server")  # known, reached by --endpoint only
 SPACE_OBJECTS = 5_000
-USUAL = Pace(rounds=5, seconds=2.5)
+USUAL = Pace(rounds=5, seconds=2.5, warm_up_s=0.5)
 ANSWER_S = 5.0  # patience for an endpoint to take a connection
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.cases import Pace
 from bench.compare.filling import (
     FAILURES,
     Limits,
@@ -27,10 +28,10 @@ from bench.compare.filling import (
     read_path,
 )
 from bench.compare.multipart import multipart
-from bench.compare.plan import BUCKETS, Pace, Trial
+from bench.compare.plan import BUCKETS, Trial
 from bench.compare.rounds import Sampler, frozen_round, start_cold, start_round
-from bench.compare.systems import exchange
 from bench.drive import LIST_KEYS, CaseFailed, list_query, run_load
+from bench.exchange import exchange
 from bench.load import Job
 
 Line = dict[str, Any]

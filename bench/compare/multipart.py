@@ -7,8 +7,9 @@ import time
 from dataclasses import replace
 from urllib.parse import quote
 
-from bench.compare.systems import System, exchange
+from bench.compare.systems import System
 from bench.drive import CaseFailed, run_load
+from bench.exchange import exchange
 from bench.load import Job, Result
 
 

@@ -78,15 +78,6 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """Rounds of so many seconds; what is asked before is not counted."""
-
-    rounds: int
-    seconds: float
-    warm_up_s: float = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """What a trial has to reach beside the best peer and beside MinIO.
 

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.processor import family
+
 STOP_S = 60.0
 PORTS_FROM, PORTS_TO = 10_000, 19_900  # below those of `bench.cluster` and of outgoing connections
 PORTS_EACH = 40
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class SystemFailed(Exception):
@@ -47,37 +48,6 @@ def ports() -> int:
     raise SystemFailed("no free ports")
 
 
-def descendants(roots: Iterable[int]) -> list[int]:
-    """These processes and all that came of them, as far as they are there."""
-    children: dict[int, list[int]] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                stat = Path(f"/proc/{entry}/stat").read_text("ascii", "replace")
-            except OSError:
-                continue
-            parent = int(stat.rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(entry))
-    found, left = [], list(roots)
-    while left:
-        pid = left.pop()
-        found.append(pid)
-        left += children.get(pid, [])
-    return found
-
-
-def cpu_s(roots: Iterable[int]) -> float:
-    """Processor seconds of these processes and their descendants since they began."""
-    ticks = 0
-    for pid in descendants(roots):
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2]
-        except OSError:
-            continue
-        ticks += sum(map(int, fields.split()[11:13]))
-    return ticks / TICKS_PER_S
-
-
 def memory_mib(roots: Iterable[int]) -> tuple[float, float]:
     """(resident memory, of it anonymous) of these processes and their descendants.
 
@@ -86,7 +56,7 @@ def memory_mib(roots: Iterable[int]) -> tuple[float, float]:
     those of databases that are mapped; the kernel can take them away.
     """
     resident = anonymous = 0
-    for pid in descendants(roots):
+    for pid in family(roots):
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()
         except OSError:

@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any
 
 from bench.compare.processes import SystemFailed
-from bench.compare.systems import System, exchange
+from bench.compare.systems import System
 from bench.drive import run_load
+from bench.exchange import exchange
 from bench.load import Job, Result
 
 Line = dict[str, Any]

@@ -9,7 +9,6 @@ import datetime
 import http.client
 import ipaddress
 import os
-import ssl
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -22,8 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from bench.cluster import written_bytes
-from bench.compare.processes import Daemons, SystemFailed, cpu_s, memory_mib, ports
-from bench.heads import Endpoint, HeadMaker
+from bench.compare.processes import Daemons, SystemFailed, memory_mib, ports
+from bench.exchange import exchange
+from bench.heads import Endpoint
+from bench.processor import cpu_s
 
 START_S = 120.0
 ACCESS_KEY = "GKbe7c40be7c40be7c40be7c40"  # of the form that the strictest peer asks for
@@ -46,40 +47,6 @@ class Setting:
     tier: str
     redundancy: str
     notes: str = ""
-
-
-def exchange(
-    endpoint: Endpoint, method: str, path: str, *, query: str = "", body: bytes = b"", tls: bool
-) -> tuple[int, bytes]:
-    """One signed request on a connection of its own; status and body.
-
-    Raises:
-        OSError, http.client.HTTPException: nobody answers, or not in HTTP.
-    """
-    maker = HeadMaker(
-        endpoint,
-        method=method,
-        body_bytes=len(body) if method in ("PUT", "POST") else None,
-        content_sha256=sha256(body).hexdigest(),
-    )
-    lines = maker.head(path, query).decode().split("\r\n")[1:-2]
-    headers = {name: value for name, _, value in (line.partition(": ") for line in lines)}
-    connection: http.client.HTTPConnection
-    if tls:
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(
-            endpoint.host, endpoint.port, timeout=60, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(endpoint.host, endpoint.port, timeout=60)
-    try:
-        target = f"{path}?{query}" if query else path
-        connection.request(method, target, body=body or None, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
 
 
 class System(ABC):

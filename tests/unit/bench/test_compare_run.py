@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from bench.cases import Pace
 from bench.compare import __main__ as command
 from bench.compare import measure
 from bench.compare.filling import Limits, Side
-from bench.compare.plan import Pace, Trial
+from bench.compare.plan import Trial
 from bench.compare.plots import PlotsUnavailable
 from bench.compare.systems import Setting, System
 from bench.drive import CaseFailed
@@ -72,7 +73,7 @@ def run_told(
     monkeypatch.setattr(measure, "run_load", load)
     monkeypatch.setattr(measure.Comparison, "rest", lambda _: None)
     sides = [Side(Told(folder, name)) for name in "ABC"]
-    pace = Pace(rounds=3, seconds=1.0)
+    pace = Pace(rounds=3, seconds=1.0, warm_up_s=0.0)
     comparison = measure.Comparison(sides, pace, Limits(fill_s=1.0))
     return asked, list(comparison.run(Trial(operation="put")))
 

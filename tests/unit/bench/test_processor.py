@@ -31,7 +31,7 @@ def _member(proc: Path, process_id: int, parent: int, user: int, tasks: dict[int
 def test_children_of_children_are_family_and_others_are_not(tmp_path: Path) -> None:
     for process_id, parent in ((10, 1), (11, 10), (12, 11), (13, 1)):
         _member(tmp_path, process_id, parent, 0, {})
-    assert family(10, tmp_path) == [10, 11, 12]
+    assert family([10], tmp_path) == [10, 11, 12]
 
 
 def test_what_a_process_spent_has_its_main_thread_apart(tmp_path: Path) -> None:
