@@ -22,11 +22,12 @@ from gateway.config import NATS_SCHEMES, GatewayConfig, given_accounts, profile_
 from gateway.core import Core, open_core, watched_certificates
 from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
-from gateway.jobs.departure import DepartureKeeper
+from gateway.jobs.departure import keep_departures
 from gateway.jobs.erasure import ErasureKeeper
 from gateway.jobs.events import Destination, EventSender
 from gateway.jobs.garbage import GarbageCollector
 from gateway.jobs.inventory import InventoryWriter
+from gateway.jobs.key_move import NamedKeyMover
 from gateway.jobs.key_use import KeyUse
 from gateway.jobs.lifecycle import LifecycleKeeper
 from gateway.jobs.lock_clock import keep_lock_clock
@@ -47,7 +48,6 @@ from gateway.objects.bootstrap import ensure_account, ensure_root, restore_keyri
 from gateway.objects.context import Services
 from gateway.objects.credential_rows import keeper_of, seal_stored
 from gateway.objects.credentials import Credentials
-from gateway.objects.departing import load_departures
 from gateway.objects.limits_set import load_limits
 from gateway.objects.metering import Meter
 from gateway.objects.named_keys import keep_keyring_copy
@@ -127,7 +127,6 @@ class Gateway:
         core, services = self.core, self.services
         services.quotas.usage = core.index
         load_limits(services)
-        load_departures(services)
         services.meter = Meter(
             log=self.log,
             store=core.index,
@@ -185,7 +184,8 @@ class Gateway:
         self.erasure = ErasureKeeper(
             self.services, core.config.erasure, lambda: self.run_job("compact")
         )
-        self.departure = DepartureKeeper(self.services)
+        self.departure = keep_departures(self.services)
+        self.key_mover = NamedKeyMover(self.services)
         self.renewers, self.certificates = watched_certificates(core)
         self.key_use = KeyUse(self.services, core.config.storage.index)
         self.recovery = RecoveryKeeper(core.config.storage.keys, self.journal, core.env)
@@ -232,6 +232,7 @@ class Gateway:
             self.rotation,
             self.erasure,
             self.departure,
+            self.key_mover,
             self.recovery,
             self.key_use,
             self.certificates,

@@ -104,6 +104,8 @@ class KeydConfig:
         group: who may reach it beside its own user.
         users: names of the users whose processes may call; none: its own user only.
         passphrase: file with the passphrase that its secret is sealed under.
+        from_file: with provider pkcs11: keys that are in a sealed file are on their way into the
+            token; `hexagone keys move`.
         former_keys: the folder of a gateway whose tenant keys it takes over at its first start.
         cache_s: how long a bucket's key stays open.
         unsafe_sigv2: signatures of version 2 are computed, for the unsafe test profile.
@@ -117,6 +119,7 @@ class KeydConfig:
     provider: KeydProvider = KeydProvider.FILE
     passphrase: SecretPath | None = None
     former_keys: Path | None = None
+    from_file: bool = False
     cache_s: Annotated[int, Bounds(1, 3600)] = 300
     listen: KeydListenConfig | None = None
     pkcs11: KeydPkcs11Config | None = None

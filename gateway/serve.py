@@ -31,6 +31,8 @@ from gateway.admin.import_api import transfer_routes
 from gateway.admin.journal_api import journal_routes, recording
 from gateway.admin.key_api import key_routes
 from gateway.admin.key_desk import KeyDesk
+from gateway.admin.key_move_api import key_move_routes
+from gateway.admin.key_move_desk import KeyMoveDesk
 from gateway.admin.key_service import key_service_document, key_service_warnings
 from gateway.admin.metering_api import metering_routes
 from gateway.admin.metering_desk import MeteringDesk
@@ -155,6 +157,7 @@ def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[we
         *produce_routes(_producer(gateway)),
         *access_routes(AccessDesk(gateway.services)),
         *key_routes(keys),
+        *key_move_routes(KeyMoveDesk(gateway.services, keys, gateway.key_mover)),
         *recovery_routes(gateway.recovery, gateway.core.config.storage.keys, gateway.core.env),
         *journal_routes(gateway.services),
         *forget_routes(gateway.services),

@@ -131,6 +131,12 @@ class AdminClient:
         """Usage, limits and plans: `gateway.admin.metering_api` says what."""
         return self._ask(method, f"/v1/metering/{what}?" + _encoded(fields))
 
+    def key_move(self, method: str, verb: str, fields: Mapping[str, str]) -> Document:
+        """Keys that move into an HSM: `gateway.admin.key_move_api` says what; to count takes a
+        while.
+        """
+        return self._ask(method, f"/v1/key-move{verb}?" + _encoded(fields), answer_s=COUNTED_S)
+
     def departure(self, method: str, verb: str, fields: Mapping[str, str]) -> Document:
         """Tenants that leave: `gateway.admin.departure_api` says what."""
         return self._ask(method, f"/v1/departure{verb}?" + _encoded(fields))

@@ -164,7 +164,7 @@ class KeyDesk:
         """What is still under an epoch, by what it is."""
         target, epoch = self._one(fields), _number(fields, "epoch", 0)
         if target.bucket is None:
-            left = await key_epochs.left_in_tenant(self._services, TenantId(target.owner), epoch)
+            left = await key_epochs.left_with_names(self._services, TenantId(target.owner), epoch)
         else:
             bucket_id = target.bucket.bucket_id
             left = await key_epochs.left_in_bucket(self._services, bucket_id, epoch)

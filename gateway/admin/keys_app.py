@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import typer
 
-from gateway.admin import ceremony_cli, cli, keys_cli, recovery_cli, root_key_cli
+from gateway.admin import (
+    ceremony_cli,
+    cli,
+    key_move_cli,
+    keys_cli,
+    recovery_cli,
+    root_key_cli,
+)
 
 keys_app = typer.Typer(no_args_is_help=True, help="Keys: root, tenants', buckets', named ones.")
 recovery_app = typer.Typer(
@@ -27,6 +34,7 @@ keys_app.command("show")(root_key_cli.show_root_key)
 keys_app.command("list")(keys_cli.list_keys)
 keys_app.command("status")(keys_cli.status)
 keys_app.command("rotate")(keys_cli.rotate)
+keys_app.command("move")(key_move_cli.move)
 keys_app.command("disable")(keys_cli.disable)
 keys_app.command("enable")(keys_cli.enable)
 keys_app.command("destroy")(keys_cli.destroy)

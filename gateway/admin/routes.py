@@ -13,6 +13,7 @@ from __future__ import annotations
 from gateway.admin import answer_shapes as shapes
 from gateway.admin.departure_routes import DEPARTURE_ROUTES
 from gateway.admin.erasure_routes import ERASURE_ROUTES
+from gateway.admin.key_move_routes import KEY_MOVE_ROUTES
 from gateway.admin.route_table import RouteEntry, RouteTable, acts, asks, reads
 from gateway.admin.tenant_routes import ACCESS_ROUTES, METERING_ROUTES, TRANSFER_ROUTES
 from gateway.model.administrators import GIVEN_ROLES, Role
@@ -217,6 +218,7 @@ TABLE = RouteTable(
         *RECOVERY_ROUTES,
         *ERASURE_ROUTES,
         *DEPARTURE_ROUTES,
+        *KEY_MOVE_ROUTES,
         *JOURNAL_ROUTES,
         *ADMINISTRATOR_ROUTES,
     )

@@ -157,6 +157,15 @@ class KeepsApprovers:
 
     _book: ApprovalBook
 
+    @property
+    def book(self) -> ApprovalBook:
+        """The book itself."""
+        return self._book
+
+    def keep_book(self, book: ApprovalBook) -> None:
+        """Use the book of another provider of the same folder from here on."""
+        self._book = book
+
     def approvers(self) -> bytes:
         """The document of the set of approvers; see the port."""
         return self._book.approvers()

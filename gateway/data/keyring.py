@@ -9,6 +9,7 @@ Source: docs/data-layout.md, "Keys".
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.approvals.request import tenant_key_item
@@ -69,6 +70,9 @@ class FileKeyring(KeepsApprovers):
         former: what copies were sealed under before `root`; they can be imported, and are no whole
             ones.
 
+    Attributes:
+        is_elsewhere: whether another provider knows an epoch of a tenant's key.
+
     Raises (on construction):
         KeyringInvalid: the file is there and does not open under this root key.
     """
@@ -84,6 +88,7 @@ class FileKeyring(KeepsApprovers):
         self._closed = folder / CLOSED_FILE
         self._book = ApprovalBook(folder, root.derive("approvers"), root.cluster_id, env)
         self._lock = threading.Lock()
+        self.is_elsewhere: Callable[[bytes, int], bool] = lambda tenant, epoch: False
         self._keys: Keys = {}
         self._active: dict[bytes, int] = {}  # epoch of each tenant's key that wraps
         try:
@@ -127,6 +132,15 @@ class FileKeyring(KeepsApprovers):
         """Epochs of the tenant's key; see the port."""
         held = [one.about for key_id, one in self._keys.items() if key_id[:2] == (tenant_id, b"")]
         return sorted(held, key=lambda about: about.epoch)
+
+    def tenants(self) -> list[bytes]:
+        """Ids of all tenants that it knows, also of those whose keys are destroyed."""
+        return sorted({tenant for tenant, _, _ in self._keys})
+
+    def forget(self) -> None:
+        """Know no key any longer; the file is the caller's."""
+        with self._lock:
+            self._hold({})
 
     def active_epoch(self, tenant_id: bytes) -> int:
         """The epoch that wraps; see the port."""
@@ -260,7 +274,7 @@ class FileKeyring(KeepsApprovers):
             elif formerly is not None and self._closed.exists():
                 found = self._of_lost_tenants(formerly)
             merged = dict(self._keys)
-            for key_id, theirs in found.items():
+            for key_id, theirs in self._of_here(found).items():
                 ours = merged.setdefault(key_id, theirs)
                 if ours.key and theirs.key and ours.key != theirs.key:
                     raise KeyringConflict(tenant=key_id[0].hex())
@@ -268,6 +282,16 @@ class FileKeyring(KeepsApprovers):
                     merged[key_id] = theirs
             if merged != self._keys:
                 self._save(merged)
+
+    def _of_here(self, found: Keys) -> Keys:
+        """Without epochs that are elsewhere, and without the named keys of whose tenant none is."""
+        held = {
+            (tenant, name, epoch): one
+            for (tenant, name, epoch), one in found.items()
+            if name != TENANT_KEY or not self.is_elsewhere(tenant, epoch)
+        }
+        known = {tenant for tenant, name, _ in (*held, *self._keys) if name == TENANT_KEY}
+        return {key_id: one for key_id, one in held.items() if key_id[0] in known}
 
     def _of_lost_tenants(self, found: Keys) -> Keys:
         """Raises: KeyringConflict: a known tenant has a key there that it has not here."""

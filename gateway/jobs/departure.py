@@ -22,6 +22,12 @@ from storaged.base.jobs import Progress
 IDLE_S = 30.0
 
 
+def keep_departures(services: Services) -> DepartureKeeper:
+    """Have nothing more taken from who has left; the job. Raises: RowCorrupt."""
+    departing.load_departures(services)
+    return DepartureKeeper(services)
+
+
 class DepartureKeeper:
     """One phase of one tenant a step."""
 

@@ -46,10 +46,10 @@ def adopted_keyring(config: KeydConfig, secret: KeydSecret, env: Env) -> FileKey
             )
         _keep_former(config.folder, config.former_keys / TENANTS_FILE, secret, root, env)
         _adopt_approvers(config, secret, root, env)
-        keyring = FileKeyring(config.folder, secret, env, _former(config.folder, secret))
+        keyring = FileKeyring(config.folder, secret, env, former_of(config.folder, secret))
         _adopt_keys(config, keyring, secret, env)
         return keyring
-    return FileKeyring(config.folder, secret, env, _former(config.folder, secret))
+    return FileKeyring(config.folder, secret, env, former_of(config.folder, secret))
 
 
 def _keep_former(
@@ -63,7 +63,8 @@ def _keep_former(
     replace_file(folder / FORMER_FILE, seal_secret(key, _LABEL, context, former, salt))
 
 
-def _former(folder: Path, secret: KeydSecret) -> bytes | None:
+def former_of(folder: Path, secret: KeydSecret) -> bytes | None:
+    """What copies were sealed under before, if there is anything. Raises: KeyringInvalid."""
     path = folder / FORMER_FILE
     try:
         sealed = path.read_bytes()

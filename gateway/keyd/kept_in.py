@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol, runtime_checkable
+
 from gateway.config_keys import KeydConfig, KeydProvider
 from gateway.data.envelope import KeyProvider
 from gateway.keyd.keys import KeydKeys
+
+
+@runtime_checkable
+class Moves(Protocol):
+    """A provider on its way from one place to another."""
+
+    def move_status(self) -> dict[str, Any]:
+        """What is still where it was."""
+        ...
 
 
 def kept_by_keyd(config: KeydConfig) -> str:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +44,7 @@ from gateway.keyd.pkcs11_port import (
     Token,
     TokenKey,
 )
-from gateway.keyd.pkcs11_record import HeldInToken, Phase, kept, merge
+from gateway.keyd.pkcs11_record import HeldInToken, Phase, kept, merge, with_buried
 from gateway.keyd.pkcs11_record_file import RecordFile
 from gateway.keyd.pkcs11_sealing import TokenSealing
 from gateway.model.encoding import enc
@@ -53,7 +53,6 @@ from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
 
 logger = logging.getLogger(__name__)
-
 
 _BUCKET, _NAMED = "wrap-bucket", "wrap-named"
 _CHECK = bytes(16)
@@ -86,8 +85,6 @@ class Pkcs11Keyring(KeepsApprovers):
     def __repr__(self) -> str:
         return f"Pkcs11Keyring(token={self._token.label}, keys={len(self._file.record)})"
 
-    # Making
-
     def create_tenant_key(self, tenant_id: bytes) -> None:
         """Make the tenant's key unless it is there; see the port."""
         self._create((tenant_id, TENANT_KEY, FIRST_EPOCH), KeyState.ACTIVE)
@@ -108,6 +105,15 @@ class Pkcs11Keyring(KeepsApprovers):
             if held[-1].state is not KeyState.PENDING:
                 self._create((tenant_id, TENANT_KEY, held[-1].epoch + 1), KeyState.PENDING)
             return self._file.epochs[tenant_id][-1].epoch
+
+    def bring_key(self, tenant_id: bytes, name: str, epoch: int, state: KeyState) -> None:
+        """Make one key unless it is there, whatever else there is of the tenant. `name` "": his."""
+        self._create((tenant_id, name.encode(), epoch), state)
+
+    def bury(self, gone: Mapping[bytes, Sequence[KeyEpoch]]) -> None:
+        """Know destroyed epochs, by tenant, that were elsewhere. Durable; idempotent."""
+        with self._lock:
+            self._file.save(with_buried(self._file.record, gone))
 
     def _create(self, key: KeyId, state: KeyState) -> None:
         tenant_id, name, epoch = key

@@ -12,12 +12,14 @@ Source: docs/hsm.md, "What is kept where".
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from hashlib import sha256
 from struct import Struct
 
 from gateway.data.envelope import KeyringConflict, SealInvalid, open_secret, seal_secret
-from gateway.data.keyring_form import TENANT_ID_BYTES, KeyId
+from gateway.data.keyring_form import TENANT_ID_BYTES, TENANT_KEY, KeyId
 from gateway.keyd.pkcs11_port import GCM_TAG_BYTES, KEY_ID_BYTES, NONCE_BYTES
 from gateway.model.encoding import enc
 from gateway.model.key_states import REFUSING, KeyEpoch, KeyState, is_later
@@ -25,10 +27,12 @@ from gateway.model.key_states import REFUSING, KeyEpoch, KeyState, is_later
 CHECK_BYTES = NONCE_BYTES + 16 + GCM_TAG_BYTES
 
 FILE_MAGIC = b"HXK"  # of a sealed file's keys, in any form
+BOTH_MAGIC = b"HXM\x01"  # of a copy while keys go from a file into the token
 
 _MAGIC = b"HXT\x01"
 _LABEL = "hsm-record"
 _FIELDS = Struct(f">IBBQQB{KEY_ID_BYTES}sQ{CHECK_BYTES}s")
+_LENGTH = Struct(">I")
 _STATES = tuple(KeyState)
 
 
@@ -70,7 +74,7 @@ Record = dict[KeyId, HeldInToken]
 class KeysNotInToken(KeyringConflict):
     """The copy is of keys that are in a sealed file, which no token takes."""
 
-    hint = 'keep `provider = "file"` for this cluster; a tenant moves by export and import'
+    hint = "move them: `from_file = true` in keyd.toml, then `hexagone keys move`"
 
 
 def seal_record(sealing_key: bytes, cluster_id: bytes, record: Record, salt: bytes) -> bytes:
@@ -100,7 +104,8 @@ def seal_record(sealing_key: bytes, cluster_id: bytes, record: Record, salt: byt
 
 def open_record(sealing_key: bytes, cluster_id: bytes, sealed: bytes) -> Record:
     """What `seal_record` wrote. Raises: SealInvalid, KeysNotInToken."""
-    if bytes(sealed[:3]) == FILE_MAGIC:
+    old, sealed = parts_of(sealed)
+    if old and not sealed:
         raise KeysNotInToken
     if bytes(sealed[:4]) != _MAGIC:
         raise SealInvalid(label=_LABEL)
@@ -120,6 +125,41 @@ def open_record(sealing_key: bytes, cluster_id: bytes, sealed: bytes) -> Record:
     except (IndexError, ValueError) as error:
         raise SealInvalid(label=_LABEL, secret_bytes=len(plain)) from error
     return record
+
+
+def with_buried(record: Record, gone: Mapping[bytes, Sequence[KeyEpoch]]) -> Record:
+    """With epochs by tenant of which the keys were never in a token, and are destroyed: their
+    numbers are taken.
+    """
+    found: Record = {}
+    for tenant, epochs in gone.items():
+        for about in epochs:
+            key_id = sha256(enc("hsm/buried", tenant, about.epoch)).digest()[:KEY_ID_BYTES]
+            held = HeldInToken(key_id=key_id, about=about, phase=Phase.ERASED)
+            found[tenant, TENANT_KEY, about.epoch] = held
+    return found | record
+
+
+def both_parts(old: bytes, new: bytes) -> bytes:
+    """A copy of keys on the move: "HXM" ‖ 1 ‖ u32 length ‖ that of the file ‖ that of the token."""
+    return BOTH_MAGIC + _LENGTH.pack(len(old)) + old + new
+
+
+def parts_of(sealed: bytes) -> tuple[bytes, bytes]:
+    """A copy's part of the file, and that of the token; b"": there is none. Raises: SealInvalid."""
+    if bytes(sealed[:3]) == FILE_MAGIC:
+        return bytes(sealed), b""
+    if bytes(sealed[: len(BOTH_MAGIC)]) != BOTH_MAGIC:
+        if not sealed:
+            raise SealInvalid(label=_LABEL)
+        return b"", bytes(sealed)
+    at = len(BOTH_MAGIC) + _LENGTH.size
+    if len(sealed) < at:
+        raise SealInvalid(label=_LABEL, record_bytes=len(sealed))
+    length = _LENGTH.unpack_from(sealed, len(BOTH_MAGIC))[0]
+    if len(sealed) <= at + length:
+        raise SealInvalid(label=_LABEL, record_bytes=len(sealed))
+    return bytes(sealed[at : at + length]), bytes(sealed[at + length :])
 
 
 def kept(record: Record) -> Record:

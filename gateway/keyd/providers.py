@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from gateway.config_keys import KeydConfig, KeydProvider
 from gateway.data.envelope import KeyProvider
-from gateway.data.keyring import TENANTS_FILE
-from gateway.keyd.adoption import adopted_keyring
+from gateway.data.keyring import CLOSED_FILE, TENANTS_FILE, FileKeyring
+from gateway.keyd.adoption import FORMER_FILE, adopted_keyring, former_of
+from gateway.keyd.moving import MovingKeyring
 from gateway.keyd.pkcs11_keyring import Pkcs11Keyring
 from gateway.keyd.pkcs11_pin import REFUSED_FILE, PinFile
+from gateway.keyd.pkcs11_port import Token
 from gateway.keyd.pkcs11_record_file import RECORD_FILE
 from gateway.keyd.pkcs11_token import Pkcs11Token
 from gateway.keyd.secret import CLUSTER_ID_BYTES, KeydSecret
@@ -19,6 +21,12 @@ from storaged.base.env import Env
 from storaged.base.errors import ConfigError
 
 PASSPHRASE_BYTES_MAX = 4096
+
+
+class KeysElsewhere(ConfigError):
+    """The keys are in another provider than the configured one."""
+
+    hint = 'docs/hsm.md, "Moving to one", is the way from a file into a token'
 
 
 def open_key_provider(config: KeydConfig, env: Env) -> KeyProvider:
@@ -32,24 +40,44 @@ def open_key_provider(config: KeydConfig, env: Env) -> KeyProvider:
         case KeydProvider.FILE:
             return adopted_keyring(config, secret, env)
         case KeydProvider.PKCS11:
-            provider = Pkcs11Keyring(config.folder, secret, open_token(config, secret, env), env)
+            token = open_token(config, secret, env)
+            provider = Pkcs11Keyring(config.folder, secret, token, env)
+            if config.from_file:
+                return _moving(config, secret, env, token, provider)
             provider.begin()
             return provider
 
 
+def _moving(
+    config: KeydConfig, secret: KeydSecret, env: Env, token: Token, new: Pkcs11Keyring
+) -> MovingKeyring:
+    """Both the sealed file and the token. Raises: KeyringInvalid, as the token."""
+    old = FileKeyring(config.folder, secret, env, former_of(config.folder, secret))
+    moving = MovingKeyring(
+        config.folder,
+        old,
+        new,
+        also=(FORMER_FILE, CLOSED_FILE),
+        read_again=lambda: Pkcs11Keyring(config.folder, secret, token, env),
+    )
+    moving.begin()
+    return moving
+
+
 def _refuse_other(config: KeydConfig) -> None:
-    """Keys stay where they were made: none is brought into a token or out of it, and a provider
-    that has none of them would make others. Raises: ConfigError.
+    """Keys stay where they were made, and a provider that has none of them would make others. From
+    a file of this folder there is a way into a token. Raises: ConfigError.
     """
     if config.provider is KeydProvider.FILE:
         found, where = [config.folder / RECORD_FILE], "in an HSM"
     else:
-        folders = [config.folder, *([config.former_keys] if config.former_keys else [])]
+        own = [] if config.from_file else [config.folder]
+        folders = [*own, *([config.former_keys] if config.former_keys else [])]
         found, where = [folder / TENANTS_FILE for folder in folders], "in a sealed file"
     for path in found:
         if path.exists():
-            reason = f"this cluster's keys are {where}, and stay there"
-            raise ConfigError(key="provider", path=path, reason=reason)
+            reason = f"this cluster's keys are {where}"
+            raise KeysElsewhere(key="provider", path=path, reason=reason)
 
 
 def open_token(config: KeydConfig, secret: KeydSecret, env: Env) -> Pkcs11Token:

@@ -35,6 +35,7 @@ from gateway.data.envelope import (
 )
 from gateway.data.keyring_form import TENANT_ID_BYTES
 from gateway.data.resealing import WINDOW_ID_BYTES
+from gateway.keyd.kept_in import Moves
 from gateway.keyd.refusals import KeydOtherCluster, KeydRefused, KeydRequestInvalid
 from gateway.keyd.wire import SHAPES, Value, Verb, decode_fields, encode_fields
 from gateway.model.key_states import KeyState
@@ -200,6 +201,8 @@ class KeyService:
             "calls": dict(self.calls),
             "refused": dict(self.refused),
         }
+        if isinstance(self.provider, Moves):
+            document["move"] = self.provider.move_status()
         return json.dumps(document).encode()
 
     def _set_tenant_epoch(self, tenant_id: bytes, epoch: int, state: str, warrant: bytes) -> None:

@@ -27,6 +27,7 @@ from gateway.model.names import BucketId, TenantId
 from gateway.objects.approving import spend
 from gateway.objects.context import Services
 from gateway.objects.credential_rows import under_epoch
+from gateway.objects.key_move import left_under_names
 from gateway.objects.key_rotation import TRIES_MAX, commit_rows, keep_copy, set_epoch_apart
 from gateway.objects.rewrapping import FAMILIES
 from storaged.base.errors import Kind, StorageError
@@ -203,7 +204,7 @@ async def destroy_tenant_epoch(
         raise EpochNotDisabled(tenant=tenant.hex(), epoch=epoch)
     # Whatever was wrapped under it before it was disabled is applied once this is.
     await commit_rows(services, (), ())
-    left = await left_in_tenant(services, tenant, epoch)
+    left = await left_with_names(services, tenant, epoch)
     if left and not forced:
         raise EpochNotEmpty(tenant=tenant.hex(), epoch=epoch, left=sum(left.values()))
     if _tenant_epoch(services, tenant, epoch).state is not KeyState.DISABLED:
@@ -244,6 +245,13 @@ async def left_in_tenant(services: Services, tenant: TenantId, epoch: int) -> di
     secrets = under_epoch(services.log, services.records, provider, tenant, epoch)
     left = {"bucket keys": count, "access keys": secrets}
     return {name: number for name, number in left.items() if number}
+
+
+async def left_with_names(services: Services, tenant: TenantId, epoch: int) -> dict[str, int]:
+    """As left_in_tenant, and what needs a named key that goes with the epoch: while keys move."""
+    left = await left_in_tenant(services, tenant, epoch)
+    under_names = await left_under_names(services, tenant, epoch)
+    return {**left, "under named keys": under_names} if under_names else left
 
 
 def _pages(services: Services, start: bytes, end: bytes) -> Iterator[list[Row]]:

@@ -147,8 +147,8 @@ TOLD = (
     "{missing} missing, {unnamed} unnamed, {deleted} deleted, {skipped} nodes not reached, "
     "looked only",
     "{nines}, model",
-    "this cluster's keys are in a sealed file, and stay there",
-    "this cluster's keys are in an HSM, and stay there",
+    "this cluster's keys are in a sealed file",
+    "this cluster's keys are in an HSM",
     "the log, places and sizes, shard tags; keys of tenants",
     "the log, places and sizes, shard tags; no content",
 )

@@ -29,13 +29,14 @@ class HsmCluster:
     cluster: Cluster
     token: SoftToken
     keyd: subprocess.Popen[str] | None = None
+    in_file: bool = False
 
     @property
     def keyd_config(self) -> Path:
         return self.cluster.laid.keyd.config
 
     def lay_out(self) -> None:
-        """Everything but processes, and `keyd.toml` for the token."""
+        """Everything but processes, and `keyd.toml` for the token, unless keys begin in a file."""
         env = RealEnv(threads_max=1)
         folder = self.cluster.folder
         folder.mkdir(parents=True)
@@ -51,15 +52,17 @@ class HsmCluster:
         )
         lay_out(options, env)
         env.close()
-        self.write_config(self.token)
+        if not self.in_file:
+            self.write_config(self.token)
 
-    def write_config(self, token: SoftToken) -> None:
+    def write_config(self, token: SoftToken, *, from_file: bool = False) -> None:
         """Name a token in `keyd.toml`."""
         laid = self.cluster.laid
         cluster_id = RootKey.load(laid.keys).cluster_id.hex()
         self.keyd_config.write_text(
             f'folder = "{laid.keyd.folder}"\ncluster_id = "{cluster_id}"\n'
-            f'socket = "{laid.keyd.socket}"\nprovider = "pkcs11"\ncache_s = 1\n\n[pkcs11]\n'
+            f'socket = "{laid.keyd.socket}"\nprovider = "pkcs11"\ncache_s = 1\n'
+            f"from_file = {str(from_file).lower()}\n\n[pkcs11]\n"
             f'module = "{module_path()}"\ntoken = "{token.label}"\npin_file = "{token.pin_file}"\n'
         )
 
@@ -89,18 +92,22 @@ class HsmCluster:
         assert self.cluster.stop_gateway() == 0
         self.start()
 
-    def command(self, *words: str) -> str:
+    def run_job(self, name: str) -> None:
+        """One round of a job."""
+        self.command("jobs", "run", name, "--data", str(self.cluster.folder))
+
+    def command(self, *words: str, code: int = 0) -> str:
         """What `hexagone …` printed; its exit code is 0."""
         done = subprocess.run(
             [str(BIN / "hexagone"), *words], capture_output=True, text=True, timeout=READY_S
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == code, done.stdout + done.stderr
         return done.stdout
 
-    def keys(self, *words: str) -> Any:
+    def keys(self, *words: str, code: int = 0) -> Any:
         """The document of `hexagone keys …`."""
         data = ["--data", str(self.cluster.folder), "--json"]
-        return json.loads(self.command("keys", *words, *data))
+        return json.loads(self.command("keys", *words, *data, code=code))
 
     def token_check(self) -> dict[str, Any]:
         """The document of `hexagone keyd token-check`."""
@@ -116,9 +123,9 @@ class HsmCluster:
 
 
 @contextmanager
-def hsm_cluster(folder: Path, token: SoftToken) -> Iterator[HsmCluster]:
-    """A cluster that runs; its folder is removed at the end."""
-    held = HsmCluster(Cluster(folder, keys=KeysFrom.KEYD), token)
+def hsm_cluster(folder: Path, token: SoftToken, *, in_file: bool = False) -> Iterator[HsmCluster]:
+    """A cluster that runs; its folder is removed at the end. `in_file`: its keys begin there."""
+    held = HsmCluster(Cluster(folder, keys=KeysFrom.KEYD), token, in_file=in_file)
     try:
         held.lay_out()
         held.start()

@@ -284,7 +284,7 @@ def test_keys_of_a_sealed_file_are_not_brought_into_a_token(
     provider = opened()
     with pytest.raises(KeysNotInToken) as refused:
         provider.import_sealed(of_file.export_sealed())
-    assert "export and import" in (refused.value.hint or "")
+    assert "hexagone keys move" in (refused.value.hint or "")
     assert provider.tenant_epochs(ALICE) == []
 
 
