@@ -42,7 +42,9 @@ from gateway.admin.plane import admin_plane
 from gateway.admin.produce import Producer
 from gateway.admin.produce_api import produce_routes
 from gateway.admin.recovery_api import recovery_routes
+from gateway.admin.signing_api import SigningDesk, signing_routes
 from gateway.admin.status import ClusterView
+from gateway.aws_env import is_aws_env, secret_in, write_aws_env
 from gateway.compose import Gateway, open_gateway
 from gateway.config import GatewayConfig
 from gateway.data.buffers import tune_allocator
@@ -52,7 +54,7 @@ from gateway.metrics import S3Metrics, exposition, new_registry
 from gateway.objects import approving, departing, key_rotation
 from gateway.objects.bootstrap import renew_root
 from gateway.s3.http import FrontendConfig, S3Frontend
-from gateway.up import SITES, Laid, is_aws_env, secret_in, write_aws_env
+from gateway.up import SITES, Laid
 from storaged.base.env import RealEnv
 from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
 from storaged.tls import s3_server_context
@@ -79,9 +81,9 @@ async def serve(
     if config.unsafe_test_profile is not None:
         print("unsafe test profile: known secrets; keep nothing here", file=sys.stderr, flush=True)
     metrics = S3Metrics()
-    view = _view(gateway, config, env)
-    keyring = gateway.core.keyring
-    keys = KeyDesk(gateway.services, gateway.rotation, lambda: kept_in(keyring))
+    signing = SigningDesk(config.storage.keys, gateway.core.root, gateway.journal, env)
+    view = _view(gateway, config, env, signing)
+    keys = KeyDesk(gateway.services, gateway.rotation, lambda: kept_in(gateway.core.keyring))
     registry = new_registry(metrics, ClusterMetrics(view), Alarms(gateway.services))
     node_authorities = [] if config.node_tls is None else [config.node_tls.authority]
     plane = admin_plane(config.admin, gateway.services, node_authorities)
@@ -92,7 +94,7 @@ async def serve(
         path=config.admin.socket,
         env=env,
         keys=NamedKeyDesk(gateway.services),
-        more=[*_admin_routes(gateway, view, keys), *plane.routes],
+        more=[*_admin_routes(gateway, view, keys, signing), *plane.routes],
         journaled=recording(gateway.services),
         gate=plane.gate,
         listener=plane.listener,
@@ -150,10 +152,13 @@ async def write_credentials(
     write_aws_env(config, to, port, key, authority)
 
 
-def _admin_routes(gateway: Gateway, view: ClusterView, keys: KeyDesk) -> list[web.AbstractRouteDef]:
+def _admin_routes(
+    gateway: Gateway, view: ClusterView, keys: KeyDesk, signing: SigningDesk
+) -> list[web.AbstractRouteDef]:
     """Of what operators ask about, beside the state of the cluster."""
     return [
-        *attest_routes(_attester(gateway, view)),
+        *attest_routes(_attester(gateway, view, signing)),
+        *signing_routes(signing),
         *produce_routes(_producer(gateway)),
         *access_routes(AccessDesk(gateway.services)),
         *key_routes(keys),
@@ -174,7 +179,9 @@ def _producer(gateway: Gateway) -> Producer:
     return Producer(gateway.services, gateway.core.config, lambda: kept_in(keyring))
 
 
-def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
+def _view(
+    gateway: Gateway, config: GatewayConfig, env: RealEnv, signing: SigningDesk
+) -> ClusterView:
     core = gateway.core
     return ClusterView(
         config=config,
@@ -199,20 +206,21 @@ def _view(gateway: Gateway, config: GatewayConfig, env: RealEnv) -> ClusterView:
             *key_service_warnings(core.keyring),
             *key_rotation.warnings(gateway.services),
             *departing.warnings(gateway.services),
+            *signing.warnings(),
         ],
         key_service=lambda: key_service_document(core.keyring),
         certificate_days=gateway.certificates.days_left,
     )
 
 
-def _attester(gateway: Gateway, view: ClusterView) -> Attester:
+def _attester(gateway: Gateway, view: ClusterView, signing: SigningDesk) -> Attester:
     core = gateway.core
     return Attester(
         view.locator,
         core.nodes,
         core.topology,
         core.config.cluster,
-        seed=core.root.derive("attestation"),
+        seed=signing.attestation_seed,
         integrity_key=core.root.integrity_key,
         cluster_id=core.root.cluster_id,
         certificate_of=core.certificate_of,

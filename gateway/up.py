@@ -11,7 +11,7 @@ import asyncio
 import os
 import signal
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gateway.config import GatewayConfig, UnsafeTestProfileConfig
 from gateway.config_check import check_config
 from gateway.config_keys import KeydPkcs11Config, KeysFrom
+from gateway.data.attestation_key import create_cluster_keys
 from gateway.data.root_key import ROOT_FILE, RootKey, RootKeyLost
 from gateway.keyd.child import KeydFiles, lay_out_keyd
-from gateway.meta.accounts import AccessKey
 from storaged.base.config import effective_values, read_config
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
@@ -51,7 +51,6 @@ AUTHORITY = "authority"  # folder of the internal CA, among the keys
 BASE_DOMAIN = "s3.localhost"
 WEBSITE_DOMAIN = "s3-website.localhost"
 NODE_PORT_OFFSET = 100  # nodes of `--processes` listen on the S3 port + 100 + number
-SECRET_CHARACTERS = 40  # of the secrets that are made here
 READY_S = 60.0
 STOP_S = 20.0
 
@@ -150,7 +149,7 @@ def lay_out(options: UpOptions, env: Env) -> GatewayConfig:
     if not (laid.keys / ROOT_FILE).exists():
         if laid.config.exists():
             raise RootKeyLost(path=laid.keys / ROOT_FILE)
-        RootKey.create(laid.keys, env)
+        create_cluster_keys(laid.keys, env)
     _keys_from(laid, options, env)
     if options.processes or options.tls:
         _certificates(laid, options, env)
@@ -281,66 +280,6 @@ def _address_of(options: UpOptions, number: int) -> str:
     """Where the gateway reaches a node; HEXAGONE_NODE_PORT_SHIFT puts a proxy in between."""
     shift = int(os.environ.get("HEXAGONE_NODE_PORT_SHIFT", "0"))
     return f"127.0.0.1:{_node_port(options, number) + shift}"
-
-
-def write_aws_env(
-    config: GatewayConfig, path: Path, port: int, key: AccessKey, authority: Path | None
-) -> None:
-    """`export` lines for S3 clients, readable by the owner only.
-
-    Args:
-        authority: certificate that clients check the endpoint's against; None: they have it.
-    """
-    replace_file(path, _aws_env(config, port, key, authority))
-
-
-def is_aws_env(
-    config: GatewayConfig, path: Path, port: int, key: AccessKey, authority: Path | None
-) -> bool:
-    """Whether a file is what `write_aws_env` would write, whatever secret it has: that is not read,
-    so it does not come into this process.
-    """
-    wanted = _aws_env(config, port, replace(key, secret="*" * SECRET_CHARACTERS), authority)
-    start = wanted.index(b"*" * SECRET_CHARACTERS)
-    end = start + SECRET_CHARACTERS
-    try:
-        file = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        rest = len(wanted) - end
-        return (
-            os.pread(file, start, 0) == wanted[:start]
-            and os.pread(file, rest + 1, end) == wanted[end:]
-        )
-    finally:
-        os.close(file)
-
-
-def _aws_env(config: GatewayConfig, port: int, key: AccessKey, authority: Path | None) -> bytes:
-    scheme = "https" if config.s3.certificate is not None else "http"
-    lines = {
-        "AWS_ACCESS_KEY_ID": key.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": key.secret,
-        "AWS_ENDPOINT_URL": f"{scheme}://{config.s3.host}:{port}",
-        "AWS_REGION": config.cluster.region,
-        "AWS_DEFAULT_REGION": config.cluster.region,
-    }
-    if config.s3.certificate is not None and authority is not None:
-        lines["AWS_CA_BUNDLE"] = str(authority)
-    return "".join(f"export {name}={value}\n" for name, value in lines.items()).encode()
-
-
-def secret_in(path: Path, access_key_id: str) -> str:
-    """The secret in a file of `write_aws_env`; "" where it has none of this access key."""
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return ""
-    held = dict(line.removeprefix("export ").split("=", 1) for line in lines if "=" in line)
-    if held.get("AWS_ACCESS_KEY_ID") != access_key_id:
-        return ""
-    return held.get("AWS_SECRET_ACCESS_KEY", "")
 
 
 class NodeProcesses:

@@ -57,7 +57,7 @@ class Attester:
     """Makes signed statements about where shards are.
 
     Args:
-        seed: 32 bytes, the cluster's signing key for statements.
+        seed: gives the 32 bytes of the cluster's signing key for statements.
         certificate_of: SHA-256 of a node's certificate as hex; None for a folder of ours.
     """
 
@@ -68,7 +68,7 @@ class Attester:
         topology: Topology,
         cluster: ClusterConfig,
         *,
-        seed: bytes,
+        seed: Callable[[], bytes],
         integrity_key: bytes,
         cluster_id: bytes,
         certificate_of: Callable[[int], str | None],
@@ -91,7 +91,7 @@ class Attester:
         Args:
             challenge: 64 hexadecimal digits; "" = drawn here.
 
-        Raises: ChallengeInvalid, and as `Locator.where`.
+        Raises: ChallengeInvalid, and as `Locator.where` and `seed`.
         """
         nonce = self._challenge(challenge)
         content_bytes, rows = await self._locator().stripe_rows(bucket, key)
@@ -116,7 +116,7 @@ class Attester:
             "stripes": [await self._stripe(nonce, row) for row in chosen],
             "ended_at_ms": self._env.now_ms(),
         }
-        return signed(statement, self._seed)
+        return signed(statement, self._seed())
 
     def _challenge(self, text: str) -> bytes:
         if not text:

@@ -117,6 +117,14 @@ class AdminClient:
         """Have the journal signed with other keys."""
         return self._ask("POST", "/v1/journal-keys/rotate")
 
+    def signing_keys(self) -> Document:
+        """What signs for the cluster."""
+        return self._ask("GET", "/v1/signing-keys")
+
+    def rotate_attestation_key(self) -> Document:
+        """Have statements about places signed with another key."""
+        return self._ask("POST", "/v1/signing-keys/attestation/rotate")
+
     def key_epochs(self, method: str, verb: str, fields: Mapping[str, str]) -> Document:
         """Ask or do something about epochs of keys; to count what is under one takes a while."""
         target = "/v1/key-epochs" + (f"/{verb}" if verb else "") + "?" + _encoded(fields)

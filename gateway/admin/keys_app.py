@@ -14,6 +14,7 @@ from gateway.admin import (
     keys_cli,
     recovery_cli,
     root_key_cli,
+    signing_cli,
 )
 
 keys_app = typer.Typer(no_args_is_help=True, help="Keys: root, tenants', buckets', named ones.")
@@ -38,6 +39,8 @@ keys_app.command("move")(key_move_cli.move)
 keys_app.command("disable")(keys_cli.disable)
 keys_app.command("enable")(keys_cli.enable)
 keys_app.command("destroy")(keys_cli.destroy)
+keys_app.command("signing")(signing_cli.signing)
+keys_app.command("rotate-attestation")(signing_cli.rotate_attestation)
 keys_app.add_typer(recovery_app, name="recovery")
 recovery_app.command("init")(recovery_cli.init)
 recovery_app.command("reshare")(recovery_cli.reshare)

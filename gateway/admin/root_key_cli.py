@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.data.attestation_key import create_cluster_keys
 from gateway.data.keyring import ROOT_FILE, RootKey
 from gateway.terminal import language
 from gateway.terminal.refusals import stop
@@ -27,7 +28,7 @@ def init_root_key(keys: KeysOption, as_json: JsonOption = False) -> None:
     Example: hexagone keys init --keys /srv/hexagone/keys
     """
     try:
-        root = RootKey.create(keys, RealEnv(threads_max=1))
+        root = create_cluster_keys(keys, RealEnv(threads_max=1))
     except (StorageError, OSError) as error:
         stop(error)
     _tell(keys, root, as_json=as_json)

@@ -15,6 +15,7 @@ from gateway.admin.departure_routes import DEPARTURE_ROUTES
 from gateway.admin.erasure_routes import ERASURE_ROUTES
 from gateway.admin.key_move_routes import KEY_MOVE_ROUTES
 from gateway.admin.route_table import RouteEntry, RouteTable, acts, asks, reads
+from gateway.admin.signing_routes import SIGNING_ROUTES
 from gateway.admin.tenant_routes import ACCESS_ROUTES, METERING_ROUTES, TRANSFER_ROUTES
 from gateway.model.administrators import GIVEN_ROLES, Role
 
@@ -220,6 +221,7 @@ TABLE = RouteTable(
         *DEPARTURE_ROUTES,
         *KEY_MOVE_ROUTES,
         *JOURNAL_ROUTES,
+        *SIGNING_ROUTES,
         *ADMINISTRATOR_ROUTES,
     )
 )

@@ -1,8 +1,8 @@
 """The journal of a cluster from its configuration and its root key.
 
-The keys that hash names, and the first keys that sign, are derived from the root key: they are
-never stored, and a cluster that is rebuilt elsewhere goes on under the same public keys. Keys that
-sign after a rotation are in a file (`gateway.journal.signing`).
+The keys that hash names are derived from the root key. Keys that sign are drawn, and are in a file
+(`gateway.journal.signing`); a journal from before that goes on under its derived ones until they
+are rotated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ DeriveKey = Callable[[str, str], bytes]
 
 
 def journal_keys(cluster_id: bytes, derive: DeriveKey) -> JournalKeys:
-    """The keys of a cluster's journal."""
+    """The derived keys of a cluster's journal: those that hash names, and those that signed first
+    where no others were drawn.
+    """
     return JournalKeys(
         prefix=f"{PREFIX}/{cluster_id.hex()}",
         signers=(
@@ -49,20 +51,21 @@ def open_journal(
     """The journal, if there is to be one; `Journal.start` comes later.
 
     Args:
-        keys_folder: where keys are that sign after a rotation; None: there is no rotation.
+        keys_folder: where the keys are that sign; None: the derived ones do.
     """
     if config is None:
         return None
-    first = journal_keys(cluster_id, derive)
+    derived = journal_keys(cluster_id, derive)
     if keys_folder is None:
-        return Journal(config, first, env)
-    signing = SigningKeys(keys_folder / KEYS_FILE, config.folder, first, derive, env)
+        return Journal(config, derived, env)
+    signing = SigningKeys(keys_folder / KEYS_FILE, config.folder, derived, derive, env)
     try:
+        signing.begin()
         return Journal(config, signing.load(), env, signing)
     except (StorageError, OSError) as error:
         # As with a drive that takes nothing: acts are refused, objects are served.
         logger.error("the journal cannot be signed: %s", error)
-        return Journal(config, first._replace(trouble=str(error)), env)
+        return Journal(config, derived._replace(trouble=str(error)), env)
 
 
 def command_event(command: str, env: Env) -> Event:

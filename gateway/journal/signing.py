@@ -1,22 +1,26 @@
-"""The private keys that sign a journal: derived from the root key first, random after a rotation.
+"""The private keys that sign a journal: drawn at random, kept encrypted beside the root key.
 
-Not for what they sign. The first ones follow from the root key, so that a cluster has a journal
-without another file; whoever rotates them makes random ones, kept beside the root key in
-`journal.keys`, encrypted under a key from it:
+Not for what they sign. They are in `journal.keys`, under a key from the root key:
 
-    "HXJ" ‖ 1 ‖ nonce 12 ‖ AES-256-GCM of: the seeds in use ‖ the seeds that are to come
+    "HXJ" ‖ 2 ‖ nonce 12 ‖ AES-256-GCM of: the seeds in use ‖ the seeds that are to come
+                                           ‖ SHA-256 of the first public keys
 
-Seeds are 64 bytes (Ed25519 32 ‖ ML-DSA-65 32) or 64 zeros for none. Which are in use is told by the
-chain in the journal's folder: it is replaced in one step, after both files name the next keys. A
-copy of it is kept as `journal.chain` beside the seeds. It takes the place of one that is gone, if
-the keys that it leads to are those that have signed the cluster's log; else nothing is signed and
-no seed is touched, for those that are in use cannot be told from others.
+Seeds are 64 bytes (Ed25519 32 ‖ ML-DSA-65 32) or 64 zeros for none. Form 1 ends with the seeds: it
+is of a journal whose first keys were derived from the root key, as they are where there is no file.
+Those go on until they are rotated; a journal that begins draws its own (K-07).
+
+Which seeds are in use is told by the chain in the journal's folder, once there is one: it is
+replaced in one step, after both files name the next keys. A copy of it is kept as `journal.chain`
+beside the seeds. It takes the place of one that is gone, if the keys that it leads to are those
+that have signed the cluster's log; else nothing is signed and no seed is touched, for those that
+are in use cannot be told from others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -27,6 +31,7 @@ from gateway.journal.chain import (
     Chain,
     Keys,
     encode_chain,
+    keys_digest,
     open_by_any,
     read_chain,
 )
@@ -47,7 +52,8 @@ from storaged.base.errors import Kind, StorageError
 
 KEYS_FILE = "journal.keys"
 CHAIN_COPY = "journal.chain"
-_MAGIC = b"HXJ\x01"
+_DERIVED_MAGIC, _MAGIC = b"HXJ\x01", b"HXJ\x02"
+_MAGIC_BYTES = 4
 _NONCE_BYTES = 12
 _KINDS = (ED25519, MLDSA65)
 _SEEDS_BYTES = SEED_BYTES * len(_KINDS)
@@ -73,27 +79,51 @@ class ChainLost(SigningKeysInvalid):
     )
 
 
+class _Kept(NamedTuple):
+    """What `journal.keys` holds: seeds or _NONE, and the digest of the first public keys."""
+
+    in_use: bytes
+    to_come: bytes
+    first: str
+
+    def seeds(self) -> list[bytes]:
+        return [seeds for seeds in (self.in_use, self.to_come) if seeds != _NONE]
+
+    def __repr__(self) -> str:
+        return "_Kept(…)"
+
+
 class SigningKeys:
     """Private keys of one journal in two files. Not for several threads at once.
 
     Args:
         file: `journal.keys` in the folder of the keys. folder: the journal's.
-        first: the keys that are derived.
+        derived: the keys that a journal of before begins with.
     """
 
     def __init__(
-        self, file: Path, folder: Path, first: JournalKeys, derive: DeriveKey, env: Env
+        self, file: Path, folder: Path, derived: JournalKeys, derive: DeriveKey, env: Env
     ) -> None:
         self._file = file
         self._chain_file = folder / CHAIN
         self._copy = file.with_name(CHAIN_COPY)
-        self._checkpoint = folder / LOGS / CLUSTER / CHECKPOINT
-        self._first = first
+        self._logs = folder / LOGS
+        self._checkpoint = self._logs / CLUSTER / CHECKPOINT
+        self._derived = derived
         self._derive = derive
         self._env = env
 
     def __repr__(self) -> str:
         return "SigningKeys(…)"
+
+    def begin(self) -> None:
+        """Draw the first keys of a journal that has none and has written nothing. Idempotent.
+        Raises: OSError.
+        """
+        if any(one.exists() for one in (self._file, self._copy, self._chain_file, self._logs)):
+            return
+        seeds = self._env.random_bytes(_SEEDS_BYTES)
+        self._write(_Kept(seeds, _NONE, keys_digest(self._public(_signers(seeds)))))
 
     def load(self) -> JournalKeys:
         """The keys in use, with the chain that leads to them.
@@ -101,21 +131,22 @@ class SigningKeys:
         Raises: SigningKeysInvalid: the chain leads to keys that are not here; ChainLost; OSError;
             NoteInvalid.
         """
-        chain = self._chain()
+        kept = self._read()
+        chain = self._chain(kept)
         if chain.links:
             self._keep(chain)
-        for signers in (self._first.signers, *map(_signers, self._read())):
+        for signers in (self._derived.signers, *map(_signers, kept.seeds())):
             if self._public(signers) == chain.last:
-                return self._first._replace(signers=signers, held=chain)
-        raise SigningKeysInvalid(path=self._file, reason="not the keys that sign the journal")
+                return self._derived._replace(signers=signers, held=chain)
+        raise self._other_keys()
 
     def prepare(self) -> tuple[SignerKey, ...]:
         """Other keys, kept before anybody is told of them. Raises: OSError, SigningKeysInvalid: the
         ones in use are not known, so none are replaced.
         """
-        in_use = self._seeds_in_use()
+        kept = self._read()
         seeds = self._env.random_bytes(_SEEDS_BYTES)
-        self._write(in_use, seeds)
+        self._write(_Kept(self._seeds_in_use(kept), seeds, kept.first))
         return _signers(seeds)
 
     def hand_over(self, chain: Chain) -> None:
@@ -127,43 +158,63 @@ class SigningKeys:
         """Erase the seeds that are in use no more. Raises: OSError, SigningKeysInvalid: which these
         are is not known.
         """
-        self._write(self._seeds_in_use(), _NONE)
+        kept = self._read()
+        self._write(_Kept(self._seeds_in_use(kept), _NONE, kept.first))
 
-    def _seeds_in_use(self) -> bytes:
-        wanted = self._chain().last
-        for seeds in self._read():
+    def _seeds_in_use(self, kept: _Kept) -> bytes:
+        wanted = self._chain(kept).last
+        for seeds in kept.seeds():
             if self._public(_signers(seeds)) == wanted:
                 return seeds
-        if self._public(self._first.signers) != wanted:
-            raise SigningKeysInvalid(path=self._file, reason="not the keys that sign the journal")
+        if self._public(self._derived.signers) != wanted:
+            raise self._other_keys()
         return _NONE  # the derived ones
 
-    def _public(self, signers: Sequence[SignerKey]) -> Keys:
-        return tuple(self._first._replace(signers=signers).verifiers())
+    def _other_keys(self) -> SigningKeysInvalid:
+        return SigningKeysInvalid(path=self._file, reason="not the keys that sign the journal")
 
-    def _chain(self) -> Chain:
+    def _public(self, signers: Sequence[SignerKey]) -> Keys:
+        return tuple(self._derived._replace(signers=signers).verifiers())
+
+    def _chain(self, kept: _Kept) -> Chain:
         """The chain of the folder; where it is gone, the one that is certain. Raises: ChainLost."""
-        own = Chain(self._public(self._first.signers))
-        chain = self._chain_in(self._chain_file, own)
+        chain = self._chain_in(self._chain_file, kept)
         if chain is not None:
             return chain
-        copy = self._chain_in(self._copy, own)
-        chain = own if copy is None else copy
-        was_rotated = copy is not None or self._file.exists()
-        if was_rotated and not self._has_signed(chain):
+        copy = self._chain_in(self._copy, kept)
+        chain = self._unchanged(kept) if copy is None else copy
+        if chain is None:
             raise ChainLost(path=self._chain_file, reason="the chain of keys is gone")
+        is_first = copy is None and kept.to_come == _NONE and (kept.first or kept.in_use == _NONE)
+        if not self._has_signed(chain):
+            if not is_first:
+                raise ChainLost(path=self._chain_file, reason="the chain of keys is gone")
+            if self._checkpoint.exists():
+                raise self._other_keys()
         if chain.links:
             replace_file(self._chain_file, encode_chain(chain))
         return chain
 
-    def _chain_in(self, path: Path, own: Chain) -> Chain | None:
-        """The chain of a file; None: there is none. Raises: NoteInvalid, OSError."""
+    def _unchanged(self, kept: _Kept) -> Chain | None:
+        """The chain of the first keys alone; None: what is kept is not they."""
+        if not kept.first:
+            return Chain(self._public(self._derived.signers))
+        drawn = self._public(_signers(kept.in_use))
+        return Chain(drawn) if keys_digest(drawn) == kept.first else None
+
+    def _chain_in(self, path: Path, kept: _Kept) -> Chain | None:
+        """The chain of a file; None: there is none. Raises: NoteInvalid, SigningKeysInvalid,
+        OSError.
+        """
         try:
             with path.open("rb") as file:
                 chain = read_chain(file.read(CHAIN_BYTES_MAX + 1))
         except FileNotFoundError:
             return None
-        if chain.first != own.first:
+        first = kept.first or keys_digest(self._public(self._derived.signers))
+        if keys_digest(chain.first) != first:
+            if not self._file.exists():
+                raise self._other_keys()
             raise NoteInvalid(reason="the chain of keys is of another journal")
         return chain
 
@@ -181,26 +232,26 @@ class SigningKeys:
         if not self._copy.exists() or self._copy.read_bytes() != content:
             replace_file(self._copy, content)
 
-    def _read(self) -> list[bytes]:
-        """Seeds that are kept: of those in use, and of those to come."""
+    def _read(self) -> _Kept:
         try:
             content = self._file.read_bytes()
         except FileNotFoundError:
-            return []
-        nonce, sealed = content[len(_MAGIC) :][:_NONCE_BYTES], content[len(_MAGIC) + _NONCE_BYTES :]
+            return _Kept(_NONE, _NONE, "")
+        magic, body = content[:_MAGIC_BYTES], content[_MAGIC_BYTES:]
         try:
-            if not content.startswith(_MAGIC):
+            if magic not in (_MAGIC, _DERIVED_MAGIC):
                 raise ValueError
-            plain = self._cipher().decrypt(nonce, sealed, _MAGIC)
+            plain = self._cipher().decrypt(body[:_NONCE_BYTES], body[_NONCE_BYTES:], magic)
         except (InvalidTag, ValueError) as error:
             raise SigningKeysInvalid(path=self._file, reason="it does not open") from error
-        kept = (plain[:_SEEDS_BYTES], plain[_SEEDS_BYTES:])
-        return [seeds for seeds in kept if seeds != _NONE and len(seeds) == _SEEDS_BYTES]
+        end = 2 * _SEEDS_BYTES
+        return _Kept(plain[:_SEEDS_BYTES], plain[_SEEDS_BYTES:end], plain[end:].hex())
 
-    def _write(self, in_use: bytes, to_come: bytes) -> None:
+    def _write(self, kept: _Kept) -> None:
         nonce = self._env.random_bytes(_NONCE_BYTES)
-        sealed = self._cipher().encrypt(nonce, in_use + to_come, _MAGIC)
-        replace_file(self._file, _MAGIC + nonce + sealed)
+        magic = _MAGIC if kept.first else _DERIVED_MAGIC
+        plain = kept.in_use + kept.to_come + bytes.fromhex(kept.first)
+        replace_file(self._file, magic + nonce + self._cipher().encrypt(nonce, plain, magic))
 
     def _cipher(self) -> AESGCM:
         return AESGCM(self._derive("journal-signers", ""))

@@ -11,8 +11,10 @@ import pytest
 from gateway.data.keyring import RootKey
 from gateway.journal.events import CLUSTER, read_line
 from gateway.journal.opening import journal_keys
+from gateway.journal.signing import KEYS_FILE, SigningKeys
 from gateway.journal.store import read_lines
 from gateway.journal.verify import Report, verify_folder
+from storaged.base.env import RealEnv
 from tests.support.processes import Cluster, running
 from tests.support.raw_s3 import ClosedByServer
 
@@ -41,8 +43,13 @@ def act_until_killed(cluster: Cluster, number: int, answered: list[str]) -> None
 
 def verified(cluster: Cluster) -> Report:
     root = RootKey.load(cluster.laid.keys)
-    keys = journal_keys(root.cluster_id, root.derive).verifiers()
-    return verify_folder(cluster.folder / "journal", keys)
+    derived = journal_keys(root.cluster_id, root.derive)
+    folder = cluster.folder / "journal"
+    env = RealEnv(threads_max=1)
+    signing = SigningKeys(cluster.laid.keys / KEYS_FILE, folder, derived, root.derive, env)
+    keys = signing.load().verifiers()
+    env.close()
+    return verify_folder(folder, keys)
 
 
 def recorded(cluster: Cluster) -> set[object]:

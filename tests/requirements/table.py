@@ -133,8 +133,6 @@ WITHOUT: dict[str, str] = {
     "S-04": "A document for the operator's customers, not software.",
     "S-06": "Dependencies are pinned with hashes; building without a network is not tried.",
     "S-09": "A contract, not software.",
-    "K-07": "Not kept: the key that signs attestations, and the journal's first ones, are derived "
-    "from the root key. Those that follow them, and keys of CAs and approvers, are random.",
     "A-12": "Telling incidents is for people; there is no preference to keep.",
     "A-13": "`requirements.lock` pins all there is; builds are not compared bit by bit.",
     "B-11": "Two of two administrators can do everything. Nothing but the journal's witnesses, "

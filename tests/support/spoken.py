@@ -77,6 +77,7 @@ SPOKEN_MODULES = (
     "gateway/admin/produce.py",
     "gateway/admin/produce_says.py",
     "gateway/admin/regions.py",
+    "gateway/admin/signing_api.py",
     "gateway/admin/statement_verify.py",
     "gateway/admin/status.py",
     "gateway/admin/where.py",

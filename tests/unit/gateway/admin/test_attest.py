@@ -43,7 +43,7 @@ def attester_of(rig: AdminRig, *, integrity_key: bytes = b"i" * 32) -> Attester:
         cluster.nodes,
         cluster.store.topology,
         rig.view.config.cluster,
-        seed=SEED,
+        seed=lambda: SEED,
         integrity_key=integrity_key,
         cluster_id=b"c" * 16,
         certificate_of=CERTIFICATES.get,

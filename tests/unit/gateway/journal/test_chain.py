@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import shutil
 from pathlib import Path
 
@@ -24,64 +23,22 @@ from gateway.journal.notes import (
     MLDSA65,
     NoteInvalid,
     SignerKey,
-    VerifierKey,
     open_checkpoint,
     sign_checkpoint,
 )
-from gateway.journal.opening import journal_keys, open_journal
+from gateway.journal.opening import open_journal
 from gateway.journal.proofs import encode_proof, open_proof_by
-from gateway.journal.shelf import JournalKeys, Placed, Shelf
 from gateway.journal.signing import (
     CHAIN_COPY,
     KEYS_FILE,
     ChainLost,
-    SigningKeys,
     SigningKeysInvalid,
 )
 from gateway.journal.store import JournalUnavailable, read_lines
 from gateway.journal.tree import inclusion_proof
-from gateway.journal.verify import KEYS, MANIFEST, Report, encode_manifest, verify_folder
-from storaged.base.env import RealEnv
+from gateway.journal.verify import KEYS, MANIFEST, encode_manifest, verify_folder
 from tests.support.journal_rig import CLUSTER, OTHER, TENANT, event
-
-ENV = RealEnv(threads_max=1)
-CLUSTER_ID = b"c" * 16
-
-
-def derive(label: str, context: str) -> bytes:
-    return hmac.digest(b"root", f"{label}/{context}".encode(), "sha256")
-
-
-FIRST = journal_keys(CLUSTER_ID, derive)
-
-
-class Rig:
-    """A journal with its keys beside it, on one drive."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "journal"
-        self.keys = folder / "keys"
-        self.keys.mkdir()
-        self.signing = SigningKeys(self.keys / KEYS_FILE, self.folder, FIRST, derive, ENV)
-        self.shelf = Shelf(self.folder, self.signing.load(), ENV)
-
-    def write(self, log: str, count: int = 3) -> None:
-        batch = [Placed(log, event(at)) for at in range(count)]
-        assert not self.shelf.write(batch, bytes(16 * count), "")
-        self.shelf.sign(())
-
-    def rotate(self) -> None:
-        self.shelf.hand_over(self.signing.prepare(), self.signing.hand_over)
-        self.signing.forget_former()
-
-    def restart(self) -> JournalKeys:
-        self.shelf.close()
-        self.shelf = Shelf(self.folder, self.signing.load(), ENV)
-        self.shelf.write([], b"", "")  # looks at all logs
-        return self.shelf.keys
-
-    def verify(self, keys: list[VerifierKey] | None = None, **more: object) -> Report:
-        return verify_folder(self.folder, keys or FIRST.verifiers(), **more)  # type: ignore[arg-type]
+from tests.support.signing_rig import CLUSTER_ID, ENV, FIRST, Rig, derive
 
 
 @pytest.fixture
@@ -123,7 +80,7 @@ def test_a_restart_signs_on_with_the_present_key(rig: Rig) -> None:
     # Neither the new seeds nor the former ones are there to be read.
     assert derive("journal-ed25519", "") not in content
     rig.rotate()
-    assert len(rig.signing._read()) == 1
+    assert len(rig.signing._read().seeds()) == 1
 
 
 @pytest.mark.proves("K-10", "CRY-16")
@@ -346,24 +303,25 @@ def test_without_its_key_the_journal_refuses_acts_and_says_what_to_do(tmp_path: 
             return journal
 
         journal = opened()
+        first = journal.keys.verifiers()
         await journal.record(TENANT, event(1))
         await journal.rotate_key()
         await journal.record(TENANT, event(2))
         await journal.close()
-        assert verify_folder(config.folder, FIRST.verifiers()).findings == []
+        assert verify_folder(config.folder, first).findings == []
         held = (keys / KEYS_FILE).read_bytes()
         (keys / KEYS_FILE).unlink()
         journal = opened()
         with pytest.raises(JournalUnavailable, match=r"not the keys that sign"):
             await journal.record(TENANT, event(3))
         await journal.close()
-        assert verify_folder(config.folder, FIRST.verifiers()).findings == []
+        assert verify_folder(config.folder, first).findings == []
         (keys / KEYS_FILE).write_bytes(held)
         journal = opened()
         await journal.record(TENANT, event(3))
         await journal.rotate_key()
         assert len(journal.keys.chain.links) == 2
         await journal.close()
-        assert verify_folder(config.folder, FIRST.verifiers()).findings == []
+        assert verify_folder(config.folder, first).findings == []
 
     asyncio.run(main())
