@@ -67,7 +67,7 @@ def open_drive(files: Files, index: VolumeIndex, identity: NodeIdentity, env: En
     """Open or create a drive.
 
     Raises:
-        ForeignDrive, DriveMarkUnreadable, PromisesUnreadable, DriveOutOfService.
+        ForeignDrive, DriveMarkUnreadable, PromisesUnreadable, DriveOutOfService, ReadFailed.
     """
     drive = _open_mark(files, identity, env)
     # A stop between a rename and its sync leaves names that only memory holds: what they name is
@@ -147,7 +147,10 @@ def _number_of(volume: Volume) -> int:
         block = volume.file.read(0, BLOCK_BYTES)
         return decode_head(block, volume=volume.uuid, offset=0).volume_number
     except (RecordCorrupt, ReadFailed):
-        head = next(scan_records(volume, BLOCK_BYTES), None)
+        unread: list[ReadFailed] = []
+        head = next(scan_records(volume, 0, unread), None)
+        if head is None and unread:
+            raise unread[0] from None  # it may be full of shards
         return head.volume_number if head is not None else 0
 
 
@@ -200,7 +203,8 @@ def _scan(recovered: Recovered, index: VolumeIndex, watermark: Watermark) -> Non
         end = start
         wiped = False
         check_content = number == newest or not recovered.scanned_all
-        for head in scan_records(volume, start):
+        unread: list[ReadFailed] = []
+        for head in scan_records(volume, start, unread):
             end = head.offset + head.record_bytes
             recovered.next_sequence = max(recovered.next_sequence, head.sequence + 1)
             recovered.scanned_count += 1
@@ -213,6 +217,11 @@ def _scan(recovered: Recovered, index: VolumeIndex, watermark: Watermark) -> Non
                 index.freeze(recovered.drive, Watermark(number, end, recovered.next_sequence))
                 index.write_batch()
                 index.thaw(written=True)
+        if unread:
+            # There may be records all the same: nothing is written over them, nor numbered as they.
+            blocks = -(-volume.file.length_bytes() // BLOCK_BYTES)
+            recovered.next_sequence += max(0, blocks - end // BLOCK_BYTES)
+            end = max(end, blocks * BLOCK_BYTES)
         volume.position = max(end, BLOCK_BYTES)
         if wiped or end > start or number == newest:
             recovered.touched.add(number)

@@ -294,12 +294,15 @@ def read_content(volume: Volume, head: Head) -> memoryview:
     return pages
 
 
-def scan_records(volume: Volume, start: int) -> Iterator[Head]:
+def scan_records(
+    volume: Volume, start: int, unread: list[ReadFailed] | None = None
+) -> Iterator[Head]:
     """Every whole head of a volume from `start` (on a block) on, in place order. Blocking.
 
     Blocks that are no head (holes, torn records, space allocated ahead) and blocks that the drive
-    cannot read are stepped over.
+    cannot read are stepped over; of the latter `unread` tells.
     """
+    unread = [] if unread is None else unread
     length = volume.file.length_bytes()
     position, window, chunk_at = start, _SCAN_FIRST_BYTES, -1
     chunk = b""
@@ -308,7 +311,8 @@ def scan_records(volume: Volume, start: int) -> Iterator[Head]:
         if chunk_at < 0 or within >= len(chunk):
             follows = chunk_at >= 0 and within == len(chunk)
             window = min(2 * window, _SCAN_MOST_BYTES) if follows else _SCAN_FIRST_BYTES
-            chunk, chunk_at, within = _read_window(volume.file, position, window), position, 0
+            chunk = _read_window(volume.file, position, window, unread)
+            chunk_at, within = position, 0
         block = memoryview(chunk)[within : within + BLOCK_BYTES]
         try:
             head = decode_head(block, volume=volume.uuid, offset=position)
@@ -319,11 +323,12 @@ def scan_records(volume: Volume, start: int) -> Iterator[Head]:
         position += head.record_bytes
 
 
-def _read_window(file: DriveFile, position: int, window: int) -> bytes:
+def _read_window(file: DriveFile, position: int, window: int, unread: list[ReadFailed]) -> bytes:
     """A window of the file, less where the drive fails, a block of zeros where it fails at once."""
     for length in (window, BLOCK_BYTES):
         try:
             return file.read(position, length) or bytes(BLOCK_BYTES)
-        except ReadFailed:
-            continue
+        except ReadFailed as error:
+            failed = error
+    unread[:] = [failed]
     return bytes(BLOCK_BYTES)

@@ -15,7 +15,7 @@ import pytest
 from storaged import upkeep, writer
 from storaged.base.env import RealEnv
 from storaged.base.ids import ShardId, StripeFamily, StripeId, datacenter_id, node_id
-from storaged.files import DirectoryInUse
+from storaged.files import DirectoryInUse, ReadFailed
 from storaged.index_tables import MemoryTables
 from storaged.local import LocalNode, open_local_node, open_node_over
 from storaged.node import NodeIdentity, ShardCorrupt, ShardMissing
@@ -383,3 +383,60 @@ def test_a_volume_that_is_empty_goes_after_a_restart_too(
                     await asyncio.sleep(0.01)
 
     asyncio.run(story())
+
+
+def test_a_volume_that_cannot_be_read_is_not_taken_for_one_that_was_never_written() -> None:
+    """A drive that fails for a while at the start of its node costs the start, not the volume."""
+
+    async def story() -> None:
+        node, files = await _simulated(Random(5))
+        await put(node, 1, b"fine")
+        await node.close()
+        name = _volume(files)
+        content = files.content(name)
+        content.bad_reads.update(range(len(content.current) // 4096 + 1))
+        with pytest.raises(ReadFailed):
+            await _opened_over(files, MemoryTables())
+        assert name in files.names()
+        content.bad_reads.clear()
+        again = await _opened_over(files, MemoryTables())
+        assert bytes((await again.get(shard(1), offset=0, length=4)).content) == b"fine"
+        await again.close()
+
+    asyncio.run(story())
+
+
+def test_what_cannot_be_read_at_the_start_is_not_written_over() -> None:
+    async def story() -> None:
+        files, tables = CrashableFiles(Random(6)), MemoryTables()
+        node = await _opened_over(files, tables)
+        for counter in range(5):
+            await put(node, counter, bytes([counter]) * 4000)
+        files.kill()  # before a flush
+        content = files.content(_volume(files))
+        last = content.current.rindex(bytes([4]) * 4000) // 4096
+        content.bad_reads.update((last - 1, last))
+        again = await _opened_over(files, tables)
+        for counter in range(10, 13):
+            await put(again, counter, bytes([counter]) * 4000)
+        await again.close()
+        content.bad_reads.clear()
+        healed = await _opened_over(files, MemoryTables())
+        for counter in (*range(5), *range(10, 13)):
+            found = await healed.get(shard(counter), offset=0, length=4000)
+            assert bytes(found.content) == bytes([counter]) * 4000
+        await healed.close()
+
+    asyncio.run(story())
+
+
+async def _opened_over(files: CrashableFiles, tables: MemoryTables) -> LocalNode:
+    return await open_node_over(
+        files,
+        lambda: tables,
+        IDENTITY,
+        TurnEnv(Random(7)),
+        lane=None,
+        capacity_bytes=None,
+        reserve_bytes=0,
+    )
