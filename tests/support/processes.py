@@ -37,6 +37,7 @@ from tests.support.raw_s3 import Credentials, RawClient
 BIN = Path(sys.executable).parent
 READY_S = 300.0
 STALL_S, END_MAX_S = 60.0, 600.0
+PORT_TAKEN_S = 90.0
 FIRST_SHARD = ShardId(StripeId(StripeFamily.DATA, 0, 0), 0)
 PORT_LOCKS = Path(tempfile.gettempdir()) / f"hexagone-test-ports-{os.getuid()}"
 _port_locks: dict[int, IO[bytes]] = {}  # closed, and so let go, when the process ends
@@ -106,8 +107,17 @@ def await_ready(process: subprocess.Popen[str], log: Path) -> subprocess.Popen[s
 
 
 def start(command: list[str | Path], log: Path) -> subprocess.Popen[str]:
-    """Start a process of ours and wait for its line. Raises DidNotStart."""
-    return await_ready(launch(command, log), log)
+    """Start a process of ours and wait for its line; while it was down, somebody may have taken its
+    port for a time. Raises DidNotStart.
+    """
+    until_s = time.monotonic() + PORT_TAKEN_S
+    while True:
+        try:
+            return await_ready(launch(command, log), log)
+        except DidNotStart as refused:
+            if "address already in use" not in str(refused) or time.monotonic() > until_s:
+                raise
+        time.sleep(1)
 
 
 def _ended(process: subprocess.Popen[str]) -> int:
