@@ -30,7 +30,7 @@ PAGE_BYTES_MAX = 2 * 1024 * 1024  # of rows in one change
 PAGES_PER_S = 20  # under a limit of rows: small changes keep readers waiting for less
 PAGE_ROWS_MIN = 32
 COUNTED_ROWS = 500  # rows that are looked at in a step, where none is to be written
-TURN_ROWS = 16  # rows between turns of the event loop, less than 1 ms
+TURN_ROWS = 32  # rows between turns of the event loop, less than 1 ms
 CALL_ROWS = 128  # rows in one call to a key service: those who wait behind it do for some 2 ms
 
 _FAMILY_ORDER = tuple(FAMILIES)

@@ -35,33 +35,33 @@ class SumDelta:
 
     def add(self, row_key: bytes, value: bytes) -> None:
         """Count a row in."""
-        self._move(row_key, value, 1)
+        self.change(row_key, None, value)
 
     def remove(self, row_key: bytes, value: bytes) -> None:
         """Count a row out; `value` is what it held."""
-        self._move(row_key, value, -1)
+        self.change(row_key, value, None)
 
     def change(self, row_key: bytes, before: bytes | None, after: bytes | None) -> None:
         """Count a row out as it was and in as it is; None: absent."""
-        if before is not None:
-            self._move(row_key, before, -1)
-        if after is not None:
-            self._move(row_key, after, 1)
-
-    def _move(self, row_key: bytes, value: bytes, sign: int) -> None:
-        hashing = self._keyed.copy()
-        hashing.update(row_key + value[1 : 1 + REVISION_BYTES])
         partition = partition_of(row_key)
         entry = self.moved.get(partition)
         if entry is None:
             entry = self.moved[partition] = [0, 0]
-        entry[0] += sign
-        entry[1] += sign * int.from_bytes(hashing.digest(), "big")
+        if before is not None:
+            hashing = self._keyed.copy()
+            hashing.update(row_key + before[1 : 1 + REVISION_BYTES])
+            entry[0] -= 1
+            entry[1] -= int.from_bytes(hashing.digest(), "big")
+        if after is not None:
+            hashing = self._keyed.copy()
+            hashing.update(row_key + after[1 : 1 + REVISION_BYTES])
+            entry[0] += 1
+            entry[1] += int.from_bytes(hashing.digest(), "big")
 
     def count_in(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Count many rows in."""
         for row_key, value in rows:
-            self._move(row_key, value, 1)
+            self.change(row_key, None, value)
 
     def sums(self) -> dict[bytes, tuple[int, bytes]]:
         """The moves as absolute (count, 16-byte sum), empty partitions left out."""

@@ -13,7 +13,7 @@ from typing import TypeVar
 from gateway.data.bucket_sealing import Reseal
 from gateway.data.envelope import DEK_LABEL, INNER_LABEL, SealInvalid
 from gateway.meta import keyspace
-from gateway.meta.kv import Row, RowCorrupt
+from gateway.meta.kv import Row
 from gateway.meta.records import open_version, seal_version
 from gateway.meta.sealing import key_epoch_of, open_row, seal_row
 from gateway.meta.uploads import open_upload, seal_upload
@@ -139,39 +139,37 @@ class RowsUnderWay:
         """Take rows; those without a DEK are done. Raises: what the bucket's keys raise, but for
         what makes a row stay.
         """
+        records, values = self._services.records, self.values
+        number = len(values)
+        values += [b""] * len(rows)
         for row in rows:
-            number = len(self.values)
-            self.values.append(RowCorrupt())
             try:
-                self._open(number, row)
+                # A version with nothing but its bucket's key around its DEK, which most rows are,
+                # is changed as bytes: its fields are not decoded.
+                family = row[0][:1]
+                if family == keyspace.CURRENT or family == keyspace.NONCURRENT:
+                    row_key, value = row
+                    cluster, tenant = open_row(records, row_key, value)
+                    owner, wrapped, is_inner = owner_and_wrapped(row_key, tenant)
+                    if is_inner:
+                        self._begin(number, _version_row(self._services, row, self._epoch))
+                    elif wrapped:
+                        run = self._run((owner, key_epoch_of(value), False))
+                        key = _object_of(row_key)
+                        run.tails.append(dek_context_tail(key, object_uuid_of(cluster)))
+                        run.records.append(wrapped)
+                        run.rows.append((number, row_key, cluster, tenant))
+                    else:
+                        values[number] = self._sealed(row_key, cluster, tenant)
+                elif family == keyspace.UPLOAD:
+                    self._begin(number, _upload_row(self._services, row, self._epoch))
+                else:
+                    values[number] = self._sealed(row.key, *open_row(records, row.key, row.value))
             except StorageError as error:
                 if error.kind is not Kind.CORRUPT and not isinstance(error, KmsKeyDestroyed):
                     raise
-                self.values[number] = error
-
-    def _open(self, number: int, row: Row) -> None:
-        """A version with nothing but its bucket's key around its DEK, which most rows are, is
-        changed as bytes: its fields are not decoded.
-        """
-        row_key, value = row
-        family = row_key[:1]
-        if family == keyspace.UPLOAD:
-            self._begin(number, _upload_row(self._services, row, self._epoch))
-            return
-        cluster, tenant = open_row(self._services.records, row_key, value)
-        if family == keyspace.CURRENT or family == keyspace.NONCURRENT:
-            owner, wrapped, is_inner = owner_and_wrapped(row_key, tenant)
-            if is_inner:
-                self._begin(number, _version_row(self._services, row, self._epoch))
-                return
-            if wrapped:
-                run = self._run((owner, key_epoch_of(value), False))
-                key = _object_of(row_key)
-                run.tails.append(dek_context_tail(key, object_uuid_of(cluster)))
-                run.records.append(wrapped)
-                run.rows.append((number, row_key, cluster, tenant))
-                return
-        self.values[number] = self._sealed(row_key, cluster, tenant)
+                values[number] = error
+            number += 1
 
     def _begin(self, number: int, work: Rewrapping[bytes]) -> None:
         try:

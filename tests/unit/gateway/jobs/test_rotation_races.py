@@ -186,10 +186,12 @@ def test_c6_requests_and_rotations_at_once_lose_nothing(
     monkeypatch.setattr(page_module, "PAGE_ROWS", 5)
     monkeypatch.setattr(page_module, "COUNTED_ROWS", 5)
     monkeypatch.setattr(page_module, "TURN_ROWS", 2)
+    monkeypatch.setattr(page_module, "CALL_ROWS", 3)
 
     async def main() -> None:
         rng = Random(seed)
         async with memory_gateway(seed=seed + 1, env=TurnEnv(rng)) as gateway:
+            gateway.services.bucket_keys.is_remote = bool(seed % 2)  # as with a key service
             await create_bucket(gateway.ctx(), VERSIONED, None)
             await set_versioning(gateway.ctx(), VERSIONED, Versioning.ENABLED)
             workers = [Worker(gateway, Random(rng.random()), f"w{at}") for at in range(4)]

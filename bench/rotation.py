@@ -1,0 +1,120 @@
+"""Rotation of a bucket's key in `hexagone up` with its key service: rows a second, processor time
+for each, and how long reads beside it take.
+
+Reads go on in a closed loop; windows without a rotation and with one take turns, and the 99th
+percentiles of neighbours are compared. `python -m bench.rotation` prints a line.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.cases import KIB
+from bench.cluster import Cluster
+from bench.drive import fill, make_bucket, run_load
+from bench.load import Job
+from bench.processor import look
+
+Line = dict[str, Any]
+VERSIONS = 20_000
+READ_KEYS = 2_000
+CLIENTS = 8
+SECONDS = 1.0
+TURNS = 3
+DEFAULT_ROWS_PER_S = 2000
+POLL_S = 0.02
+
+
+def _cpu_us(process_id: int) -> float:
+    """Processor time of a process and its children, in µs."""
+    return sum(times.total_s for times in look(process_id).values()) * 1e6
+
+
+class _Rotations:
+    """Begins rotations of the bucket `bench`, and waits for them, by the admin socket."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        from gateway.admin.client import AdminClient
+        from gateway.admin.places import SocketPlace
+
+        self._client = AdminClient(SocketPlace(cluster.data / "admin.sock"))
+        self._pid = cluster.pid
+
+    def begin(self, rows_per_s: int) -> None:
+        self._client.key_epochs("POST", "rotate", {"bucket": "bench", "rate": str(rows_per_s)})
+        while not self._done():  # until rows are being moved
+            time.sleep(POLL_S)
+
+    def _done(self) -> int:
+        held = self._client.key_epochs("GET", "status", {})["rotations"]
+        return int(held[0]["done"]) if held else VERSIONS
+
+    def wait(self) -> None:
+        while self._client.key_epochs("GET", "status", {})["rotations"]:
+            time.sleep(POLL_S)
+
+    def alone(self) -> tuple[float, float]:
+        """Rows a second, and µs of processor time for each, where nothing else runs."""
+        cpu_us = _cpu_us(self._pid)
+        self.begin(0)
+        began, first = time.perf_counter(), self._done()
+        self.wait()
+        spent_s = time.perf_counter() - began
+        return (VERSIONS - first) / spent_s, (_cpu_us(self._pid) - cpu_us) / VERSIONS
+
+
+def rotation(folder: Path) -> Line:
+    """One line: alone, at the default rate, without a limit."""
+    cluster = Cluster(folder / "rotation")
+    cluster.start()
+    try:
+        make_bucket(cluster.endpoint(), "bench")
+        path = "/bench/photos/image-{:08d}.jpeg"
+        fill(cluster.endpoint(), path, count=VERSIONS, length_bytes=4 * KIB)
+        rotations = _Rotations(cluster)
+        job = Job(
+            endpoint=cluster.endpoint(),
+            method="GET",
+            path=path,
+            count=READ_KEYS,
+            answer_bytes=4 * KIB,
+            clients=CLIENTS,
+            seconds=SECONDS,
+        )
+        run_load(job)
+        alone = [rotations.alone() for _ in range(TURNS)]
+        line: Line = {
+            "case": "rotation",
+            "rows_per_s": round(median(rate for rate, _ in alone)),
+            "cpu_us_per_row": round(median(cpu_us for _, cpu_us in alone), 1),
+            "cpu_us_least": round(min(cpu_us for _, cpu_us in alone), 1),
+        }
+        for name, rows_per_s in (("default", DEFAULT_ROWS_PER_S), ("unlimited", 0)):
+            ratios, p99s_ms = [], []
+            for _ in range(TURNS):
+                before = run_load(job)
+                rotations.begin(rows_per_s)
+                beside = run_load(job)
+                rotations.wait()
+                ratios.append(round(beside.p99_ms / before.p99_ms, 2))
+                p99s_ms.append((round(before.p99_ms, 2), round(beside.p99_ms, 2)))
+            line[name] = {"p99_ratio": median(ratios), "ratios": ratios, "p99_ms": p99s_ms}
+        return line
+    finally:
+        cluster.stop()
+
+
+def main() -> None:
+    """Print the line as JSON."""
+    with tempfile.TemporaryDirectory(prefix="hexagone-rotation-") as folder:
+        sys.stdout.write(json.dumps(rotation(Path(folder))) + "\n")
+
+
+if __name__ == "__main__":
+    main()
