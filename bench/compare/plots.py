@@ -8,13 +8,14 @@ the colour-blind tell apart); its synced tier is the same mark, hollow.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.compare.plan import GROWTH_MAX, known_trials
+from bench.compare.plan import BUCKETS, GROWTH_MAX, known_trials
 from bench.compare.results import OURS, Line, by_case, figure, title, title_of
 from bench.report import result_lines
 
@@ -30,6 +31,9 @@ STYLES = (
 SYNCED = "-synced"
 WIDTH_IN = 8.6
 DODGE = 1.07
+HALF_MIN = (
+    2.5  # an axis spans at least so many times its middle to each side: two figures are on it
+)
 LANE_IN, GAP_IN, FRAME_IN = 0.13, 0.14, 0.55  # of a system in a row, between rows, of a panel
 SETTINGS: Any = {
     "font.family": "sans-serif",
@@ -120,8 +124,10 @@ def curves(lines: Sequence[Line], operation: str) -> list[Curve]:
     found = []
     for system in dict.fromkeys(name for of_case in sizes for name in of_case):
         there = [of_case[system] for of_case in sizes if system in of_case]
-        failed = ", ".join(
-            known_trials()[line["case"]].bucket for line in there if "failed" in line
+        failed = " and ".join(
+            f"{BUCKETS[known_trials()[line['case']].bucket]:,}"
+            for line in there
+            if "failed" in line
         )
         good = sorted(
             (line for line in there if "failed" not in line), key=lambda line: line["objects"]
@@ -271,7 +277,8 @@ def _numbers(axes: Axes, marks: Sequence[Mark]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     least, most = min((m.low for m in marks), default=1.0), max((m.high for m in marks), default=1)
-    axes.set_xlim(least / 1.25, most * 1.25)
+    middle, half = math.sqrt(least * most), max(math.sqrt(most / least) * 1.25, HALF_MIN)
+    axes.set_xlim(middle / half, middle * half)
     steps = (1.0, 2.0, 5.0) if most / least < 1000 else (1.0,)
     axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=20))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))

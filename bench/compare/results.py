@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from bench.compare.plan import LENGTHS, Trial, known_trials
+from bench.compare.plan import BUCKETS, LENGTHS, Trial, known_trials
 
 Line = dict[str, Any]
 OURS, MINIO = "hexagone", "minio"
@@ -35,7 +35,7 @@ def title(trial: Trial) -> str:
         words += f" {kib // 1024} MiB" if kib >= 1024 else f" {kib} KiB"
     if trial.operation != "start":
         words += f", {trial.clients} client{'s' * (trial.clients > 1)}"
-    words += f", bucket of {trial.bucket}" if trial.bucket else ""
+    words += f", bucket of {BUCKETS[trial.bucket]:,}" if trial.bucket else ""
     words += ", cold" * trial.is_cold + ", TLS" * trial.tls
     return words + ", one node frozen" * trial.is_frozen
 

@@ -197,14 +197,22 @@ def test_start_ups_and_frozen_nodes_have_cells_of_their_own() -> None:
     started = line("start-in-1m", "hexagone", 0.5, start_s=2.0, start_s_range=[1.5, 3.0])
     still = line(FROZEN, "hexagone", 10.0, healthy_p99_ms=4.0, errors=2)
     text = page([system("hexagone"), started | {"objects": 999}, still], TARGETS)
-    assert "| start-up, bucket of 1m | **2.0** s (1.5–3.0)<br>999 objects |" in text
+    assert "| start-up, bucket of 1,000,000 | **2.0** s (1.5–3.0)<br>999 objects |" in text
     assert "p99 8.0 ms, healthy 4.0 ms<br>2 errors |" in text
 
 
 def test_what_filled_a_bucket_is_told() -> None:
-    filled = {"case": "fill-listed-1000", "system": "garage", "objects": 600, "made": 600}
-    lines = [filled | {"fill_s": 2.0, "fill_bytes": 1200, "stopped": "space"}]
-    assert "| garage | 600 | 300 | 2 | no more space |" in page(lines, TARGETS)
+    filled = {
+        "case": "fill-listed-1000000",
+        "system": "garage",
+        "fill_s": 2.0,
+        "fill_bytes": 240_000,
+    }
+    lines = [filled | {"objects": 60_000, "made": 60_000, "stopped": "space"}]
+    lines.append(filled | {"objects": 900, "made": 600, "stopped": ""})
+    text = page(lines, TARGETS)
+    assert "| garage | 60,000 | 30,000 | 4 | no more space |" in text
+    assert "| garage | 900 | 300 | – | full |" in text
 
 
 def test_small_objects_are_compared_without_their_redundancy() -> None:
@@ -224,7 +232,7 @@ def test_a_system_that_was_started_twice_is_one_row() -> None:
 
 def test_titles_are_for_people_and_unknown_cases_keep_their_names() -> None:
     assert title(Trial(operation="put", length="64m", clients=1)) == "PUT 64 MiB, 1 client"
-    assert title(Trial(operation="list", clients=1, bucket="1m")).endswith("bucket of 1m")
+    assert title(Trial(operation="list", clients=1, bucket="1m")).endswith("bucket of 1,000,000")
     assert title_of("delete-9x-c3") == "delete-9x-c3"
     assert list(
         by_case([line("delete-9x-c3", "hexagone", 1.0), failed("cluster", "hexagone")])

@@ -55,7 +55,7 @@ def test_a_curve_is_time_over_that_in_the_smallest_bucket() -> None:
         (1_000, 1.0, 0.5, 2.0),
         (999_000, 2.0, 1.0, 4.0),
     ]
-    assert ours.failed == "" and minio.failed == "1m"
+    assert ours.failed == "" and minio.failed == "1,000,000"
     assert curves(LINES, "list") == []
 
 
@@ -88,7 +88,7 @@ def test_files_are_the_same_each_time_and_hold_everything(
     assert drawn[0] == drawn[1]
     assert sorted(drawn[0]) == ["growth.svg", "p99.svg", "throughput.svg"]
     assert ">× minio failed<" in drawn[0]["throughput.svg"]
-    assert ">× minio failed: 1m<" in drawn[0]["growth.svg"]
+    assert ">× minio failed: 1,000,000<" in drawn[0]["growth.svg"]
     assert all("date" not in text and ">hexagone<" in text for text in drawn[0].values())
     assert draw(LINES[:1], tmp_path / "third") == [
         tmp_path / "third" / name for name in ("throughput.svg", "p99.svg")
