@@ -65,7 +65,7 @@ class LocalNode:
         return NodeStatus(
             identity=self._identity,
             in_service=in_service,
-            writable=in_service and free_bytes >= BLOCK_BYTES,
+            writable=in_service and free_bytes >= BLOCK_BYTES and store.has_room,
             shard_count=store.shard_count,
             stored_bytes=store.stored_bytes,
             capacity_bytes=capacity_bytes,

@@ -316,6 +316,13 @@ class ShardStore:
         return self._writer.failure
 
     @property
+    def has_room(self) -> bool:
+        """Whether changes are taken; not while the index takes no rows and memory is full of
+        them.
+        """
+        return self._upkeep.has_room
+
+    @property
     def detail(self) -> str:
         """Trouble, for people; empty when there is none."""
         troubles = []

@@ -62,8 +62,12 @@ class Upkeep:
         """Refuse a change while the index takes no rows and memory is full of them. Raises:
         NodeBusy.
         """
-        if self.problem and self._index.pending_rows >= PENDING_ROWS_MAX:
+        if not self.has_room:
             raise NodeBusy(reason=self.problem)
+
+    @property
+    def has_room(self) -> bool:
+        return not self.problem or self._index.pending_rows < PENDING_ROWS_MAX
 
     def pace(self) -> Awaitable[None] | None:
         """Start flushes after a change; what to wait for when memory is full, else None."""

@@ -233,12 +233,14 @@ def test_an_index_that_takes_no_rows_does_not_fill_memory(
             with pytest.raises(NodeBusy):
                 await node.delete([shard(0)])
             assert bytes((await node.get(shard(1), offset=0, length=1)).content) == b"x"
+            assert not (await node.status()).writable
             failing = False
             async with asyncio.timeout(WAIT_S):
                 while node.store.detail:
                     await asyncio.sleep(0.01)
             await put(node, 100)
             await node.delete([shard(0)])
+            assert (await node.status()).writable
             assert node.store.shard_count == taken
 
     asyncio.run(_first_start(tmp_path))
