@@ -14,10 +14,10 @@ from pathlib import Path
 
 import tomli_w
 
-from gateway.config_keys import KeydPkcs11Config, KeysConfig, KeysFrom
+from gateway.config_keys import KeydConfig, KeydPkcs11Config, KeysConfig, KeysFrom
 from gateway.keyd.line import unix_connect
 from gateway.keyd.secret import SECRET_FILE, KeydSecret, KeydSecretLost
-from storaged.base.config import effective_values
+from storaged.base.config import effective_values, read_config
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
@@ -71,6 +71,8 @@ def lay_out_keyd(
     }
     if hsm is not None:
         settings |= {"provider": "pkcs11", "pkcs11": effective_values(hsm)}
+        if files.config.exists() and read_config(KeydConfig, files.config).from_file:
+            settings["from_file"] = True  # whoever runs the cluster has said so, and takes it back
     if not (files.folder / SECRET_FILE).exists():
         if files.config.exists():
             raise KeydSecretLost(path=files.folder / SECRET_FILE)

@@ -12,6 +12,7 @@ import pytest
 from gateway.config_keys import KeydConfig, KeydPkcs11Config, KeydProvider
 from gateway.data.envelope import KeyChangeRefused, SealInvalid, TenantKeyDisabled, TenantKeyMissing
 from gateway.data.keyring import TENANTS_FILE
+from gateway.keyd.child import KeydFiles, lay_out_keyd
 from gateway.keyd.moving import MovingKeyring, parts_of
 from gateway.keyd.pkcs11_keyring import Pkcs11Keyring
 from gateway.keyd.pkcs11_record import KeysNotInToken
@@ -19,6 +20,7 @@ from gateway.keyd.providers import KeysElsewhere, open_key_provider
 from gateway.keyd.secret import KeydSecret
 from gateway.model.encoding import enc
 from gateway.model.key_states import KeyState
+from storaged.base.config import read_config
 from storaged.base.env import RealEnv
 from tests.support.key_states import destroy_epoch
 from tests.support.moving_keys import moving, of_before
@@ -211,3 +213,15 @@ def test_only_who_says_so_moves(tmp_path: Path, token: SoftToken, env: RealEnv) 
         open_key_provider(config(KeydProvider.FILE), env)
     destroy_epoch(found, ALICE, 1)
     assert isinstance(open_key_provider(config(KeydProvider.PKCS11), env), Pkcs11Keyring)
+
+
+def test_up_keeps_what_keyd_toml_says_of_moving(
+    tmp_path: Path, token: SoftToken, env: RealEnv
+) -> None:
+    files = KeydFiles(tmp_path)
+    hsm = KeydPkcs11Config(module=module_path(), token=token.label, pin_file=token.pin_file)
+    for says in (False, True):
+        if says:
+            files.config.write_text("from_file = true\n" + files.config.read_text())
+        lay_out_keyd(files, tmp_path / "keys", bytes(16), env, unsafe_sigv2=False, hsm=hsm)
+        assert read_config(KeydConfig, files.config).from_file is says
