@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway.admin.authority_cli import admin_ca_app
 from gateway.terminal import language, refusals
@@ -40,6 +39,7 @@ from storaged.identity import (
     write_public,
 )
 from storaged.node import NodeIdentity
+from storaged.renewal_ca import trusted_pem
 
 DOMAIN = "hexagone.internal"
 AUTHORITY_FILE = "authority.pem"
@@ -118,7 +118,7 @@ def ca_issue_node(
             operator=operator_id(operator),
         )
         issued = issue_node(authority, identity, _env(), days=days)
-        answer = _keep(authority, issued, out, name, days)
+        answer = _keep(folder, authority, issued, out, name, days)
     except (StorageError, OSError) as error:
         stop(error)
     say({"name": node_uri(authority.domain, identity), **answer}, as_json)
@@ -139,7 +139,7 @@ def ca_issue_gateway(
     try:
         authority = read_authority(folder)
         issued = issue_gateway(authority, name, _env(), days=days)
-        answer = _keep(authority, issued, out, name, days)
+        answer = _keep(folder, authority, issued, out, name, days)
     except (StorageError, OSError) as error:
         stop(error)
     say({"name": gateway_uri(authority.domain, name), **answer}, as_json)
@@ -162,7 +162,7 @@ def ca_issue_server(
     try:
         authority = read_authority(folder)
         issued = issue_server(authority, names, _env())
-        answer = _keep(authority, issued, out, file, SERVER_DAYS)
+        answer = _keep(folder, authority, issued, out, file, SERVER_DAYS)
     except (StorageError, OSError) as error:
         stop(error)
     say({"name": ", ".join(names), **answer}, as_json)
@@ -176,12 +176,14 @@ def _until(authority: Authority) -> str:
     return authority.certificate.not_valid_after_utc.isoformat()
 
 
-def _keep(authority: Authority, issued: Issued, out: Path, name: str, days: int) -> dict[str, str]:
-    """Write the pair and a copy of the CA's certificate; returns where they are."""
+def _keep(
+    folder: Path, authority: Authority, issued: Issued, out: Path, name: str, days: int
+) -> dict[str, str]:
+    """Write the pair and what is to be trusted; returns where they are."""
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificate, key = out / f"{name}.pem", out / f"{name}.key"
     write_issued(issued, certificate, key)
-    write_public(out / AUTHORITY_FILE, authority.certificate.public_bytes(Encoding.PEM))
+    write_public(out / AUTHORITY_FILE, trusted_pem(folder, authority))
     return {"certificate": str(certificate), "key": str(key), "days": str(days)}
 
 

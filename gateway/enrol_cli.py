@@ -44,6 +44,7 @@ from storaged.enrolment import (
 )
 from storaged.identity import node_uri, read_authority, write_public
 from storaged.node import NodeIdentity
+from storaged.renewal_ca import trusted_pem
 
 TOKEN_CHARACTERS_MAX = 256
 
@@ -155,7 +156,7 @@ def ca_approve(
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = out / f"{asked.name}.pem"
         write_public(path, certificate.public_bytes(Encoding.PEM))
-        write_public(out / AUTHORITY_FILE, authority.certificate.public_bytes(Encoding.PEM))
+        write_public(out / AUTHORITY_FILE, trusted_pem(folder, authority))
     except (StorageError, OSError) as error:
         stop(error)
     fingerprint = certificate.fingerprint(hashes.SHA256()).hex()

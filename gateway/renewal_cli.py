@@ -1,6 +1,7 @@
-"""`hexagone ca renew` and `ca retire`: the CA's side of certificates that renew themselves.
+"""`hexagone ca renew`, `ca retire`, `ca succeed` and `ca withdraw-former`: the CA's side of
+certificates that renew themselves, and a CA that takes another one's place.
 
-Both run where the CA is, from a timer or by hand; what goes to and fro is a folder.
+All run where the CA is, from a timer or by hand; what goes to and fro is a folder.
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ from gateway.up import AUTHORITY, Laid
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
 from storaged.identity import CA_KEY_FILE, CERTIFICATE_DAYS, read_authority
-from storaged.renewal_ca import renew_spool, retire
+from storaged.renewal_ca import (
+    TRUSTED,
+    left_behind,
+    renew_spool,
+    retire,
+    succeed,
+    withdraw_former,
+)
 
 LOOK_S = 30.0
 
@@ -30,6 +38,8 @@ def add_commands(target: typer.Typer) -> None:
     """Put the commands of this module on `hexagone ca`, and that on another app."""
     ca_app.command("renew")(ca_renew)
     ca_app.command("retire")(ca_retire)
+    ca_app.command("succeed")(ca_succeed)
+    ca_app.command("withdraw-former")(ca_withdraw_former)
     target.add_typer(ca_app, name="ca")
 
 
@@ -86,6 +96,55 @@ def ca_retire(
     except (StorageError, OSError) as error:
         stop(error)
     say({"name": name, "retired": "yes"}, as_json)
+
+
+def ca_succeed(
+    folder: DirOption,
+    former: Annotated[Path, typer.Option("--from", help="folder of the CA whose place it takes")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make a CA that takes another one's place. First give DIR/authority.pem, which has both, to
+    every node, gateway and key service: it is followed within a minute, nothing restarts. Then
+    renew with this CA.
+
+    Example: hexagone ca succeed --dir ca-2026 --from ca
+    """
+    try:
+        authority = succeed(former, folder, _env())
+    except (StorageError, OSError) as error:
+        stop(error)
+    answer = {"domain": authority.domain, "directory": str(folder)}
+    say({**answer, "authority": str(folder / TRUSTED)}, as_json)
+
+
+def ca_withdraw_former(
+    folder: DirOption,
+    cut: Annotated[
+        bool, typer.Option("--cut", help="also while holders show certificates of the former CA")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only name those holders")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Trust the former CA no more: DIR/authority.pem is that of this one alone. Refused while a
+    holder that renews itself still shows a certificate of the former one; of others look at the
+    register. Give the file out, and restart one process after the other.
+
+    Example: hexagone ca withdraw-former --dir ca-2026
+    """
+    try:
+        authority = read_authority(folder)
+        left = left_behind(folder, authority, _env())
+        if not dry_run:
+            withdraw_former(folder, authority, _env(), cut=cut)
+    except (StorageError, OSError) as error:
+        stop(error)
+    if as_json:
+        typer.echo(json.dumps({"withdrawn": not dry_run, "left_behind": left}))
+        return
+    for name in left:
+        typer.echo(language.say("{name} still shows a certificate of the former CA", name=name))
+    if not dry_run:
+        typer.echo(str(folder / TRUSTED))
 
 
 @asynccontextmanager

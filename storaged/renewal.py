@@ -107,9 +107,10 @@ def pair_in_use(given: Pair, folder: Path | None) -> Pair:
 
 
 class Renewer:
-    """Job `renewal`: keeps one certificate fresh.
+    """Job `renewal`: keeps one certificate fresh, and follows the CAs that are trusted.
 
     Args:
+        authority: certificates of the CAs that are trusted: one, or two while it changes.
         contexts: of TLS; connections that are made from then on show the new certificate, those
             that are there go on.
     """
@@ -131,6 +132,7 @@ class Renewer:
         self._env = env
         self._renewed = 0
         self._detail = ""
+        self._trusts = _digest_of(authority)
 
     async def step(self) -> float:
         """Ask, or take the answer. Raises: RenewalRefused, CertificateUnusable, OSError."""
@@ -154,6 +156,7 @@ class Renewer:
 
     def _look(self) -> bool:
         """Whether the CA is to answer."""
+        self._follow_authority()
         pair, now_ms = self._pair(), self._env.now_ms()
         held = _certificate_in(pair.certificate)
         begins_ms, ends_ms = life_of(held)
@@ -169,6 +172,19 @@ class Renewer:
             return False
         self._ask(pair, held, name)
         return True
+
+    def _follow_authority(self) -> None:
+        """CAs that were added to the file are trusted by connections that are made from then on.
+        One that was taken out is, until the process starts again. Raises: CertificateUnusable.
+        """
+        digest = _digest_of(self._authority)
+        if digest == self._trusts:
+            return
+        found = _certificates_in(self._authority)
+        for context in self._contexts:
+            context.load_verify_locations(cafile=self._authority)
+        self._trusts = digest
+        _LOG.info("the CAs that are trusted have changed", count=len(found))
 
     def _ask(self, pair: Pair, held: x509.Certificate, name: str) -> None:
         assert self._config is not None
@@ -186,11 +202,8 @@ class Renewer:
         assert self._config is not None
         folder = self._config.folder
         made = _certificate_in(answer)
-        issuer = _certificate_in(self._authority)
-        try:
-            made.verify_directly_issued_by(issuer)
-        except (ValueError, TypeError, InvalidSignature) as error:
-            raise RenewalRefused(reason="the answer is not of our CA", path=answer) from error
+        if not is_issued_by(made, _certificates_in(self._authority)):
+            raise RenewalRefused(reason="the answer is not of our CA", path=answer)
         if _names(made) != _names(held) or life_of(made)[1] <= life_of(held)[1]:
             if life_of(made)[1] <= life_of(held)[1]:
                 answer.unlink()  # of before, taken already
@@ -223,6 +236,15 @@ def make_renewal(
         "signature": key.sign(message_of(der, asked), ec.ECDSA(hashes.SHA256())).hex(),
     }
     return json.dumps(document, sort_keys=True).encode("ascii") + b"\n"
+
+
+def is_issued_by(certificate: x509.Certificate, issuers: list[x509.Certificate]) -> bool:
+    """Whether one of these CAs has signed a certificate."""
+    for issuer in issuers:
+        with suppress(ValueError, TypeError, InvalidSignature):
+            certificate.verify_directly_issued_by(issuer)
+            return True
+    return False
 
 
 def life_of(certificate: x509.Certificate) -> tuple[int, int]:
@@ -281,6 +303,21 @@ def _certificate_in(path: Path) -> x509.Certificate:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:
         raise CertificateUnusable(path=path, reason=type(error).__name__) from error
+
+
+def _certificates_in(path: Path) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CertificateUnusable(path=path, reason=type(error).__name__) from error
+
+
+def _digest_of(path: Path) -> bytes:
+    """b"" where there is no such file."""
+    try:
+        return sha256(path.read_bytes()).digest()
+    except OSError:
+        return b""
 
 
 def _key_in(path: Path) -> ec.EllipticCurvePrivateKey:

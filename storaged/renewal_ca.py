@@ -1,7 +1,10 @@
-"""The CA's side of renewal: a certificate of the same identity for the next key, once.
+"""The CA's side of renewal: a certificate of the same identity for the next key, once; and a CA
+that takes another one's place while both are trusted.
 
 Not for who asks (`storaged.renewal`). What was renewed is in `renewed/`, who is renewed no more in
 `retired/` of the CA's folder; each renewal is a line of its register before anything is signed.
+A CA that follows another one has that one's certificate as `former.crt` until it is withdrawn, and
+renews what it has issued; `authority.pem` is what holders are to trust at that time.
 
 Requirements: K-10, C6, C13.
 """
@@ -21,22 +24,38 @@ from cryptography.x509.oid import NameOID
 
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
-from storaged.base.errors import StorageError
+from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import DatacenterId, NodeId
-from storaged.enrolment import register
+from storaged.enrolment import register, register_head
 from storaged.identity import (
+    CA_KEY_FILE,
     CERTIFICATE_DAYS,
     CLOCK_SKEW,
     Authority,
+    CertificateUnusable,
     certificate_for,
+    create_authority,
+    read_authority,
+    write_authority,
     write_public,
 )
 from storaged.node import NodeIdentity
-from storaged.renewal import ANSWERS, ASKS, FORM, RenewalRefused, life_of, message_of, short_name
+from storaged.renewal import (
+    ANSWERS,
+    ASKS,
+    FORM,
+    RenewalRefused,
+    is_issued_by,
+    life_of,
+    message_of,
+    short_name,
+)
 
 ISSUED, RETIRED = "renewed", "retired"
+FORMER, TRUSTED = "former.crt", "authority.pem"
 REQUEST_BYTES_MAX = 32 * 1024
 SPOOL_FILES_MAX = 10_000
+_CA = NodeIdentity(node=NodeId("ca"), datacenter=DatacenterId("-"), country="-")
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 
@@ -51,10 +70,8 @@ def renew(
     held, asked = _read_renewal(raw)
     key = asked.public_key()
     now = datetime.fromtimestamp(env.now_ms() / 1000, UTC)
-    try:
-        held.verify_directly_issued_by(authority.certificate)
-    except (ValueError, TypeError, InvalidSignature) as error:
-        raise RenewalRefused(reason="the certificate is not of this CA") from error
+    if not is_issued_by(held, _trusted(folder, authority)):
+        raise RenewalRefused(reason="the certificate is not of this CA")
     if not held.not_valid_before_utc <= now < held.not_valid_after_utc:
         raise RenewalRefused(reason="the certificate has ended", ended=held.not_valid_after_utc)
     name = short_name(held)
@@ -74,6 +91,8 @@ def renew(
         "from": _fingerprint(held),
         "key_sha256": _key_digest(key),
         "certificate_sha256": _fingerprint(made),
+        "ends_ms": life_of(made)[1],
+        "issuer_sha256": _fingerprint(authority.certificate),
     }
     (folder / ISSUED).mkdir(mode=0o700, exist_ok=True)
     replace_file(folder / ISSUED / f"{name}.json", json.dumps(state, sort_keys=True).encode())
@@ -106,6 +125,98 @@ def retire(folder: Path, name: str, env: Env) -> None:
     register(folder, "retired", who, {}, env)
     (folder / RETIRED).mkdir(mode=0o700, exist_ok=True)
     replace_file(folder / RETIRED / name, b"")
+
+
+class SuccessionRefused(StorageError):
+    """The CA does not change."""
+
+    kind = Kind.CONFLICT
+    hint = 'docs/residency.md, "Another CA", has the order of the steps'
+
+
+def succeed(old: Path, folder: Path, env: Env) -> Authority:
+    """Make a CA that takes the place of another one: of the same domain, with what that one has
+    renewed and retired. Holders are to trust both (`authority.pem`) before it renews anything.
+
+    Raises: SuccessionRefused, CertificateUnusable, RegisterBroken, OSError.
+    """
+    former = read_authority(old)
+    if folder.absolute() == old.absolute() or (folder / CA_KEY_FILE).exists():
+        raise SuccessionRefused(reason="there is a CA in this folder", directory=folder)
+    if (old / FORMER).exists():
+        raise SuccessionRefused(reason="it has not taken its own former's place yet", directory=old)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for kept in (ISSUED, RETIRED):
+        for path in sorted((old / kept).glob("*")):
+            (folder / kept).mkdir(mode=0o700, exist_ok=True)
+            replace_file(folder / kept / path.name, path.read_bytes())
+    authority = create_authority(former.domain, env)
+    public = former.certificate.public_bytes(serialization.Encoding.PEM)
+    write_public(folder / FORMER, public)
+    own = authority.certificate.public_bytes(serialization.Encoding.PEM)
+    write_public(folder / TRUSTED, own + public)
+    about = {"ca_sha256": _fingerprint(authority.certificate)}
+    register(old, "succeeded", _CA, about, env)
+    about |= {"former_sha256": _fingerprint(former.certificate), "former_head": register_head(old)}
+    register(folder, "succeeds", _CA, about, env)
+    write_authority(authority, folder)  # last: with its key the CA is there
+    return authority
+
+
+def trusted_pem(folder: Path, authority: Authority) -> bytes:
+    """What holders of a CA's certificates are to trust. Raises: CertificateUnusable."""
+    found = _trusted(folder, authority)
+    return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in found)
+
+
+def left_behind(folder: Path, authority: Authority, env: Env) -> list[str]:
+    """Holders whose last renewed certificate the former CA has issued, and that is still good."""
+    own, found = _fingerprint(authority.certificate), []
+    for path in sorted((folder / ISSUED).glob("*.json")):
+        try:
+            state = json.loads(path.read_bytes())
+            ends_ms = state.get("ends_ms", int(state["at_ms"]) + CERTIFICATE_DAYS * 86_400_000)
+            is_moved = state.get("issuer_sha256") == own or int(ends_ms) <= env.now_ms()
+        except _MALFORMED as error:
+            raise RenewalRefused(reason="what was issued is damaged", name=path.stem) from error
+        if not is_moved and not (folder / RETIRED / path.stem).exists():
+            found.append(path.stem)
+    return found
+
+
+def withdraw_former(folder: Path, authority: Authority, env: Env, *, cut: bool = False) -> None:
+    """Trust the former CA no more: `authority.pem` is that of this one alone.
+
+    Args:
+        cut: also where holders are left behind, who are out then.
+
+    Raises: SuccessionRefused, RenewalRefused, CertificateUnusable, RegisterBroken, OSError.
+    """
+    former = _former(folder)
+    if former is None:
+        raise SuccessionRefused(reason="there is no former CA")
+    left = left_behind(folder, authority, env)
+    if left and not cut:
+        raise SuccessionRefused(reason="it has issued what holders still show", names=left)
+    register(folder, "withdrew", _CA, {"former_sha256": _fingerprint(former)}, env)
+    (folder / FORMER).unlink()
+    write_public(folder / TRUSTED, trusted_pem(folder, authority))
+
+
+def _former(folder: Path) -> x509.Certificate | None:
+    """Raises: CertificateUnusable."""
+    path = folder / FORMER
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CertificateUnusable(path=path, reason=type(error).__name__) from error
+
+
+def _trusted(folder: Path, authority: Authority) -> list[x509.Certificate]:
+    former = _former(folder)
+    return [authority.certificate] if former is None else [authority.certificate, former]
 
 
 def _check_latest(
