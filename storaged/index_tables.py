@@ -43,6 +43,10 @@ class Tables(Protocol):
         """Rows with start ≤ key < end in byte order, at most `limit`."""
         ...
 
+    def last(self, table: str, start: bytes, end: bytes) -> tuple[bytes, bytes] | None:
+        """The last row with start ≤ key < end. Raises `IndexUnreadable`."""
+        ...
+
     def count(self, table: str) -> int: ...
 
     def apply(self, changes: Changes) -> None:
@@ -74,6 +78,11 @@ class MemoryTables:
         high = len(keys) if end is None else bisect_left(keys, end)
         rows = self._rows[table]
         return [(key, rows[key]) for key in keys[low : min(high, low + limit)]]
+
+    def last(self, table: str, start: bytes, end: bytes) -> tuple[bytes, bytes] | None:
+        keys = self._keys[table]
+        at = bisect_left(keys, end) - 1
+        return (keys[at], self._rows[table][keys[at]]) if at >= 0 and keys[at] >= start else None
 
     def count(self, table: str) -> int:
         return len(self._rows[table])
@@ -154,6 +163,18 @@ class LmdbTables:
         except lmdb.Error as error:
             raise IndexUnreadable(reason=str(error)) from error
         return found
+
+    def last(self, table: str, start: bytes, end: bytes) -> tuple[bytes, bytes] | None:
+        try:
+            with (
+                self._environment.begin(db=self._tables[table]) as transaction,
+                transaction.cursor() as cursor,
+            ):
+                there = cursor.prev() if cursor.set_range(end) else cursor.last()
+                key, row = cursor.item()
+                return (key, row) if there and key >= start else None
+        except lmdb.Error as error:
+            raise IndexUnreadable(reason=str(error)) from error
 
     def count(self, table: str) -> int:
         try:

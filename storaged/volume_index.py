@@ -23,6 +23,7 @@ from awscrt.checksums import crc32c
 
 from storaged.base.limits import BLOCK_BYTES
 from storaged.index_tables import TABLES, IndexUnreadable, Tables
+from storaged.newest_keys import NewestKeys
 
 INDEX_FORMAT = b"1"
 FLUSH_ROWS = 4096  # changed rows that start a flush: some 10 ms of LMDB time
@@ -152,6 +153,8 @@ class VolumeIndex:
         }
         self.stored_bytes = sum(self.volume_bytes.values())
         self.trash_bytes = self._sum_of_trash()
+        self._held_keys = NewestKeys(tables, decode_location)
+        self.is_new = self._held_keys.is_new  # for puts
 
     def _sum_of_trash(self) -> int:
         """For the opening, page by page: there may be millions of rows."""
@@ -183,6 +186,7 @@ class VolumeIndex:
     def put(self, key: bytes, location: Location, *, record_bytes: int) -> None:
         """Note a record as the one of its shard. The shard was not held before."""
         self._shards[key] = encode_location(key, location)
+        self._held_keys.note(key)
         self.shard_count += 1
         self.occupy(location.volume_number, record_bytes)
 

@@ -276,7 +276,7 @@ class Writer:
                 self._release(request)
                 _reject(request, FencedOut(shard=request.shard, promised=promised))
                 return
-        held = self._index.get(request.key)
+        held = None if self._index.is_new(request.key) else self._index.get(request.key)
         if held is not None and held != request.replaces:
             task = asyncio.ensure_future(self._resolve_held(request, held))
             self._comparing[request.key] = task

@@ -15,6 +15,10 @@ import hmac
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from gateway.model.layout import Tier
 from storaged.base.errors import Kind, StorageError
@@ -25,7 +29,20 @@ DIGEST_BYTES = 32
 GENESIS_DIGEST = bytes(DIGEST_BYTES)
 _FIELDS = struct.Struct(">4s16sQQBBxx32sQQII")
 _MAC_BYTES = 32
+LOG_KEYS_MAX = 8  # kept ready; a process has one log, tests have several
 HEADER_BYTES = _FIELDS.size + _MAC_BYTES
+
+
+@lru_cache(maxsize=LOG_KEYS_MAX)
+def _keyed(log_key: bytes) -> HMAC:
+    return HMAC(log_key, SHA256())
+
+
+def _mac(log_key: bytes, body: bytes) -> bytes:
+    """HMAC-SHA256; a copy of a keyed one, for `hmac.digest` gives the interpreter's lock up."""
+    code = _keyed(log_key).copy()
+    code.update(body)
+    return code.finalize()
 
 
 class HeaderInvalid(StorageError):
@@ -80,7 +97,7 @@ class GroupHeader:
             self.bodies_bytes,
             self.records_bytes,
         )
-        return body + hmac.digest(log_key, body, "sha256")
+        return body + _mac(log_key, body)
 
     @classmethod
     def decode(cls, raw: bytes, log_key: bytes, log: LogId) -> GroupHeader:
@@ -92,7 +109,7 @@ class GroupHeader:
         if len(raw) != HEADER_BYTES or raw[:4] != MARKER:
             raise HeaderInvalid(reason="form")
         body = raw[: _FIELDS.size]
-        if not hmac.compare_digest(raw[_FIELDS.size :], hmac.digest(log_key, body, "sha256")):
+        if not hmac.compare_digest(raw[_FIELDS.size :], _mac(log_key, body)):
             raise HeaderInvalid(reason="mac")
         _, owner, epoch, sequence, tier, kind, previous, at_epoch, at_sequence, bodies, records = (
             _FIELDS.unpack(body)
