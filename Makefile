@@ -57,7 +57,7 @@ check: venv ## format, lint, types, layers, house rules (below 60 s)
 	$(BIN)/lint-imports
 	$(PY) -m pytest tests/test_tidy.py
 
-test: venv deb ## all set-up, then the suites and the short simulation (below 15 min)
+test: venv deb $(PLOTS) ## all set-up, then the suites and the short simulation (below 15 min)
 	$(PY) -m pytest tests -n 2 -m "not slow"
 	$(call need,$(or $(wildcard tests/sim.py),tests/sim/__main__.py),the simulation)
 	PYTHONHASHSEED=0 $(PY) -m tests.sim --count $(SIM_COUNT)

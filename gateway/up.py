@@ -53,6 +53,7 @@ WEBSITE_DOMAIN = "s3-website.localhost"
 NODE_PORT_OFFSET = 100  # nodes of `--processes` listen on the S3 port + 100 + number
 READY_S = 60.0
 STOP_S = 20.0
+SOCKET_PATH_BYTES_MAX = 107  # `sun_path` of unix(7), without the NUL
 
 
 class NodeDidNotStart(StorageError):
@@ -144,6 +145,8 @@ def lay_out(options: UpOptions, env: Env) -> GatewayConfig:
     Idempotent: keys, certificates and data that are there stay; `gateway.toml` follows the options.
     """
     laid = Laid(options.folder.absolute())
+    if len(os.fsencode(laid.socket)) > SOCKET_PATH_BYTES_MAX:
+        raise ConfigError(key="--data", reason="too long a path for its sockets", path=laid.folder)
     laid.folder.mkdir(parents=True, exist_ok=True)
     os.chmod(laid.folder, 0o700)
     if not (laid.keys / ROOT_FILE).exists():

@@ -77,7 +77,6 @@ def test_nothing_is_drawn_without_the_library(
 def test_files_are_the_same_each_time_and_hold_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("matplotlib", reason="`make compare` installs it, `make test` does without")
     source = tmp_path / "compare.json"
     source.write_text("\n".join(map(json.dumps, LINES)), "utf-8")
     drawn = []

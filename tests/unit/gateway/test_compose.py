@@ -19,6 +19,7 @@ from gateway.objects.put import put_object
 from gateway.objects.values import EncryptionAsked, GetOptions, PutOptions
 from gateway.up import UpOptions, lay_out
 from storaged.base.env import RealEnv
+from storaged.base.errors import ConfigError
 from tests.support.gateway import BytesBody, content_of
 
 OBJECTS = 80
@@ -101,3 +102,10 @@ def test_a_root_key_that_is_gone_is_never_made_again(tmp_path: Path) -> None:
     assert not (tmp_path / "keys" / ROOT_FILE).exists()
     (tmp_path / "lost").rename(tmp_path / "keys")
     lay_out(options, env)
+
+
+def test_a_folder_too_deep_for_sockets_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / ("d" * 100)
+    with pytest.raises(ConfigError, match="sockets"):
+        lay_out(UpOptions(folder=folder, port=9000, processes=False, tls=False), RealEnv())
+    assert not folder.exists()
