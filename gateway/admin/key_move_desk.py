@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from gateway.admin.key_desk import RATE_DEFAULT, RATE_MAX, KeyCommandInvalid, KeyDesk
 from gateway.admin.outlook import Document
-from gateway.jobs.key_move import CLEAN_PASSES, NamedKeyMover
+from gateway.jobs.key_move import NamedKeyMover
 from gateway.meta import accounts
 from gateway.meta import rotations as rotation_rows
 from gateway.model.key_states import KeyState
@@ -60,7 +60,7 @@ class KeyMoveDesk:
     async def disable(self) -> Document:
         """Disable the epochs in the file that nothing is under. Raises: NotMoving, as above."""
         for held in (await self._move()).left:
-            for epoch in held.epochs:
+            for epoch in held.epochs if self._mover.is_done(held) else ():
                 about = self._state(held, epoch)
                 if about is KeyState.DECRYPT_ONLY and not await self._left(held, epoch):
                     await key_epochs.set_tenant_epoch(
@@ -118,11 +118,11 @@ class KeyMoveDesk:
         return {
             "tenant": self._name(held),
             "tenant_id": held.tenant.hex(),
-            "is_begun": newest not in held.epochs,
+            "is_begun": newest not in held.epochs and not held.waiting,
             "is_rotating": rotation is not None,
             "epochs": [
                 {"epoch": epoch, "state": self._state(held, epoch).value} for epoch in held.epochs
             ],
             "named_keys": list(held.names),
-            "named_done": not held.names or self._mover.passes.get(held.tenant, 0) >= CLEAN_PASSES,
+            "named_done": self._mover.is_done(held),
         }

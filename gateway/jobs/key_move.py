@@ -53,9 +53,12 @@ class NamedKeyMover:
         return IDLE_S
 
     def _is_wanted(self, held: InFile) -> bool:
-        """Whether there are named keys, and the tenant's own is not in the file alone any more,
-        which `hexagone keys move` sees to.
+        """Whether there are named keys, and all have their counterparts, which `hexagone keys move`
+        makes: before that, what is wrapped anew would be under the same key.
         """
-        newest = self._services.bucket_keys.provider.active_epoch(held.tenant)
-        is_begun = bool(held.names) and newest not in held.epochs
-        return is_begun and self.passes.get(held.tenant, 0) < CLEAN_PASSES
+        is_begun = bool(held.names) and not held.waiting
+        return is_begun and not self.is_done(held)
+
+    def is_done(self, held: InFile) -> bool:
+        """Whether nothing is under named keys of the file, as far as passes have seen."""
+        return not held.names or self.passes.get(held.tenant, 0) >= CLEAN_PASSES

@@ -13,6 +13,7 @@ Source: docs/hsm.md, "Moving to one".
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,8 @@ from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState
 from storaged.base.durable import sync_directory
 from storaged.base.log import Log
 
-TOLD_MAX = 1000  # tenants in one status
+TOLD_BYTES_MAX = 512 * 1024  # of one status
+NAMES_TOLD_MAX = 100  # of one tenant
 
 _LOG = Log("gateway.keyd")
 
@@ -77,19 +79,27 @@ class MovingKeyring(KeepsApprovers):
     # Where keys are
 
     def move_status(self) -> dict[str, Any]:
-        """Keys that are in the file still, by tenant: epochs of his key, and names of his others;
-        of TOLD_MAX tenants.
+        """Keys that are in the file still, by tenant: epochs of his key, names of his others, and
+        how many of these wait for a counterpart; of as many as TOLD_BYTES_MAX has room for.
         """
-        left = {
-            tenant.hex(): {
+        told: dict[str, Any] = {}
+        count = size_bytes = 0
+        for tenant in self._old.tenants():
+            held = self._living_here(tenant)
+            if not held:
+                continue
+            count += 1
+            names = self._old.named_keys(tenant)
+            waiting = [one for one in names if not self._new.has_named_key(tenant, one)]
+            one = {
                 "epochs": [about.epoch for about in held],
-                "names": self._old.named_keys(tenant),
+                "names": (waiting or names)[:NAMES_TOLD_MAX],
+                "waiting": len(waiting),
             }
-            for tenant in self._old.tenants()
-            if (held := self._living_here(tenant))
-        }
-        told = dict(sorted(left.items())[:TOLD_MAX])
-        return {"from": "file", "tenants": len(left), "left": told}
+            size_bytes += len(json.dumps(one)) + len(tenant.hex())
+            if size_bytes <= TOLD_BYTES_MAX:
+                told[tenant.hex()] = one
+        return {"from": "file", "tenants": count, "left": told}
 
     def _living_here(self, tenant_id: bytes) -> list[KeyEpoch]:
         """Of the file, what the token's record does not know better."""
@@ -167,8 +177,9 @@ class MovingKeyring(KeepsApprovers):
     def _refuse_last(self, tenant_id: bytes, epoch: int, *, is_moved: bool) -> None:
         here, there = (self._new, self._old) if is_moved else (self._old, self._new)
         living = self._living(here, tenant_id)
-        if [about.epoch for about in living] != [epoch] or not self._living(there, tenant_id):
-            return
+        in_use = [one for one in self._living(there, tenant_id) if one.state not in REFUSING]
+        if [about.epoch for about in living] != [epoch] or not in_use:
+            return  # others hold the named keys; or the tenant as a whole is being erased
         names = set(here.named_keys(tenant_id)) - set(there.named_keys(tenant_id))
         if names:
             reason = "named keys would go with it: `hexagone keys move` first"

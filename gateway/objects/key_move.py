@@ -39,11 +39,14 @@ class TellsOfItself(Protocol):
 
 
 class InFile(NamedTuple):
-    """What the file has of a tenant: epochs of his key, and names of his others."""
+    """What the file has of a tenant: epochs of his key, names of his others, some of them; and how
+    many of these have no counterpart in the token.
+    """
 
     tenant: TenantId
     epochs: tuple[int, ...]
     names: tuple[str, ...]
+    waiting: int
 
 
 class KeyMove(NamedTuple):
@@ -62,7 +65,12 @@ async def move_of(services: Services) -> KeyMove | None:
     if not told:
         return None
     left = tuple(
-        InFile(TenantId(bytes.fromhex(tenant)), tuple(one["epochs"]), tuple(one["names"]))
+        InFile(
+            TenantId(bytes.fromhex(tenant)),
+            tuple(one["epochs"]),
+            tuple(one["names"]),
+            int(one["waiting"]),
+        )
         for tenant, one in told["left"].items()
     )
     return KeyMove(int(told["tenants"]), left)
@@ -74,7 +82,7 @@ async def begin(services: Services, held: InFile, rows_per_s: int) -> Rotation |
 
     Raises: as the provider and the log, RotationUnderWay.
     """
-    for name in held.names:
+    for name in held.names if held.waiting else ():
         await create_named_key(services, held.tenant, name)
     newest = services.bucket_keys.provider.active_epoch(held.tenant)
     rotation = rotation_rows.read_rotation(

@@ -152,5 +152,6 @@ def test_nothing_is_destroyed_that_a_named_key_is_needed_for(held: HsmCluster) -
     held.keys("disable", *first, "--yes")
     told = moved(held, "--destroy", code=1)
     assert "still something" in told["refused"][0]["why"]
+    assert not told["tenants"][0]["is_begun"]
     held.keys("enable", *first)
     all_there(held)

@@ -68,13 +68,14 @@ def test_keys_are_made_in_the_token_and_those_of_the_file_open_until_their_end(
     bucket, letter = begun(tmp_path, env)
     keys = moving(token, tmp_path, env)
     assert keys.move_status()["left"] == {
-        ALICE.hex(): {"epochs": [1], "names": ["letters"]},
-        BOB.hex(): {"epochs": [1], "names": []},
+        ALICE.hex(): {"epochs": [1], "names": ["letters"], "waiting": 1},
+        BOB.hex(): {"epochs": [1], "names": [], "waiting": 0},
     }
     for tenant in (ALICE, BOB):
         assert rotated(keys, tenant) == 2
     keys.create_tenant_key(CAROL)
     keys.create_named_key(ALICE, "letters")
+    assert keys.move_status()["left"][ALICE.hex()]["waiting"] == 0
     anew = keys.wrap_bucket_key(ALICE, PHOTOS, 1, KEY, 2)
     letter_anew = keys.wrap_named(ALICE, "letters", PLACE, KEY)
     for again in (keys, moving(token, tmp_path, env)):
@@ -116,6 +117,21 @@ def test_the_file_goes_with_its_last_key_and_numbers_stay_taken(
             found = again.tenant_epochs(tenant)
             assert [one.state for one in found] == [KeyState.DESTROYED, KeyState.ACTIVE]
         assert again.add_tenant_epoch(ALICE) == 3
+
+
+@pytest.mark.proves("K-11", "E-01")
+def test_a_tenant_on_the_way_is_erased_as_a_whole(
+    tmp_path: Path, token: SoftToken, env: RealEnv
+) -> None:
+    begun(tmp_path, env)
+    keys = moving(token, tmp_path, env)
+    rotated(keys, ALICE)  # and no counterpart of his named key
+    for epoch in (1, 2):
+        keys.set_tenant_epoch(ALICE, epoch, KeyState.DISABLED)
+    for epoch in (1, 2):
+        keys.set_tenant_epoch(ALICE, epoch, KeyState.DESTROYED)
+    assert keys.named_keys(ALICE) == []
+    assert keys.move_status()["tenants"] == 1, "the other's are there"
 
 
 @pytest.mark.proves("K-10", "CRY-11")
