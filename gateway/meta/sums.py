@@ -12,6 +12,7 @@ docs/data-layout.md, "Sums".
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from hashlib import blake2b
 
 from gateway.meta.keyspace import partition_of
@@ -32,6 +33,12 @@ class SumDelta:
             raise ValueError("the sums key is 16 to 64 bytes")
         self._keyed = blake2b(digest_size=SUM_BYTES, key=sums_key)
         self.moved: dict[bytes, list[int]] = {}
+
+    def __deepcopy__(self, memo: dict[int, object]) -> SumDelta:
+        twin = object.__new__(SumDelta)
+        twin._keyed = self._keyed.copy()  # `copy` knows nothing of hashes
+        twin.moved = deepcopy(self.moved, memo)
+        return twin
 
     def add(self, row_key: bytes, value: bytes) -> None:
         """Count a row in."""
