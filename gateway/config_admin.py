@@ -6,6 +6,7 @@ Not for what they may do (`gateway.admin.routes`). `gateway.config_check` asks `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from gateway.model.administrators import LocalRights
 from storaged.base.config import Bounds, SecretPath
 from storaged.base.errors import ConfigError
 
+Network = IPv4Network | IPv6Network
 LOOPBACK = ("127.", "localhost", "::1")
 
 
@@ -28,6 +30,7 @@ class AdminConfig:
         certificate, key: what the listener shows.
         authority: the admin CA, whose certificates alone are let in.
         beyond_loopback: listen on an address that other machines reach.
+        sources: networks that administrators come from, such as 10.1.0.0/16; none: from anywhere.
     """
 
     socket: Path
@@ -39,6 +42,20 @@ class AdminConfig:
     key: SecretPath | None = None
     authority: Path | None = None
     beyond_loopback: bool = False
+    sources: tuple[str, ...] = ()
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """`sources`, read. Raises: ConfigError."""
+        return tuple(_network(source) for source in self.sources)
+
+
+def _network(source: str) -> Network:
+    try:
+        return ip_network(source)
+    except ValueError as error:
+        reason = "a network is an address and a length, with nothing behind: 10.1.0.0/16"
+        raise ConfigError(key="admin.sources", reason=reason, source=source[:64]) from error
 
 
 def check_admin(
@@ -51,6 +68,8 @@ def check_admin(
         authorities: CAs of other planes, by the key that names them.
     """
     given = (admin.certificate, admin.key, admin.authority)
+    if admin.networks and admin.port is None:
+        raise ConfigError(key="admin.sources", reason="they are for a listener: admin.port")
     if admin.port is None:
         if any(one is not None for one in given):
             raise ConfigError(

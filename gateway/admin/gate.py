@@ -17,6 +17,7 @@ import socket
 import struct
 from collections import OrderedDict
 from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -25,6 +26,7 @@ from gateway.admin.certificates import CertificateNotTaken, Shown, read_shown
 from gateway.admin.local_root import LocalRoot
 from gateway.admin.route_table import RouteEntry, RouteTable
 from gateway.admin.routes import TABLE
+from gateway.config_admin import Network
 from gateway.journal.events import CLUSTER, Event, Phase, Value
 from gateway.journal.journal import Journal
 from gateway.model.administrators import (
@@ -59,6 +61,12 @@ class LocalRootLimited(NotPermitted):
     """The local root may not do this."""
 
     hint = "connect as an administrator with a name: hexagone --admin URL --cert FILE --key FILE …"
+
+
+class SourceNotTaken(CertificateNotTaken):
+    """Administrators do not come from this address."""
+
+    hint = "`sources` of [admin] in gateway.toml has the networks that they come from"
 
 
 class RouteWithoutRoles(NotPermitted):
@@ -151,6 +159,7 @@ class Gate:
         administrators: None: there are no accounts.
         local_root: what the socket is good for; None: everything, until there are accounts.
         listening: whether named administrators can come in at all.
+        sources: networks that they come from; none: from anywhere.
     """
 
     def __init__(
@@ -161,6 +170,7 @@ class Gate:
         local_root: LocalRoot | None = None,
         listening: str = "",
         journal: Journal | None = None,
+        sources: tuple[Network, ...] = (),
         table: RouteTable = TABLE,
     ) -> None:
         self._env = env
@@ -169,6 +179,7 @@ class Gate:
         self.local_root = local_root or bootstrap
         self.listening = listening
         self._journal = journal
+        self._sources = sources
         self.table = table
         self._acts = Rates(env, per_s=ACTS_PER_S, at_once=ACTS_AT_ONCE)
         self._denials = Rates(env, per_s=DENIALS_PER_S, at_once=DENIALS_AT_ONCE)
@@ -204,13 +215,14 @@ class Gate:
         return await handler(request)
 
     def actor_of(self, request: web.Request) -> Actor:
-        """Who asks, by the connection. Raises: CertificateNotTaken, RowCorrupt."""
+        """Who asks, by the connection. Raises: CertificateNotTaken, SourceNotTaken, RowCorrupt."""
         transport = request.transport
         if transport is None:
             raise ConnectionError("the client has gone")
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             shown = read_shown(tls.getpeercert(binary_form=True))
+            self._check_source(transport.get_extra_info("peername"), shown)
             return self._named(shown, _origin(request))
         held = transport.get_extra_info("socket")
         if held is None or held.family != socket.AF_UNIX:
@@ -220,6 +232,17 @@ class Gate:
             reason = "the socket is for the user that runs the gateway"
             raise CertificateNotTaken(reason=reason, shown_name=f"uid-{uid}")
         return self._local_root(f"socket:uid={uid},pid={pid}")
+
+    def _check_source(self, peer: tuple[str, ...] | None, shown: Shown) -> None:
+        """Raises: SourceNotTaken."""
+        if not self._sources:
+            return
+        address = ip_address(peer[0].partition("%")[0]) if peer else None
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if address is None or not any(address in network for network in self._sources):
+            reason = f"administrators do not come from {address or 'there'}"
+            raise SourceNotTaken(reason=reason, shown_name=shown.name)
 
     def local_means(self) -> str:
         """What the local root may, in a sentence."""

@@ -38,7 +38,13 @@ def admin_plane(
     held = Administrators(services)
     until_ms = break_glass_ms(config.break_glass_until)
     local_root = LocalRoot(services.env, held, config.local, until_ms)
-    gate = Gate(services.env, administrators=held, local_root=local_root, journal=services.journal)
+    gate = Gate(
+        services.env,
+        administrators=held,
+        local_root=local_root,
+        journal=services.journal,
+        sources=config.networks,
+    )
     listener = None
     if config.port is not None:
         assert config.certificate is not None and config.key is not None

@@ -160,6 +160,7 @@ def admin_plane_served(
     listens: bool = True,
     glass_s: float = 0,
     authority: AdminAuthority | None = None,
+    sources: tuple[str, ...] = (),
 ) -> Iterator[AdminPlaneServed]:
     """An admin port; with a listener on a port of the kernel's choice."""
     ready, done = threading.Event(), threading.Event()
@@ -179,6 +180,7 @@ def admin_plane_served(
         certificate=folder / "admin.pem",
         key=folder / "admin.key",
         authority=folder / "authority.pem",
+        sources=sources,
     )
 
     async def main() -> None:
