@@ -182,10 +182,10 @@ def open_row(keys: RecordKeys, row_key: bytes, value: bytes) -> tuple[bytes, byt
     end = _cluster_end(row_key, value)
     header = value[:HEADER_BYTES]
     _, revision, nonce, key_epoch, _ = HEADER.unpack(header)
-    cipher = keys.bucket(row_key[1:17], key_epoch)
     try:
         aad = b"%b%b%b" % (header, CLUSTER_AAD, row_key)
         cluster = keys.cluster.decrypt(revision, value[HEADER_BYTES:end], aad)
+        cipher = keys.bucket(row_key[1:17], key_epoch)  # which the cluster's seal has covered
         return cluster, cipher.decrypt(nonce, value[end:], TENANT_AAD + row_key)
     except InvalidTag as error:
         raise RowCorrupt(row_key=row_key[:64].hex(), part="a seal") from error

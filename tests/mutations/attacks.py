@@ -103,8 +103,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="attack-root-key",
         file="gateway/objects/bootstrap.py",
-        old="secret=base64.b64encode(env.random_bytes(SECRET_BYTES)).decode()",
-        new='secret="rustfsadmin" * 3 + "1234567"',
+        old="return base64.b64encode(env.random_bytes(SECRET_BYTES)).decode()",
+        new='return "rustfsadmin" * 3 + "1234567"',
         seen_by=("tests/conformance/test_gateway_process.py",),
     ),
 )

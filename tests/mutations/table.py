@@ -73,16 +73,16 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     Mutation(
         name="rotation-overwrites",
-        file="gateway/jobs/rotation.py",
-        old="            checks.append(Check(row.key, revision_of(row.value)))\n",
+        file="gateway/jobs/rotation_page.py",
+        old="        found.checks.append(Check(row.key, revision_of(row.value)))\n",
         new="",
         seen_by=(ROTATION_RACES,),
     ),
     Mutation(
         name="customer-epoch-lost",
         file="gateway/objects/rewrapping.py",
-        old="        encryption = replace(encryption, bound_epoch=old_epoch)\n",
-        new="        pass\n",
+        old="    return replace(attributes, encryption=replace(encryption, bound_epoch=key_epoch))\n",
+        new="    return attributes\n",
         seen_by=(ROTATION,),
     ),
     Mutation(
@@ -551,8 +551,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="rights-of-other-owners",
         file="gateway/objects/access.py",
-        old="if effect is Effect.ALLOW and not owner_id and not rules",
-        new="if effect is Effect.ALLOW and not rules",
+        old="if not owner_id and _lets_in(rules, effect, is_bucket_owner)",
+        new="if _lets_in(rules, effect, is_bucket_owner)",
         seen_by=(ACLS,),
     ),
 )
