@@ -81,8 +81,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(
         name="customer-epoch-lost",
         file="gateway/objects/rewrapping.py",
-        old="    return replace(attributes, encryption=replace(encryption, bound_epoch=key_epoch))\n",
-        new="    return attributes\n",
+        old="return replace(attributes, encryption=replace(encryption, bound_epoch=key_epoch))",
+        new="return attributes",
         seen_by=(ROTATION,),
     ),
     Mutation(
