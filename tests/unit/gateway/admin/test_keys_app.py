@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-COMMANDS = "create init show list status rotate disable enable destroy recovery"
+COMMANDS = "create init show list status rotate move disable enable destroy signing "
+        "rotate-attestation recovery"
 RECOVERY = "init reshare backup status verify restore ceremony transcript"
 SHOWN = """
 import typer
