@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
-COMMANDS = "create init show list status rotate move disable enable destroy signing "
-        "rotate-attestation recovery"
+COMMANDS = (
+    "create init show list status rotate move disable enable destroy signing rotate-attestation"
+    " recovery"
+)
 RECOVERY = "init reshare backup status verify restore ceremony transcript"
 SHOWN = """
 import typer
