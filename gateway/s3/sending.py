@@ -6,21 +6,12 @@ Not for what an answer says, nor for what happens to one that cannot be complete
 from __future__ import annotations
 
 import asyncio
-import socket
-from contextlib import suppress
-from struct import Struct
 
 from gateway.s3.connections import Exchange
 from gateway.s3.responses import BODILESS, Reply
 
 JOIN_BYTES_MAX = 64 * 1024  # head and body up to this go out in one write
 SEND_BUFFER_BYTES = 1 << 20  # unsent bytes of one answer before its source is asked to wait
-
-# To a client this near, so much in flight is still 10 Gbit/s; the kernel takes twice as much, for
-# its own overhead. On loopback half a MiB in flight takes both sides a fifth less than four do.
-NEAR_RTT_US = 300
-NEAR_SEND_BYTES = 256 * 1024
-_MIN_RTT = Struct("148xI")  # `tcpi_min_rtt` in Linux's struct tcp_info, microseconds
 
 
 class LengthMismatch(Exception):
@@ -55,18 +46,6 @@ async def send_answer(exchange: Exchange, reply: Reply, head: bytes, *, stall_s:
         await exchange.wait_for_client(stall_s)
 
 
-def bound_in_flight(connection: socket.socket | None) -> None:
-    """Let less be on its way to a client that is near: it then passes through the processor's
-    caches instead of memory. A far one needs much in flight, and the kernel finds out how much.
-    """
-    if connection is None:
-        return
-    with suppress(OSError):  # the client has gone, which the next write says
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _MIN_RTT.size)
-        if len(info) == _MIN_RTT.size and _MIN_RTT.unpack(info)[0] <= NEAR_RTT_US:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NEAR_SEND_BYTES)
-
-
 async def _send_pieces(exchange: Exchange, reply: Reply, head: bytes, stall_s: float) -> None:
     """Send what `pieces` gives, one by one. Raises: as `send_answer`."""
     transport, pieces, length = exchange.protocol.transport, reply.pieces, reply.length
@@ -75,7 +54,6 @@ async def _send_pieces(exchange: Exchange, reply: Reply, head: bytes, stall_s: f
         raise ConnectionResetError
     if length > SEND_BUFFER_BYTES:
         transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
-        bound_in_flight(transport.get_extra_info("socket"))
     exchange.write(head)
     piece = reply.first
     while piece:

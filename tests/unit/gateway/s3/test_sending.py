@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 from typing import cast
 
-import pytest
-
-from gateway.s3 import sending
 from gateway.s3.connections import Exchange
 from gateway.s3.responses import Reply
-from gateway.s3.sending import NEAR_SEND_BYTES, bound_in_flight, send_answer
+from gateway.s3.sending import send_answer
 
 PIECE = bytes(1000)
 COUNT = 100
@@ -23,9 +19,7 @@ class _Exchange:
     """Takes what is written, at once and without end."""
 
     def __init__(self) -> None:
-        transport = SimpleNamespace(
-            set_write_buffer_limits=lambda high: None, get_extra_info=lambda name: None
-        )
+        transport = SimpleNamespace(set_write_buffer_limits=lambda high: None)
         self.message = SimpleNamespace(method="GET")
         self.protocol = SimpleNamespace(transport=transport, writing_paused=False)
         self.bytes_out = 0
@@ -60,22 +54,3 @@ def test_a_body_at_hand_leaves_turns_to_others() -> None:
         assert len(seen) >= COUNT // 2
 
     asyncio.run(main())
-
-
-@pytest.mark.parametrize("is_near", [True, False])
-def test_less_is_in_flight_to_a_near_client_alone(
-    monkeypatch: pytest.MonkeyPatch, is_near: bool
-) -> None:
-    monkeypatch.setattr(sending, "NEAR_RTT_US", 10_000_000 if is_near else -1)
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listening,
-        socket.create_connection(listening.getsockname()) as client,
-        listening.accept()[0] as served,
-    ):
-        client.sendall(b"request")
-        assert served.recv(7) == b"request"
-        before = served.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-        bound_in_flight(served)
-        after = served.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
-        assert after == (2 * NEAR_SEND_BYTES if is_near else before)
-    bound_in_flight(served)  # closed: nobody is told
