@@ -1,21 +1,21 @@
 """Many records of `gateway.data.envelope` under another key, in one loop. Pure.
 
 A rotation does this for every version there is. To open and to seal a record derives a key for each
-with HKDF, and most of that is HMAC: here its pads are hashed once for a key, and no call is made
-for each step. What comes out is what `open_secret` and `seal_secret` take and make.
+with HKDF, and most of that is HMAC: here its key is taken once, and no call is made for each step.
+What comes out is what `open_secret` and `seal_secret` take and make.
 
-Source: RFC 2104 § 4 (pads), RFC 5869 § 2.3; docs/data-layout.md, "Sealed keys".
+Source: RFC 5869 § 2.3; docs/data-layout.md, "Sealed keys".
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA512
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from gateway.data.cipher import COMMITMENT_BYTES, KEY_BYTES, SALT_BYTES
 from gateway.data.envelope import SUITE
@@ -25,33 +25,26 @@ from gateway.model.encoding import enc_start
 WINDOW_SUITE = 2
 WINDOW_ID_BYTES = 16
 
-_BLOCK_BYTES = 128  # of SHA-512
-_INNER = bytes(value ^ 0x36 for value in range(256))
-_OUTER = bytes(value ^ 0x5C for value in range(256))
 _NONCE_AT, _COMMITMENT_AT = KEY_BYTES, KEY_BYTES + 12
 _OKM_END = _COMMITMENT_AT + COMMITMENT_BYTES
 _SALT_LENGTH = SALT_BYTES.to_bytes(4, "big")
 
-_Pads = tuple[Any, Any]  # SHA-512 that has taken the inner pad of a key, and the outer one
+
+def expanded(keyed: HMAC, info: bytes) -> bytes:
+    """As `gateway.data.cipher.expand`: 76 bytes, of an HMAC-SHA512 that has taken nothing but its
+    key.
+    """
+    code = keyed.copy()
+    code.update(info + b"\x01")
+    first = code.finalize()
+    code = keyed.copy()
+    code.update(b"%b%b\x02" % (first, info))
+    return (first + code.finalize())[:_OKM_END]
 
 
-def pads_of(key: bytes) -> _Pads:
-    """What HMAC-SHA512 under a key of 32 bytes begins with."""
-    block = key.ljust(_BLOCK_BYTES, b"\x00")
-    return hashlib.sha512(block.translate(_INNER)), hashlib.sha512(block.translate(_OUTER))
-
-
-def expanded(pads: _Pads, info: bytes) -> bytes:
-    """As `gateway.data.cipher.expand`: 76 bytes."""
-    inner, outer = pads[0].copy(), pads[1].copy()
-    inner.update(info + b"\x01")
-    outer.update(inner.digest())
-    first: bytes = outer.digest()
-    inner, outer = pads[0].copy(), pads[1].copy()
-    inner.update(b"%b%b\x02" % (first, info))
-    outer.update(inner.digest())
-    okm: bytes = (first + outer.digest())[:_OKM_END]
-    return okm
+def keyed_by(key: bytes) -> HMAC:
+    """What `expanded` takes of a key of 32 bytes."""
+    return HMAC(key, SHA512())
 
 
 def resealed(
@@ -74,8 +67,8 @@ def resealed(
     assert len(salts) == SALT_BYTES * len(records)
     info, associated = enc_start(label, 2), enc_start("aad", 3, SUITE, label)
     before, after = heads
-    start, seal_pads = sealing[0], pads_of(sealing[1])
-    window, open_pads, salt_at, sealed_at = b"none", seal_pads, 0, 0
+    start, seal_keyed = sealing[0], keyed_by(sealing[1])
+    window, open_keyed, salt_at, sealed_at = b"none", seal_keyed, 0, 0
     found: list[bytes | None] = []
     at = -SALT_BYTES
     for tail, record in zip(tails, records, strict=True):
@@ -85,12 +78,12 @@ def resealed(
             found.append(None)
             continue
         if its_window != window:  # those that lie together were mostly sealed in one window
-            window, open_pads = its_window, pads_of(key_of(its_window))
+            window, open_keyed = its_window, keyed_by(key_of(its_window))
             salt_at = 1 + len(window)
             sealed_at = salt_at + SALT_BYTES + COMMITMENT_BYTES
         context = _field(before + tail)
         salt = record[salt_at : salt_at + SALT_BYTES]
-        okm = expanded(open_pads, b"".join((info, context, _SALT_LENGTH, salt)))
+        okm = expanded(open_keyed, b"".join((info, context, _SALT_LENGTH, salt)))
         # Also false for a record that is cut short.
         if not hmac.compare_digest(okm[_COMMITMENT_AT:], record[salt_at + SALT_BYTES : sealed_at]):
             found.append(None)
@@ -104,7 +97,7 @@ def resealed(
             continue
         context = _field(after + tail)
         salt = salts[at : at + SALT_BYTES]
-        okm = expanded(seal_pads, b"".join((info, context, _SALT_LENGTH, salt)))
+        okm = expanded(seal_keyed, b"".join((info, context, _SALT_LENGTH, salt)))
         nonce = okm[_NONCE_AT:_COMMITMENT_AT]
         sealed = AESGCM(okm[:KEY_BYTES]).encrypt(nonce, secret, associated + context)
         found.append(b"".join((start, salt, okm[_COMMITMENT_AT:], sealed)))

@@ -71,7 +71,6 @@ __all__ = [
     "UnknownRowMarker",
     "move_layout",
     "open_document",
-    "open_listing",
     "open_listing_page",
     "open_plain_bytes",
     "open_stored_bytes",
@@ -277,14 +276,9 @@ def _unpack_runs(tenant: bytes, at: int, run_count: int) -> tuple[PartRun, ...]:
     )
 
 
-def open_listing(keys: RecordKeys, row_key: bytes, value: bytes) -> ListingEntry:
-    """What LIST prints of a current row; opens the tenant part only. Raises: RowCorrupt."""
-    return open_listing_page(keys, (Row(row_key, value),))[0]
-
-
 def open_listing_page(keys: RecordKeys, rows: Sequence[Row]) -> list[ListingEntry]:
-    """`open_listing` of many rows. The checks of `open_tenant` stand here again because a call per
-    row would cost a third of the time.
+    """What LIST prints of current rows; opens tenant parts only. The checks of `open_tenant` stand
+    here again because a call per row would cost a third of the time.
 
     Raises: RowCorrupt.
     """

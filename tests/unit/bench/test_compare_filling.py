@@ -15,40 +15,12 @@ from bench.compare import filling, rounds
 from bench.compare.filling import FREE_BYTES_MIN, Limits, Side, grow
 from bench.compare.plan import Trial, known_trials, ordered, scale_plan, targets_plan
 from bench.compare.processes import memory_mib
-from bench.compare.systems import Setting, System
 from bench.drive import CaseFailed
-from bench.heads import Endpoint
 from bench.load import Job, Result
+from tests.support.told_system import Told
 
 GIB = 2**30
 Line = dict[str, Any]
-
-
-class Told(System):
-    """A system that keeps nothing."""
-
-    setting = Setting(store="told", tier="none", redundancy="none")
-
-    def __init__(self, folder: Path, name: str) -> None:
-        super().__init__(folder / name)
-        self.name = name
-
-    def launch(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def roots(self) -> list[int]:
-        return []
-
-    def endpoint(self) -> Endpoint:
-        return Endpoint(
-            host="127.0.0.1",
-            port=9,
-            authority="127.0.0.1:9",
-            access_key_id=self.name,
-            secret="not a secret",
-            region="fr",
-        )
 
 
 def filled(

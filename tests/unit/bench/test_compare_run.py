@@ -17,41 +17,11 @@ from bench.compare import measure
 from bench.compare.filling import Limits, Side
 from bench.compare.plan import Trial
 from bench.compare.plots import PlotsUnavailable
-from bench.compare.systems import Setting, System
 from bench.drive import CaseFailed
-from bench.heads import Endpoint
 from bench.load import Job, Result
+from tests.support.told_system import Told
 
 Line = dict[str, Any]
-
-
-class Told(System):
-    """A system of which only the requests count that it would get."""
-
-    setting = Setting(store="told", tier="none", redundancy="none")
-
-    def __init__(self, folder: Path, name: str) -> None:
-        super().__init__(folder / name)
-        self.name = name
-
-    def launch(self) -> None: ...
-
-    def stop(self) -> None: ...
-
-    def roots(self) -> list[int]:
-        return []
-
-    def make_bucket(self, bucket: str) -> None: ...
-
-    def endpoint(self) -> Endpoint:
-        return Endpoint(
-            host="127.0.0.1",
-            port=9,
-            authority="127.0.0.1:9",
-            access_key_id=self.name,
-            secret="not a secret",
-            region="fr",
-        )
 
 
 def run_told(

@@ -17,7 +17,7 @@ from gateway.data.bucket_sealing import (
 )
 from gateway.data.cipher import SALT_BYTES, expand
 from gateway.data.envelope import DEK_LABEL, INNER_LABEL, seal_secret
-from gateway.data.resealing import expanded, pads_of, resealed
+from gateway.data.resealing import expanded, keyed_by, resealed
 from storaged.base.env import RealEnv
 
 pytestmark = pytest.mark.proves("CRY-05", "K-10")
@@ -30,7 +30,7 @@ WINDOWS = (b"w" * 16, b"x" * 16)
 
 @given(st.binary(min_size=32, max_size=32), st.binary(max_size=400))
 def test_keys_are_derived_as_for_one_record(key: bytes, info: bytes) -> None:
-    assert expanded(pads_of(key), info) == expand(key, info)
+    assert expanded(keyed_by(key), info) == expand(key, info)
 
 
 def _record(window: bytes, label: str, context: bytes, secret: bytes) -> bytes:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.meta import keyspace as ks
 from gateway.meta import part_records, records, sealing, stripes, uploads
 from gateway.meta.annotations import open_annotation, seal_annotation
-from gateway.meta.kv import RowCorrupt, revision_of
+from gateway.meta.kv import Row, RowCorrupt, revision_of
 from gateway.model.attributes import NO_ATTRIBUTES, Attributes, Encryption, Grant
 from gateway.model.layout import Packed
 from gateway.model.names import BucketId, ObjectKey, ObjectUuid
@@ -57,6 +57,10 @@ class KeyDisabled(StorageError):
 
 def no_cipher(bucket: BucketId, epoch: int) -> AESGCM:
     raise KeyDisabled()
+
+
+def listed(keys: sealing.RecordKeys, row_key: bytes, value: bytes) -> records.ListingEntry:
+    return records.open_listing_page(keys, (Row(row_key, value),))[0]
 
 
 TEXT = st.text(
@@ -140,7 +144,7 @@ def test_any_version_comes_back(
         retained_ms,
         revision_of(value),
     )
-    entry = records.open_listing(KEYS, ROW, value)
+    entry = listed(KEYS, ROW, value)
     assert entry == (
         ROW[ks.HEAD_BYTES :].decode(),
         etag,
@@ -168,7 +172,7 @@ def test_a_listing_takes_no_owner_from_what_clients_say() -> None:
         (Attributes(owner_id='a"}é\\', legal_hold=True, replication="x"), 'a"}é\\'),
     ):
         version = replace(VERSION, user_metadata=claimed, tags=claimed, attributes=attributes)
-        assert records.open_listing(KEYS, ROW, seal(version)).owner_id == owner
+        assert listed(KEYS, ROW, seal(version)).owner_id == owner
 
 
 @given(ETAGS, CHECKSUMS, st.integers(1, 10_000))
@@ -272,10 +276,10 @@ def test_listing_sees_every_flip_in_what_it_reads() -> None:
     for byte in (0, *range(13, 33), *range(cluster_end, len(value))):
         for bit in range(8 * byte, 8 * byte + 8):
             with pytest.raises(RowCorrupt):
-                records.open_listing(KEYS, ROW, flipped(value, bit))
+                listed(KEYS, ROW, flipped(value, bit))
     for length in range(len(value)):
         with pytest.raises(RowCorrupt):
-            records.open_listing(KEYS, ROW, value[:length])
+            listed(KEYS, ROW, value[:length])
 
 
 @pytest.mark.proves("CRY-06", "B-06")
@@ -287,7 +291,7 @@ def test_swapped_rows_are_seen() -> None:
     ):
         for read in (
             records.open_version,
-            records.open_listing,
+            listed,
             records.open_stored_bytes,
             records.open_plain_bytes,
         ):
@@ -335,7 +339,7 @@ def test_another_cluster_or_bucket_key_opens_nothing() -> None:
 @pytest.mark.proves("K-19")
 def test_unknown_marker_is_refused_by_name() -> None:
     value = b"\x02" + seal()[1:]
-    for read in (records.open_version, records.open_listing, records.open_stored_bytes):
+    for read in (records.open_version, listed, records.open_stored_bytes):
         with pytest.raises(sealing.UnknownRowMarker):
             read(KEYS, ROW, value)  # type: ignore[operator]
 
@@ -354,7 +358,7 @@ def test_well_sealed_nonsense_is_corrupt() -> None:
                 read(KEYS, ROW, value)  # type: ignore[operator]
         if len(tenant) < 37:
             with pytest.raises(RowCorrupt):
-                records.open_listing(KEYS, ROW, value)
+                listed(KEYS, ROW, value)
         value = sealing.seal_row(KEYS, NONCES, PART_ROW, cluster, tenant=tenant, key_epoch=3)
         with pytest.raises(RowCorrupt):
             part_records.open_part(KEYS, PART_ROW, value)
