@@ -87,7 +87,7 @@ class RecordKeys:
             is.
     """
 
-    __slots__ = ("_ciphers", "_make", "cluster")
+    __slots__ = ("_ciphers", "_forgotten", "_make", "cluster")
 
     def __init__(
         self, cluster_key: bytes, bucket_cipher: Callable[[BucketId, int], AESGCM]
@@ -95,25 +95,32 @@ class RecordKeys:
         self.cluster = AESGCM(cluster_key)
         self._make = bucket_cipher
         self._ciphers: dict[tuple[bytes, int], AESGCM] = {}
+        self._forgotten = 0
 
     def bucket(self, bucket: bytes, epoch: int) -> AESGCM:
         """Cipher of tenant parts of one bucket and key epoch."""
         cipher = self._ciphers.get((bucket, epoch))
         if cipher is None:
+            forgotten = self._forgotten
             cipher = self._make(BucketId(bucket), epoch)
             if len(self._ciphers) >= BUCKET_CIPHERS_MAX:
-                del self._ciphers[next(iter(self._ciphers))]
+                self._ciphers.pop(next(iter(tuple(self._ciphers))), None)
             self._ciphers[bucket, epoch] = cipher
+            # In this order: a thread may be here while the key is being disabled.
+            if forgotten != self._forgotten:
+                self._ciphers.pop((bucket, epoch), None)
         return cipher
-
-    def held_buckets(self) -> set[bytes]:
-        """Buckets of which a cipher is kept."""
-        return {bucket for bucket, _ in self._ciphers}
 
     def forget(self, bucket: BucketId) -> None:
         """Drop the bucket's ciphers: its keys were disabled, or the bucket is gone."""
-        for held in [held for held in self._ciphers if held[0] == bucket]:
-            del self._ciphers[held]
+        self._forgotten += 1
+        for held in [held for held in tuple(self._ciphers) if held[0] == bucket]:
+            self._ciphers.pop(held, None)
+
+    def forget_all(self) -> None:
+        """Drop the ciphers of all buckets."""
+        self._forgotten += 1
+        self._ciphers.clear()
 
 
 def seal_row(

@@ -5,12 +5,14 @@ where that is the key service, no bucket key is ever in this process.
 
 A provider that may take long is asked apart: a request waits in `warm` for the keys of its bucket,
 and keys in use are asked for again before their time is over, so that `sealer`, which blocks, finds
-them there.
+them there. What a thread asks for that way may call `sealer` there: an answer that comes after the
+key was disabled is not kept.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
@@ -70,6 +72,7 @@ class BucketKeys:
         self._store = store
         self.is_copy_kept = True
         self._env = env
+        self._lock = threading.Lock()  # for changes of what is held
         self._ttl_s = ttl_s
         self._held: OrderedDict[_Key, tuple[float, float, BucketSealer]] = OrderedDict()
         self._failed: dict[_Key, tuple[float, StorageError]] = {}
@@ -135,7 +138,7 @@ class BucketKeys:
         if tasks:
             await asyncio.wait(tasks)
         if forgotten == self._forgotten:
-            failures = [one[0] for key, one in self._failed.items() if key[0] == bucket]
+            failures = [one[0] for key, one in tuple(self._failed.items()) if key[0] == bucket]
             if len(self._warm) >= KEYS_MAX:
                 self._warm.clear()
             self._warm[bucket] = min((until_s, *failures))
@@ -164,23 +167,28 @@ class BucketKeys:
             if forgotten == self._forgotten and key not in self._held:
                 self._failed[key] = (self._env.monotonic_s() + FAILED_S, error)
         else:
-            # What was disabled meanwhile does not come back.
-            if forgotten == self._forgotten:
-                self._keep(key, sealer)
+            self._keep(key, sealer, forgotten)
 
-    def _keep(self, key: _Key, sealer: BucketSealer) -> None:
+    def _keep(self, key: _Key, sealer: BucketSealer, forgotten: int) -> None:
+        """Keep a key, but what was disabled since `forgotten` does not come back."""
         now_s = self._env.monotonic_s()
-        self._failed.pop(key, None)
-        self._held[key] = (now_s + self._ttl_s, now_s + self._ttl_s * RENEWED_AT, sealer)
-        self._held.move_to_end(key)
-        if len(self._held) > KEYS_MAX:
-            self._held.popitem(last=False)
+        with self._lock:
+            if forgotten != self._forgotten:
+                return
+            self._failed.pop(key, None)
+            self._held[key] = (now_s + self._ttl_s, now_s + self._ttl_s * RENEWED_AT, sealer)
+            self._held.move_to_end(key)
+            if len(self._held) > KEYS_MAX:
+                self._held.popitem(last=False)
 
     def _renew(self, bucket: BucketId, epoch: int) -> None:
         """Ask for a key in use again, while the one that is there goes on."""
-        until_s, _, sealer = self._held[bucket, epoch]
         again_s = self._env.monotonic_s() + self._ttl_s * AGAIN_AT
-        self._held[bucket, epoch] = (until_s, again_s, sealer)
+        with self._lock:
+            held = self._held.get((bucket, epoch))
+            if held is None:
+                return  # it was disabled just then
+            self._held[bucket, epoch] = (held[0], again_s, held[2])
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -205,10 +213,11 @@ class BucketKeys:
         if failed is not None:
             if failed[0] > now_s:
                 raise type(failed[1])(**failed[1].fields)
-            del self._failed[bucket, epoch]
+            self._failed.pop((bucket, epoch), None)
+        forgotten = self._forgotten
         stored = bucket_key_rows.read_bucket_key(self._store, self.records, bucket, epoch)
         sealer = self._opened(bucket, stored)
-        self._keep((bucket, epoch), sealer)
+        self._keep((bucket, epoch), sealer, forgotten)
         return sealer
 
     def _opened(self, bucket: BucketId, stored: StoredBucketKey) -> BucketSealer:
@@ -254,24 +263,25 @@ class BucketKeys:
 
     def forget(self, bucket: BucketId) -> None:
         """Drop all keys of a bucket."""
-        self._forgotten += 1
         self._warm.pop(bucket, None)
         self.warm_names.clear()
-        for held in [held for held in self._held if held[0] == bucket]:
-            del self._held[held]
-        for held in [held for held in self._failed if held[0] == bucket]:
-            del self._failed[held]
+        with self._lock:
+            self._forgotten += 1
+            for held in [held for held in self._held if held[0] == bucket]:
+                del self._held[held]
+            for held in [held for held in tuple(self._failed) if held[0] == bucket]:
+                self._failed.pop(held, None)
         self.records.forget(bucket)
 
     def forget_all(self) -> None:
         """Drop all keys: one that they are wrapped under was disabled."""
-        self._forgotten += 1
         self._warm.clear()
         self.warm_names.clear()
-        for bucket in {bucket for bucket, _ in (*self._held, *self._failed)}:
-            self.forget(BucketId(bucket))
-        for other in self.records.held_buckets():
-            self.forget(BucketId(other))
+        with self._lock:
+            self._forgotten += 1
+            self._held.clear()
+            self._failed.clear()
+        self.records.forget_all()
 
     def __repr__(self) -> str:
         return f"BucketKeys({len(self._held)} held)"
