@@ -26,11 +26,14 @@ UNMEASURED = -1  # length of a body that the head does not tell
 
 
 class Received(Protocol):
-    """What is needed of a connection's body: the reader of the HTTP library."""
+    """What is needed of a connection's body: `DirectBody`, or the reader of the HTTP library."""
 
-    total_bytes: int
+    @property
+    def total_bytes(self) -> int:
+        """Bytes that have come."""
+        ...
 
-    async def readchunk(self) -> tuple[bytes, bool]: ...
+    async def readchunk(self) -> tuple[Buffer, bool]: ...
 
     def is_eof(self) -> bool: ...
 
@@ -250,7 +253,7 @@ class RequestBody:
         has_checksum = claim is not None and (claim.in_trailer or claim.expected is not None)
         return has_checksum or self._promise.md5 is not None
 
-    async def _receive(self) -> bytes:
+    async def _receive(self) -> Buffer:
         """Bytes from the connection; b"" at its body's end."""
         if self._on_first_read is not None:
             on_first_read, self._on_first_read = self._on_first_read, None
@@ -270,13 +273,13 @@ class RequestBody:
         self._taken += len(piece)
         return piece
 
-    async def _next_piece(self) -> bytes:
+    async def _next_piece(self) -> Buffer:
         while True:
             piece, at_chunk_end = await self._received.readchunk()
             if piece or not at_chunk_end:
                 return piece
 
-    async def _await_piece(self) -> bytes:
+    async def _await_piece(self) -> Buffer:
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         # A bare timer: an asyncio.timeout costs five times as much, for every small body.

@@ -22,6 +22,7 @@ from aiohttp.web_protocol import _ErrInfo
 from gateway.limits import HEADERS_BYTES_MAX
 from gateway.objects.context import Principal
 from gateway.s3.body import RequestBody
+from gateway.s3.direct_body import DIRECT_FROM_BYTES, DirectBody
 from gateway.s3.responses import Reply
 from gateway.s3.write_batch import WriteBatch
 from storaged.base.errors import ConfigError
@@ -88,12 +89,12 @@ class Exchange:
         self,
         message: RawRequestMessage,
         content: StreamReader,
-        protocol: web.RequestHandler,
+        protocol: _Connection,
         batch: WriteBatch,
     ) -> None:
         self.batch = batch
         self.message = message
-        self.content = content
+        self.content: StreamReader | DirectBody = content
         self.protocol = protocol
         peer = protocol.peername
         self.peer: str = peer[0] if isinstance(peer, tuple) else ""
@@ -132,6 +133,17 @@ class Exchange:
             self.access_key_id = principal.access_key_id
             self.owner_id = principal.owner_id
             self.tenant = principal.tenant
+
+    def receive_directly(self) -> None:
+        """Receive the body past the parser from now on, if it is long and its head says how long.
+
+        Not where documents or forms are parsed: they want `bytes`.
+        """
+        message, length = self.message, self.headers.get("content-length", "")
+        if message.method != "PUT" or message.chunked or message.upgrade or not length.isdecimal():
+            return
+        if int(length) >= DIRECT_FROM_BYTES and not isinstance(self.content, DirectBody):
+            self.content = DirectBody(self.protocol, self.content, int(length))
 
     def answer_continue(self) -> None:
         """Let the client send its body: it has been authenticated and its head is in order.
@@ -268,17 +280,36 @@ class _Connection(web.RequestHandler):
                 self._handler_waiter.set_result(None)
         if self._upgraded:  # somebody asked for another protocol; what follows is HTTP all the same
             await self.finish_response(cast(web.BaseRequest, exchange), _SENT, None)
-        if not content.is_eof():
+        if not exchange.content.is_eof():
             server.batch.flush()  # what is forgotten may end in a close
-            await self._forget(content)
+            await self._forget(exchange.content)
         return keeps
+
+    @property
+    def is_held_back(self) -> bool:
+        """The parser has more than it has given out."""
+        return self._reading_paused or self._buffer_paused
+
+    def forget_body(self) -> None:
+        """Expect the head of a request next: the parser has not seen the end of the last body."""
+        self._parser = HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         # The library calls this at every read of a body, and it costs as much as the read.
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
-    async def _forget(self, content: StreamReader) -> None:
+    async def _forget(self, content: StreamReader | DirectBody) -> None:
         """Read the rest of a body for a while, so that the client sees the answer before an end."""
         if self._lingering_time and not self._force_close:
             try:

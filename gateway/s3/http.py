@@ -352,6 +352,7 @@ class S3Frontend:
                 raise S3Error("SlowDown")
             self._large_bodies += 1
             exchange.is_large = True
+            exchange.receive_directly()
         decoder = None
         if mode.is_streaming:
             decoder = ChunkDecoder(
