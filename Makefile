@@ -23,7 +23,7 @@ UV_LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --
 need = @test -e $(1) || { echo "make $@: $(2) does not exist yet ($(1) is missing)" >&2; exit 2; }
 
 .PHONY: help up venv deb fmt check test matrix sim faults mutations fuzz acceptance sovereignty clients conformance \
-        bench bench-check compare profile lock hook
+        bench bench-check compare profile lock sbom wheelhouse hook
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -128,6 +128,12 @@ profile: venv ## µs by layer, flame graph, bytes copied (CASE=name; PROCESSES=1
 lock: ## write requirements.lock and that of `make compare` anew from pyproject.toml (needs uv)
 	$(UV_LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(UV_LOCK) --group pyproject.toml:bench --constraint requirements.lock -o requirements-bench.lock
+
+sbom: venv ## what it is made of: writes docs/dependencies.md and docs/sbom.json (CycloneDX)
+	$(PY) -m tests.supply
+
+wheelhouse: venv ## files to build and install from without a network (OUT=folder)
+	$(PY) -m tests.supply.wheelhouse $(or $(OUT),.cache/wheelhouse)
 
 hook: ## run `make check` before each commit in this clone
 	@hook="$$(git rev-parse --git-path hooks)/pre-commit"; \
