@@ -17,6 +17,7 @@ from pathlib import Path
 import tomli_w
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from gateway.admin.socket_file import remove_stale
 from gateway.config import GatewayConfig, UnsafeTestProfileConfig
 from gateway.config_check import check_config
 from gateway.config_keys import KeydPkcs11Config, KeysFrom
@@ -60,6 +61,7 @@ class NodeDidNotStart(StorageError):
     """A storaged process did not become ready."""
 
     kind = Kind.UNAVAILABLE
+    hint = "NODE.log in the folder of the cluster says why"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,13 +142,16 @@ def node_identities(per_site: int = NODES_PER_SITE) -> list[NodeIdentity]:
 
 
 def lay_out(options: UpOptions, env: Env) -> GatewayConfig:
-    """Make what is missing in the folder, and read its configuration. Raises: ConfigError.
+    """Make what is missing in the folder, and read its configuration.
 
     Idempotent: keys, certificates and data that are there stay; `gateway.toml` follows the options.
+
+    Raises: ConfigError; AdminSocketTaken: a cluster runs in the folder, and nothing was changed.
     """
     laid = Laid(options.folder.absolute())
     if len(os.fsencode(laid.socket)) > SOCKET_PATH_BYTES_MAX:
         raise ConfigError(key="--data", reason="too long a path for its sockets", path=laid.folder)
+    remove_stale(laid.socket)  # before the files of a cluster that runs are written anew
     laid.folder.mkdir(parents=True, exist_ok=True)
     os.chmod(laid.folder, 0o700)
     if not (laid.keys / ROOT_FILE).exists():

@@ -4,6 +4,7 @@ what to do next, and an exit code.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -56,6 +57,11 @@ def said_error(title: str, fields: Mapping[str, object]) -> str:
 
 def said(error: Exception) -> tuple[str, str]:
     """What an error says and what it advises ("" = nothing), in the language in use."""
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return heard(str(error)), say(
+            "another program listens there: stop it, or choose another port"
+            " (--port; else in the configuration)"
+        )
     if not isinstance(error, StorageError):
         return heard(str(error)), ""
     return said_error(error.title(), error.fields), heard(error.hint or "")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gateway.admin.socket_file import AdminSocketTaken, bind_socket
 from gateway.commit.manifest import read_segment
 from gateway.compose import Gateway, open_gateway
 from gateway.data.root_key import ROOT_FILE, RootKeyLost
@@ -109,3 +111,18 @@ def test_a_folder_too_deep_for_sockets_is_refused_before_anything_is_made(tmp_pa
     with pytest.raises(ConfigError, match="sockets"):
         lay_out(UpOptions(folder=folder, port=9000, processes=False, tls=False), RealEnv())
     assert not folder.exists()
+
+
+def test_a_folder_whose_cluster_runs_is_left_as_it_is(tmp_path: Path) -> None:
+    env = RealEnv()
+    first = UpOptions(folder=tmp_path, port=9000, processes=False, tls=False)
+    lay_out(first, env)
+    before = (tmp_path / "gateway.toml").read_bytes()
+    with bind_socket(tmp_path / "admin.sock") as running:
+        running.listen()
+        with pytest.raises(AdminSocketTaken):
+            lay_out(replace(first, port=9300), env)
+        assert (tmp_path / "gateway.toml").read_bytes() == before
+    lay_out(replace(first, port=9300), env)
+    assert (tmp_path / "gateway.toml").read_bytes() != before
+    env.close()

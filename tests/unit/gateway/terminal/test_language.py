@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 
@@ -85,6 +86,7 @@ def test_s_08_errors_say_what_happened_and_what_to_do() -> None:
         "La configuration est inutilisable (key=a.b, reason=clé inconnue)"
     )
     assert said(OSError(28, "No space left on device"))[0].endswith("No space left on device")
+    assert "--port" in said(OSError(errno.EADDRINUSE, "address already in use"))[1]
 
 
 def test_an_error_of_the_gateway_keeps_what_it_is_made_of() -> None:
