@@ -58,7 +58,7 @@ from storaged.base.config import render_effective
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId, StripeId
-from storaged.base.jobs import Scheduler
+from storaged.base.jobs import BEGINS_AFTER_S, Scheduler
 from storaged.local import LocalNode
 from storaged.scrub import ScrubJob
 
@@ -214,13 +214,11 @@ class Gateway:
 
     def _schedule(self) -> None:
         core = self.core
+        self.scheduler.add(self.tier_keeper)
+        of_the_log = (self.freer, self.checkpointer, self.compacter)
+        for scanning in (self.repairer, *of_the_log, self.audit):
+            self.scheduler.add(scanning, begins_after_s=BEGINS_AFTER_S)
         for job in (
-            self.tier_keeper,
-            self.repairer,
-            self.freer,
-            self.checkpointer,
-            self.compacter,
-            self.audit,
             self.garbage,
             self.metering,
             self.usage_journal,
@@ -249,7 +247,8 @@ class Gateway:
                         core.env,
                         name=f"scrub-{node.identity.node}",
                         bytes_per_s=core.config.policy.scrub_mib_per_s << 20,
-                    )
+                    ),
+                    begins_after_s=BEGINS_AFTER_S,
                 )
         # A node that was away may have come back without its shards: look at once.
         core.on_node_back = lambda: self.scheduler.wake("sweep")

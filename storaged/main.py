@@ -23,7 +23,7 @@ import uvloop
 from storaged.base.config import Bounds, SecretPath, effective_values, read_config, render_effective
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
-from storaged.base.jobs import Scheduler
+from storaged.base.jobs import BEGINS_AFTER_S, Scheduler
 from storaged.base.log import Log, LogFormat, configure_logs
 from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
 from storaged.identity import read_domain, read_node_identity
@@ -277,7 +277,8 @@ async def _serve(settings: StoragedConfig) -> None:
     endpoint = MetricsServer(metrics.render, lambda: server.ready)
     scheduler = Scheduler(env)
     scheduler.add(renewer)
-    scheduler.add(ScrubJob(node.store, env, bytes_per_s=settings.scrub_mib_per_s << 20))
+    scrub = ScrubJob(node.store, env, bytes_per_s=settings.scrub_mib_per_s << 20)
+    scheduler.add(scrub, begins_after_s=BEGINS_AFTER_S)
     observer: asyncio.Task[None] | None = None
     try:
         if settings.metrics is not None:

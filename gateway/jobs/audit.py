@@ -14,6 +14,7 @@ Invariants: D2, D3.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,20 +29,22 @@ from gateway.meta.keyspace import after, parse_stripe, stripe_range, stripe_row
 from gateway.meta.kv import Batch
 from gateway.meta.sealing import RecordKeys
 from gateway.meta.stripes import open_stripe
-from gateway.meta.verification import SumsMismatch, verify_sums
+from gateway.meta.verification import SumsCheck, SumsMismatch
 from gateway.model.layout import StripeRow
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
 from storaged.base.ids import ShardId, StripeFamily, StripeId
-from storaged.base.jobs import Progress
-from storaged.base.limits import LIST_LIMIT_MAX
+from storaged.base.jobs import Progress, give_way
 from storaged.node import Node, ShardInfo, ShardMissing
 
 logger = logging.getLogger(__name__)
 
 PAUSE_S = 600.0
 RETRY_S = 10.0
-SCAN_ROWS = 1000
+# One helping holds the event loop for one or two milliseconds; whoever waits for a request does not
+# notice.
+PAGE_SHARDS = 200
+SCAN_ROWS = 100
 FIRST_SHARD = ShardId(StripeId(StripeFamily.DATA, 0, 0), 0)
 
 
@@ -79,6 +82,7 @@ class Audit:
         self._records = records
         self._repairs = repairs
         self._env = env
+        self._check: SumsCheck | None = None
         self._pass: _Pass | None = None
         self._proven = False
         self._done = 0
@@ -93,21 +97,35 @@ class Audit:
             return 0
         if not self._pass.numbers:
             return self._end(self._pass)
-        number = self._pass.numbers[0]
+        began_s, number = self._env.monotonic_s(), self._pass.numbers[0]
         try:
             await self._page(self._pass, number)
         except StorageError as error:
             logger.warning("sweep skips node %d: %s", number, error)
             self._pass.skipped += 1
             self._next_node(self._pass)
+        await give_way(self._env, began_s)
         return 0
 
     async def _begin(self) -> None:
+        """A helping of the check of the index; after the last one the pass begins."""
+        if self._check is None:
+            self._check = SumsCheck(self._log.index, self._env)
+        is_over = True
         try:
-            await verify_sums(self._log.index, self._env)
+            is_over = await self._check.step()
         except SumsMismatch as error:
             self._log.suspect = error.partitions
             raise
+        except asyncio.CancelledError:
+            is_over = False  # whoever asked for the round has gone; the job goes on with it
+            raise
+        finally:
+            if is_over:
+                self._check.end()
+                self._check = None
+        if not is_over:
+            return
         self._log.suspect = frozenset()
         numbers = [
             node.number
@@ -140,7 +158,7 @@ class Audit:
         start = current.at
         assert start is not None
         node = self._nodes[number]
-        page = await node.list(start, None, limit=LIST_LIMIT_MAX)
+        page = await node.list(start, None, limit=PAGE_SHARDS)
         listed = {info.shard: info for info in page.shards}
         candidates = [info for info in page.shards if not self._in_flight(info.shard.stripe)]
         rows = await self._rows(start.stripe, page.next)

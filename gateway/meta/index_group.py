@@ -28,36 +28,36 @@ class Pending:
     error: StorageError | None = None
 
 
-@dataclass(slots=True)
-class Verification:
-    """A running `verify_sums`: rows below `position` are counted, changes among them move the
-    count.
+@dataclass(slots=True, eq=False)
+class Count:
+    """A count of all rows under way: those below `position` are counted, changes among them move
+    the count.
     """
 
     found: SumDelta | UsageDelta
     position: bytes = b""
 
-    def move(self, changes: Sequence[tuple[bytes, bytes | None, bytes | None]]) -> None:
-        """Count committed changes: row key, value before, value after."""
-        for row_key, before, value in changes:
-            if before is not None:
-                self.found.remove(row_key, before)
-            if value is not None:
-                self.found.add(row_key, value)
+    def move(self, row_key: bytes, before: bytes | None, value: bytes | None) -> None:
+        """Count a committed change."""
+        if before is not None:
+            self.found.remove(row_key, before)
+        if value is not None:
+            self.found.add(row_key, value)
 
 
 @dataclass(slots=True)
 class Group:
     """What one transaction sets: last value per row, request ids, applied mark.
 
-    `watched` are its changes (row key, before, after) behind the position of a running
-    verification. `counts`: what it moves, by bucket. `alike`: rows that count for what they did.
+    `watched` are its changes (row key, before, after) behind the position of a count under way,
+    each with that count. `counts`: what it moves, by bucket. `alike`: rows that count for what they
+    did.
     """
 
     rows: dict[bytes, bytes | None] = field(default_factory=dict)
     request_ids: dict[bytes, None] = field(default_factory=dict)
     applied: bytes | None = None
-    watched: list[tuple[bytes, bytes | None, bytes | None]] = field(default_factory=list)
+    watched: list[tuple[Count, bytes, bytes | None, bytes | None]] = field(default_factory=list)
     counts: dict[bytes, tuple[Moves, bytes | None]] = field(default_factory=dict)
     alike: set[bytes] = field(default_factory=set)
 

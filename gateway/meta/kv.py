@@ -148,6 +148,20 @@ class MetaStore(Protocol):
         ...
 
 
+class Verification(Protocol):
+    """Every row held against the sums, in helpings; begun by `Index.begin_verification`."""
+
+    def helping(self) -> list[bytes] | None:
+        """Look at some more rows; at the end, the partitions whose kept count or sum is not that of
+        their rows. Blocking, about a millisecond: offload it. One at a time.
+        """
+        ...
+
+    def end(self) -> None:
+        """Nobody wants to know any more. Idempotent."""
+        ...
+
+
 class Index(MetaStore, Protocol):
     """What the log needs of an index beyond the port: applying groups it has already decided."""
 
@@ -168,10 +182,14 @@ class Index(MetaStore, Protocol):
         """Row count and 16-byte keyed sum per partition, as kept."""
         ...
 
-    def verify_sums(self) -> list[bytes]:
-        """Partitions whose kept count or sum does not equal a scan of their rows. Blocking and
-        long: offload it.
+    def begin_verification(self) -> Verification:
+        """Begin to hold the rows against the sums. Commits may come between two helpings: what they
+        change is counted. Any number may be under way.
         """
+        ...
+
+    def verify_sums(self) -> list[bytes]:
+        """All helpings of a verification at once. Blocking and long."""
         ...
 
     def space_left_bytes(self) -> int:

@@ -47,12 +47,20 @@ from gateway.meta.index_files import (
     translate,
     translated,
 )
-from gateway.meta.index_group import Group, Pending, RequestWindow, Verification, answer
+from gateway.meta.index_group import Count, Group, Pending, RequestWindow, answer
 from gateway.meta.keyspace import after, partition_of
-from gateway.meta.kv import Batch, BatchConflict, IndexFull, MetaUnavailable, OutcomeUnknown, Row
+from gateway.meta.kv import (
+    Batch,
+    BatchConflict,
+    IndexFull,
+    MetaUnavailable,
+    OutcomeUnknown,
+    Row,
+    Verification,
+)
 from gateway.meta.sealing import RecordKeys
 from gateway.meta.sums import SumDelta, differing, moved_sum, unpack_sum
-from gateway.meta.usage import METERED, Moves
+from gateway.meta.usage import METERED, Moves, UsageDelta
 from gateway.meta.usage_rows import UsageRows
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
@@ -63,7 +71,8 @@ FORMAT = b"hexagone index 1"
 # Batches in one LMDB transaction: keeps the event loop from standing still
 GROUP_BATCHES_MAX = 4096
 RECOUNT_ROWS = 200  # likewise, while counts are; each row is opened
-VERIFY_ROWS = 1000  # rows read per hold of the gate while sums are verified: under a millisecond
+FILL_ROWS = 1000
+VERIFY_ROWS = 200  # looked at in one hold of the gate while sums are verified: under a millisecond
 _FORMAT_KEY, _APPLIED_KEY, _SUMS_KEY_CHECK = b"format", b"applied", b"sums-key-check"
 _END = b"\xff" * 64  # above every row key: families are letters
 
@@ -94,9 +103,9 @@ class LmdbIndex:
         self._waiting: deque[Pending] = deque()
         self._flushing: asyncio.Task[None] | None = None
         self._failure: StorageError | None = None
-        self._verification: Verification | None = None
+        self._counting: tuple[Count, ...] = ()
         self._usage: UsageRows | None = None
-        self._verifying = threading.Lock()  # commits move one count at a time
+        self._counts_lock = threading.Lock()  # around changes of that tuple
         self._lock_file = lock_folder(directory / "lock")
         opened = False
         try:
@@ -206,7 +215,7 @@ class LmdbIndex:
     def _all_rows(self, txn: Any) -> Iterator[tuple[bytes, bytes]]:
         start = b""
         while rows := long_keys.collect(
-            txn, self._databases, start, _END, limit=VERIFY_ROWS, reverse=False
+            txn, self._databases, start, _END, limit=FILL_ROWS, reverse=False
         ):
             yield from rows
             start = after(rows[-1][0])
@@ -231,21 +240,18 @@ class LmdbIndex:
         usage = self._usage
         assert usage is not None
         found = usage.delta()
-        with self._verifying:
-            watching = Verification(found)
-            with self._gate.reading():
-                self._verification = watching
-            try:
-                while True:
-                    with self._gate.reading():
-                        rows = self._scan(watching.position, _END, RECOUNT_ROWS, False)
-                        if not rows:
-                            with translated(), self._lmdb.begin() as txn:
-                                return usage.correct(txn, found)
-                        found.count_in(rows)
-                        watching.position = after(rows[-1].key)
-            finally:
-                self._verification = None
+        count = self.begin_count(found)
+        try:
+            while True:
+                with self._gate.reading():
+                    rows = self._scan(count.position, _END, RECOUNT_ROWS, False)
+                    if not rows:
+                        with translated(), self._lmdb.begin() as txn:
+                            return usage.correct(txn, found)
+                    found.count_in(rows)
+                    count.position = after(rows[-1].key)
+        finally:
+            self.end_count(count)
 
     def _kept_sums(self, txn: Any) -> dict[bytes, tuple[int, bytes]]:
         entries = txn.cursor(db=self._sums).iternext()
@@ -377,7 +383,7 @@ class LmdbIndex:
     def _set(self, txn: Any, group: Group) -> None:
         delta = SumDelta(self._sums_key)
         counts = None if self._usage is None else self._usage.delta()
-        watching = self._verification
+        counting = self._counting
         for row_key in sorted(group.rows):
             value = group.rows[row_key]
             if value is None:
@@ -390,8 +396,9 @@ class LmdbIndex:
                     counts.remove(row_key, before)
                 if value is not None:
                     counts.add(row_key, value)
-            if watching is not None and row_key < watching.position:
-                group.watched.append((row_key, before, value))
+            for under_way in counting:
+                if row_key < under_way.position:
+                    group.watched.append((under_way, row_key, before, value))
         for partition, (count, total) in delta.moved.items():
             kept = moved_sum(txn.get(partition, db=self._sums), count, total)
             if kept is None:
@@ -412,43 +419,59 @@ class LmdbIndex:
             self._window.keep(group.request_ids)
             if self._usage is not None:
                 self._usage.committed()
-            if self._verification is not None:
-                self._verification.move(group.watched)
+            for count, row_key, before, value in group.watched:
+                count.move(row_key, before, value)
         finally:
             self._gate.leave()
 
     # Verification and end
 
-    def verify_sums(self) -> list[bytes]:
-        """See `Index.verify_sums`. Commits go on meanwhile: what they change behind the scan moves
-        its count.
-        """
-        with self._verifying:
-            return self._verify_sums(SumDelta(self._sums_key))
+    def begin_verification(self) -> Verification:
+        """See `Index.begin_verification`."""
+        return SumsVerification(self, self._sums_key)
 
-    def _verify_sums(self, found: SumDelta) -> list[bytes]:
-        """Rows are counted as a scan finds them, and looked up by their keys as well: rot in the
-        inner pages of a tree can hide a row from a look-up that a scan still passes.
-        """
-        hidden: set[bytes] = set()
-        watching = Verification(found)
-        with self._gate.reading():
-            self._verification = watching
+    def verify_sums(self) -> list[bytes]:
+        """See `Index.verify_sums`."""
+        verification = self.begin_verification()
         try:
-            while True:
-                with self._gate.reading():
-                    rows = self._scan(watching.position, _END, VERIFY_ROWS, False)
-                    if not rows:
-                        with translated(), self._lmdb.begin() as txn:
-                            bad = differing(self._kept_sums(txn), found.sums())
-                            return sorted({*bad, *hidden})
-                    for row, value in zip(rows, self._read([r.key for r in rows]), strict=True):
-                        if value != row.value:
-                            hidden.add(partition_of(row.key))
-                    found.count_in(rows)
-                    watching.position = after(rows[-1].key)
+            while (bad := verification.helping()) is None:
+                pass
+            return bad
         finally:
-            self._verification = None
+            verification.end()
+
+    def begin_count(self, found: SumDelta | UsageDelta) -> Count:
+        """A count that commits keep right behind its position; that moves inside the gate."""
+        count = Count(found)
+        with self._counts_lock:
+            self._counting = (*self._counting, count)
+        return count
+
+    def end_count(self, count: Count) -> None:
+        """Commits need not keep it right any more. Idempotent."""
+        with self._counts_lock:
+            self._counting = tuple(held for held in self._counting if held is not count)
+
+    def verify_rows(self, count: Count, found: SumDelta, hidden: set[bytes]) -> list[bytes] | None:
+        """Count the next rows in; at the end, the partitions whose sums are others, and `hidden`.
+
+        Rows are counted as a scan finds them, and looked up by their keys as well: rot in the inner
+        pages of a tree can hide a row from a look-up that a scan still passes.
+
+        Args:
+            hidden: gets the partitions of rows that a look-up does not find.
+        """
+        with self._gate.reading():
+            rows = self._scan(count.position, _END, VERIFY_ROWS, False)
+            if not rows:
+                with translated(), self._lmdb.begin() as txn:
+                    return sorted({*differing(self._kept_sums(txn), found.sums()), *hidden})
+            for row, value in zip(rows, self._read([row.key for row in rows]), strict=True):
+                if value != row.value:
+                    hidden.add(partition_of(row.key))
+            found.count_in(rows)
+            count.position = after(rows[-1].key)
+        return None
 
     def close(self) -> None:
         """Wait for the commit in flight, then give the folder free. Idempotent."""
@@ -464,3 +487,23 @@ class LmdbIndex:
     def _check_running(self) -> None:
         if self._failure is not None:
             raise MetaUnavailable(reason=self._failure.message())
+
+
+class SumsVerification:
+    """`gateway.meta.kv.Verification` over an index on a disk."""
+
+    def __init__(self, index: LmdbIndex, sums_key: bytes) -> None:
+        self._index = index
+        self._found = SumDelta(sums_key)
+        self._hidden: set[bytes] = set()
+        self._count = index.begin_count(self._found)
+        self._one = threading.Lock()  # a helping outlives the task that asked for it
+
+    def helping(self) -> list[bytes] | None:
+        """See `Verification.helping`."""
+        with self._one:
+            return self._index.verify_rows(self._count, self._found, self._hidden)
+
+    def end(self) -> None:
+        """See `Verification.end`."""
+        self._index.end_count(self._count)

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from gateway.meta.batches import REQUEST_IDS_MAX, SCAN_ROWS_MAX, failed_check, validate
-from gateway.meta.kv import Batch, BatchConflict, MetaUnavailable, Row, Write
+from gateway.meta.kv import Batch, BatchConflict, MetaUnavailable, Row, Verification, Write
 from gateway.meta.sums import SumDelta, differing
 
 
@@ -84,6 +84,10 @@ class MemoryStore:
         self._check_open()
         return self._sums.sums()
 
+    def begin_verification(self) -> Verification:
+        """See `Index.begin_verification`: one helping, of all rows."""
+        return _Verification(self)
+
     def verify_sums(self) -> list[bytes]:
         """See `Index.verify_sums`."""
         self._check_open()
@@ -122,3 +126,16 @@ class MemoryStore:
         self._request_ids[request_id] = None
         if len(self._request_ids) > REQUEST_IDS_MAX:
             self._request_ids.popitem(last=False)
+
+
+class _Verification:
+    """`gateway.meta.kv.Verification` over a store in memory."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def helping(self) -> list[bytes]:
+        return self._store.verify_sums()
+
+    def end(self) -> None:
+        """Nothing is held."""

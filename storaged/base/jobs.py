@@ -19,6 +19,10 @@ from storaged.base.env import Env
 
 logger = logging.getLogger(__name__)
 
+# What nobody waits for begins so long after its process: the first answers come first.
+BEGINS_AFTER_S = 10.0
+# A pause is so many times as long as the helping before it: a quarter of a processor at most.
+PAUSE_TIMES, PAUSE_MAX_S = 3.0, 0.1
 BACK_OFF_FIRST_S = 1.0
 BACK_OFF_MAX_S = 300.0
 
@@ -69,9 +73,22 @@ class Job(Protocol):
         ...
 
 
+async def give_way(env: Env, began_s: float) -> None:
+    """Pause after a helping of work that nobody waits for.
+
+    Beside requests a helping takes longer, for it waits for the interpreter, and so the pause is
+    longer as well.
+
+    Args:
+        began_s: when the helping began, by the monotonic clock.
+    """
+    await env.sleep(min(PAUSE_TIMES * (env.monotonic_s() - began_s), PAUSE_MAX_S))
+
+
 class _Slot:
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, begins_after_s: float) -> None:
         self.job = job
+        self.begins_after_s = begins_after_s
         self.wake = asyncio.Event()
         self.state = "waiting"
         self.paused = False
@@ -89,10 +106,15 @@ class Scheduler:
         self._slots: dict[str, _Slot] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
-    def add(self, job: Job) -> None:
-        """Add a job; it starts with `start`."""
+    def add(self, job: Job, *, begins_after_s: float = 0.0) -> None:
+        """Add a job.
+
+        Args:
+            begins_after_s: its first step comes so long after `start`, unless it is woken or asked
+                for a round before.
+        """
         assert job.name not in self._slots
-        self._slots[job.name] = _Slot(job)
+        self._slots[job.name] = _Slot(job, begins_after_s)
 
     def start(self) -> None:
         self._tasks = [
@@ -102,6 +124,8 @@ class Scheduler:
 
     async def _run(self, slot: _Slot) -> None:
         back_off_s = BACK_OFF_FIRST_S
+        if slot.begins_after_s:
+            await self._wait(slot, slot.begins_after_s)
         while True:
             delay_s = 0.0
             if slot.paused:

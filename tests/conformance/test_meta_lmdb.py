@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import pytest
 
 from gateway.meta.kv import Check, IndexFull, MetaUnavailable, revision_of
-from gateway.meta.lmdb import IndexForeign, IndexLocked, LmdbIndex
+from gateway.meta.lmdb import VERIFY_ROWS, IndexForeign, IndexLocked, LmdbIndex
+from gateway.meta.verification import SumsMismatch, verify_sums
 from storaged.base.env import RealEnv
 from tests.conformance.meta_suite import (
     PARTITION,
@@ -119,6 +121,72 @@ def test_vanished_and_reverted_rows_are_found_by_the_sums(tmp_path: Path, env: R
     with index._lmdb.begin(write=True, db=index._rows) as txn:
         txn.delete(row_key(b"b"))
     assert index.verify_sums() == [PARTITION]
+    index.close()
+
+
+def test_a_verification_is_in_helpings_and_lets_commits_and_reads_between(
+    tmp_path: Path, env: RealEnv
+) -> None:
+    index = open_index(tmp_path, env)
+    rows = 5 * VERIFY_ROWS
+    run(index.commit(batch(*[(row_key(b"%05d" % n), row_value()) for n in range(rows)])))
+    one, other = index.begin_verification(), index.begin_verification()
+
+    async def all_of_both() -> None:
+        """A commit behind the one, before the other, and in front of both, after each helping."""
+        helpings = 0
+        while (bad := one.helping()) is None:
+            helpings += 1
+            assert helpings % 2 or other.helping() is None
+            for at in (b"%05d" % helpings, b"%05d+" % (rows // 2 + helpings), b"9%d" % helpings):
+                await index.commit(batch((row_key(at), row_value()), (row_key(at + b"-"), None)))
+            await index.commit(batch((row_key(b"%05d" % (helpings * 7)), None)))
+            assert index.partition_sums()[PARTITION][0] > rows
+        assert bad == [] and helpings >= 5
+        while (bad := other.helping()) is None:
+            pass
+        assert bad == []
+
+    run(all_of_both())
+    one.end()
+    other.end()
+    assert index.verify_sums() == []
+    assert index._counting == ()
+    with index._lmdb.begin(write=True, db=index._rows) as txn:
+        txn.delete(row_key(b"00001"))
+    with pytest.raises(SumsMismatch):
+        run(verify_sums(index, env))
+    assert index._counting == (), "whoever gave up is counted for no more"
+    index.close()
+
+
+def test_a_read_of_the_event_loop_comes_between_two_helpings(tmp_path: Path, env: RealEnv) -> None:
+    """It once waited for the end of the verification, and the gateway's start with it."""
+    index = open_index(tmp_path, env)
+    rows = 3 * VERIFY_ROWS
+    run(index.commit(batch(*[(row_key(b"%05d" % n), row_value()) for n in range(rows)])))
+    order: list[str] = []
+    helping = index.verify_rows
+
+    def counted(*arguments: Any) -> list[bytes] | None:
+        order.append("helping")
+        return helping(*arguments)
+
+    index.verify_rows = counted  # type: ignore[method-assign]
+
+    async def main() -> None:
+        verifying = asyncio.ensure_future(verify_sums(index, env))
+        while not verifying.done():
+            if order:
+                index.partition_sums()
+                order.append("read")
+            await asyncio.sleep(0)
+        await verifying
+
+    run(main())
+    helpings = [at for at, what in enumerate(order) if what == "helping"]
+    assert len(helpings) == 4
+    assert all("read" in order[a:b] for a, b in pairwise(helpings))
     index.close()
 
 
