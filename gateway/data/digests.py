@@ -14,7 +14,7 @@ from typing import Protocol
 from storaged.base.env import Env
 from storaged.node import Buffer
 
-OUTSTANDING_BYTES_MAX = 2 * 1024 * 1024  # content of one body that waits for its digest …
+OUTSTANDING_BYTES_MAX = 4 * 1024 * 1024  # content of one body that waits for its digest …
 OUTSTANDING_BYTES_MIN = 512 * 1024  # … and with many bodies at once
 OUTSTANDING_TOTAL_BYTES = 32 * 1024 * 1024  # shared by the bodies under way
 INLINE_BYTES_MAX = 32 * 1024  # a hop to a thread and back costs as much as the MD5 of this
@@ -71,9 +71,11 @@ class DigestPump:
         self._outstanding_bytes += len(content)
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
-        while self._outstanding_bytes > self._outstanding_max() and not self._worker.done():
-            self._progress.clear()
-            await self._progress.wait()
+        if self._outstanding_bytes > (most := self._outstanding_max()):
+            # Not at the first room: each batch is a hop to a thread and back, a few large ones do.
+            while self._outstanding_bytes > most // 2 and not self._worker.done():
+                self._progress.clear()
+                await self._progress.wait()
 
     async def finish(self) -> None:
         """Wait for the last batch, then tell the digester. Raises: what the digester raised."""
