@@ -23,7 +23,9 @@ from functools import partial
 
 from gateway.commit.change import Change
 from gateway.data.envelope import SealInvalid
-from gateway.jobs.rotation_page import PAGE_ROWS, Page, Rewrites, place_of, read_page, rewritten
+from gateway.jobs import rotation_pace
+from gateway.jobs.rotation_pace import PAGE_ROWS
+from gateway.jobs.rotation_page import Page, Rewrites, place_of, read_page, rewritten
 from gateway.meta import bucket_key_rows, keyspace
 from gateway.meta import rotations as rotation_rows
 from gateway.meta.kv import Batch, BatchConflict, Check, Row, Write
@@ -145,15 +147,14 @@ class KeyRotation:
         self._current = after
         if page.is_last:
             await self._end_of_family(after)
-        if page.rewrites is not None and current.rows_per_s:
-            spent_s = services.env.monotonic_s() - started_s
-            await services.env.sleep(max(0.0, len(page.old) / current.rows_per_s - spent_s))
+        written = 0 if page.rewrites is None else len(page.old)
+        await rotation_pace.rest(services, started_s, written, current.rows_per_s)
 
     async def _write_page(self, page: Page, rewrites: Rewrites, after: Rotation) -> Rotation:
-        """Write a page; the rotation as it is then. Without a limit, the next page is made
-        meanwhile. Raises: as the log.
+        """Write a page; the rotation as it is then. Where nothing holds it back, the next page is
+        made meanwhile. Raises: as the log.
         """
-        if page.is_last or after.rows_per_s:
+        if page.is_last or after.rows_per_s or rotation_pace.is_shared(self._services):
             return await self._write(rewrites, after)
         reading = asyncio.ensure_future(self._read_ahead(after))
         try:

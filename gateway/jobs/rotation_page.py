@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.jobs import rotation_pace
 from gateway.meta import keyspace
 from gateway.meta.kv import Check, Row, Write, revision_of
 from gateway.meta.rotations import Rotation
@@ -25,13 +26,8 @@ from storaged.base.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
-PAGE_ROWS = 512
 PAGE_BYTES_MAX = 2 * 1024 * 1024  # of rows in one change
-PAGES_PER_S = 20  # under a limit of rows: small changes keep readers waiting for less
-PAGE_ROWS_MIN = 32
 COUNTED_ROWS = 500  # rows that are looked at in a step, where none is to be written
-TURN_ROWS = 32  # rows between turns of the event loop, less than 1 ms
-CALL_ROWS = 128  # rows in one call to a key service: those who wait behind it do for some 2 ms
 
 _FAMILY_ORDER = tuple(FAMILIES)
 
@@ -83,7 +79,9 @@ async def read_page(services: Services, current: Rotation) -> Page:
     bucket = BucketId(bytes.fromhex(current.owner))
     start, end = keyspace.family_range(_FAMILY_ORDER[current.family], bucket)
     start = bytes.fromhex(current.at) or start
-    limit = _page_rows(current) if current.number else COUNTED_ROWS
+    limit = COUNTED_ROWS
+    if current.number:
+        limit = rotation_pace.page_rows(services, current.rows_per_s)
     rows = services.log.scan(start, end, limit=limit)
     old, is_cut = _older(rows, current.epoch)
     at = current.at
@@ -118,13 +116,16 @@ async def _values_of(
     services: Services, bucket: BucketId, epoch: int, old: Sequence[Row]
 ) -> list[bytes | StorageError]:
     """Values under another epoch, or why there is none. Raises: as rewritten."""
-    if not services.bucket_keys.is_remote:
+    is_shared = rotation_pace.is_shared(services)
+    one_call = rotation_pace.call_rows(services)
+    if is_shared or not services.bucket_keys.is_remote:
+        one_call = min(one_call, rotation_pace.TURN_ROWS)
         values: list[bytes | StorageError] = []
-        for at in range(0, len(old), TURN_ROWS):
-            values += await _values_of_part(services, bucket, epoch, old[at : at + TURN_ROWS])
+        for at in range(0, len(old), one_call):
+            values += await _values_of_part(services, bucket, epoch, old[at : at + one_call])
         return values
     # While one part is with the key service the next one is opened here.
-    parts = [old[at : at + CALL_ROWS] for at in range(0, len(old), CALL_ROWS)]
+    parts = [old[at : at + one_call] for at in range(0, len(old), one_call)]
     ended = await asyncio.gather(
         *(_values_of_part(services, bucket, epoch, part) for part in parts),
         return_exceptions=True,
@@ -142,20 +143,14 @@ async def _values_of_part(
 ) -> list[bytes | StorageError]:
     keys = services.bucket_keys
     under_way = RowsUnderWay(services, bucket, epoch)
-    for at in range(0, len(part), TURN_ROWS):
+    for at in range(0, len(part), rotation_pace.TURN_ROWS):
         if keys.is_cold(bucket):
             await keys.warm(bucket)
-        under_way.open(part[at : at + TURN_ROWS])
-        await services.env.sleep(0)
+        under_way.open(part[at : at + rotation_pace.TURN_ROWS])
+        await rotation_pace.turn(services)
     for run in under_way.runs:
         under_way.seal(run, await keys.apart(run.resealed, is_long=True))
     return under_way.values
-
-
-def _page_rows(rotation: Rotation) -> int:
-    if not rotation.rows_per_s:
-        return PAGE_ROWS
-    return min(PAGE_ROWS, max(PAGE_ROWS_MIN, rotation.rows_per_s // PAGES_PER_S))
 
 
 def _older(rows: Sequence[Row], epoch: int) -> tuple[list[Row], bool]:

@@ -18,6 +18,7 @@ from gateway.model.names import ObjectUuid, TenantId
 from gateway.model.policy_identity import Rights
 from gateway.model.version import Pairs
 from gateway.objects.contention import RowQueues
+from gateway.objects.demand import Demand
 from gateway.objects.identities import Identities
 from gateway.objects.log_spool import LogSpool
 from gateway.objects.open_reads import OpenReads
@@ -123,6 +124,7 @@ class Services:
         class_geometries: of the storage classes that have one of their own.
         queues: writers that have collided.
         reads: reads under way, for the free job.
+        demand: requests of clients, for jobs that give way to them.
         damage: shards that reads have found broken, for the repair job.
         quotas: limits of tenants and buckets.
         throttle: limits of access keys and addresses.
@@ -168,6 +170,7 @@ class Services:
     class_geometries: Mapping[str, Geometry] = field(default_factory=dict)
     queues: RowQueues = field(default_factory=RowQueues)
     reads: OpenReads = field(default_factory=OpenReads)
+    demand: Demand = field(default_factory=Demand)
     in_the_making: set[ObjectUuid] = field(default_factory=set)
     opened: OpenedRows = field(init=False)
     identities: Identities = field(init=False)

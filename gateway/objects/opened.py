@@ -4,6 +4,11 @@ Not a cache of what is current: the row itself is read from the index every time
 opened is used only while that row is byte for byte the one that was opened. So nothing here can be
 stale, and whatever a key depends on (wrapped DEK, salt, commitment, epoch) is part of what is
 compared.
+
+Where the row is another one, it is opened. If it is of the same version (a rotation has wrapped the
+DEK anew, tags were set), what makes its body's keys is kept: a version has one DEK for its life,
+and each read compares the keys with the commitment in the row. Otherwise a rotation would have the
+key service asked once more for every version that is in use.
 """
 
 from __future__ import annotations
@@ -52,6 +57,17 @@ class OpenedVersion:
         return "OpenedVersion(…)"
 
 
+def _has_same_body(before: StoredVersion, after: StoredVersion) -> bool:
+    """Whether the body's keys are the same, and as many others are wanted to open them."""
+    one, other = before.version, after.version
+    return (
+        one.object_uuid == other.object_uuid
+        and one.owner == other.owner
+        and one.seal == other.seal
+        and one.attributes.encryption == other.attributes.encryption
+    )
+
+
 class OpenedRows:
     """Opened version rows by row key, at most ROWS_MAX; the least recently used goes first."""
 
@@ -78,6 +94,8 @@ class OpenedRows:
             return held
         stored = open_version(self._records, target.row_key, row)
         opened = OpenedVersion(target.key, row, stored, is_versioned)
+        if held is not None and _has_same_body(held.stored, stored):
+            opened.material = held.material
         if len(row) <= ROW_BYTES_MAX:
             self._held[target.row_key] = opened
             if held is None and len(self._held) > ROWS_MAX:

@@ -167,6 +167,7 @@ class S3Frontend:
         exchange.request_id = exchange.id_bytes[:8].hex().upper()
         self._in_flight += 1
         self.metrics.in_flight = self._in_flight
+        self._services.demand.begin(exchange.began_s)
         try:
             try:
                 reply = await self._fulfil(exchange)
@@ -192,6 +193,7 @@ class S3Frontend:
                     await reply.pieces.aclose()
         finally:
             self._in_flight -= 1
+            self._services.demand.end()
             self.metrics.in_flight = self._in_flight
             if self._stopping and not self._in_flight:
                 self._idle.set()

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.commit.change import Change, LogUnavailable
 from gateway.jobs import rotation as job_module
-from gateway.jobs import rotation_page as page_module
+from gateway.jobs import rotation_pace
 from gateway.jobs.rotation import IDLE_S, KeyRotation
 from gateway.keyd.refusals import KeydUnavailable
 from gateway.meta import rotations
@@ -28,9 +28,9 @@ KEYS = 12
 
 @pytest.fixture(autouse=True)
 def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_module, "PAGE_ROWS", 4)
-    monkeypatch.setattr(page_module, "TURN_ROWS", 2)
-    monkeypatch.setattr(page_module, "CALL_ROWS", 3)
+    monkeypatch.setattr(rotation_pace, "PAGE_ROWS", 4)
+    monkeypatch.setattr(rotation_pace, "TURN_ROWS", 2)
+    monkeypatch.setattr(rotation_pace, "CALL_ROWS", 3)
 
 
 def over_keys(test: Callable[[Gateway, KeyRotation], Awaitable[None]]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from gateway.data.keyring import FileKeyring, RootKey
 from gateway.jobs import rotation as job_module
+from gateway.jobs import rotation_pace
 from gateway.jobs import rotation_page as page_module
 from gateway.jobs.rotation import KeyRotation
 from gateway.meta import rotations
@@ -183,10 +184,10 @@ def test_c6_requests_and_rotations_at_once_lose_nothing(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_module, "PAGE_ROWS", 5)
-    monkeypatch.setattr(page_module, "PAGE_ROWS", 5)
+    monkeypatch.setattr(rotation_pace, "PAGE_ROWS", 5)
     monkeypatch.setattr(page_module, "COUNTED_ROWS", 5)
-    monkeypatch.setattr(page_module, "TURN_ROWS", 2)
-    monkeypatch.setattr(page_module, "CALL_ROWS", 3)
+    monkeypatch.setattr(rotation_pace, "TURN_ROWS", 2)
+    monkeypatch.setattr(rotation_pace, "CALL_ROWS", 3)
 
     async def main() -> None:
         rng = Random(seed)
@@ -304,7 +305,7 @@ def test_c6_a_crash_at_every_step_of_a_rotation_loses_nothing(
 ) -> None:
     """Each cluster dies one step later, and is started again; the last one comes through."""
     monkeypatch.setattr(job_module, "PAGE_ROWS", 3)
-    monkeypatch.setattr(page_module, "PAGE_ROWS", 3)
+    monkeypatch.setattr(rotation_pace, "PAGE_ROWS", 3)
     content = {f"key-{at}": bytes([at]) * 900 for at in range(5)}
 
     async def live(process: _Process, step: int) -> bool:

@@ -13,12 +13,16 @@ from gateway.data.cipher import KeyMaterial, WrongKey
 from gateway.data.envelope import TenantKeyMissing
 from gateway.meta import records
 from gateway.meta.kv import Batch, Write
+from gateway.model.attributes import CUSTOMER, Encryption
 from gateway.model.errors import NoSuchKey
+from gateway.objects import fetch
 from gateway.objects import opened as opened_rows
 from gateway.objects.get import head_object, read_version
+from gateway.objects.tagging import put_object_tags
 from gateway.objects.values import GetOptions
 from storaged.base.ids import ShardId
 from tests.support.gateway import BUCKET, Gateway, memory_gateway
+from tests.support.rotations import epochs_of_rows, rotate, to_the_end
 
 CONTENT = bytes(range(256)) * 300  # two frames
 
@@ -144,6 +148,73 @@ def test_commitments_are_checked_on_every_read() -> None:
         )
         with pytest.raises(WrongKey):
             await gateway.get("key")
+
+    run(test)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_version_whose_row_is_written_anew_is_read_with_the_keys_that_are_there(
+    monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    """A rotation and tags leave the body as it is: nobody is asked for its DEK again."""
+
+    async def test(gateway: Gateway) -> None:
+        deks: list[object] = []
+        version_dek = fetch.version_dek
+
+        def counting(*given: Any) -> bytes:
+            deks.append(given[2])
+            return version_dek(*given)
+
+        monkeypatch.setattr(fetch, "version_dek", counting)
+        for name in ("key", "other"):
+            await gateway.put(name, name.encode() + CONTENT)
+        assert await gateway.get("key") == b"key" + CONTENT
+        assert deks == [b"key"]
+        await rotate(gateway)
+        await to_the_end(gateway)
+        assert set(epochs_of_rows(gateway)) == {2}
+        assert await gateway.get("key") == b"key" + CONTENT
+        await put_object_tags(gateway.ctx(), BUCKET, "key", None, (("a", "b"),))
+        assert await gateway.get("key") == b"key" + CONTENT
+        assert deks == [b"key"]
+        assert await gateway.get("other") == b"other" + CONTENT
+        assert deks == [b"key", b"other"], "it had not been read before"
+        await gateway.put("key", CONTENT[::-1])
+        assert await gateway.get("key") == CONTENT[::-1]
+        assert deks == [b"key", b"other", b"key"], "another version has another DEK"
+
+    run(test, in_place=in_place)
+
+
+def test_keys_are_not_kept_where_another_encryption_is_asked_for() -> None:
+    async def test(gateway: Gateway) -> None:
+        services = gateway.services
+        await gateway.put("key", CONTENT)
+        assert await gateway.get("key") == CONTENT
+        target, opened = read_version(gateway.ctx(), BUCKET, "key", None)
+        version, layout = opened.stored.version, opened.stored.layout
+        assert opened.material is not None
+        changes: list[dict[str, Any]] = [
+            {"attributes": replace(version.attributes, encryption=Encryption(kind=CUSTOMER))},
+            {"object_uuid": type(version.object_uuid)(b"u" * 16)},
+            {"owner": type(version.owner)(b"t" * 16)},
+        ]
+        for change in changes:
+            services.opened._held[target.row_key] = opened
+            row = records.seal_version(
+                services.records,
+                services.nonces,
+                target.row_key,
+                replace(version, **change),
+                layout,
+            )
+            assert services.opened.open(target, row).material is None
+        services.opened._held[target.row_key] = opened
+        row = records.seal_version(
+            services.records, services.nonces, target.row_key, version, layout
+        )
+        assert services.opened.open(target, row).material is opened.material
 
     run(test)
 

@@ -125,6 +125,8 @@ def test_requests_are_counted_and_logged(endpoint: Endpoint) -> None:
     assert 'hexagone_s3_sent_bytes_total{operation="GetObject"}' in text
     assert 'hexagone_s3_latency_seconds_bucket{le="+Inf",operation="PutObject"} 1.0' in text
     assert "hexagone_s3_requests_in_flight 0.0" in text
+    demand = endpoint.frontend._services.demand
+    assert demand.under_way == 0 and demand.is_there(endpoint.frontend._env.monotonic_s())
     raw = b"".join(endpoint.lines).decode("ascii")
     lines = [json.loads(line) for line in raw.splitlines()]
     assert [line["operation"] for line in lines] == ["PutObject", "GetObject", "GetObject"]

@@ -1,0 +1,58 @@
+"""At what pace the job `rotation` goes: in full pages where nobody else asks anything of the
+gateway, in small changes with rests between them where somebody does.
+
+While it shares the gateway it holds the event loop for about half a millisecond at once, pauses
+behind each such piece of work, so that what came meanwhile is answered, and rests after each page
+for as long as the page took, up to a bound: one that took longer has waited for drives or for the
+processor, and so given way already. It never stands still. A limit of rows makes the rest longer,
+never shorter.
+
+Not for what is in a page (`gateway.jobs.rotation_page`). Time comes through `env` alone.
+"""
+
+from __future__ import annotations
+
+from gateway.objects.context import Services
+
+PAGE_ROWS = 1024  # the cost of a change is shared by as many
+PAGES_PER_S = 20  # under a limit of rows
+PAGE_ROWS_MIN = 32
+SHARED_ROWS = 64  # a page where the gateway is shared: each step of its change is some 0.4 ms
+TURN_ROWS = 32  # rows between turns of the event loop: 0.2 ms
+CALL_ROWS = 256  # rows in one call to a key service: those who wait behind it do for some 3 ms
+PAUSE_S = 0.001  # between turns where the gateway is shared
+REST = 1.0  # after a page there, of the time that it took
+REST_MAX_S = 0.02
+
+
+def is_shared(services: Services) -> bool:
+    """Others ask something of this gateway."""
+    return services.demand.is_there(services.env.monotonic_s())
+
+
+def page_rows(services: Services, rows_per_s: int) -> int:
+    """How many rows are written in one change. `rows_per_s`: 0 = no limit."""
+    rows = PAGE_ROWS
+    if rows_per_s:
+        rows = min(rows, max(PAGE_ROWS_MIN, rows_per_s // PAGES_PER_S))
+    return min(rows, SHARED_ROWS) if is_shared(services) else rows
+
+
+def call_rows(services: Services) -> int:
+    """How many rows are in one call to a key service."""
+    return TURN_ROWS if is_shared(services) else CALL_ROWS
+
+
+async def turn(services: Services) -> None:
+    """Let others go on, between two pieces of work."""
+    await services.env.sleep(PAUSE_S if is_shared(services) else 0)
+
+
+async def rest(services: Services, began_s: float, written: int, rows_per_s: int) -> None:
+    """Rest after a page that was begun at `began_s` on the monotonic clock."""
+    spent_s = services.env.monotonic_s() - began_s
+    rest_s = written / rows_per_s - spent_s if rows_per_s else 0.0
+    if is_shared(services):
+        rest_s = max(rest_s, min(REST * spent_s, REST_MAX_S))
+    if rest_s > 0:
+        await services.env.sleep(rest_s)
