@@ -121,6 +121,16 @@ def check_write(conditions: Conditions, *, etag: str | None) -> None:
         raise PreconditionFailed(condition="If-None-Match")
 
 
+def range_counts(if_range: str | None, *, etag: str) -> bool:
+    """Whether a Range header is heeded beside an If-Range header, None = not sent. If not, all is
+    sent: who goes on with a copy of another version must not get the rest of this one.
+
+    A date does not tell versions of one second apart, nor does a weak tag tell bytes apart, so only
+    the very tag does.
+    """
+    return if_range is None or if_range.strip() in (etag, f'"{etag}"')
+
+
 def byte_range(header: str, content_bytes: int) -> tuple[int, int] | None:
     """(offset, length) of a Range header; None when S3 ignores it (malformed, or several ranges)
     and sends all.

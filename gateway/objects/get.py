@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gateway.data.stripes import StripeGone
 from gateway.meta.uploads import read_parts
 from gateway.model.action import Action
-from gateway.model.conditions import byte_range, check_read
+from gateway.model.conditions import byte_range, check_read, range_counts
 from gateway.model.errors import (
     AccessDenied,
     InvalidPartNumber,
@@ -217,7 +217,7 @@ def judged_extent(opened: OpenedVersion, options: GetOptions) -> Extent:
         if options.range_header is not None:
             raise InvalidRequest(message="Cannot specify both Range header and partNumber query")
         return _part_extent(version, options.part_number)
-    if options.range_header is not None:
+    if options.range_header is not None and range_counts(options.if_range, etag=version.etag):
         found = byte_range(options.range_header, version.content_bytes)
         if found is not None:
             return Extent(found[0], found[1], True)

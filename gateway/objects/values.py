@@ -84,10 +84,13 @@ class PutOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GetOptions:
-    """`range_header`: the Range header as sent; it and `part_number` exclude each other."""
+    """`range_header`: the Range header as sent; it and `part_number` exclude each other.
+    `if_range`: the If-Range header as sent, which says for which entity tag the range is meant.
+    """
 
     conditions: ReadConditions = UNCONDITIONAL_READ
     range_header: str | None = None
+    if_range: str | None = None
     part_number: int | None = None
     version_id: str | None = None
     customer_key: CustomerKey | None = None

@@ -42,6 +42,7 @@ _SINGLE_HEADERS = frozenset(
         "if-match",
         "if-modified-since",
         "if-none-match",
+        "if-range",
         "if-unmodified-since",
         "range",
         "transfer-encoding",

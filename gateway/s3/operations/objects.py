@@ -85,6 +85,7 @@ def _get_options(call: Call) -> GetOptions:
     return GetOptions(
         conditions=fields.read_conditions(call),
         range_header=call.headers.get("range"),
+        if_range=call.headers.get("if-range"),
         part_number=part_number,
         version_id=call.query.get("versionId"),
         customer_key=sse.customer_key_of(call.headers),

@@ -124,6 +124,26 @@ def test_what_only_directory_buckets_have_is_not_ignored(
     assert s3.head_object(Bucket=bucket, Key="k")["ETag"] == put["ETag"]
 
 
+def test_who_goes_on_with_a_copy_never_gets_the_rest_of_another_version(
+    gateway: S3Gateway, s3: Any, bucket: str
+) -> None:
+    client = gateway.raw()
+    first = s3.put_object(Bucket=bucket, Key="k", Body=b"a" * 9)["ETag"]
+    on = {"range": "bytes=4-", "if-range": first}
+    answer = client.request("GET", f"/{bucket}/k", headers=on)
+    assert (answer.status, answer.body) == (206, b"a" * 5)
+    modified = answer.headers["last-modified"]
+    second = s3.put_object(Bucket=bucket, Key="k", Body=b"b" * 9)["ETag"]
+    for stale in (first, f"W/{second}", modified):
+        answer = client.request("GET", f"/{bucket}/k", headers={**on, "if-range": stale})
+        assert (answer.status, answer.body) == (200, b"b" * 9)
+        assert "content-range" not in answer.headers
+    beyond = {"range": "bytes=99-", "if-range": first}
+    assert client.request("GET", f"/{bucket}/k", headers=beyond).status == 200
+    answer = client.request("HEAD", f"/{bucket}/k", headers=on)
+    assert (answer.status, answer.headers["content-length"]) == (200, "9")
+
+
 def test_refusals_say_what_was_asked_and_what_there_is(
     gateway: S3Gateway, s3: Any, bucket: str
 ) -> None:

@@ -14,6 +14,7 @@ from gateway.model.conditions import (
     copy_range,
     etags_of,
     names_etag,
+    range_counts,
 )
 from gateway.model.errors import (
     InvalidArgument,
@@ -159,6 +160,27 @@ def test_ranges(header: str, expected: tuple[int, int] | None) -> None:
 def test_unsatisfiable_ranges(header: str, content_bytes: int) -> None:
     with pytest.raises(InvalidRange):
         byte_range(header, content_bytes)
+
+
+@pytest.mark.parametrize(
+    ("if_range", "counts"),
+    [
+        (None, True),
+        ('"abc"', True),
+        (' "abc" ', True),
+        ("abc", True),
+        ('"abd"', False),
+        ('W/"abc"', False),
+        ('"abc", "abd"', False),
+        ("*", False),
+        ("", False),
+        ("Mon, 23 Nov 2026 16:00:00 GMT", False),
+    ],
+)
+def test_a_range_counts_for_the_very_version_alone_that_it_is_meant_for(
+    if_range: str | None, counts: bool
+) -> None:
+    assert range_counts(if_range, etag="abc") is counts
 
 
 def test_copy_ranges_are_strict() -> None:
