@@ -22,15 +22,20 @@ UV_LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --
 # $(call need,FILE,WHAT): stop with status 2 when a part of the map has no file.
 need = @test -e $(1) || { echo "make $@: $(2) does not exist yet ($(1) is missing)" >&2; exit 2; }
 
-.PHONY: help up venv deb fmt check test matrix sim faults mutations fuzz acceptance sovereignty clients conformance \
+.PHONY: help up compiled venv deb fmt check test matrix sim faults mutations fuzz acceptance sovereignty clients conformance \
         bench bench-check compare profile lock sbom wheelhouse hook
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
-up: venv ## set up, then run a whole cluster in the foreground
+up: compiled ## set up, then run a whole cluster in the foreground
 	$(call need,gateway/main.py,the hexagone command)
 	exec $(BIN)/hexagone up $(UP_FLAGS)
+
+# An installed package comes with compiled modules. Where PYTHONDONTWRITEBYTECODE is set, each start
+# of a checkout would compile all of them again: more than a second.
+compiled: venv
+	@$(PY) -m compileall -q gateway storaged bench
 
 venv: $(STAMP) ## virtual environment from requirements.lock, project editable
 
@@ -105,11 +110,11 @@ conformance: venv ## a public S3 suite (SUITE=git path; EXTENDED=1, GROW=1, JUDG
 	  --json .cache/conformance.json --passing tests/conformance/s3/passing.txt $(if $(GROW),--grow) \
 	  --tier core $(if $(EXTENDED),--tier extended $(OTHER_SERVICES)) $(JUDGE_FLAGS)
 
-bench: venv ## microbenchmarks, end to end, ceilings
+bench: compiled ## microbenchmarks, end to end, ceilings
 	$(call need,bench/__main__.py,the bench)
 	$(PY) -m bench
 
-bench-check: venv ## what moved since bench/baseline.json (SHORT=1: a minute, as CI does)
+bench-check: compiled ## what moved since bench/baseline.json (SHORT=1: a minute, as CI does)
 	$(call need,bench/check.py,the bench check)
 	$(PY) -m bench.check $(if $(SHORT),--short)
 
@@ -117,11 +122,11 @@ $(PLOTS): requirements-bench.lock $(STAMP)
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	@touch $@
 
-compare: $(PLOTS) ## Hexagone and the peers on PATH, the same load in turns (FLAGS=--quick, OUT=folder)
+compare: $(PLOTS) compiled ## Hexagone and the peers on PATH, the same load in turns (FLAGS=--quick, OUT=folder)
 	$(call need,bench/compare/__main__.py,the comparison)
 	$(PY) -m bench.compare --out $(or $(OUT),.cache/compare) $(FLAGS)
 
-profile: venv ## µs by layer, flame graph, bytes copied (CASE=name; PROCESSES=1)
+profile: compiled ## µs by layer, flame graph, bytes copied (CASE=name; PROCESSES=1)
 	$(call need,bench/profile.py,the profile)
 	@test -n "$(CASE)" || { echo "make profile CASE=name" >&2; exit 2; }
 	$(PY) -m bench.profile $(CASE) $(if $(PROCESSES),--processes)

@@ -59,7 +59,6 @@ from storaged.base.env import RealEnv
 from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
 from storaged.tls import s3_server_context
 
-GC_THRESHOLDS = (50_000, 20, 50)  # young objects before a collection, and how often older ones go
 SWITCH_INTERVAL_S = 0.0005  # after a sync, its thread waits so long for the interpreter's lock
 MARGIN_NOTE = (
     "4+2 on three datacenters survives the loss of any one of them, with margin 0 until it is\n"
@@ -240,14 +239,10 @@ def _frontend_config(config: GatewayConfig) -> FrontendConfig:
 
 
 def _settle_memory() -> None:
-    """What start-up has made lives as long as the process: no collection needs to look at it again.
-
-    A request makes a few hundred objects and no cycles; with Python's own thresholds, collections
-    cost a sixth of a small GET.
+    """What start-up has made lives as long as the process: no collection needs to look at it again,
+    nor for it now, which would take a tenth of a second and find two thousand objects.
     """
-    gc.collect()
     gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import subprocess
 from pathlib import Path
 
 from gateway.compose import open_gateway
+from gateway.running import GC_THRESHOLDS, run_here
 from gateway.up import UpOptions, lay_out
 from storaged.base.env import RealEnv
 
+ROOT = Path(__file__).parents[3]
 LATER = {"repair", "free", "checkpoint", "compact", "sweep"}
 
 
@@ -39,3 +43,24 @@ def test_what_looks_at_all_rows_waits_until_it_is_asked_or_its_time_comes(tmp_pa
             env.close()
 
     asyncio.run(main())
+
+
+def test_collections_do_not_slow_a_start_down() -> None:
+    before, seen = gc.get_threshold(), []
+
+    async def main() -> None:
+        seen.append(gc.get_threshold())
+
+    try:
+        run_here(main)
+    finally:
+        gc.set_threshold(*before)
+    assert seen == [GC_THRESHOLDS]
+
+
+def test_make_up_starts_compiled_modules() -> None:
+    done = subprocess.run(
+        ["make", "-n", "up"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    words = done.stdout
+    assert 0 < words.index("compileall -q gateway storaged") < words.index("hexagone up")
