@@ -405,6 +405,18 @@ def test_links_of_documents_resolve() -> None:
     assert not broken, f"links to nothing: {broken}"
 
 
+def test_the_page_for_operators_names_every_job() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    jobs = set()
+    for folder in ("jobs", "commit"):
+        for path in (ROOT / "gateway" / folder).glob("*.py"):
+            jobs |= set(
+                re.findall(r'^    name = "([^"]+)"$', path.read_text("utf-8"), re.MULTILINE)
+            )
+    assert {"tier", "compact", "lock-clock"} <= jobs
+    assert not {job for job in jobs if f"`{job}`" not in page}
+
+
 def test_no_foreign_paths_hosts_or_promises() -> None:
     promises = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
     bad = []
