@@ -405,8 +405,9 @@ def test_links_of_documents_resolve() -> None:
     assert not broken, f"links to nothing: {broken}"
 
 
-def test_the_page_for_operators_names_every_job() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["architecture.md", "operations.md"])
+def test_pages_that_list_the_jobs_name_every_one(name: str) -> None:
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     jobs = set()
     for folder in ("jobs", "commit"):
         for path in (ROOT / "gateway" / folder).glob("*.py"):
