@@ -22,7 +22,7 @@ UV_LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --
 # $(call need,FILE,WHAT): stop with status 2 when a part of the map has no file.
 need = @test -e $(1) || { echo "make $@: $(2) does not exist yet ($(1) is missing)" >&2; exit 2; }
 
-.PHONY: help up compiled venv deb fmt check test matrix sim faults mutations fuzz acceptance sovereignty clients conformance \
+.PHONY: help up compiled venv deb fmt check test matrix sim faults canaries mutations fuzz acceptance sovereignty clients conformance \
         bench bench-check compare profile lock sbom wheelhouse hook
 
 help: ## list the targets
@@ -79,6 +79,9 @@ faults: venv deb ## crash at every boundary, power cuts, I/O errors, bit flips: 
 matrix: venv ## requirement, adversary, attack → tests; writes docs/requirements.md and docs/security-tests.md
 	$(PY) -m tests.attacks
 	$(PY) -m tests.requirements
+
+canaries: venv deb ## the suites once more: each test fails in which a key in use is told (TESTS=…)
+	$(PY) -m pytest --canaries -n 2 -m "not slow" $(or $(TESTS),tests)
 
 mutations: venv deb ## plant bugs one at a time and see that tests fail (NAMES=…, else all)
 	$(call need,tests/mutations/__main__.py,the planted bugs)
