@@ -299,9 +299,12 @@ class NodeProcesses:
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def start(self) -> None:
-        """Start all nodes. Raises: NodeDidNotStart."""
-        identities = node_identities(self._nodes_per_site)
-        await asyncio.gather(*(self._start(identity) for identity in identities))
+        """Start all nodes. Raises: NodeDidNotStart: none runs."""
+        starts = [self._start(identity) for identity in node_identities(self._nodes_per_site)]
+        for failure in await asyncio.gather(*starts, return_exceptions=True):
+            if failure is not None:
+                await self.stop()
+                raise failure
         pids = "".join(
             f"{name} {process.pid}\n" for name, process in sorted(self._processes.items())
         )

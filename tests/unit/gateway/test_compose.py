@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from gateway.objects.context import Context, Principal
 from gateway.objects.get import get_object
 from gateway.objects.put import put_object
 from gateway.objects.values import EncryptionAsked, GetOptions, PutOptions
-from gateway.up import UpOptions, lay_out
+from gateway.up import NODE_PORT_OFFSET, NodeDidNotStart, NodeProcesses, UpOptions, lay_out
 from storaged.base.env import RealEnv
 from storaged.base.errors import ConfigError
 from tests.support.gateway import BytesBody, content_of
@@ -126,3 +127,21 @@ def test_a_folder_whose_cluster_runs_is_left_as_it_is(tmp_path: Path) -> None:
     lay_out(replace(first, port=9300), env)
     assert (tmp_path / "gateway.toml").read_bytes() != before
     env.close()
+
+
+def test_where_one_node_does_not_start_none_is_left_running(tmp_path: Path) -> None:
+    async def main() -> None:
+        env = RealEnv()
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1] - NODE_PORT_OFFSET - 1  # that of the first node
+            lay_out(UpOptions(folder=tmp_path, port=port, processes=True, tls=False), env)
+            with pytest.raises(NodeDidNotStart):
+                await NodeProcesses(tmp_path).start()
+        for number in range(2, 7):
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", port + NODE_PORT_OFFSET + number)
+        env.close()
+
+    asyncio.run(main())
