@@ -77,4 +77,4 @@ def pytest_runtest_makereport(
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """At the end of a module, while what its tests have made is still there."""
     if item.config.getoption("canaries") and (nextitem is None or nextitem.path != item.path):
-        canaries.look_through_objects()
+        canaries.end_module()

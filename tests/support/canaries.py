@@ -96,7 +96,15 @@ def taken() -> list[str]:
     return found
 
 
-def look_through_objects() -> None:
+def end_module() -> None:
+    """Look at what its tests have made, and forget its keys: the next module's simulated randomness
+    gives the same bytes to what is no key.
+    """
+    _look_through_objects()
+    _known.clear()
+
+
+def _look_through_objects() -> None:
     """`repr` of some objects of each class of the program that there are."""
     seen: dict[type, int] = {}
     for one in gc.get_objects():
