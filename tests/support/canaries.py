@@ -24,15 +24,15 @@ from typing import Any
 import pytest
 
 KEY_BYTES = 32
-KNOWN_BYTES = 15  # of a key, from its start: five whole groups of base64
+KNOWN_BYTES = 27  # of a key, from its start: whole groups of base64, more than an id or a salt has
 DISTINCT_MIN = 12  # fewer different bytes are a test's own: bytes(32), b"k" * 32
 KEYS_MAX = 1_000_000
 REPRS_MAX = 20  # of one class
 FOUND_MAX = 20
-_HEX = re.compile(r"[0-9a-fA-F]{30,}")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{20,}")
+_HEX = re.compile(r"[0-9a-fA-F]{54,}")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{36,}")
 _LITERAL = re.compile(r"b'(?:[^'\\\n]|\\.)*'|b\"(?:[^\"\\\n]|\\.)*\"")
-_LIST = re.compile(r"(?:\d{1,3}, ){14,}\d{1,3}")
+_LIST = re.compile(r"(?:\d{1,3}, ){26,}\d{1,3}")
 
 _known: set[bytes] = set()
 _public: set[bytes] = set()
@@ -65,8 +65,8 @@ def _runs(text: str) -> Iterable[bytes]:
             yield bytes.fromhex(run[at : at + 2 * KNOWN_BYTES])
     for match in _BASE64.finditer(text):
         run = match[0].replace("-", "+").replace("_", "/")
-        for at in range(len(run) - 19):
-            yield base64.b64decode(run[at : at + 20])
+        for at in range(len(run) - 35):
+            yield base64.b64decode(run[at : at + 36])
     for match in _LITERAL.finditer(text):
         try:
             told = ast.literal_eval(match[0])
@@ -75,7 +75,7 @@ def _runs(text: str) -> Iterable[bytes]:
         yield from (told[at : at + KNOWN_BYTES] for at in range(len(told) - KNOWN_BYTES + 1))
     for match in _LIST.finditer(text):
         numbers = [int(one) & 255 for one in match[0].split(", ")]
-        yield from (bytes(numbers[at : at + KNOWN_BYTES]) for at in range(len(numbers) - 14))
+        yield from (bytes(numbers[at : at + KNOWN_BYTES]) for at in range(len(numbers) - 26))
 
 
 def tells(text: str) -> bool:
