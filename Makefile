@@ -22,7 +22,7 @@ UV_LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --
 # $(call need,FILE,WHAT): stop with status 2 when a part of the map has no file.
 need = @test -e $(1) || { echo "make $@: $(2) does not exist yet ($(1) is missing)" >&2; exit 2; }
 
-.PHONY: help up compiled venv deb fmt check test matrix sim faults canaries mutations fuzz acceptance sovereignty clients conformance \
+.PHONY: help up compiled venv deb fmt check test matrix sim faults canaries mutations fuzz acceptance sovereignty clients promtool conformance \
         bench bench-check compare profile lock sbom wheelhouse hook
 
 help: ## list the targets
@@ -143,6 +143,11 @@ sbom: venv ## what it is made of: writes docs/dependencies.md and docs/sbom.json
 
 wheelhouse: venv ## files to build and install from without a network (OUT=folder)
 	$(PY) -m tests.supply.wheelhouse $(or $(OUT),.cache/wheelhouse)
+
+promtool: ## what parses and fires our alerts in their tests, out of Debian's package `prometheus`
+	@mkdir -p .cache/promtool
+	cd .cache/promtool && apt-get -qq download prometheus && \
+	  dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool && rm prometheus_*.deb
 
 hook: ## run `make check` before each commit in this clone
 	@hook="$$(git rev-parse --git-path hooks)/pre-commit"; \

@@ -83,9 +83,9 @@ async def serve(
     signing = SigningDesk(config.storage.keys, gateway.core.root, gateway.journal, env)
     view = _view(gateway, config, env, signing)
     keys = KeyDesk(gateway.services, gateway.rotation, lambda: kept_in(gateway.core.keyring))
-    registry = new_registry(metrics, ClusterMetrics(view), Alarms(gateway.services))
     node_authorities = [] if config.node_tls is None else [config.node_tls.authority]
     plane = admin_plane(config.admin, gateway.services, node_authorities)
+    registry = new_registry(metrics, ClusterMetrics(view), Alarms(gateway.services, plane.gate))
     admin = AdminServer(
         view=view,
         scheduler=gateway.scheduler,

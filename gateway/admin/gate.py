@@ -183,6 +183,7 @@ class Gate:
         self.table = table
         self._acts = Rates(env, per_s=ACTS_PER_S, at_once=ACTS_AT_ONCE)
         self._denials = Rates(env, per_s=DENIALS_PER_S, at_once=DENIALS_AT_ONCE)
+        self.denials = 0  # since the start, recorded or not
         self._unrecorded = 0
 
     @web.middleware
@@ -303,7 +304,8 @@ class Gate:
         return NotPermitted(who=actor.name, route=entry.name, needs=needed)
 
     def _note_denial(self, actor: Actor, entry: RouteEntry | None, error: str) -> None:
-        """Have a refusal recorded, at a bounded rate for each who."""
+        """Count a refusal and have it recorded, at a bounded rate for each who."""
+        self.denials += 1
         if self._journal is None:
             return
         if not self._denials.take(actor.name or actor.origin):

@@ -132,6 +132,7 @@ class Services:
         meter: what tenants pay for; None: nobody counts.
         lock_clock: what time it is for locks; None: what the wall clock says.
         customer_key_writes: requests that write under keys of clients, so far.
+        deletes: objects and versions that clients have deleted, so far.
         in_the_making: uuids whose rows a garbage row names until a copy gives them a version.
         opened: version rows that reads have opened.
         identities: accounts by canonical id.
@@ -191,6 +192,7 @@ class Services:
     meter: Meter | None = None
     lock_clock: LockClock | None = None
     customer_key_writes: int = 0
+    deletes: int = 0
     journal: Journal | None = None
 
     def may_use(self, targets: Mapping[str, frozenset[str]], name: str, tenant: TenantId) -> bool:

@@ -145,6 +145,7 @@ async def delete_object(call: Call) -> Reply:
         conditions=fields.write_conditions(call),
         bypass_governance=fields.bypasses_governance(call),
     )
+    call.context.services.deletes += 1
     headers = []
     if deleted.is_marker:
         headers.append(("x-amz-delete-marker", "true"))
@@ -168,6 +169,7 @@ async def delete_objects(call: Call) -> Reply:
     outcomes = await deletes.delete_objects(
         call.context, call.bucket, keys, bypass_governance=fields.bypasses_governance(call)
     )
+    call.context.services.deletes += sum(outcome.error is None for outcome in outcomes)
     rows = [_outcome_row(outcome, quiet=request.quiet) for outcome in outcomes]
     reply = xml_reply(xml.document("DeleteResult", *rows))
     reply.deleted = tuple(

@@ -294,6 +294,7 @@ def test_refusals_are_recorded_and_cannot_fill_the_journal(
             != "paused"
         )
         found = [one for one in served.entries() if one.type.startswith("admin.")]
+        assert served.plane.gate.denials == gate.DENIALS_AT_ONCE + 31  # the alarm counts all
     assert {one.type for one in found} == {"admin.denied"}
     of_denis = [one for one in found if one.body["who"] == "admin:denis"]
     assert len(of_denis) == gate.DENIALS_AT_ONCE
