@@ -21,7 +21,7 @@ from gateway.admin import erasure_views as views
 from gateway.admin.approver_keys import KeyFileInvalid, read_key, write_key
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
 from gateway.approvals.approvers import ApproverSet, read_approver
-from gateway.approvals.request import TEXT_BYTES_MAX, read_request
+from gateway.approvals.request import TEXT_BYTES_MAX, Act, read_request
 from gateway.approvals.warrant import approve, encode_approval, read_approval
 from gateway.terminal.language import heard, say
 from gateway.terminal.questions import confirm
@@ -155,8 +155,8 @@ def sign(
     key: Annotated[Path, typer.Option("--key", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option("--out", help="file of the approval")],
 ) -> None:
-    """Approve a request, without a gateway: it is shown in words, and the name of what is lost has
-    to be typed.
+    """Approve a request, without a gateway: it is shown in words, and the name of what is lost, or
+    of the backup that is to come back, has to be typed.
 
     Example: hexagone approvals sign request.txt --key alice.key --out alice.approval
     """
@@ -165,7 +165,10 @@ def sign(
             request = read_request(opened.read(TEXT_BYTES_MAX + 1))
         for line in request.in_words():
             typer.echo(heard(line), err=True)
-        named = typer.prompt(say("Type the exact name of what is lost"), err=True)
+        asks = say("Type the exact name of what is lost")
+        if request.act is Act.RESTORE_KEYS:
+            asks = say("Type which backup comes back, as you were told: backup/NUMBER")
+        named = typer.prompt(asks, err=True)
         if not request.is_about(str(named)):
             stop(KeyFileInvalid(reason="the request is about something of another name"))
         name, private = read_key(key, lambda: _passphrase(confirmed=False))

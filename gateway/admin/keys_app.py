@@ -13,6 +13,7 @@ from gateway.admin import (
     key_move_cli,
     keys_cli,
     recovery_cli,
+    recovery_restore_cli,
     root_key_cli,
     signing_cli,
 )
@@ -20,7 +21,7 @@ from gateway.admin import (
 keys_app = typer.Typer(no_args_is_help=True, help="Keys: root, tenants', buckets', named ones.")
 recovery_app = typer.Typer(
     no_args_is_help=True,
-    help="Recovery of keys by a quorum of custodians: init, status, backup, verify, restore.",
+    help="Recovery of keys by a quorum of custodians: init, status, verify, request, restore.",
 )
 
 
@@ -47,6 +48,7 @@ recovery_app.command("reshare")(recovery_cli.reshare)
 recovery_app.command("backup")(recovery_cli.backup)
 recovery_app.command("status")(recovery_cli.status)
 recovery_app.command("verify")(recovery_cli.verify)
-recovery_app.command("restore")(recovery_cli.restore)
+recovery_app.command("request")(recovery_restore_cli.request)
+recovery_app.command("restore")(recovery_restore_cli.restore)
 recovery_app.command("ceremony")(ceremony_cli.ceremony)
 recovery_app.command("transcript")(ceremony_cli.transcript)

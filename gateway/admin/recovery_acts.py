@@ -8,7 +8,6 @@ next start records it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,19 +29,14 @@ from gateway.recovery.folder import (
     read_backup,
     read_recovery,
     remember,
-    write_back,
     write_backup,
     write_recovery,
 )
 from gateway.recovery.later import BACKUP
 from gateway.recovery.restore import (
     Opened,
-    check_current,
     differences,
-    named,
     open_with,
-    settled,
-    would_come_back,
 )
 from gateway.recovery.shares import Share, ShareSet, join_shares, make_shares
 from storaged.base.durable import replace_file
@@ -57,13 +51,6 @@ class ShareFolderUnfit(StorageError):
 
     kind = Kind.INVALID
     hint = "name an empty folder that is no part of the cluster, best a drive that you take out"
-
-
-class GatewayRunning(StorageError):
-    """A gateway is running on these keys."""
-
-    kind = Kind.CONFLICT
-    hint = "stop it, restore, and start it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +124,7 @@ def begin(
     record, shares = make_shares(
         cluster, count=count, threshold=threshold, env=place.env, custodians=custodians
     )
-    place.announce("init", _about(record))
+    place.announce("init", set_fields(record))
     service = place.service
     kept = {**({SERVICE: service} if (service / SERVICE_FILE).exists() else {}), **also}
     return Recovery(record=record, to=tuple(to), also=kept), shares
@@ -159,7 +146,7 @@ def begin_again(
         env=place.env,
         custodians=custodians,
     )
-    place.announce("reshare", {**_about(record), "was": held.record.set_id.hex()})
+    place.announce("reshare", {**set_fields(record), "was": held.record.set_id.hex()})
     return replace(held, record=record), fresh
 
 
@@ -249,56 +236,8 @@ def check_set(place: Place, manifest: Manifest) -> None:
         raise BackupInvalid(reason="of another cluster", cluster=manifest.record.cluster.hex())
 
 
-def restore(
-    place: Place,
-    content: bytes,
-    shares: Sequence[Share],
-    *,
-    newer: Sequence[Path],
-    without_destroyed: bool,
-    bring_back: frozenset[str],
-    dry_run: bool,
-    also: Mapping[str, Path],
-) -> tuple[Opened, list[Path], list[str]]:
-    """Write a backup back into the keys folder.
-
-    Returns: what was opened, what was written, and which destroyed keys were left out.
-
-    Raises: GatewayRunning, KeyWouldComeBack, WrongShareSet, FolderTaken; as `open_with`.
-    """
-    _check_stopped(place)
-    opened = open_with(content, shares)
-    check_current(opened, place.keys)
-    manifests = [read_manifest(read_backup(path)) for path in newer]
-    back = would_come_back(opened, place.keys, place.journal, manifests)
-    holding = settled(
-        opened, back, without_destroyed=without_destroyed, bring_back=bring_back, env=place.env
-    )
-    left = sorted(named(key) for key in back if named(key) not in bring_back)
-    if dry_run:
-        return opened, [], left
-    fields: dict[str, str | int] = {
-        **_about(opened.manifest.record),
-        "number": opened.manifest.number,
-        "used": ",".join(map(str, opened.used)),
-        "uid": os.getuid(),
-    }
-    if bring_back:
-        fields["brought_back"] = ",".join(sorted(bring_back))
-    remember(place.keys, COMMAND + "restore", fields, place.env)
-    where = {SERVICE: place.service, **also}
-    return opened, write_back(place.keys, holding, place.env, where), left
-
-
-def _check_stopped(place: Place) -> None:
-    try:
-        place.client.recovery("GET", "", {})
-    except GatewayNotRunning:
-        return
-    raise GatewayRunning(keys=place.keys)
-
-
-def _about(record: ShareSet) -> dict[str, str]:
+def set_fields(record: ShareSet) -> dict[str, str]:
+    """What the journal is told of a set of shares."""
     return {
         "set": record.set_id.hex(),
         "threshold": str(record.threshold),

@@ -8,9 +8,6 @@ Exit codes: 0 done; 1 refused, or a backup is not what is here; 2 the command is
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from gateway.admin import recovery_acts as acts
@@ -23,11 +20,8 @@ from gateway.admin.recovery_terminal import (
     BackupOption,
     CountOption,
     CustodianOption,
-    DryRunOption,
-    JournalOption,
     KeysOption,
     OutOption,
-    PlacesOption,
     PrintOption,
     ShareOption,
     ThresholdOption,
@@ -185,62 +179,3 @@ def verify(
     tell(answer, as_json=as_json)
     if differ:
         raise typer.Exit(1)
-
-
-def restore(
-    backup: BackupOption = None,
-    share: ShareOption = None,
-    journal: JournalOption = None,
-    no_journal: Annotated[
-        bool, typer.Option("--no-journal", help="there is none: nobody tells what was destroyed")
-    ] = False,
-    newer: Annotated[
-        list[Path] | None,
-        typer.Option("--newer", help="a newer backup, for what it tells was destroyed"),
-    ] = None,
-    without_destroyed: Annotated[
-        bool,
-        typer.Option("--without-destroyed", help="leave out keys that were destroyed since"),
-    ] = False,
-    bring_back: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--bring-back", metavar="TENANT/EPOCH", help="undo its erasure: its exact name"
-        ),
-    ] = None,
-    also: PlacesOption = None,
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    keys: KeysOption = None,
-    data: DataOption = None,
-    socket: SocketOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Write the keys back from a backup, with a quorum of shares; the gateway must be stopped.
-    Refused if a key would come back that was destroyed since.
-
-    Example: hexagone keys recovery restore --backup /srv/copy --keys new/keys --journal journal
-    """
-    place = place_of(keys, data, socket, journal)
-    if place.journal is None and not no_journal:
-        raise typer.BadParameter(
-            say("say where the journal is, --journal DIR, or that there is none, --no-journal")
-        )
-    content = done(lambda: acts.newest_backup(place, backup or []))
-    shares = gather(share or [], done(lambda: read_manifest(content)).record)
-    if not dry_run:
-        confirm(say("Keys are written into {folder}.", folder=place.keys), yes=yes)
-    opened, written, left = done(
-        lambda: acts.restore(
-            place,
-            content,
-            shares,
-            newer=newer or [],
-            without_destroyed=without_destroyed,
-            bring_back=frozenset(bring_back or []),
-            dry_run=dry_run,
-            also=named_paths(also or [], exist=False),
-        )
-    )
-    told = {"written": [str(path) for path in written], "left_out": left}
-    tell(acts.about(opened) | told, as_json=as_json)

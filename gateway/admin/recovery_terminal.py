@@ -79,6 +79,13 @@ PlacesOption = Annotated[
 JournalOption = Annotated[
     Path | None, typer.Option("--journal", help="the journal, or an export (else DATA/journal)")
 ]
+NoJournalOption = Annotated[
+    bool, typer.Option("--no-journal", help="there is none: nobody tells what was destroyed")
+]
+BringBackOption = Annotated[
+    list[str] | None,
+    typer.Option("--bring-back", metavar="TENANT/EPOCH", help="undo its erasure: its exact name"),
+]
 YesOption = Annotated[bool, typer.Option("--yes", help="do not ask")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="only say what would be done")]
 
@@ -110,6 +117,18 @@ def folders(to: Sequence[Path] | None, data: Path | None) -> list[Path]:
     """Where backups go."""
     folder = data or Path(os.environ.get(DATA_VARIABLE) or DATA_DEFAULT)
     return [path.absolute() for path in to or [folder / "recovery"]]
+
+
+def place_with_journal(
+    keys: Path | None, data: Path | None, socket: Path | None, journal: Path | None, none: bool
+) -> acts.Place:
+    """As `place_of`, where somebody has said whether there is a journal. Raises: BadParameter."""
+    place = place_of(keys, data, socket, journal)
+    if place.journal is None and not none:
+        raise typer.BadParameter(
+            say("say where the journal is, --journal DIR, or that there is none, --no-journal")
+        )
+    return place
 
 
 def named_paths(also: Sequence[str], *, exist: bool = True) -> dict[str, Path]:

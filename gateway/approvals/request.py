@@ -58,6 +58,7 @@ class Act(StrEnum):
     ERASE_TENANT = "erase-tenant"
     SET_APPROVERS = "set-approvers"
     FORGET_EVENTS = "forget-events"
+    RESTORE_KEYS = "restore-keys"
 
 
 IN_WORDS = {
@@ -68,6 +69,8 @@ IN_WORDS = {
     Act.ERASE_TENANT: "erase a tenant with all buckets, users and keys, for ever",
     Act.SET_APPROVERS: "change who approves",
     Act.FORGET_EVENTS: "erase from the journal who caused events of S3",
+    Act.RESTORE_KEYS: "write keys back from a recovery backup, once; a destroyed key that is named"
+    " below comes back as well, with all that lies under it",
 }
 
 # What each act may permit, so that the words above never stand over something else.
@@ -78,6 +81,7 @@ PERMITTED = {
     Act.ERASE_TENANT: ("tenant", "tenant-key"),
     Act.SET_APPROVERS: ("approvers",),
     Act.FORGET_EVENTS: ("journal",),
+    Act.RESTORE_KEYS: ("backup", "into", "journal", "without", "bring-back"),
 }
 
 
@@ -177,10 +181,11 @@ class Request:
 
     def in_words(self) -> list[str]:
         """What somebody reads before he signs."""
+        lost = f"Lost for ever: {self.objects} object version(s), {self.size_bytes} bytes."
         return [
             f"You are asked to approve: {IN_WORDS[self.act]}.",
             f"About: {self.about}",
-            f"Lost for ever: {self.objects} object version(s), {self.size_bytes} bytes.",
+            *([] if self.act is Act.RESTORE_KEYS else [lost]),
             f"Asked by {self.requester} on {day(self.created_ms)}.",
             f"It may be done from {day(self.not_before_ms)} until {day(self.expires_ms)}.",
             f"Cluster {self.cluster}; request {self.request_id}.",

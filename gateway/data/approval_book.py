@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.approvals.approvers import ApproverSet, ApproversInvalid, read_approvers
@@ -45,6 +46,50 @@ class ApprovalBookInvalid(ConfigError):
     hint = "restore it from a backup of the keys folder: nothing is destroyed without it"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookPage:
+    """What a book says: who approves, and which approvals were used."""
+
+    approvers: ApproverSet
+    spent: Spent
+
+    def is_spent(self, request: Request, item: str, holder: str = "") -> bool:
+        """Whether somebody else than `holder` has used a request for an item."""
+        used = self.spent.get((request.nonce, item))
+        return used is not None and (not holder or used[0] != holder)
+
+    def spending(self, request: Request, item: str, holder: str, now_ms: int) -> BookPage:
+        """The page with one more use. Raises: WarrantRefused: it is full."""
+        dropped_ms = now_ms - SPENT_KEPT_MS
+        kept = {key: used for key, used in self.spent.items() if used[1] > dropped_ms}
+        if len(kept) >= SPENT_MAX:
+            raise WarrantRefused(used=len(kept), reason="too many approvals are remembered")
+        kept[request.nonce, item] = holder, request.expires_ms
+        return BookPage(approvers=self.approvers, spent=kept)
+
+
+def open_book(content: bytes, sealing_key: bytes, cluster_id: bytes, path: Path) -> BookPage:
+    """What the file of a book says. `path`: for the error. Raises: ApprovalBookInvalid."""
+    if content[:4] != _MAGIC or len(content) > BOOK_BYTES_MAX:
+        raise ApprovalBookInvalid(path=path, file_bytes=len(content))
+    try:
+        opened = open_secret(sealing_key, _LABEL, enc("approvers", cluster_id), content[4:])
+        held = json.loads(opened)
+        return BookPage(
+            approvers=read_approvers(held["approvers"].encode()),
+            spent={(n, i): (holder, ms) for n, i, holder, ms in held["spent"]},
+        )
+    except (SealInvalid, ApproversInvalid, ValueError, KeyError, TypeError) as error:
+        raise ApprovalBookInvalid(path=path, reason="it does not open") from error
+
+
+def seal_book(page: BookPage, sealing_key: bytes, cluster_id: bytes, salt: bytes) -> bytes:
+    """The file of a book."""
+    rows = [[nonce, item, holder, ms] for (nonce, item), (holder, ms) in page.spent.items()]
+    plain = json.dumps({"approvers": page.approvers.document, "spent": rows}).encode()
+    return _MAGIC + seal_secret(sealing_key, _LABEL, enc("approvers", cluster_id), plain, salt)
+
+
 class ApprovalBook:
     """Approvers and used approvals, in `folder/approvers.sealed`. Any thread may call.
 
@@ -57,20 +102,18 @@ class ApprovalBook:
     def __init__(self, folder: Path, sealing_key: bytes, cluster_id: bytes, env: Env) -> None:
         self._path = folder / APPROVERS_FILE
         self._key = sealing_key
-        self._cluster = cluster_id.hex()
-        self._context = enc("approvers", cluster_id)
+        self._cluster_id = cluster_id
         self._env = env
         self._lock = threading.RLock()
-        self._approvers: ApproverSet | None = None
-        self._spent: Spent = {}
+        self._page: BookPage | None = None  # None: nobody was registered
         self._load()
 
     def __repr__(self) -> str:
-        return f"ApprovalBook({self._approvers and self._approvers.version})"
+        return f"ApprovalBook({self._page and self._page.approvers.version})"
 
     def approvers(self) -> bytes:
         """The document of the set; b"" where nobody was registered."""
-        return b"" if self._approvers is None else self._approvers.document.encode()
+        return b"" if self._page is None else self._page.approvers.document.encode()
 
     def set_approvers(self, document: bytes, warrant: bytes = b"") -> None:
         """Register a set: the first one freely, each later one with the approvals of the present.
@@ -79,17 +122,16 @@ class ApprovalBook:
         """
         with self._lock:
             wanted = read_approvers(document)
-            before = self._approvers
-            if before is not None and before.document.encode() == document:
+            page = self._page
+            if page is not None and page.approvers.document.encode() == document:
                 return
-            if wanted.version != (1 if before is None else before.version + 1):
+            if wanted.version != (1 if page is None else page.approvers.version + 1):
                 raise ApproversInvalid(version=wanted.version, reason="another one comes next")
-            spent = self._spent
-            if before is not None:
+            if page is not None:
                 item = approvers_item(wanted.digest)
-                request = self._verified(item, warrant, before, holder=item)
-                spent = self._with(request, item, item)
-            self._save(wanted, spent)
+                request = self._verified(item, warrant, page, holder=item)
+                page = page.spending(request, item, item, self._env.now_ms())
+            self._save(BookPage(approvers=wanted, spent=page.spent if page else {}))
 
     def verify(self, item: str, warrant: bytes) -> None:
         """Whether an act was approved; where nobody was registered everything is.
@@ -97,8 +139,8 @@ class ApprovalBook:
         Raises: WarrantRefused, RequestInvalid.
         """
         with self._lock:
-            if self._approvers is not None:
-                self._verified(item, warrant, self._approvers, holder="")
+            if self._page is not None:
+                self._verified(item, warrant, self._page, holder="")
 
     def spend(self, item: str, warrant: bytes, holder: str) -> None:
         """As verify, and nobody but `holder` can use the approval for this act again.
@@ -106,25 +148,19 @@ class ApprovalBook:
         Durable when: it returns. Raises: as verify.
         """
         with self._lock:
-            if self._approvers is None:
+            page = self._page
+            if page is None:
                 return
-            request = self._verified(item, warrant, self._approvers, holder=holder)
-            if (request.nonce, item) not in self._spent:
-                self._save(self._approvers, self._with(request, item, holder))
+            request = self._verified(item, warrant, page, holder=holder)
+            if (request.nonce, item) not in page.spent:
+                self._save(page.spending(request, item, holder, self._env.now_ms()))
 
-    def _verified(self, item: str, warrant: bytes, approvers: ApproverSet, holder: str) -> Request:
-        request = verify_warrant(warrant, item, approvers, self._cluster, self._env.now_ms())
-        used = self._spent.get((request.nonce, item))
-        if used is not None and (not holder or used[0] != holder):
+    def _verified(self, item: str, warrant: bytes, page: BookPage, holder: str) -> Request:
+        cluster, now_ms = self._cluster_id.hex(), self._env.now_ms()
+        request = verify_warrant(warrant, item, page.approvers, cluster, now_ms)
+        if page.is_spent(request, item, holder):
             raise WarrantRefused(item=item, reason="the approvals were used already")
         return request
-
-    def _with(self, request: Request, item: str, holder: str) -> Spent:
-        dropped_ms = self._env.now_ms() - SPENT_KEPT_MS
-        kept = {key: used for key, used in self._spent.items() if used[1] > dropped_ms}
-        if len(kept) >= SPENT_MAX:
-            raise WarrantRefused(used=len(kept), reason="too many approvals are remembered")
-        return {**kept, (request.nonce, item): (holder, request.expires_ms)}
 
     def _load(self) -> None:
         try:
@@ -133,23 +169,14 @@ class ApprovalBook:
             return
         except OSError as error:
             raise ApprovalBookInvalid(path=self._path, reason=error.strerror) from error
-        if content[:4] != _MAGIC or len(content) > BOOK_BYTES_MAX:
-            raise ApprovalBookInvalid(path=self._path, file_bytes=len(content))
-        try:
-            held = json.loads(open_secret(self._key, _LABEL, self._context, content[4:]))
-            self._approvers = read_approvers(held["approvers"].encode())
-            self._spent = {(n, i): (holder, ms) for n, i, holder, ms in held["spent"]}
-        except (SealInvalid, ApproversInvalid, ValueError, KeyError, TypeError) as error:
-            raise ApprovalBookInvalid(path=self._path, reason="it does not open") from error
+        self._page = open_book(content, self._key, self._cluster_id, self._path)
 
-    def _save(self, approvers: ApproverSet, spent: Spent) -> None:
-        rows = [[nonce, item, holder, ms] for (nonce, item), (holder, ms) in spent.items()]
-        plain = json.dumps({"approvers": approvers.document, "spent": rows}).encode()
+    def _save(self, page: BookPage) -> None:
         salt = self._env.random_bytes(SALT_BYTES)
-        sealed = seal_secret(self._key, _LABEL, self._context, plain, salt)
+        sealed = seal_book(page, self._key, self._cluster_id, salt)
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(self._path, _MAGIC + sealed)
-        self._approvers, self._spent = approvers, spent
+        replace_file(self._path, sealed)
+        self._page = page
 
 
 class KeepsApprovers:

@@ -49,6 +49,7 @@ SERVICE_PLACE = f"{ALSO}/{SERVICE}/"
 SERVICE_FILE, HSM_FILE = "keyd.key", "hsm.sealed"
 PASSPHRASE = f"{ALSO}/passphrase"
 PLACES = ("", SERVICE_PLACE)
+KEYRING = "tenant-keyring"
 
 KeyOf = tuple[str, int]
 """Tenant id as hex, and the epoch of its key."""
@@ -126,6 +127,10 @@ class Holding:
     def mac_key(self) -> bytes:
         return _root_of(self.files).derive("recovery-backup")
 
+    def sealing_keys(self, label: str) -> dict[str, bytes]:
+        """By place, the key for a purpose, as far as the secret of that place opens."""
+        return _sealing_keys(self.files, _root_of(self.files), label)
+
     def fingerprint(self) -> str:
         """Equal for equal files, and tells nothing of them."""
         return hmac.digest(self.mac_key, _packed(self.files), "sha256").hex()
@@ -134,7 +139,7 @@ class Holding:
 def holding_of(files: Mapping[str, bytes]) -> Holding:
     """Open files of a keys folder, by their names in it. Raises: KeysInvalid."""
     root = _root_of(files)
-    sealing = _sealing_keys(files, root)
+    sealing = _sealing_keys(files, root, KEYRING)
     epochs = [
         KeptEpoch(
             tenant=tenant.hex(),
@@ -158,7 +163,7 @@ def without_keys(holding: Holding, destroyed: set[KeyOf], now_ms: int, salt: byt
     """The same, with some epochs of tenant keys destroyed. Raises: KeysInvalid."""
     root = _root_of(holding.files)
     files = dict(holding.files)
-    for place, key in _sealing_keys(holding.files, root).items():
+    for place, key in _sealing_keys(holding.files, root, KEYRING).items():
         keys = dict(_keys_of(holding.files, place, key, root))
         chosen = [one for one in keys if (one[0].hex(), one[2]) in destroyed]
         for key_id in chosen:
@@ -186,13 +191,13 @@ def _root_of(files: Mapping[str, bytes]) -> RootKey:
         raise KeysInvalid(file=ROOT_FILE) from error
 
 
-def _sealing_keys(files: Mapping[str, bytes], root: RootKey) -> dict[str, bytes]:
-    """By place, what the keyring there is sealed under, as far as that can be opened."""
-    found = {"": root.derive("tenant-keyring")}
+def _sealing_keys(files: Mapping[str, bytes], root: RootKey, label: str) -> dict[str, bytes]:
+    """By place, what is derived there for a purpose, as far as its secret can be opened."""
+    found = {"": root.derive(label)}
     secret = _service_secret(files)
     if secret is not None:
-        label = enc("keyd/tenant-keyring", root.cluster_id)
-        found[SERVICE_PLACE] = expand(secret, label)[:KEY_BYTES]
+        purpose = enc("keyd/" + label, root.cluster_id)
+        found[SERVICE_PLACE] = expand(secret, purpose)[:KEY_BYTES]
     return found
 
 

@@ -22,9 +22,8 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from gateway.data.keyring import ROOT_FILE, TENANTS_FILE, FileKeyring, RootKey
 from gateway.journal.events import CLUSTER
 from gateway.journal.notes import NOTE_BYTES_MAX
 from gateway.journal.shelf import LOGS
@@ -79,13 +78,6 @@ class RecordInvalid(StorageError):
 
     kind = Kind.CORRUPT
     hint = "take recovery.json from a backup's manifest, or begin anew: move it away and `init`"
-
-
-class FolderTaken(StorageError):
-    """Something else than what would be restored is in the folder."""
-
-    kind = Kind.CONFLICT
-    hint = "restore into an empty folder, or move what is there out of the way"
 
 
 class BackupNotWritten(StorageError):
@@ -242,40 +234,6 @@ def read_backup(path: Path) -> bytes:
     return content
 
 
-def write_back(
-    keys: Path, holding: Holding, env: Env, also: Mapping[str, Path] | None = None
-) -> list[Path]:
-    """Put what a backup holds into a keys folder. Of a keyring that is there already the later
-    state of each key stays.
-
-    Args:
-        also: where the rest belongs, by name; what is not named comes below the keys folder.
-
-    Returns: what was written. Raises: FolderTaken before anything is written; BackupInvalid,
-    KeyringConflict, OSError.
-    """
-    paths = {name: _place_of(keys, name, also or {}) for name in holding.files}
-    for name, path in paths.items():
-        is_fixed = name not in (TENANTS_FILE, RECORD) and path.exists()
-        if is_fixed and _content(path, BACKUP_BYTES_MAX) != holding.files[name]:
-            raise FolderTaken(path=path)
-    keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-    written = []
-    # The root key last: a folder without it is not taken for a whole one after a crash.
-    for name in sorted(holding.files, key=lambda name: (name == ROOT_FILE, name)):
-        path, content = paths[name], holding.files[name]
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if name == TENANTS_FILE and path.exists():
-            root = RootKey(holding.files[ROOT_FILE])
-            FileKeyring(keys, root, env).import_sealed(content)
-        elif not path.exists() or name == RECORD:
-            replace_file(path, content)
-        else:
-            continue
-        written.append(path)
-    return written
-
-
 def remember(keys: Path, kind: str, body: Mapping[str, str | int], env: Env) -> None:
     """Keep an act that no gateway could record, for the journal. Raises: OSError."""
     keys.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -369,20 +327,6 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
             if count > FILES_MAX:
                 raise RecordInvalid(folder=folder, files_max=FILES_MAX)
             yield path.relative_to(folder).as_posix(), path
-
-
-def _place_of(keys: Path, name: str, also: Mapping[str, Path]) -> Path:
-    outside, _, below = name.removeprefix(f"{ALSO}/").partition("/")
-    if not name.startswith(f"{ALSO}/") or outside not in also:
-        return _inside(keys, name)
-    return _inside(also[outside], below) if below else also[outside]
-
-
-def _inside(keys: Path, name: str) -> Path:
-    parts = PurePosixPath(name).parts
-    if not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\0" in name:
-        raise BackupInvalid(reason="a file's name leads out of the folder")
-    return keys.joinpath(*parts)
 
 
 def _content(path: Path, most: int) -> bytes:

@@ -1,4 +1,5 @@
-"""What the journal tells of the time since a backup: keys that were destroyed, newer backups.
+"""What the journal tells of the time since a backup: keys that were destroyed, newer backups, what
+approvals were used for a restore.
 
 Not for what to do about it (`gateway.recovery.restore`). Whether the journal is whole is for
 `gateway.journal.verify`; here every line is held against its own checks, and to name a key that was
@@ -14,23 +15,26 @@ from pathlib import Path
 
 from gateway.journal.certificate import DESTROYED as ERASED
 from gateway.journal.events import CLUSTER, LOG_NAME, Entry, EntryInvalid, read_line
+from gateway.journal.notes import NOTE_BYTES_MAX, NoteInvalid, read_checkpoint, read_note
 from gateway.journal.shelf import LOGS
-from gateway.journal.store import segments_of
+from gateway.journal.store import CHECKPOINT, segments_of
 from gateway.recovery.backup import KeyOf
 
 DESTROYED, BACKUP = "recovery.destroyed", "recovery.backup"
+RESTORED = "command.recovery.restore"
 _ACT = "admin.key-epochs.destroy"
-_WANTED = tuple(f'"type":"{kind}"'.encode() for kind in (DESTROYED, BACKUP, _ACT, ERASED))
+_WANTED = tuple(f'"type":"{kind}"'.encode() for kind in (DESTROYED, BACKUP, RESTORED, _ACT, ERASED))
 _ITEM = re.compile(r"tenant-key/([0-9a-f]{32})/([1-9][0-9]{0,8})")
 
 
 @dataclass(slots=True)
 class Later:
     """Destroyed epochs of tenants' keys with the time; the newest backup and the shares it was made
-    for.
+    for; ids of the requests that restores were approved by.
     """
 
     destroyed: dict[KeyOf, int] = field(default_factory=dict)
+    approved: set[str] = field(default_factory=set)
     number: int = 0
     set_id: str = ""
 
@@ -43,6 +47,17 @@ def read_later(journal: Path) -> Later:
         if LOG_NAME.fullmatch(folder.name):
             _read_log(folder, found)
     return found
+
+
+def reach_of(journal: Path) -> int:
+    """How many events of the cluster's log the last checkpoint of a journal is of; 0: none is
+    there, so the journal tells nothing. Its signatures are for `journal verify`.
+    """
+    try:
+        with (journal / LOGS / CLUSTER / CHECKPOINT).open("rb") as file:
+            return read_checkpoint(read_note(file.read(NOTE_BYTES_MAX)).text).size
+    except (OSError, NoteInvalid):
+        return 0
 
 
 def _read_log(folder: Path, found: Later) -> None:
@@ -62,6 +77,8 @@ def _read_log(folder: Path, found: Later) -> None:
             item = _ITEM.fullmatch(str(body.get("item")))
             if item:
                 found.destroyed[item[1], int(item[2])] = entry.at_ms
+        elif entry.type == RESTORED:
+            found.approved.add(str(body.get("request", "")))
         elif entry.type == BACKUP:
             number = body.get("number")
             if isinstance(number, int) and number > found.number:

@@ -44,6 +44,11 @@ COUNTED = (
 FIELDS = (
     "access keys",
     "amount",
+    "approvals needed",
+    "approved by",
+    "expires at",
+    "has approvers",
+    "permits",
     "backup",
     "backup at",
     "also",

@@ -11,7 +11,7 @@ COMMANDS = (
     "create init show list status rotate move disable enable destroy signing rotate-attestation"
     " recovery"
 )
-RECOVERY = "init reshare backup status verify restore ceremony transcript"
+RECOVERY = "init reshare backup status verify request restore ceremony transcript"
 SHOWN = """
 import typer
 from gateway.admin.keys_app import keys_app

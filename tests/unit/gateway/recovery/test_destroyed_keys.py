@@ -74,7 +74,8 @@ def test_who_may_brings_it_back_by_its_name(rig: Rig, tmp_path: Path) -> None:
     rig.run(*said, data=to)
     ring = FileKeyring(to / "keys", RootKey.load(to / "keys"), ENV)
     assert ring.tenant_epochs(T1)[0].state is KeyState.ACTIVE
-    ((_, _, body),) = kept.remembered(to / "keys")
+    (_, _, body), (_, _, back) = kept.remembered(to / "keys")
+    assert back == {"key": f"{T1.hex()}/1"}
     assert body["brought_back"] == f"{T1.hex()}/1"
 
 

@@ -17,6 +17,7 @@ from gateway.recovery import folder as kept
 from gateway.recovery.backup import BackupInvalid, open_backup, read_manifest, seal_backup
 from gateway.recovery.recipient import RecipientInvalid
 from gateway.recovery.shares import join_shares, make_shares, read_share
+from gateway.recovery.writing import write_back
 from tests.support.key_states import destroy_epoch
 from tests.support.recovery_rig import ENV, T1, T2, Rig, contents, journal_of, recovery_rig
 
@@ -241,7 +242,7 @@ def test_a_file_name_in_a_backup_does_not_lead_out(rig: Rig, tmp_path: Path) -> 
     held = kept.collect(rig.keys, {})
     for name in ("../evil", "/etc/evil", "a/../../evil"):
         with pytest.raises(BackupInvalid):
-            kept.write_back(
+            write_back(
                 tmp_path / "new",
                 type(held)({**held.files, name: b""}, held.cluster, held.epochs),
                 ENV,
