@@ -138,7 +138,7 @@ lock: ## write requirements.lock and that of `make compare` anew from pyproject.
 	$(UV_LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(UV_LOCK) --group pyproject.toml:bench --constraint requirements.lock -o requirements-bench.lock
 
-sbom: venv ## what it is made of: writes docs/dependencies.md and docs/sbom.json (CycloneDX)
+sbom: venv ## what it is made of: docs/dependencies.md, docs/cryptography.md, docs/sbom.json, docs/cbom.json
 	$(PY) -m tests.supply
 
 wheelhouse: venv ## files to build and install from without a network (OUT=folder)

@@ -1,4 +1,6 @@
-"""`python -m tests.supply` writes docs/dependencies.md and docs/sbom.json from the lock."""
+"""`python -m tests.supply` writes docs/dependencies.md and docs/sbom.json from the lock, and
+docs/cryptography.md and docs/cbom.json from the code.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ import tomllib
 from importlib.metadata import metadata
 from typing import Any
 
+from tests.supply import algorithms
+from tests.supply.cryptography import used
 from tests.supply.locked import LOCK, ROOT, Locked, closure, declared, read_lock
 from tests.supply.table import CONNECTS, LICENCE_TEXTS, RUNTIME
 
@@ -132,10 +136,13 @@ def sbom_text(locked: dict[str, Locked]) -> str:
 
 
 def main() -> None:
-    """Write both."""
+    """Write all four."""
     locked = read_lock(LOCK.read_text(encoding="utf-8"))
     DOCUMENT.write_text(document(locked), encoding="utf-8")
     SBOM.write_text(sbom_text(locked), encoding="utf-8")
+    found = used()
+    algorithms.DOCUMENT.write_text(algorithms.document(found), encoding="utf-8")
+    algorithms.CBOM.write_text(algorithms.cbom_text(found), encoding="utf-8")
 
 
 if __name__ == "__main__":
