@@ -9,6 +9,7 @@ BIN := .venv/bin
 PY := $(BIN)/python
 STAMP := .venv/.installed
 PLOTS := .venv/.plots
+PROMTOOL := .cache/promtool/usr/bin/promtool
 UP_FLAGS ?=
 SIM_COUNT ?= 200
 # Areas of the public S3 suite about other services than S3.
@@ -63,7 +64,7 @@ check: venv ## format, lint, types, layers, house rules (below 60 s)
 	$(BIN)/lint-imports
 	$(PY) -m pytest tests/test_tidy.py
 
-test: venv deb $(PLOTS) ## all set-up, then the suites and the short simulation (below 15 min)
+test: venv deb $(PLOTS) $(PROMTOOL) ## all set-up, then the suites and the short simulation (below 15 min)
 	$(PY) -m pytest tests -n 2 -m "not slow"
 	$(call need,$(or $(wildcard tests/sim.py),tests/sim/__main__.py),the simulation)
 	PYTHONHASHSEED=0 $(PY) -m tests.sim --count $(SIM_COUNT)
@@ -144,9 +145,12 @@ sbom: venv ## what it is made of: docs/dependencies.md, docs/cryptography.md, do
 wheelhouse: venv ## files to build and install from without a network (OUT=folder)
 	$(PY) -m tests.supply.wheelhouse $(or $(OUT),.cache/wheelhouse)
 
-promtool: ## what parses and fires our alerts in their tests, out of Debian's package `prometheus`
+promtool: $(PROMTOOL) ## what parses and fires our alerts in their tests, out of Debian's package `prometheus`
+
+# Unpacked and not installed: the package would start a server.
+$(PROMTOOL):
 	@mkdir -p .cache/promtool
-	cd .cache/promtool && apt-get -qq download prometheus && \
+	cd .cache/promtool && { apt-get -qq download prometheus || { apt-get -qq update && apt-get -qq download prometheus; }; } && \
 	  dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool && rm prometheus_*.deb
 
 hook: ## run `make check` before each commit in this clone

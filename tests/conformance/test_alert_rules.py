@@ -1,7 +1,7 @@
 """deploy/prometheus/hexagone.rules.yml: it names what a cluster prints, and fires when it should.
 
 Expressions are parsed and fired by promtool, of Debian's package `prometheus`: `make promtool`
-unpacks it below .cache. Where it is missing those tests are skipped; names are held without it.
+unpacks it below .cache, which `make test` does as well.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ FOLDER = ROOT / "deploy" / "prometheus"
 RULES, CONFIG = FOLDER / "hexagone.rules.yml", FOLDER / "prometheus.yml"
 PAGES = (ROOT / "docs" / "operations.md", ROOT / "docs" / "fr" / "guide-exploitant.md")
 UNPACKED = ROOT / ".cache" / "promtool" / "usr" / "bin" / "promtool"
-PROMTOOL = shutil.which("promtool") or (str(UNPACKED) if UNPACKED.exists() else None)
-needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="make promtool")
+PROMTOOL = shutil.which("promtool") or str(UNPACKED)
 
 SELECTOR = re.compile(r"\b((?:hexagone|storaged)_\w+|up)\b(?:\{([^}]*)\})?")
 MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
@@ -251,8 +250,9 @@ def test_each_alert_is_explained_and_tried() -> None:
 
 def promtool(*arguments: str | Path) -> str:
     """What promtool says; it has to be content."""
+    assert Path(PROMTOOL).exists(), "make promtool"
     done = subprocess.run(
-        [str(PROMTOOL), *map(str, arguments)], capture_output=True, text=True, check=False
+        [PROMTOOL, *map(str, arguments)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -279,13 +279,11 @@ def fires(folder: Path, cases: list[tuple[str, dict[str, str], bool]], minutes: 
     promtool("test", "rules", path)
 
 
-@needs_promtool
 def test_prometheus_takes_the_files() -> None:
     promtool("check", "rules", RULES)
     promtool("check", "config", "--syntax-only", CONFIG)
 
 
-@needs_promtool
 @pytest.mark.proves("L-09")
 def test_each_rule_fires_on_its_series_and_not_on_a_healthy_one(tmp_path: Path) -> None:
     cases = []
@@ -338,8 +336,6 @@ def test_a_scripted_attack_fires_its_alerts(tmp_path: Path) -> None:
     }
     assert grown["hexagone_deletes_total"] == 7000
     assert grown["hexagone_customer_key_writes_total"] == 70
-    if PROMTOOL is None:
-        pytest.skip("counted; make promtool shows that alerts fire")
     series = {name: f"{before.get(name, 0.0)}+{step}x80" for name, step in grown.items()}
     attacked = ("HexagoneFailedLogins", "HexagoneMassDelete", "HexagoneCustomerKeyWrites")
     fires(tmp_path, [(alert, series, alert in attacked) for alert in FIRING])
