@@ -92,6 +92,8 @@ async def read_one(
             failed = ShardInvalid(content_bytes=len(content), wanted_bytes=length)
         except StorageError as error:
             failed = error
+    else:
+        health.mark_late(number, started_s)
     read = StripeRead(sources, row)
     if failed is not None:
         read.note_failure(index, failed)

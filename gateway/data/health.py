@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from math import inf
 
 from gateway.data.topology import Topology
 from storaged.base.env import Env
@@ -29,12 +30,24 @@ Transition = Callable[[int, bool, str], None]
 
 
 class _NodeHealth:
-    __slots__ = ("detail", "fresh", "latencies", "p95_s", "reachable", "rest_until_s", "writable")
+    __slots__ = (
+        "answered_s",
+        "detail",
+        "fresh",
+        "is_silent",
+        "latencies",
+        "p95_s",
+        "reachable",
+        "rest_until_s",
+        "writable",
+    )
 
     def __init__(self) -> None:
         self.reachable = True
         self.writable = True  # in service, and room on it
         self.rest_until_s = 0.0
+        self.answered_s = -inf  # the last time that it did
+        self.is_silent = False  # a read was late, and no answer has come since it was asked
         self.detail = ""
         self.latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self.fresh = 0
@@ -73,6 +86,13 @@ class HealthView:
         health = self._health.get(number)
         return health is not None and health.reachable
 
+    def prompt(self, number: int) -> bool:
+        """Whether a read from this node is likely to be answered soon: where it is not, others are
+        asked first.
+        """
+        health = self._health.get(number)
+        return health is not None and health.reachable and not health.is_silent
+
     def statuses(self) -> Mapping[int, NodeStatus]:
         """The last status each node gave; a node that never answered is not in it."""
         return self._statuses
@@ -97,6 +117,7 @@ class HealthView:
         health = self._health.get(number)
         if health is None:
             return
+        health.answered_s, health.is_silent = self._env.monotonic_s(), False
         if latency_s is not None:
             health.latencies.append(latency_s)
             health.fresh += 1
@@ -105,16 +126,31 @@ class HealthView:
             health.detail = ""
             self._refresh()
 
+    def mark_late(self, number: int, since_s: float) -> None:
+        """A read has waited for the node so long that others are asked. If nothing at all has come
+        from it since then, it is not asked first again before it answers something: a process that
+        stands still would else cost each read that wait.
+
+        Args:
+            since_s: when the wait began, on the monotonic clock.
+        """
+        health = self._health.get(number)
+        if health is not None and health.answered_s <= since_s:
+            health.is_silent = True
+
     def mark_failed(self, number: int, error: StorageError) -> None:
         """The node failed us; only what says something about the node as a whole counts."""
         health = self._health.get(number)
         if health is None:
             return
+        is_away = error.kind in (Kind.UNAVAILABLE, Kind.TIMEOUT) and not isinstance(error, NodeBusy)
+        if not is_away:
+            health.answered_s, health.is_silent = self._env.monotonic_s(), False
         if isinstance(error, DriveFull | DriveOutOfService):
             health.writable = False
         elif isinstance(error, DeadlineExceeded):
             health.rest_until_s = self._env.monotonic_s() + QUARANTINE_S
-        elif error.kind in (Kind.UNAVAILABLE, Kind.TIMEOUT) and not isinstance(error, NodeBusy):
+        elif is_away:
             health.reachable = False
         else:
             return
@@ -151,6 +187,7 @@ class HealthView:
             health.detail = error.message()
             return
         self._statuses[number] = status
+        health.answered_s, health.is_silent = self._env.monotonic_s(), False
         health.reachable = True
         health.writable = status.in_service and status.writable
         health.detail = "" if health.writable else status.detail

@@ -9,7 +9,7 @@ read repairs nothing: it reports damage.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,7 +158,10 @@ class StripeRead:
                 elif recovery is None and failed is None and (hedge or not direct):
                     missing = [wanted for wanted in ranges if wanted.cell not in parts]
                     recovery = asyncio.create_task(self._recover(missing))
-                hedge |= not await _any_of(direct, recovery, None if hedge else delay_s)
+                since_s = self._sources.env.monotonic_s()
+                if not await _any_of(direct, recovery, None if hedge else delay_s):
+                    hedge = True
+                    self._note_late((wanted.cell for wanted in direct.values()), since_s)
                 for task in [task for task in direct if task.done()]:
                     wanted = direct.pop(task)
                     content = self._accept(task, wanted, verified)
@@ -206,10 +209,13 @@ class StripeRead:
                 if not running:
                     raise self._unreadable(len(best))
                 delay_s = max(self._delay_s(index) for index in running.values())
+                since_s = self._sources.env.monotonic_s()
                 done, _ = await asyncio.wait(
                     running, timeout=delay_s, return_when=asyncio.FIRST_COMPLETED
                 )
-                extra += not done
+                if not done:
+                    extra += 1
+                    self._note_late(running.values(), since_s)
                 for task in done:
                     index = running.pop(task)
                     try:
@@ -314,9 +320,13 @@ class StripeRead:
         check_range(key, header, offset, content)
         return header
 
+    def _note_late(self, indexes: Iterable[int], since_s: float) -> None:
+        for index in indexes:
+            self._sources.health.mark_late(self._row.nodes[index], since_s)
+
     def _available(self, index: int) -> bool:
         number = self._row.nodes[index]
-        return number in self._sources.nodes and self._sources.health.readable(number)
+        return number in self._sources.nodes and self._sources.health.prompt(number)
 
     def _delay_s(self, index: int) -> float:
         return hedge_delay_s(self._sources.health, self._row.nodes[index])
@@ -333,7 +343,7 @@ class StripeRead:
         ]
         return sorted(
             indexes,
-            key=lambda index: (not health.readable(row.nodes[index]), health.p95(row.nodes[index])),
+            key=lambda index: (not health.prompt(row.nodes[index]), health.p95(row.nodes[index])),
         )
 
     def _get(self, index: int, offset: int, length: int) -> asyncio.Task[ShardRange]:

@@ -286,15 +286,15 @@ class StripeStore:
         parts = [self.try_read(row, w.cell * row.cell_bytes + w.offset, w.length) for w in ranges]
         missing = [wanted for wanted, part in zip(ranges, parts, strict=True) if part is None]
         waited: list[memoryview] = []
-        if len(missing) == 1 and self._readable(row.nodes[missing[0].cell]):
+        if len(missing) == 1 and self._is_prompt(row.nodes[missing[0].cell]):
             waited = [await read_one(self._sources, row, *missing[0])]
         elif missing:
             waited = await StripeRead(self._sources, row).cells(missing, verified=False)
         came = iter(waited)
         return [next(came) if part is None else part for part in parts]
 
-    def _readable(self, number: int) -> bool:
-        return number in self.nodes and self.health.readable(number)
+    def _is_prompt(self, number: int) -> bool:
+        return number in self.nodes and self.health.prompt(number)
 
     async def reconstruct(
         self, row: StripeRow, wanted: Sequence[int]

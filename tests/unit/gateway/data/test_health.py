@@ -52,6 +52,26 @@ def test_what_an_error_says_of_a_node(error: NodeBusy, usable: bool, readable: b
     assert (2 in health.details()) is not usable
 
 
+def test_a_node_is_silent_only_if_nothing_came_while_a_read_waited() -> None:
+    async def main() -> None:
+        health, _ = view()
+        health.mark_ok(1, 0.001)
+        health.mark_ok(2, 0.001)
+        since_s = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.03)
+        health.mark_ok(2, 0.001)  # busy, and answering others
+        await asyncio.sleep(0.03)
+        for number in (1, 2, 3, 99):
+            health.mark_late(number, since_s)
+        assert [n for n in (1, 2, 3, 4) if health.prompt(n)] == [2, 4] and not health.prompt(99)
+        assert health.usable() == {1, 2, 3, 4, 5, 6} and health.readable(1)
+        health.mark_ok(1)
+        health.mark_failed(3, ShardMissing())  # an answer as well
+        assert health.prompt(1) and health.prompt(3)
+
+    run_virtual(main())
+
+
 def test_an_answer_brings_a_node_back_but_makes_no_room_on_it() -> None:
     health, seen = view()
     health.mark_failed(1, NodeUnavailable())

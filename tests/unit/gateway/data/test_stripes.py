@@ -230,6 +230,29 @@ def test_a_slow_node_is_hedged() -> None:
     run_virtual(main())
 
 
+def test_a_node_that_stands_still_is_waited_for_once() -> None:
+    """Until it answers something, reads go to others first: one burst waits, not each read."""
+
+    async def main() -> None:
+        cluster = memory_cluster()
+        row = await cluster.write(PAYLOAD)
+        loop = asyncio.get_running_loop()
+        number = row.nodes[0]
+        for offset, length in [(0, 100), (0, len(PAYLOAD))]:
+            cluster.nodes[number].freeze()
+            assert await cluster.store.read(row, offset, length) == PAYLOAD[offset:][:length]
+            assert not cluster.health.prompt(number) and cluster.health.readable(number)
+            for _ in range(3):
+                started_s = loop.time()
+                assert await cluster.store.read(row, offset, length) == PAYLOAD[offset:][:length]
+                assert loop.time() - started_s < 0.01
+            cluster.nodes[number].unfreeze()
+            await cluster.health.probe()
+            assert cluster.health.prompt(number)
+
+    run_virtual(main())
+
+
 def test_the_first_good_answer_wins() -> None:
     """The slow node answers while the alternative hangs: its answer is taken."""
 
