@@ -145,7 +145,7 @@ class StripeRead:
         recovery: asyncio.Task[dict[int, memoryview]] | None = None
         missing: list[CellRange] = []  # what the recovery under way takes for lost
         failed: StorageError | None = None
-        hedge = bool(adopted)
+        hedge, since_s = bool(adopted), self._sources.env.monotonic_s()
         try:
             while len(parts) < len(ranges):
                 if failed is not None and not direct:
@@ -158,7 +158,6 @@ class StripeRead:
                 elif recovery is None and failed is None and (hedge or not direct):
                     missing = [wanted for wanted in ranges if wanted.cell not in parts]
                     recovery = asyncio.create_task(self._recover(missing))
-                since_s = self._sources.env.monotonic_s()
                 if not await _any_of(direct, recovery, None if hedge else delay_s):
                     hedge = True
                     self._note_late((wanted.cell for wanted in direct.values()), since_s)

@@ -234,9 +234,8 @@ def test_a_node_that_stands_still_is_waited_for_once() -> None:
     """Until it answers something, reads go to others first: one burst waits, not each read."""
 
     async def main() -> None:
-        cluster = memory_cluster()
+        cluster, loop = memory_cluster(), asyncio.get_running_loop()
         row = await cluster.write(PAYLOAD)
-        loop = asyncio.get_running_loop()
         number = row.nodes[0]
         for offset, length in [(0, 100), (0, len(PAYLOAD))]:
             cluster.nodes[number].freeze()
