@@ -209,12 +209,12 @@ class StripeRead:
                     raise self._unreadable(len(best))
                 delay_s = max(self._delay_s(index) for index in running.values())
                 since_s = self._sources.env.monotonic_s()
-                done, _ = await asyncio.wait(
-                    running, timeout=delay_s, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
+                # All of them are wanted, so one wake-up for all, unless one has failed or is late.
+                until = asyncio.FIRST_COMPLETED if extra else asyncio.FIRST_EXCEPTION
+                done, pending = await asyncio.wait(running, timeout=delay_s, return_when=until)
+                if pending and not (done if extra else any(task.exception() for task in done)):
                     extra += 1
-                    self._note_late(running.values(), since_s)
+                    self._note_late((running[task] for task in pending), since_s)
                 for task in done:
                     index = running.pop(task)
                     try:
