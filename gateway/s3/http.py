@@ -79,7 +79,7 @@ class S3Frontend:
         self._env = services.env
         self._operations = operations
         self._host_id = base64.b64encode(self._env.random_bytes(24)).decode()
-        self._in_flight = 0
+        self._demand = services.demand  # counts the requests in flight
         self._large_bodies = 0
         self._stopping = False
         self._idle = asyncio.Event()  # set when the last request ends while stopping
@@ -121,7 +121,7 @@ class S3Frontend:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
-        if self._in_flight:
+        if self._demand.under_way:
             # aiohttp's own shutdown throws away what a body has still to send: it comes after.
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), drain_s)
@@ -165,9 +165,8 @@ class S3Frontend:
         exchange.began_s = self._env.monotonic_s()
         exchange.id_bytes = self._env.random_bytes(16)
         exchange.request_id = exchange.id_bytes[:8].hex().upper()
-        self._in_flight += 1
-        self.metrics.in_flight = self._in_flight
-        self._services.demand.begin(exchange.began_s)
+        self._demand.begin(exchange.began_s)
+        self.metrics.in_flight = self._demand.under_way
         try:
             try:
                 reply = await self._fulfil(exchange)
@@ -192,10 +191,9 @@ class S3Frontend:
                 if reply.pieces is not None:
                     await reply.pieces.aclose()
         finally:
-            self._in_flight -= 1
-            self._services.demand.end()
-            self.metrics.in_flight = self._in_flight
-            if self._stopping and not self._in_flight:
+            self._demand.end()
+            self.metrics.in_flight = self._demand.under_way
+            if self._stopping and not self._demand.under_way:
                 self._idle.set()
             if exchange.is_large:
                 self._large_bodies -= 1
@@ -235,7 +233,7 @@ class S3Frontend:
         exchange.expects_continue = calls.expects_continue(headers, message.version)
         if not message.path.startswith("/"):
             raise S3Error("InvalidURI")
-        if self._in_flight > self.config.requests_max:
+        if self._demand.under_way > self.config.requests_max:
             raise S3Error("SlowDown")
         limits_on_requests.admit_source(self._services, exchange)
         if self.config.website_domains and self._is_website(exchange, host):
