@@ -1,17 +1,21 @@
-"""Rotation of a bucket's key in `hexagone up` with its key service: rows a second, processor time
-for each, and how long reads beside it take.
+"""Rotation of a bucket's key in `hexagone up` with its key service: rows a second with all cores
+and with one, processor time for each row, and how long reads beside it take.
 
 Reads go on in a closed loop; windows without a rotation and with one take turns, and the 99th
-percentiles of neighbours are compared; beside them stands what rate the rotation reached in the
-window, for one that stands still disturbs nobody. `python -m bench.rotation` prints a line.
+percentiles of neighbours are compared. A window with one begins once the gateway is shared: it is
+read from for a moment before, for the change that was under way when the first request came is a
+large one. Beside them stands what rate the rotation reached in the window, for one that stands
+still disturbs nobody. `python -m bench.rotation` prints a line.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,13 +24,14 @@ from bench.cases import KIB
 from bench.cluster import Cluster
 from bench.drive import fill, make_bucket, run_load
 from bench.load import Job
-from bench.processor import look
+from bench.processor import PROC, look
 
 Line = dict[str, Any]
-VERSIONS = 20_000
+VERSIONS = 60_000  # more than are moved before the first request comes
 READ_KEYS = 2_000
 CLIENTS = 8
-SECONDS = 1.0
+SECONDS = 2.0
+SHARED_S = 0.3  # of reads before a window with a rotation
 TURNS = 3
 DEFAULT_ROWS_PER_S = 2000
 POLL_S = 0.05  # each look costs the gateway a request
@@ -36,6 +41,13 @@ LULL_S = 1.5  # until the gateway takes nobody for asking any more
 def _cpu_us(process_id: int) -> float:
     """Processor time of a process and its children, in µs."""
     return sum(times.total_s for times in look(process_id).values()) * 1e6
+
+
+def _pin(process_id: int, cpus: set[int]) -> None:
+    """Have a process and its children run on these processors alone."""
+    for member in look(process_id):
+        for thread in (PROC / str(member) / "task").iterdir():
+            os.sched_setaffinity(int(thread.name), cpus)
 
 
 class _Rotations:
@@ -92,10 +104,17 @@ def rotation(folder: Path) -> Line:
             seconds=SECONDS,
         )
         run_load(job)
-        alone = [rotations.alone() for _ in range(TURNS)]
+        alone, on_one = [], []
+        for _ in range(TURNS):
+            alone.append(rotations.alone())
+            _pin(cluster.pid, {0})
+            on_one.append(rotations.alone())
+            _pin(cluster.pid, set(range(os.cpu_count() or 1)))
         line: Line = {
             "case": "rotation",
             "rows_per_s": round(median(rate for rate, _ in alone)),
+            "rows_per_s_one_core": round(median(rate for rate, _ in on_one)),
+            "rates_one_core": [round(rate) for rate, _ in on_one],
             "cpu_us_per_row": round(median(cpu_us for _, cpu_us in alone), 1),
             "cpu_us_least": round(min(cpu_us for _, cpu_us in alone), 1),
         }
@@ -112,6 +131,7 @@ def _beside(rotations: _Rotations, job: Job, rows_per_s: int) -> Line:
     for _ in range(TURNS):
         before = run_load(job)
         rotations.begin(rows_per_s)
+        run_load(replace(job, seconds=SHARED_S))
         began, first = time.perf_counter(), rotations.done()
         beside = run_load(job)
         rates.append(round((rotations.done() - first) / (time.perf_counter() - began)))

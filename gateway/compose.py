@@ -23,6 +23,7 @@ from gateway.core import Core, open_core, watched_certificates
 from gateway.data.buffers import BufferPool
 from gateway.jobs.audit import Audit
 from gateway.jobs.departure import keep_departures
+from gateway.jobs.enrolments import Enrolments
 from gateway.jobs.erasure import ErasureKeeper
 from gateway.jobs.events import Destination, EventSender
 from gateway.jobs.garbage import GarbageCollector
@@ -215,8 +216,7 @@ class Gateway:
     def _schedule(self) -> None:
         core = self.core
         self.scheduler.add(self.tier_keeper)
-        of_the_log = (self.freer, self.checkpointer, self.compacter)
-        for scanning in (self.repairer, *of_the_log, self.audit):
+        for scanning in (self.repairer, self.freer, self.checkpointer, self.compacter, self.audit):
             self.scheduler.add(scanning, begins_after_s=BEGINS_AFTER_S)
         for job in (
             self.garbage,
@@ -235,6 +235,7 @@ class Gateway:
             self.key_use,
             self.certificates,
             self.lock_clock,
+            Enrolments(self.services, core.register_copy),
         ):
             self.scheduler.add(job)
         for renewer in self.renewers:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 from gateway.model.administrators import LocalRights
+from gateway.model.second_factor import SecondFactorRule
 from storaged.base.config import Bounds, SecretPath
 from storaged.base.errors import ConfigError
 
@@ -30,6 +31,7 @@ class AdminConfig:
         certificate, key: what the listener shows.
         authority: the admin CA, whose certificates alone are let in.
         beyond_loopback: listen on an address that other machines reach.
+        second_factor: whether administrators with a name need one.
         sources: networks that administrators come from, such as 10.1.0.0/16; none: from anywhere.
     """
 
@@ -43,6 +45,7 @@ class AdminConfig:
     authority: Path | None = None
     beyond_loopback: bool = False
     sources: tuple[str, ...] = ()
+    second_factor: SecondFactorRule = SecondFactorRule.OPTIONAL
 
     @property
     def networks(self) -> tuple[Network, ...]:
@@ -71,6 +74,8 @@ def check_admin(
     if admin.networks and admin.port is None:
         raise ConfigError(key="admin.sources", reason="they are for a listener: admin.port")
     if admin.port is None:
+        if admin.second_factor is SecondFactorRule.REQUIRED:
+            raise ConfigError(key="admin.second_factor", reason="it is for a listener: admin.port")
         if any(one is not None for one in given):
             raise ConfigError(
                 key="admin.port",

@@ -15,6 +15,10 @@ from gateway.config_tls import RenewalConfig
 from storaged.base.config import Bounds, SecretPath
 from storaged.base.log import LogFormat
 
+# A first read of 278 objects a second, of one tenant, for an hour.
+OPENS_PER_HOUR_WARN = 1_000_000
+PER_HOUR_MAX = 10**12
+
 
 class KeysFrom(StrEnum):
     """Who keeps the keys of tenants for a gateway."""
@@ -87,6 +91,34 @@ class KeydPkcs11Config:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeydBudgetsConfig:
+    """How many secrets are opened and resealed in an hour; 0: no limit.
+
+    Args:
+        opens_per_hour_warn: above it, for one tenant, the log and metrics warn. Reading an object
+            for the first time since a gateway's start opens one; 0: never.
+        opens_per_hour_max, reseals_per_hour_max: for one tenant. A rotation reseals some 30,000 a
+            second.
+        gateway_opens_per_hour_max, gateway_reseals_per_hour_max: for one gateway, all its tenants
+            together.
+    """
+
+    opens_per_hour_warn: Annotated[int, Bounds(0, PER_HOUR_MAX)] = OPENS_PER_HOUR_WARN
+    opens_per_hour_max: Annotated[int, Bounds(0, PER_HOUR_MAX)] = 0
+    reseals_per_hour_max: Annotated[int, Bounds(0, PER_HOUR_MAX)] = 0
+    gateway_opens_per_hour_max: Annotated[int, Bounds(0, PER_HOUR_MAX)] = 0
+    gateway_reseals_per_hour_max: Annotated[int, Bounds(0, PER_HOUR_MAX)] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeydMetricsConfig:
+    """Where /metrics, /healthz and /readyz of the key service are answered, over plain HTTP."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Bounds(0, 65535)] = 7402
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeydLogConfig:
     """Form of the log on standard error."""
 
@@ -108,6 +140,8 @@ class KeydConfig:
             token; `hexagone keys move`.
         former_keys: the folder of a gateway whose tenant keys it takes over at its first start.
         cache_s: how long a bucket's key stays open.
+        budgets: what one tenant or gateway may have opened and resealed in an hour.
+        metrics: where its own metrics are answered; None: nowhere.
         unsafe_sigv2: signatures of version 2 are computed, for the unsafe test profile.
     """
 
@@ -123,5 +157,7 @@ class KeydConfig:
     cache_s: Annotated[int, Bounds(1, 3600)] = 300
     listen: KeydListenConfig | None = None
     pkcs11: KeydPkcs11Config | None = None
+    budgets: KeydBudgetsConfig = KeydBudgetsConfig()
+    metrics: KeydMetricsConfig | None = None
     unsafe_sigv2: bool = False
     log: KeydLogConfig = KeydLogConfig()

@@ -21,6 +21,7 @@ from gateway.data.keyring import RootKey
 from gateway.data.placement import reachable_tier
 from gateway.data.stripes import StripeStore
 from gateway.jobs.certificates import CertificateWatch, LifeOf
+from gateway.jobs.enrolments import RegisterLine
 from gateway.keyd.keys import KeydKeys
 from gateway.keyd.opening import await_keys, open_keys
 from gateway.meta.lmdb import LmdbIndex
@@ -33,6 +34,7 @@ from gateway.objects.damage import DamageQueue
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.ids import datacenter_id, node_id, operator_id
+from storaged.enrolment import register_lines
 from storaged.local import open_local_node
 from storaged.node import Node, NodeIdentity
 from storaged.remote import RemoteNode
@@ -199,6 +201,15 @@ class Core:
     def _codec(self, writer_epoch: int) -> StripeCodec:
         self.nonces = NonceSource(writer_epoch)
         return StripeCodec(self.records, self.nonces)
+
+    @property
+    def register_copy(self) -> Callable[[], list[RegisterLine]] | None:
+        """Reads what has come of the CA's register with renewals; None: nothing can come."""
+        tls = self.config.node_tls
+        if tls is None or tls.renewal is None:
+            return None
+        spool = tls.renewal.spool
+        return lambda: [RegisterLine(*line) for line in register_lines(spool)]
 
     def certificate_of(self, number: int) -> str | None:
         """SHA-256, as hex, of the certificate that a remote node showed on its last connection."""

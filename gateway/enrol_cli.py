@@ -6,6 +6,7 @@ invitation's token and a request are carried by people.
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from gateway.ca_cli import (
     stop,
 )
 from gateway.terminal import language
+from gateway.terminal.user_files import FileKind
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
 from storaged.base.ids import datacenter_id, node_id, operator_id
@@ -46,7 +48,10 @@ from storaged.identity import node_uri, read_authority, write_public
 from storaged.node import NodeIdentity
 from storaged.renewal_ca import trusted_pem
 
-TOKEN_CHARACTERS_MAX = 256
+TOKEN = FileKind(bytes_max=256, hint="`hexagone ca invite` prints the token; put it in a file")
+REQUEST = FileKind(
+    bytes_max=REQUEST_BYTES_MAX, hint="`hexagone ca request` writes ID.request on the machine"
+)
 
 
 def add_commands(target: typer.Typer) -> None:
@@ -117,14 +122,23 @@ def ca_request(
     """
     try:
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with token.open(encoding="utf-8") as file:
-            text = file.read(TOKEN_CHARACTERS_MAX)
-        request, fingerprint = make_request(name, text, out / f"{node_id(name)}.key")
+        with TOKEN.of(token):
+            text = _token(token)
+            request, fingerprint = make_request(name, text, out / f"{node_id(name)}.key")
         path = out / f"{name}.request"
         write_public(path, request)
-    except (StorageError, OSError, UnicodeDecodeError) as error:
+    except (StorageError, OSError) as error:
         stop(error)
     say({"request": str(path), "key_sha256": fingerprint}, as_json)
+
+
+def _token(path: Path) -> str:
+    text = TOKEN.text(path).strip()
+    try:
+        base64.b32decode(text.upper())
+    except ValueError as error:
+        raise TOKEN.unusable(path, "it holds no token") from error
+    return text
 
 
 def ca_approve(
@@ -142,8 +156,8 @@ def ca_approve(
     """
     try:
         authority = read_authority(folder)
-        with request.open("rb") as file:
-            asked = read_request(file.read(REQUEST_BYTES_MAX + 1))
+        with REQUEST.of(request):
+            asked = read_request(REQUEST.read(request))
         held = invited(folder, asked, _env())
         uri = node_uri(authority.domain, held.identity)
         if not yes:

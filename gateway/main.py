@@ -115,7 +115,7 @@ OFFERED = (
     Offered(
         name="admin",
         help="Administrators: who they are, what they may, who you are.",
-        modules=("gateway.admin.admin_cli",),
+        modules=("gateway.admin.admin_cli", "gateway.admin.second_factor_cli"),
         section=KEYS,
     ),
     Offered(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import ssl
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from gateway.admin.approval_api import approval_routes
 from gateway.admin.approval_desk import ApprovalDesk
 from gateway.admin.attest import Attester
 from gateway.admin.attest_api import attest_routes
+from gateway.admin.clocks import clock_warnings, tell_of_clocks
 from gateway.admin.departure_api import departure_routes
 from gateway.admin.erasure_api import erasure_routes
 from gateway.admin.erasure_desk import ErasureDesk
@@ -44,12 +46,14 @@ from gateway.admin.produce_api import produce_routes
 from gateway.admin.recovery_api import recovery_routes
 from gateway.admin.signing_api import SigningDesk, signing_routes
 from gateway.admin.status import ClusterView
+from gateway.admin.tickets import Tickets
 from gateway.aws_env import is_aws_env, secret_in, write_aws_env
 from gateway.compose import Gateway, open_gateway
 from gateway.config import GatewayConfig
 from gateway.data.buffers import tune_allocator
 from gateway.data.erasure import backend_name, codec_for
 from gateway.keyd.kept_in import kept_in
+from gateway.keyd.told import tell_of_budgets
 from gateway.metrics import S3Metrics, exposition, new_registry
 from gateway.objects import approving, departing, key_rotation
 from gateway.objects.bootstrap import renew_root
@@ -84,8 +88,9 @@ async def serve(
     view = _view(gateway, config, env, signing)
     keys = KeyDesk(gateway.services, gateway.rotation, lambda: kept_in(gateway.core.keyring))
     node_authorities = [] if config.node_tls is None else [config.node_tls.authority]
-    plane = admin_plane(config.admin, gateway.services, node_authorities)
+    plane = admin_plane(config.admin, gateway.services, node_authorities, config.cluster.name)
     registry = new_registry(metrics, ClusterMetrics(view), Alarms(gateway.services, plane.gate))
+    tickets = Tickets(env)
     admin = AdminServer(
         view=view,
         scheduler=gateway.scheduler,
@@ -93,18 +98,17 @@ async def serve(
         path=config.admin.socket,
         env=env,
         keys=NamedKeyDesk(gateway.services),
-        more=[*_admin_routes(gateway, view, keys, signing), *plane.routes],
-        journaled=recording(gateway.services),
+        more=[*_admin_routes(gateway, view, keys, signing, tickets), *plane.routes],
+        journaled=recording(gateway.services, tickets),
         gate=plane.gate,
         listener=plane.listener,
     )
     health = HealthServer(metrics=lambda: exposition(registry), not_ready=view.not_ready)
     frontend = S3Frontend(gateway.services, _frontend_config(config), metrics)
     try:
-        context = None
-        if config.s3.certificate is not None and config.s3.key is not None:
-            context = s3_server_context(config.s3.certificate, config.s3.key)
-        port = await frontend.start(config.s3.host, config.s3.port, context)
+        port = await frontend.start(config.s3.host, config.s3.port, _s3_context(config))
+        tell_of_clocks(gateway.core.health.clocks, gateway.core.topology, gateway.journal, env)
+        tell_of_budgets(gateway.core.keyring, gateway.journal, env)
         gateway.start()
         await admin.start()
         if config.metrics is not None:
@@ -152,7 +156,7 @@ async def write_credentials(
 
 
 def _admin_routes(
-    gateway: Gateway, view: ClusterView, keys: KeyDesk, signing: SigningDesk
+    gateway: Gateway, view: ClusterView, keys: KeyDesk, signing: SigningDesk, tickets: Tickets
 ) -> list[web.AbstractRouteDef]:
     """Of what operators ask about, beside the state of the cluster."""
     return [
@@ -169,7 +173,7 @@ def _admin_routes(
         *erasure_routes(ErasureDesk(gateway.services, gateway.core.config.erasure)),
         *metering_routes(MeteringDesk(gateway.services)),
         *departure_routes(gateway.services),
-        *transfer_routes(gateway.services),
+        *transfer_routes(gateway.services, tickets),
     ]
 
 
@@ -201,6 +205,7 @@ def _view(
         more_warnings=lambda: [
             *gateway.recovery.warnings(),
             *gateway.certificates.warnings(),
+            *clock_warnings(core.health.clocks, core.topology),
             *approving.warnings(gateway.services),
             *key_service_warnings(core.keyring),
             *key_rotation.warnings(gateway.services),
@@ -236,6 +241,13 @@ def _frontend_config(config: GatewayConfig) -> FrontendConfig:
         website_domains=config.s3.website_domains,
         access_log=_to_standard_output if config.s3.access_log else None,
     )
+
+
+def _s3_context(config: GatewayConfig) -> ssl.SSLContext | None:
+    """What clients are met with; None: plain HTTP. Raises: CertificateUnusable."""
+    if config.s3.certificate is None or config.s3.key is None:
+        return None
+    return s3_server_context(config.s3.certificate, config.s3.key)
 
 
 def _settle_memory() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from storaged import verbs
 from storaged.base.errors import ProtocolError
 from storaged.base.limits import ATTRIBUTES_BYTES_MAX, CONTENT_BYTES_MAX
@@ -34,7 +36,9 @@ async def answer_request(node: Node, fields: bytes, content: memoryview) -> tupl
         case Verb.VERIFY:
             return verbs.encode_shard_info(await node.verify(verbs.decode_one(fields))), b""
         case Verb.STATUS:
-            return verbs.encode_node_status(await node.status())
+            status = await node.status()
+            told = status if verbs.wants_time(fields) else replace(status, at_ms=None)
+            return verbs.encode_node_status(told)
         case Verb.FENCE:
             return verbs.encode_promise(await node.fence(*verbs.decode_fence(fields))), b""
 

@@ -8,7 +8,8 @@ good for one key and until its end.
 
 Each step is a line of the CA's register, chained to the line before it.
 
-Not for the journal of a running cluster: the CA's folder is on a machine that serves nobody.
+Not for the journal of a running cluster: the CA's folder is on a machine that serves nobody. A copy
+of the register goes out with renewals, and the gateway's job `enrolments` tells the journal of it.
 Requirement: S-01.
 """
 
@@ -33,7 +34,13 @@ from storaged.base.durable import replace_file, sync_directory
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import InvalidId, datacenter_id, node_id, operator_id
-from storaged.identity import Authority, certify_node, checked_node, write_private
+from storaged.identity import (
+    Authority,
+    certify_node,
+    checked_node,
+    write_private,
+    write_public,
+)
 from storaged.node import NodeIdentity
 
 TOKEN_BYTES = 20
@@ -224,12 +231,21 @@ def read_register(folder: Path) -> list[dict[str, Any]]:
 
     Raises: RegisterBroken, OSError.
     """
+    return [entry for entry, _ in register_lines(folder)]
+
+
+def register_lines(folder: Path) -> list[tuple[dict[str, Any], str]]:
+    """As `read_register`, each line with its SHA-256; of a copy that has come from the CA as well.
+
+    Raises: RegisterBroken, OSError.
+    """
     path = folder / REGISTER_FILE
     if not path.exists():
         return []
     if path.stat().st_size > REGISTER_BYTES_MAX:
         raise RegisterBroken(reason="too long")
-    previous, entries = _FIRST, []
+    previous = _FIRST
+    entries: list[tuple[dict[str, Any], str]] = []
     *lines, rest = path.read_bytes().split(b"\n")
     if rest:
         raise RegisterBroken(line=len(lines) + 1)
@@ -242,7 +258,7 @@ def read_register(folder: Path) -> list[dict[str, Any]]:
         if not is_next:
             raise RegisterBroken(line=number)
         previous = sha256(line).hexdigest()
-        entries.append(entry)
+        entries.append((entry, previous))
     return entries
 
 
@@ -253,6 +269,16 @@ def register_head(folder: Path) -> str:
     path = folder / REGISTER_FILE
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     return sha256(lines[-1]).hexdigest() if lines else _FIRST
+
+
+def show_register(folder: Path, spool: Path) -> None:
+    """Leave a copy of the register in a spool, for the cluster's journal. Raises: OSError."""
+    path, copy = folder / REGISTER_FILE, spool / REGISTER_FILE
+    if not (path.exists() and spool.is_dir()):
+        return
+    content = path.read_bytes()
+    if not copy.exists() or copy.read_bytes() != content:
+        write_public(copy, content)
 
 
 def register(

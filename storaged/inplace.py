@@ -9,6 +9,7 @@ authenticates the bytes himself: those are read from where the index says, witho
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from struct import Struct
 from typing import NamedTuple
@@ -43,7 +44,7 @@ class InPlaceReads:
     def __init__(self, index: VolumeIndex, volumes: Mapping[int, Volume]) -> None:
         self._index = index
         self._volumes = volumes
-        self._known: dict[bytes, KnownRecord] = {}
+        self._known: OrderedDict[bytes, KnownRecord] = OrderedDict()
 
     def read(self, key: bytes, offset: int, length: int) -> memoryview | None:
         """Content [offset, offset + length) of a shard, checked, in a buffer of the caller's.
@@ -123,6 +124,6 @@ class InPlaceReads:
         )
         if length <= INLINE_READ_BYTES:
             if len(self._known) >= HEADS_MAX:
-                del self._known[next(iter(self._known))]
+                self._known.popitem(last=False)
             self._known[key] = known
         return known

@@ -35,10 +35,12 @@ class LocalNode:
         identity: NodeIdentity,
         store: ShardStore,
         trash: Trash,
+        env: Env,
         *,
         scanned_all: bool = False,
     ) -> None:
         self._identity = identity
+        self._env = env
         self.store = store
         self.trash = trash
         self.scanned_all = scanned_all  # the index was rebuilt when this node was opened
@@ -74,6 +76,7 @@ class LocalNode:
             scrub_progress=store.scrub.progress,
             corrupt_shards=store.corrupt_shards(),
             detail=store.detail,
+            at_ms=self._env.now_ms(),
         )
 
 
@@ -159,4 +162,4 @@ async def open_node_over(
         trash_ms=trash_ms,
     )
     trash = Trash(index, recovered.volumes, store, env)
-    return LocalNode(identity, store, trash, scanned_all=recovered.scanned_all)
+    return LocalNode(identity, store, trash, env, scanned_all=recovered.scanned_all)

@@ -58,7 +58,8 @@ class MemoryNode:
 
     Args:
         capacity_bytes: puts beyond it raise `DriveFull`.
-        now_ms: the clock for retain-until dates; by default it stands still at 0.
+        now_ms: the clock for retain-until dates; by default it stands still at 0, and nobody is
+            told of it.
     """
 
     def __init__(
@@ -195,6 +196,7 @@ class MemoryNode:
             scrub_progress=0.0,
             corrupt_shards=(),
             detail="memory",
+            at_ms=None if self._now_ms is _always_zero else self._now_ms(),
         )
 
     async def fence(self, log: LogId, epoch: int, instance: bytes) -> Promise:

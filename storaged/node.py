@@ -160,6 +160,7 @@ class NodeStatus:
     scrub_progress: float  # 0.0–1.0 of the running scrub
     corrupt_shards: tuple[ShardId, ...]  # found by scrub or reads, at most 1,000
     detail: str  # for people
+    at_ms: int | None = None  # its wall clock; None: it did not say, as an older one
 
 
 class Node(Protocol):

@@ -26,7 +26,7 @@ from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
 from storaged.base.ids import DatacenterId, NodeId
-from storaged.enrolment import register, register_head
+from storaged.enrolment import register, register_head, show_register
 from storaged.identity import (
     CA_KEY_FILE,
     CERTIFICATE_DAYS,
@@ -102,7 +102,9 @@ def renew(
 def renew_spool(
     folder: Path, authority: Authority, spool: Path, env: Env, *, days: int = CERTIFICATE_DAYS
 ) -> list[tuple[str, x509.Certificate | StorageError]]:
-    """Answer all requests in a spool; those that are refused stay. Raises: OSError."""
+    """Answer all requests in a spool; those that are refused stay. A copy of the register is left
+    there, too. Raises: OSError.
+    """
     found: list[tuple[str, x509.Certificate | StorageError]] = []
     for path in sorted(spool.glob(f"*{ASKS}"))[:SPOOL_FILES_MAX]:
         try:
@@ -116,6 +118,7 @@ def renew_spool(
             found.append((name, made))
         except StorageError as error:
             found.append((path.name.removesuffix(ASKS), error))
+    show_register(folder, spool)
     return found
 
 

@@ -46,6 +46,7 @@ _RANGE = struct.Struct(">HQ")
 _PROMISE = struct.Struct(">HQB")
 _STATUS = struct.Struct(">HBBQQQQQd")
 _U16 = struct.Struct(">H")
+_WITH_TIME = b"\x01"
 
 
 def _exactly(layout: struct.Struct, fields: bytes) -> tuple[object, ...]:
@@ -103,7 +104,6 @@ def encode_get(shard: ShardId, *, offset: int, length: int) -> bytes:
 
 def decode_get(fields: bytes) -> tuple[ShardId, int, int]:
     """(shard, offset, length). Raises ProtocolError."""
-    _at_least(_GET, fields)
     if len(fields) != _GET.size:
         raise ProtocolError(reason="get")
     _, shard, offset, length = _GET.unpack(fields)
@@ -165,8 +165,13 @@ def decode_list(fields: bytes) -> tuple[ShardId, ShardId | None, int]:
 
 
 def encode_status() -> bytes:
-    """Verb."""
-    return bytes((Verb.STATUS,))
+    """Verb, then 1: with the node's time, too. Older nodes read the verb only."""
+    return bytes((Verb.STATUS,)) + _WITH_TIME
+
+
+def wants_time(fields: bytes) -> bool:
+    """Whether a request for status wants the node's time, too; older gateways refuse it."""
+    return fields[1:2] == _WITH_TIME
 
 
 def encode_fence(log: LogId, epoch: int, instance: bytes) -> bytes:
@@ -336,7 +341,7 @@ def decode_promise(fields: bytes) -> Promise:
 
 
 def encode_node_status(status: NodeStatus) -> tuple[bytes, bytes]:
-    """Fields: code, figures, node, datacenter, country, detail. Content: ids of corrupt shards."""
+    """Fields: code, figures, four texts, time if there is one. Content: ids of corrupt shards."""
     figures = _STATUS.pack(
         OK,
         status.in_service,
@@ -356,6 +361,7 @@ def encode_node_status(status: NodeStatus) -> tuple[bytes, bytes]:
     )
     corrupt = status.corrupt_shards[:WIRE_CORRUPT_SHARDS_MAX]
     fields = figures + b"".join(_U16.pack(len(text)) + text for text in texts)
+    fields += b"" if status.at_ms is None else max(status.at_ms, 0).to_bytes(8, "big")
     return fields, b"".join(shard.encode() for shard in corrupt)
 
 
@@ -371,7 +377,7 @@ def decode_node_status(fields: bytes, content: memoryview) -> NodeStatus:
         length = _U16.unpack_from(fields, at)[0]
         texts.append(take_text(fields, at + 2, length))
         at += 2 + length
-    if at != len(fields):
+    if len(fields) - at not in (0, 8):
         raise ProtocolError(reason="bytes behind the status")
     corrupt_count = len(content) // SHARD_ID_BYTES
     if corrupt_count > WIRE_CORRUPT_SHARDS_MAX:
@@ -390,4 +396,5 @@ def decode_node_status(fields: bytes, content: memoryview) -> NodeStatus:
         scrub_progress=figures[8],
         corrupt_shards=_shards(content, corrupt_count),
         detail=texts[3],
+        at_ms=int.from_bytes(fields[at:], "big") if at < len(fields) else None,
     )

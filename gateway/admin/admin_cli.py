@@ -27,7 +27,7 @@ RoleOption = Annotated[
 PersonOption = Annotated[
     str, typer.Option("--person", help="who it is for, as the certificate says it")
 ]
-COLUMNS = ("name", "person", "roles", "enabled")
+COLUMNS = ("name", "person", "roles", "enabled", "second_factor")
 
 admin_app = typer.Typer(
     no_args_is_help=True, help="Administrators: who they are, what they may, who you are."
@@ -167,10 +167,11 @@ def _change(
     as_json: bool,
 ) -> None:
     answer = asked(lambda: client_of(data, socket).change_administrator(verb, fields))
-    show(answer, _one_view, as_json=as_json)
+    show(answer, one_administrator_view, as_json=as_json)
 
 
-def _one_view(answer: Answer) -> RenderableType:
+def one_administrator_view(answer: Answer) -> RenderableType:
+    """An account after an act."""
     held = answer["administrator"]
     shown = {name: value for name, value in held.items() if value != 0}
     return one_view("administrator", shown)

@@ -5,7 +5,8 @@
 
 with a JSON object of texts: `name`, `person`, `roles` (with commas between).
 
-Not for who may do what: `gateway.admin.routes`. Requirements: A-03, A-05.
+Not for who may do what (`gateway.admin.routes`), nor for second factors
+(`gateway.admin.second_factor_api`). Requirements: A-03, A-05.
 """
 
 from __future__ import annotations
@@ -18,28 +19,31 @@ from gateway.admin.answers import json_answer
 from gateway.admin.gate import ACTOR, ENTRY, Gate
 from gateway.admin.openapi import api_document
 from gateway.admin.outlook import Document
+from gateway.admin.second_factors import SecondFactors
 from gateway.admin.text_fields import text_fields
 from gateway.model.administrators import Administrator, AdministratorInvalid
 from gateway.objects.administrators import Administrators
 
 Fields = Mapping[str, str]
+Routes = list[web.RouteDef]
 Work = Callable[[Fields], Awaitable[Administrator]]
 
 
-def administrator_routes(held: Administrators, gate: Gate) -> list[web.RouteDef]:
+def administrator_routes(held: Administrators, gate: Gate, factors: SecondFactors) -> Routes:
     """The routes."""
 
     def answering(work: Work) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def answer(request: web.Request) -> web.Response:
             fields = text_fields(await request.read(), request[ENTRY])
-            return json_answer({"administrator": _document(await work(fields))})
+            return json_answer({"administrator": administrator_document(await work(fields))})
 
         return answer
 
     async def listed(request: web.Request) -> web.Response:
-        shown = [_document(one) for one in held.all()]
+        shown = [administrator_document(one) for one in held.all()]
         told = {"local": gate.local_means(), "listening": gate.listening}
-        return json_answer({"administrators": shown, **told})
+        rule = {"second_factor": factors.means()}
+        return json_answer({"administrators": shown, **told, **rule})
 
     async def whoami(request: web.Request) -> web.Response:
         actor = request[ACTOR]
@@ -87,7 +91,8 @@ def administrator_routes(held: Administrators, gate: Gate) -> list[web.RouteDef]
     ]
 
 
-def _document(held: Administrator) -> Document:
+def administrator_document(held: Administrator) -> Document:
+    """An account as it is shown: nothing in it is a secret."""
     return {
         "name": held.name,
         "person": held.person,
@@ -96,6 +101,7 @@ def _document(held: Administrator) -> Document:
         "created_at_ms": held.created_at_ms,
         "changed_at_ms": held.changed_at_ms,
         "certificates_from_ms": held.certificates_from_ms,
+        "second_factor": held.second_factor is not None,
     }
 
 

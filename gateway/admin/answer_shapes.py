@@ -350,6 +350,7 @@ class AdministratorShown(TypedDict):
     created_at_ms: int
     changed_at_ms: int
     certificates_from_ms: int
+    second_factor: bool
 
 
 class OneAdministrator(TypedDict):
@@ -364,6 +365,7 @@ class AdministratorsShown(TypedDict):
     administrators: list[AdministratorShown]
     local: str
     listening: str
+    second_factor: str
 
 
 class WhoAmI(TypedDict):

@@ -167,7 +167,7 @@ class AdminServer:
         await self._view.count_margins()
         told = {"local": self.gate.local_means(), "listening": self.gate.listening}
         found = self._view.status()
-        warnings = [*self.gate.local_warnings(), *found["warnings"]]
+        warnings = [*self.gate.warnings(), *found["warnings"]]
         return json_answer({**found, "warnings": warnings, "admin": told})
 
     async def _durability(self, request: web.Request) -> web.Response:

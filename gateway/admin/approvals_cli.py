@@ -18,16 +18,28 @@ from typing import Annotated
 import typer
 
 from gateway.admin import erasure_views as views
-from gateway.admin.approver_keys import KeyFileInvalid, read_key, write_key
+from gateway.admin.approval_files import APPROVAL, PRIVATE_KEY, PUBLIC_KEY, REQUEST
+from gateway.admin.approver_keys import read_key, write_key
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
 from gateway.approvals.approvers import ApproverSet, read_approver
-from gateway.approvals.request import TEXT_BYTES_MAX, Act, read_request
+from gateway.approvals.request import Act, read_request
 from gateway.approvals.warrant import approve, encode_approval, read_approval
 from gateway.terminal.language import heard, say
 from gateway.terminal.questions import confirm
 from gateway.terminal.refusals import stop
 from storaged.base.env import RealEnv
-from storaged.base.errors import StorageError
+from storaged.base.errors import Kind, StorageError
+
+
+class NameNotOfRequest(StorageError):
+    """The request is not about what was typed."""
+
+    kind = Kind.PRECONDITION
+    hint = (
+        "nothing was signed: type the name exactly as whoever asks has told you, such as photos/1,"
+        " mairie or s3://photos/a.jpg; if you were told another one, do not sign"
+    )
+
 
 approver_app = typer.Typer(no_args_is_help=True, help="People who approve: keygen, list, set.")
 approvals_app = typer.Typer(
@@ -76,9 +88,7 @@ def list_approvers(
 
 @approver_app.command("set")
 def set_approvers(
-    files: Annotated[
-        list[Path], typer.Argument(exists=True, dir_okay=False, help="what `keygen` has printed")
-    ],
+    files: Annotated[list[Path], typer.Argument(help="what `keygen` has printed")],
     threshold: Annotated[int, typer.Option("--threshold", min=2, help="so many have to approve")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say who it would be")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
@@ -91,15 +101,16 @@ def set_approvers(
 
     Example: hexagone approver set --threshold 2 alice.pub bruno.pub chloe.pub
     """
+    named = []
+    for path in files:
+        with PUBLIC_KEY.of(path):
+            named.append(read_approver(PUBLIC_KEY.text(path)))
     client = client_of(data, socket)
     before = asked(lambda: client.approvals("approvers"))
     try:
-        wanted = ApproverSet(
-            version=before["version"] + 1,
-            threshold=threshold,
-            approvers=tuple(read_approver(path.read_text()) for path in files),
-        )
-    except (StorageError, OSError) as error:
+        version = before["version"] + 1
+        wanted = ApproverSet(version=version, threshold=threshold, approvers=tuple(named))
+    except StorageError as error:
         stop(error, 2)
     texts = [one.text for one in wanted.approvers]
     planned = {"version": wanted.version, "threshold": threshold, "approvers": texts}
@@ -145,14 +156,17 @@ def show_request(
     client = client_of(data, socket)
     found = asked(lambda: client.erasure("GET", "approvals/show", {"id": request}))
     if out is not None:
-        out.write_text(found["text"])
+        try:
+            out.write_text(found["text"])
+        except OSError as error:
+            stop(error)
     show(found, views.request_view, as_json=as_json)
 
 
 @approvals_app.command("sign")
 def sign(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="the request's text")],
-    key: Annotated[Path, typer.Option("--key", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="what `approvals show --out` wrote")],
+    key: Annotated[Path, typer.Option("--key", help="of `approver keygen`")],
     out: Annotated[Path, typer.Option("--out", help="file of the approval")],
 ) -> None:
     """Approve a request, without a gateway: it is shown in words, and the name of what is lost, or
@@ -160,27 +174,30 @@ def sign(
 
     Example: hexagone approvals sign request.txt --key alice.key --out alice.approval
     """
-    try:
-        with file.open() as opened:
-            request = read_request(opened.read(TEXT_BYTES_MAX + 1))
-        for line in request.in_words():
-            typer.echo(heard(line), err=True)
-        asks = say("Type the exact name of what is lost")
-        if request.act is Act.RESTORE_KEYS:
-            asks = say("Type which backup comes back, as you were told: backup/NUMBER")
-        named = typer.prompt(asks, err=True)
-        if not request.is_about(str(named)):
-            stop(KeyFileInvalid(reason="the request is about something of another name"))
+    with REQUEST.of(file):
+        request = read_request(REQUEST.text(file))
+    for line in request.in_words():
+        typer.echo(heard(line), err=True)
+    asks = say("Type the exact name of what is lost")
+    if request.act is Act.RESTORE_KEYS:
+        asks = say("Type which backup comes back, as you were told: backup/NUMBER")
+    named = typer.prompt(asks, err=True)
+    if not request.is_about(str(named)):
+        stop(NameNotOfRequest(request=request.request_id))
+    with PRIVATE_KEY.of(key):
         name, private = read_key(key, lambda: _passphrase(confirmed=False))
+    try:
         approval = encode_approval(approve(request.text, name, private))
         out.write_text(json.dumps({"request": request.request_id, **approval}) + "\n")
-    except (StorageError, OSError, UnicodeDecodeError) as error:
+    except (StorageError, OSError) as error:
         stop(error)
+    typer.echo(say("signed by {name}; the approval is in {path}", name=name, path=out), err=True)
+    typer.echo(say("it counts once it was handed in: hexagone approvals submit FILE"), err=True)
 
 
 @approvals_app.command("submit")
 def submit(
-    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
+    files: Annotated[list[Path], typer.Argument(help="what `approvals sign` wrote")],
     data: DataOption = None,
     socket: SocketOption = None,
     as_json: JsonOption = False,
@@ -189,17 +206,20 @@ def submit(
 
     Example: hexagone approvals submit alice.approval bruno.approval
     """
+    handed_in = [_approval(path) for path in files]
     client = client_of(data, socket)
-    for path in files:
-        try:
-            held = json.loads(path.read_text())
-            request = str(held.pop("request"))
-            approval = read_approval(held)
-        except (StorageError, OSError, ValueError, KeyError, AttributeError) as error:
-            stop(error, 2)
-        fields = {"id": request, **encode_approval(approval)}
+    for fields in handed_in:
         found = asked(partial(client.approvals, "approvals/submit", fields))
         show(found, views.request_view, as_json=as_json)
+
+
+def _approval(path: Path) -> dict[str, str]:
+    held = APPROVAL.document(path)
+    request = held.pop("request", None)
+    if not isinstance(request, str):
+        raise APPROVAL.unusable(path, "it names no request")
+    with APPROVAL.of(path):
+        return {"id": request, **encode_approval(read_approval(held))}
 
 
 def _passphrase(*, confirmed: bool) -> bytes:

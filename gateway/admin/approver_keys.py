@@ -37,6 +37,7 @@ class KeyFileInvalid(StorageError):
     """The approver's key is not usable."""
 
     kind = Kind.INVALID
+    hint = "`hexagone approver keygen` makes such a file, which only its owner may read (chmod 600)"
 
 
 def write_key(path: Path, name: str, passphrase: bytes | None, env: Env) -> Approver:

@@ -44,6 +44,7 @@ class AdminAuthorityUnusable(StorageError):
     """The admin CA, or what it is to sign, cannot be used."""
 
     kind = Kind.INVALID
+    hint = "`hexagone ca admin init` makes the CA, `hexagone ca admin request NAME` what it signs"
 
 
 class AdminAuthorityExists(StorageError):

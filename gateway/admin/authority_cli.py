@@ -32,12 +32,14 @@ from gateway.admin.cli import JsonOption
 from gateway.model.administrators import checked_roles
 from gateway.terminal.language import say
 from gateway.terminal.refusals import stop
+from gateway.terminal.user_files import FileKind
 from storaged.base.durable import replace_file
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
 
 AUTHORITY_FILE = "admin-authority.pem"
 LISTENER_FILE = "admin"
+REQUEST = FileKind(bytes_max=64 * 1024, hint="`hexagone ca admin request NAME` writes NAME.csr")
 
 FolderOption = Annotated[
     Path, typer.Option("--dir", help="folder of the admin CA (keep it off line)")
@@ -122,7 +124,7 @@ def issue(
             checked_roles(roles),
             _env(),
             days=days,
-            request_pem=b"" if request is None else request.read_bytes(),
+            request_pem=b"" if request is None else REQUEST.read(request),
         )
         answer = _keep(authority, pair, out, name)
     except (StorageError, OSError) as error:

@@ -16,11 +16,16 @@ from typing import Any
 from gateway.journal.events import LOG_NAME, EntryInvalid, read_line
 from gateway.journal.shelf import LOGS
 from gateway.journal.store import segments_of
+from gateway.terminal.user_files import FileKind
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
 
 TRANSCRIPT_BYTES_MAX = 1 << 20
+TRANSCRIPT = FileKind(
+    bytes_max=TRANSCRIPT_BYTES_MAX,
+    hint="`hexagone keys recovery ceremony … --transcript FILE` writes it",
+)
 FORM = "hexagone-ceremony/1"
 EVENT = "recovery.ceremony"
 _FIRST = "0" * 64
@@ -61,13 +66,12 @@ class Transcript:
 
 
 def read_transcript(path: Path) -> tuple[list[dict[str, Any]], str]:
-    """The steps and the digest of the last one. Raises: TranscriptBroken, OSError."""
-    with path.open("rb") as file:
-        content = file.read(TRANSCRIPT_BYTES_MAX + 1)
+    """The steps and the digest of the last one. Raises: TranscriptBroken, FileUnusable."""
+    content = TRANSCRIPT.read(path)
     *lines, rest = content.split(b"\n")
     previous, steps = _FIRST, []
-    if rest or not lines or len(content) > TRANSCRIPT_BYTES_MAX:
-        raise TranscriptBroken(reason="cut short, or too long")
+    if rest or not lines:
+        raise TranscriptBroken(reason="cut short")
     for number, line in enumerate(lines, 1):
         try:
             step = json.loads(line)

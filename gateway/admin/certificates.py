@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import sha256
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -41,13 +42,14 @@ class CertificateNotTaken(StorageError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What a certificate says."""
+    """What a certificate says; `fingerprint` is the SHA-256 of all of it."""
 
     name: str
     person: str
     roles: frozenset[Role]
     issued_at_ms: int
     serial: int
+    fingerprint: str
 
 
 def administrator_uri(domain: str, name: str) -> str:
@@ -79,6 +81,7 @@ def read_shown(der: bytes | None) -> Shown:
         roles=frozenset(Role(role) for role in named if role in GIVEN_ROLES),
         issued_at_ms=int(issued.timestamp() * 1000),
         serial=certificate.serial_number,
+        fingerprint=sha256(der).hexdigest(),
     )
 
 

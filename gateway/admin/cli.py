@@ -20,6 +20,7 @@ from rich.console import Console, RenderableType
 from gateway.admin import tables
 from gateway.admin.client import AdminClient, AdminRefused
 from gateway.admin.profile import usual_remote
+from gateway.admin.session_file import SessionFile
 from gateway.admin.tables import Answer
 from gateway.terminal.language import heard
 from gateway.terminal.refusals import refuse, said_error, stop
@@ -191,7 +192,9 @@ def client_of(data: Path | None, socket: Path | None) -> AdminClient:
     """
     try:
         remote = usual_remote(given()) if data is None and socket is None else None
-        return AdminClient(remote or admin_socket(data, socket))
+        if remote is None:
+            return AdminClient(admin_socket(data, socket))
+        return AdminClient(remote, SessionFile(remote))
     except StorageError as error:
         stop(error, 2)
 

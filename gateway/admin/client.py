@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlencode
 
 from gateway.admin.places import AdminSocketDenied as AdminSocketDenied
 from gateway.admin.places import GatewayNotRunning as GatewayNotRunning
 from gateway.admin.places import Place, SocketPlace
+from gateway.model.second_factor_errors import SecondFactorNeeded
 from storaged.base.errors import Kind, ProtocolError, StorageError
 
+Answered = TypeVar("Answered")
 Document = dict[str, Any]
 """An answer, out of its JSON."""
 
@@ -55,16 +57,38 @@ class AdminRefused(StorageError):
         super().__init__(status=status, reason=text)
 
 
+class KeptToken(Protocol):
+    """Where the token of a session is kept from one command to the next, and who has the code of a
+    new one.
+    """
+
+    def read(self) -> str:
+        """The token; "" = there is none. Raises: StorageError."""
+        ...
+
+    def keep(self, token: str) -> None:
+        """Keep it for the commands that follow; "" = forget it. Raises: StorageError."""
+        ...
+
+    def code(self) -> str:
+        """A code of the second factor; "" = nobody is there who has one."""
+        ...
+
+
 class AdminClient:
     """Asks the gateway that is at a place: the path of its socket, or an address. Each call is a
     connection of its own.
+
+    Args:
+        kept: None: no session is begun when a second factor is needed.
 
     Raises, from every call: GatewayNotRunning, AdminSocketDenied, AdminSocketTooLong, AdminRefused,
     AdminCertificateRefused, ProtocolError.
     """
 
-    def __init__(self, place: Path | Place) -> None:
+    def __init__(self, place: Path | Place, kept: KeptToken | None = None) -> None:
         self._place = SocketPlace(place) if isinstance(place, Path) else place
+        self._kept = kept
 
     def status(self) -> Document:
         """The cluster as the gateway sees it."""
@@ -176,6 +200,7 @@ class AdminClient:
         """An answer that is read as it comes, and a body that is made as it goes. A connection
         that breaks in the block is a ProtocolError.
         """
+        self._begin_if_needed()
         connection = self._place.connection(COUNTED_S)
         try:
             target = f"/v1/{what}?" + _encoded(fields)
@@ -196,6 +221,27 @@ class AdminClient:
         """Make or change an account: `gateway.admin.administrators_api` says what."""
         body = json.dumps(dict(fields)).encode("ascii")
         return self._ask("POST", f"/v1/administrators/{verb}", body)
+
+    def begin_session(self, code: str) -> Document:
+        """Begin a session with a code of the second factor; its token is kept."""
+        return self._begun("/v1/session", code)
+
+    def end_session(self) -> Document:
+        """End the session, and forget its token."""
+        try:
+            return self._ask_once("POST", "/v1/session/end")
+        finally:
+            if self._kept is not None:
+                self._kept.keep("")
+
+    def begin_enrolment(self, invitation: str) -> Document:
+        """The secret of a second factor."""
+        body = json.dumps({"invitation": invitation}).encode("ascii")
+        return self._ask_once("POST", "/v1/second-factor/begin", body)
+
+    def confirm_enrolment(self, code: str) -> Document:
+        """Have it take effect; its first session's token is kept."""
+        return self._begun("/v1/second-factor/confirm", code)
 
     def whoami(self) -> Document:
         """Who asks, as the gateway sees it."""
@@ -218,6 +264,7 @@ class AdminClient:
 
         Raises: AdminRefused also at the end, when the round failed.
         """
+        self._begin_if_needed()
         connection = self._place.connection(ANSWER_S)
         try:
             response = self._send(
@@ -241,6 +288,37 @@ class AdminClient:
     def _ask(
         self, method: str, target: str, body: bytes | None = None, *, answer_s: float = ANSWER_S
     ) -> Document:
+        return self._in_session(lambda: self._ask_once(method, target, body, answer_s=answer_s))
+
+    def _in_session(self, ask: Callable[[], Answered]) -> Answered:
+        """Ask, and once more in a new session where that is what is missing."""
+        try:
+            return ask()
+        except AdminRefused as refused:
+            if self._kept is None or refused.said_title != SecondFactorNeeded.title():
+                raise
+            code = self._kept.code()
+            if not code:
+                raise
+        self.begin_session(code)
+        return ask()
+
+    def _begin_if_needed(self) -> None:
+        """Before what cannot be asked twice, such as a body that is made as it goes."""
+        if self._kept is not None:
+            self.whoami()
+
+    def _begun(self, target: str, code: str) -> Document:
+        body = json.dumps({"code": code}).encode("ascii")
+        answer = self._ask_once("POST", target, body)
+        token = str(answer.pop("token", ""))  # nobody prints it
+        if self._kept is not None:
+            self._kept.keep(token)
+        return answer
+
+    def _ask_once(
+        self, method: str, target: str, body: bytes | None = None, *, answer_s: float = ANSWER_S
+    ) -> Document:
         connection = self._place.connection(answer_s)
         try:
             response = self._send(connection, method, target, body)
@@ -262,9 +340,11 @@ class AdminClient:
     ) -> http.client.HTTPResponse:
         was_open = False
         try:
+            token = "" if self._kept is None else self._kept.read()
+            shown = {"Authorization": f"Bearer {token}"} if token else {}
             connection.connect()
             was_open = True
-            connection.request(method, target, body)
+            connection.request(method, target, body, shown)
             return connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             known = self._place.meaning_of(error, was_open=was_open)

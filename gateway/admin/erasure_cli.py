@@ -15,12 +15,18 @@ import typer
 
 from gateway.admin import erasure_views as views
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
+from gateway.admin.journal_files import journal_keys
 from gateway.journal.certificate import CERTIFICATE_BYTES_MAX, verify_certificate
-from gateway.journal.chain import read_keys
-from gateway.terminal.language import say
+from gateway.terminal.language import heard, say
 from gateway.terminal.questions import confirm
-from gateway.terminal.refusals import stop
+from gateway.terminal.refusals import refuse, said, stop
+from gateway.terminal.user_files import FileKind
 from storaged.base.errors import StorageError
+
+CERTIFICATE = FileKind(
+    bytes_max=CERTIFICATE_BYTES_MAX,
+    hint="`hexagone erase certificate ID --out FILE` writes it; get it again, unchanged",
+)
 
 erase_app = typer.Typer(
     invoke_without_command=True,
@@ -138,18 +144,19 @@ def certificate(
     answer = asked(lambda: client.erasure("GET", "erasure/certificate", {"id": erasure}))
     if out is None:
         typer.echo(answer["certificate"], nl=False)
-    else:
+        return
+    try:
         out.write_text(answer["certificate"])
+    except OSError as error:
+        stop(error)
 
 
 @erase_app.command("verify")
 def verify(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="a certificate")],
     keys: Annotated[
         Path,
-        typer.Option(
-            "--keys", exists=True, dir_okay=False, help="public keys, as `journal keys` prints"
-        ),
+        typer.Option("--keys", help="public keys, as `journal keys` prints"),
     ],
     as_json: JsonOption = False,
 ) -> None:
@@ -159,12 +166,12 @@ def verify(
 
     Exit codes: 0 it holds; 1 it does not; 2 the command is wrong
     """
+    known, content = journal_keys(keys), CERTIFICATE.read(file)
     try:
-        with file.open("rb") as opened:
-            content = opened.read(CERTIFICATE_BYTES_MAX + 1)
-        verified = verify_certificate(content, read_keys(keys.read_bytes()))
-    except (StorageError, OSError) as error:
-        stop(error)
+        verified = verify_certificate(content, known)
+    except StorageError as error:
+        text, advice = said(error)
+        refuse(text, advice or heard(CERTIFICATE.hint), 1, error)
     show(
         {"holds": True, "certificate": dict(verified.body), "text": verified.text},
         views.verified_view,

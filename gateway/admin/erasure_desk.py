@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from gateway.admin.key_desk import NameNotRepeated, NoSuchBucketOfThatName
+from gateway.admin.key_desk import NoSuchBucketOfThatName
 from gateway.admin.outlook import Document
 from gateway.config_erasure import ErasureConfig
 from gateway.journal.events import Event, Phase
@@ -24,6 +24,13 @@ from gateway.objects.purging import count_destroyed, purge_destroyed
 from storaged.base.errors import Kind, StorageError
 
 PURGE_ROUNDS_MAX = 1000
+
+
+class LossNotNamed(StorageError):
+    """What is to be erased was not named exactly."""
+
+    kind = Kind.PRECONDITION
+    hint = "--lose takes the name of the tenant or the bucket, or s3://BUCKET/KEY of the object"
 
 
 class ErasureCommandInvalid(StorageError):
@@ -74,13 +81,13 @@ class ErasureDesk:
         """Begin an erasure. `lose`: the name of what is lost, exactly. An object without `certify`
         is only deleted, and the answer says what that is worth.
 
-        Raises: NameNotRepeated, ErasureCommandInvalid, NoSuchBucketOfThatName, NoSuchIdentity,
+        Raises: LossNotNamed, ErasureCommandInvalid, NoSuchBucketOfThatName, NoSuchIdentity,
             ErasureUnderWay, TenantLeaving, ErasureRefused (an object that is only deleted, without
             the approvals that are needed), JournalNeeded, JournalUnavailable, as the log.
         """
         wanted = self._wanted(fields, requester)
         if fields.get("lose", "") != wanted.name:
-            raise NameNotRepeated(named=fields.get("lose", "")[:64])
+            raise LossNotNamed(named=fields.get("lose", "")[:64])
         if wanted.kind is ErasureKind.OBJECT and not fields.get("certify"):
             refuse_leaving(self._services, wanted.tenant)
             return await self._delete(wanted)

@@ -17,9 +17,9 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.admin.act_recording import peer_of
 from gateway.admin.answers import json_answer
 from gateway.admin.export_desk import ExportDesk, ExportInputInvalid
-from gateway.admin.journal_desk import peer_of
 from gateway.objects.fetch import Piece
 
 TOGETHER_BYTES = 128 * 1024  # small frames are written together

@@ -6,6 +6,7 @@ Exit codes: 0 whole; 1 something was left out, differs or was changed, or the ga
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -39,13 +40,18 @@ from gateway.admin.export_plain import write_plain
 from gateway.admin.export_run import Asked, Exporter
 from gateway.admin.export_verify import Verified, verify_export
 from gateway.admin.import_run import Importer, ImportRefused, Wanted
-from gateway.journal.chain import read_keys
+from gateway.admin.journal_files import journal_keys
 from gateway.journal.notes import VerifierKey
 from gateway.terminal.language import say
-from gateway.terminal.refusals import stop
+from gateway.terminal.refusals import printable, stop
+from gateway.terminal.user_files import FileKind, FileUnusable
 from storaged.base.errors import StorageError
 
 TOLD = 20  # of a list, on a terminal
+CUSTOMER_KEY_BYTES = 32  # AES-256, as SSE-C has it
+CUSTOMER_KEYS = FileKind(
+    bytes_max=1 << 20, hint="a line of it is the base64 of a key of 32 bytes; chmod 600 FILE"
+)
 
 FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="folder of the export")]
 KeysOption = Annotated[
@@ -145,11 +151,11 @@ def _tell_export(
             say("{count} versions could not be taken along:", count=summary["left_out"]), err=True
         )
         for _, one in zip(range(TOLD), read_lines(folder / LEFT_OUT), strict=False):
-            typer.echo(f"  s3://{one['bucket']}/{one['key']}: {one['reason']}", err=True)
+            typer.echo(printable(f"  s3://{one['bucket']}/{one['key']}: {one['reason']}"), err=True)
     if left:
         typer.echo(say("{count} objects are no plain files:", count=len(left)), err=True)
         for one in left[:TOLD]:
-            typer.echo(f"  s3://{one['bucket']}/{one['key']}: {one['reason']}", err=True)
+            typer.echo(printable(f"  s3://{one['bucket']}/{one['key']}: {one['reason']}"), err=True)
     if found is not None:
         _tell_verified(found)
 
@@ -167,7 +173,7 @@ def verify(
     Example: hexagone export-verify /mnt/disk/mairie --keys journal.pub
     """
     with _refused():
-        known = () if keys is None else tuple(read_keys(keys.read_bytes()))
+        known = () if keys is None else tuple(journal_keys(keys))
         found = _verified(folder, known, quiet=as_json)
     if as_json:
         typer.echo(json.dumps(found.document()))
@@ -179,7 +185,7 @@ def verify(
 
 def _tell_verified(found: Verified) -> None:
     for problem in found.problems[:TOLD]:
-        typer.echo(problem, err=True)
+        typer.echo(printable(problem), err=True)
     if found.problems:
         typer.echo(say("{count} problems", count=len(found.problems)), err=True)
         return
@@ -252,9 +258,9 @@ def _tell_plan(plan: Document, *, as_json: bool) -> None:
         typer.echo(json.dumps(plan))
         return
     for text in plan["conflicts"]:
-        typer.echo(say("in the way: {text}", text=text), err=True)
+        typer.echo(printable(say("in the way: {text}", text=text)), err=True)
     for text in plan["notes"]:
-        typer.echo(say("note: {text}", text=text), err=True)
+        typer.echo(printable(say("note: {text}", text=text)), err=True)
     if plan["conflicts"]:
         typer.echo(say("nothing was changed"), err=True)
     elif plan["makes_tenant"]:
@@ -273,13 +279,13 @@ def _tell_brought(brought: Document) -> None:
         )
     )
     for one in brought["failed"][:TOLD]:
-        typer.echo(f"s3://{one['bucket']}/{one['key']}: {one['error']}", err=True)
+        typer.echo(printable(f"s3://{one['bucket']}/{one['key']}: {one['error']}"), err=True)
     if brought["failed"]:
         count = len(brought["failed"]) + brought["failed_untold"]
         text = say("{count} versions were not brought; buckets stay open", count=count)
         typer.echo(text, err=True)
     for text in brought["differences"][:TOLD]:
-        typer.echo(text, err=True)
+        typer.echo(printable(text), err=True)
     if not brought["failed"] and not brought["differences"]:
         name = brought["tenant"]
         text = say("keys do not travel: `hexagone access-key create --tenant {name} …`", name=name)
@@ -311,20 +317,27 @@ def _renamed(told: Sequence[str]) -> Mapping[str, str]:
 
 
 def _customer_keys(path: Path | None) -> tuple[str, ...]:
-    """Keys of a file that nobody else can read. Raises: typer.BadParameter."""
+    """Keys of a file that nobody else can read. Raises: BadParameter, FileUnusable."""
     if path is None:
         return ()
-    try:
-        if path.stat().st_mode & 0o077:
-            raise typer.BadParameter(
-                say("others may read it: chmod 600 {path}", path=path), param_hint="--customer-keys"
-            )
-        lines = path.read_text("ascii").split()
-    except (OSError, UnicodeDecodeError) as error:
+    with CUSTOMER_KEYS.of(path):
+        is_open = path.stat().st_mode & 0o077
+    if is_open:
         raise typer.BadParameter(
-            say("{path} cannot be read", path=path), param_hint="--customer-keys"
-        ) from error
-    return tuple(lines)
+            say("others may read it: chmod 600 {path}", path=path), param_hint="--customer-keys"
+        )
+    return tuple(_checked_key(one, path) for one in CUSTOMER_KEYS.text(path).split())
+
+
+def _checked_key(told: str, path: Path) -> str:
+    """A key as it stands in the file, which an error never shows. Raises: FileUnusable."""
+    try:
+        is_one = len(base64.b64decode(told, validate=True)) == CUSTOMER_KEY_BYTES
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise CUSTOMER_KEYS.unusable(path, "a line of it is no key")
+    return told
 
 
 @contextmanager
@@ -332,6 +345,8 @@ def _refused() -> Iterator[None]:
     """Ends the command where the gateway refuses, or the folder is not what it has to be."""
     try:
         yield
+    except FileUnusable:
+        raise
     except (ExportFolderFailed, ExportFolderInvalid, ExportDamaged, ImportRefused) as error:
         stop(error, 1)
     except StorageError as error:

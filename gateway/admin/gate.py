@@ -1,13 +1,14 @@
 """Who asks the admin port, and whether they may: before anything else is done with a request.
 
 Who asks is told by the connection alone: the kernel's word for who opened the socket, or the
-client certificate that the handshake has verified. Headers say nothing. What an administrator may
+client certificate that the handshake has verified. Headers say nothing of that; a session's token
+only shows that the same person has a second factor, too. What an administrator may
 is the roles that both the account and the certificate name, held against the table of routes.
 
 What changes something is bounded to a rate for each administrator before it is recorded, and
 refusals are recorded at a bounded rate, so that nobody can fill the journal.
 
-Requirements: A-01, A-03, A-05, L-01.
+Requirements: A-01, A-02, A-03, A-05, L-01.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gateway.admin.certificates import CertificateNotTaken, Shown, read_shown
 from gateway.admin.local_root import LocalRoot
 from gateway.admin.route_table import RouteEntry, RouteTable
 from gateway.admin.routes import TABLE
+from gateway.admin.second_factors import SecondFactors, Who
 from gateway.config_admin import Network
 from gateway.journal.events import CLUSTER, Event, Phase, Value
 from gateway.journal.journal import Journal
@@ -36,6 +38,7 @@ from gateway.model.administrators import (
     Role,
     is_same_person,
 )
+from gateway.model.second_factor_errors import CodeNotTaken, InvitationNotTaken
 from gateway.objects.administrators import Administrators, NoSuchAdministrator
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
@@ -47,6 +50,8 @@ DENIALS_PER_S = 0.2  # that are recorded; the others are counted, and the next e
 DENIALS_AT_ONCE = 20
 ACTORS_MAX = 1024  # whose rates are remembered; who is forgotten begins anew
 FROM_BROWSERS = ("Origin", "Sec-Fetch-Site")
+SESSION, ENROLMENT = "/v1/session", ("/v1/second-factor/begin", "/v1/second-factor/confirm")
+BEARER = "Bearer "
 LOCAL_NAME = Role.LOCAL_ROOT.value
 
 
@@ -103,6 +108,7 @@ class Actor:
         name: of the account; "local-root" on the socket.
         roles: in force for this connection.
         origin: where from, as the journal keeps it.
+        fingerprint: of the certificate; "" on the socket.
         may_all: no route of the table is denied.
     """
 
@@ -110,6 +116,7 @@ class Actor:
     roles: frozenset[Role]
     origin: str
     person: str = ""
+    fingerprint: str = ""
     is_local: bool = False
     may_all: bool = False
 
@@ -160,6 +167,7 @@ class Gate:
         local_root: what the socket is good for; None: everything, until there are accounts.
         listening: whether named administrators can come in at all.
         sources: networks that they come from; none: from anywhere.
+        second_factors: what administrators with a name need beside their certificate.
     """
 
     def __init__(
@@ -171,6 +179,7 @@ class Gate:
         listening: str = "",
         journal: Journal | None = None,
         sources: tuple[Network, ...] = (),
+        second_factors: SecondFactors | None = None,
         table: RouteTable = TABLE,
     ) -> None:
         self._env = env
@@ -180,6 +189,7 @@ class Gate:
         self.listening = listening
         self._journal = journal
         self._sources = sources
+        self._second_factors = second_factors
         self.table = table
         self._acts = Rates(env, per_s=ACTS_PER_S, at_once=ACTS_AT_ONCE)
         self._denials = Rates(env, per_s=DENIALS_PER_S, at_once=DENIALS_AT_ONCE)
@@ -190,7 +200,8 @@ class Gate:
     async def admitted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request through, with who asks and its entry of the table.
 
-        Raises: CertificateNotTaken, NotPermitted, FieldUnknown, TooManyActs, RowCorrupt.
+        Raises: CertificateNotTaken, SecondFactorNeeded, SecondFactorMissing, SecondFactorLocked,
+            NotPermitted, FieldUnknown, TooManyActs, RowCorrupt.
         """
         entry = self._entry(request)
         try:
@@ -199,6 +210,7 @@ class Gate:
             stranger = Actor(name=error.shown_name, roles=frozenset(), origin=_origin(request))
             self._note_denial(stranger, entry, type(error).__name__)
             raise
+        self._check_second_factor(request, actor, entry)
         if request.match_info.http_exception is not None:
             raise request.match_info.http_exception  # there is no such route
         if entry is None or not actor.may(entry):
@@ -206,14 +218,18 @@ class Gate:
             self._note_denial(actor, entry, type(refusal).__name__)
             raise refusal
         _check_fields(request, entry)
-        if entry.acts and any(name in request.headers for name in FROM_BROWSERS):
+        if (entry.acts or entry.own) and any(name in request.headers for name in FROM_BROWSERS):
             self._note_denial(actor, entry, BrowserRefused.__name__)
             raise BrowserRefused()
         if entry.is_recorded and not self._acts.take(actor.name):
             self._note_denial(actor, entry, TooManyActs.__name__)
             raise TooManyActs(per_s=int(ACTS_PER_S))
         request[ACTOR], request[ENTRY] = actor, entry
-        return await handler(request)
+        try:
+            return await handler(request)
+        except (CodeNotTaken, InvitationNotTaken):  # these are recorded as what they are
+            self.denials += 1
+            raise
 
     def actor_of(self, request: web.Request) -> Actor:
         """Who asks, by the connection. Raises: CertificateNotTaken, SourceNotTaken, RowCorrupt."""
@@ -249,14 +265,38 @@ class Gate:
         """What the local root may, in a sentence."""
         return self.local_root.means(self.listening)
 
-    def local_warnings(self) -> list[str]:
-        """See `LocalRoot.warnings`."""
-        return self.local_root.warnings(self.listening)
+    def warnings(self) -> list[str]:
+        """What an operator should know of who comes in."""
+        found = self.local_root.warnings(self.listening)
+        if self.listening and self._second_factors is not None:
+            found += self._second_factors.warnings()
+        return found
 
     def opened(self, listening: str) -> None:
         """Requests come from here on. `listening`: where administrators with a name come in."""
         self.listening = listening
         self.local_root.tell(listening, self._journal)
+
+    def _check_second_factor(
+        self, request: web.Request, actor: Actor, entry: RouteEntry | None
+    ) -> None:
+        """Before anything is said of the route, so that a certificate alone learns nothing.
+
+        Raises: SecondFactorNeeded, SecondFactorMissing, SecondFactorLocked, RowCorrupt.
+        """
+        if actor.is_local or self._second_factors is None:
+            return
+        path = "" if entry is None else entry.path
+        try:
+            self._second_factors.check(
+                who_of(actor),
+                token_of(request),
+                is_enrolment=path in ENROLMENT,
+                is_session=path == SESSION,
+            )
+        except StorageError as error:
+            self._note_denial(actor, entry, type(error).__name__)
+            raise
 
     def _local_root(self, origin: str) -> Actor:
         is_looking = self.local_root.rights is LocalRights.READ_ONLY
@@ -287,6 +327,7 @@ class Gate:
             roles=held.roles & shown.roles & GIVEN_ROLES,
             origin=f"{origin},serial={shown.serial:x}",
             person=held.person,
+            fingerprint=shown.fingerprint,
         )
 
     def _entry(self, request: web.Request) -> RouteEntry | None:
@@ -322,6 +363,17 @@ class Gate:
             body["more_denials"], self._unrecorded = self._unrecorded, 0
         event = Event(self._env.now_ms(), "admin.denied", Phase.NOTE, body)
         self._journal.note(CLUSTER, event)
+
+
+def who_of(actor: Actor) -> Who:
+    """An administrator with a name, as second factors know him."""
+    return Who(actor.name, actor.fingerprint)
+
+
+def token_of(request: web.Request) -> str:
+    """The token of a session that a request shows; "" for none."""
+    shown = request.headers.get("Authorization", "")
+    return shown.removeprefix(BEARER) if shown.startswith(BEARER) else ""
 
 
 def _origin(request: web.Request) -> str:

@@ -17,12 +17,12 @@ import asyncio
 
 from aiohttp import web
 
+from gateway.admin.act_recording import peer_of
 from gateway.admin.answers import json_answer
 from gateway.admin.export_api import export_routes, json_body, shown
 from gateway.admin.export_desk import ExportDesk
 from gateway.admin.frames import HEAD_BYTES, Document, decode_object, frame_length
 from gateway.admin.import_desk import ImportDesk
-from gateway.admin.journal_desk import peer_of
 from gateway.admin.tickets import Tickets
 from gateway.objects.body import Buffer
 from gateway.objects.context import Services
@@ -31,9 +31,9 @@ from storaged.base.errors import ProtocolError
 DOCUMENT_BYTES_MAX = 64 * 1024 * 1024  # an account with its buckets, or the records of one lot
 
 
-def transfer_routes(services: Services) -> list[web.RouteDef]:
+def transfer_routes(services: Services, tickets: Tickets | None = None) -> list[web.RouteDef]:
     """The routes of both ways, which share their tickets."""
-    tickets = Tickets(services.env)
+    tickets = tickets or Tickets(services.env)
     exports = ExportDesk(services, tickets)
     return [
         *export_routes(exports),

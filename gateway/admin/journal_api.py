@@ -17,16 +17,21 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from gateway.admin.act_recording import ActRecorder
 from gateway.admin.answers import json_answer
+from gateway.admin.concerned import Concerned
 from gateway.admin.journal_desk import JournalDesk, JournalInputInvalid
+from gateway.admin.tickets import Tickets
 from gateway.objects.context import Services
 
 
-def recording(services: Services) -> list[Middleware]:
-    """What records admin requests, where there is a journal."""
+def recording(services: Services, tickets: Tickets | None = None) -> list[Middleware]:
+    """What records admin requests, where there is a journal. `tickets`: of who takes data out, or
+    brings it.
+    """
     if services.journal is None:
         return []
-    return [JournalDesk(services.journal, services).recorded]
+    return [ActRecorder(services.journal, Concerned(services, tickets)).recorded]
 
 
 def journal_routes(services: Services) -> list[web.RouteDef]:

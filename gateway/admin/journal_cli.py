@@ -27,8 +27,9 @@ from gateway.admin.cli import (
     show,
 )
 from gateway.admin.journal_export import export_journal
+from gateway.admin.journal_files import journal_keys, kept_checkpoints, key_chain
 from gateway.admin.journal_search import hashes_of, last_events, moment, named_log
-from gateway.journal.chain import CHAIN_BYTES_MAX, KEYS_BYTES_MAX, Chain, read_chain, read_keys
+from gateway.journal.chain import Chain
 from gateway.journal.events import Entry
 from gateway.journal.notes import (
     COSIGNATURE,
@@ -43,8 +44,9 @@ from gateway.journal.notes import (
 from gateway.journal.proofs import PROOF_BYTES_MAX, dense_proof, open_proof_by
 from gateway.journal.verify import KEYS, Report, verify_folder
 from gateway.journal.witness import REQUEST_BYTES_MAX, cosign, judge, read_request
-from gateway.terminal.language import say
-from gateway.terminal.refusals import said, stop
+from gateway.terminal.language import heard, say
+from gateway.terminal.refusals import refuse, said, stop
+from gateway.terminal.user_files import FileKind, FileUnusable
 from storaged.base.durable import replace_file
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
@@ -52,6 +54,9 @@ from storaged.base.errors import StorageError
 SHOWN = 50
 PIPE_COLUMNS = 200
 LONG_LINE = 1000  # of a proof: the signature of ML-DSA
+PROOF = FileKind(
+    bytes_max=PROOF_BYTES_MAX, hint="`hexagone journal proof NUMBER > FILE` writes a proof"
+)
 OWN_KEYS = "the keys are those of the folder itself: whoever made it could have made them"
 
 KeysOption = Annotated[
@@ -255,11 +260,11 @@ def verify(
     if live == (path is not None):
         raise typer.BadParameter("name a folder or a file, or say --live")
     known: list[VerifierKey] | None = None
-    notes = [_read(one, NOTE_BYTES_MAX) for one in against or ()]
     try:
+        notes = kept_checkpoints(against or ())
         witnesses = [read_verifier_key(one) for one in witness or ()]
         if keys_file is not None:
-            known = read_keys(_read(keys_file, KEYS_BYTES_MAX))
+            known = journal_keys(keys_file)
         if live:
             client = client_of(data, socket)
             asked(lambda: client.journal("POST", "/checkpoint", {}))
@@ -267,15 +272,17 @@ def verify(
             path = Path(status["folder"])
             known = known or [read_verifier_key(text) for text in status["keys"]]
         assert path is not None
-        if path.is_file():
+        if not path.is_dir():
             _verify_proof(path, _followed(known, chain_file), as_json=as_json)
             return
         own = known is None
         if known is None:
-            known = read_keys(_read(path / KEYS, KEYS_BYTES_MAX))
+            known = journal_keys(path / KEYS)
         report = verify_folder(path, known, witnesses=witnesses, against=notes)
         if own:
             report.notices.append(OWN_KEYS)
+    except FileUnusable as error:
+        stop(error)
     except StorageError as error:
         report = Report(findings=[error.message() if as_json else said(error)[0]])
     show(views.report_document(report), views.report_view, as_json=as_json)
@@ -304,7 +311,7 @@ def witness(
         return
     seen_path = state / "seen"
     try:
-        known = _followed(read_keys(_read(keys_file, KEYS_BYTES_MAX)), chain_file).last
+        known = _followed(journal_keys(keys_file), chain_file).last
         request = read_request(sys.stdin.buffer.read(REQUEST_BYTES_MAX + 1))
         seen = None
         if seen_path.exists():
@@ -356,11 +363,18 @@ def _followed(known: Sequence[VerifierKey] | None, chain_file: Path | None) -> C
         raise typer.BadParameter("a proof is verified with --keys FILE")
     if chain_file is None:
         return Chain(tuple(known))
-    return read_chain(_read(chain_file, CHAIN_BYTES_MAX)).since(known)
+    return key_chain(chain_file).since(known)
 
 
 def _verify_proof(path: Path, chain: Chain, *, as_json: bool) -> None:
-    proven = open_proof_by(_read(path, PROOF_BYTES_MAX), chain)
+    content = PROOF.read(path)
+    try:
+        proven = open_proof_by(content, chain)
+    except StorageError as error:
+        if as_json:
+            raise
+        text, advice = said(error)
+        refuse(f"{path}: {text}", advice or heard(PROOF.hint), 1, error)
     log = proven.checkpoint.origin.rpartition("/")[2]
     if as_json:
         typer.echo(json.dumps(views.entry_document(log, proven.entry)))
@@ -375,11 +389,3 @@ def _witness_key(state: Path, env: RealEnv) -> SignerKey:
     if not path.exists():
         replace_file(path, env.random_bytes(SEED_BYTES))
     return SignerKey(COSIGNATURE, path.read_bytes())
-
-
-def _read(path: Path, most: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(most + 1)
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}") from error

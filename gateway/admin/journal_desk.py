@@ -1,32 +1,19 @@
-"""What the admin port tells of the journal, and what of the admin port is in the journal.
+"""What the admin port tells of the journal.
 
-Every request to the admin port that changes something (the table of routes says which do) is
-recorded before it takes effect, with who asks, in which role and from where, and refused when it
-cannot be; its outcome follows. Who may not is told by `gateway.admin.gate`, before anything is
-recorded here. Only fields of the allow-list are recorded with
-their values: whatever else a request says may be a secret.
-
-Not for verifying: that is done where the gateway's word does not count (`gateway.journal.verify`).
+Not for what of the admin port is in the journal (`gateway.admin.act_recording`), nor for verifying:
+that is done where the gateway's word does not count (`gateway.journal.verify`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from urllib.parse import parse_qsl
 
-from aiohttp import web
-from aiohttp.typedefs import Handler
-
-from gateway.admin.gate import ACTOR, ENTRY
 from gateway.admin.outlook import Document
 from gateway.journal import tree
 from gateway.journal.chain import encode_chain
-from gateway.journal.events import CLUSTER, LOG_NAME, Event, Phase, Value
+from gateway.journal.events import CLUSTER, LOG_NAME
 from gateway.journal.journal import Journal
 from gateway.journal.notes import (
     Checkpoint,
@@ -42,7 +29,6 @@ from gateway.journal.verify import COSIGNED
 from gateway.meta import accounts
 from gateway.meta import buckets as bucket_rows
 from gateway.model.names import TenantId
-from gateway.model.quota import Subject
 from gateway.objects.context import Services
 from storaged.base.durable import replace_file
 from storaged.base.errors import Kind, StorageError
@@ -50,41 +36,6 @@ from storaged.base.errors import Kind, StorageError
 LINES_AT_ONCE = 2000
 NAMES_MAX = 10_000
 TENANTS_AT_ONCE = 1000
-FIELDS_TAKEN = 20
-# Fields of admin requests that are recorded with their values; of the others, the names.
-OPEN_FIELDS = frozenset(
-    {
-        "access_key_id",
-        "account",
-        "country",
-        "datacenter",
-        "effect",
-        "epoch",
-        "group",
-        "job",
-        "log",
-        "mode",
-        "month",
-        "name",
-        "node",
-        "number",
-        "operator",
-        "person",
-        "plan",
-        "role",
-        "roles",
-        "set",
-        "shares",
-        "state",
-        "tenant",
-        "threshold",
-        "transcript",
-        "until",
-        "user",
-        "was",
-        "year",
-    }
-)
 
 
 class NoSuchLog(StorageError):
@@ -287,98 +238,3 @@ class JournalDesk:
 
     def _folder(self, log: str) -> Path:
         return self._journal.folder / LOGS / log
-
-    # What of the admin port is in the journal.
-
-    @web.middleware
-    async def recorded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Record a request before and after it, if it changes something."""
-        if not request[ENTRY].is_recorded:
-            return await handler(request)
-        said = await _said(request)
-        body = self._fields(request, said)
-        log = self._event_log(_text(said, "tenant", "account", "access_key_id"))
-        kind = "admin." + request.path.removeprefix("/v1/").replace("/", ".")
-        about = _text(said, "bucket", *_name_of_bucket(said)), _text(said, "key")
-        event = Event(self._env.now_ms(), _type(kind), Phase.INTENT, body, *about)
-        await self._journal.record(log, event)
-        told = ("request", "who", "acting_as", "from")
-        outcome: dict[str, Value] = {name: body[name] for name in told}
-        outcome["error"] = "internal error"
-        try:
-            response = await handler(request)
-            del outcome["error"]
-            outcome["status"] = response.status
-            return response
-        except StorageError as error:
-            outcome["error"] = type(error).__name__
-            raise
-        except asyncio.CancelledError:
-            outcome["error"] = "the client has gone"
-            raise
-        finally:
-            done = event._replace(at_ms=self._env.now_ms(), phase=Phase.OUTCOME, body=outcome)
-            self._journal.note(log, done)
-
-    def _fields(self, request: web.Request, said: Mapping[str, object]) -> dict[str, Value]:
-        actor = request[ACTOR]
-        body: dict[str, Value] = {
-            "request": self._env.random_bytes(8).hex().upper(),
-            "who": peer_of(request),
-            "acting_as": actor.acting_as(request[ENTRY]),
-            "from": actor.origin,
-        }
-        hidden = []
-        for name, value in sorted(said.items()):
-            is_open = name in OPEN_FIELDS and name not in _name_of_bucket(said)
-            if is_open and isinstance(value, str | int):
-                body[name] = value
-            else:
-                hidden.append(name)
-        if hidden:
-            body["fields"] = ",".join(hidden)
-        return body
-
-    def _event_log(self, tenant: str) -> str:
-        return (self._tenant_log(tenant) if tenant else None) or CLUSTER
-
-
-async def _said(request: web.Request) -> dict[str, object]:
-    """The fields of a request, from its query or its body: what could be read in two ways is
-    refused, so that nothing else is recorded than what is done. Raises: JournalInputInvalid.
-    """
-    pairs = parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True)
-    said: dict[str, object] = dict(pairs)
-    body = await request.read()
-    if len(said) != len(pairs) or (said and body):
-        raise JournalInputInvalid(reason="a field is there twice, or in the query beside a body")
-    try:
-        sent = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        return said
-    found = sent if isinstance(sent, dict) and sent else said
-    if len(found) > FIELDS_TAKEN:
-        raise JournalInputInvalid(reason=f"{FIELDS_TAKEN} fields at most can be recorded")
-    return {name: value for name, value in found.items() if value != ""}
-
-
-def _text(said: Mapping[str, object], *names: str) -> str:
-    """The first of the fields that is a text."""
-    for name in names:
-        if isinstance(value := said.get(name), str) and value:
-            return value
-    return ""
-
-
-def _name_of_bucket(said: Mapping[str, object]) -> tuple[str, ...]:
-    """The field that names a bucket by another word than `bucket`: such a name is hashed too."""
-    return ("name",) if said.get("subject") == Subject.BUCKET.value else ()
-
-
-def _type(kind: str) -> str:
-    return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in kind)[:80]
-
-
-def peer_of(request: web.Request) -> str:
-    """Who asks, as events name them."""
-    return f"admin:{request[ACTOR].name}"

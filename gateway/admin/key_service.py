@@ -20,8 +20,8 @@ class KeyServiceView(Protocol):
     """A provider that is a service."""
 
     def summary(self) -> Document:
-        """`provider`, `answers`, `reason` (why it does not), `calls`, `errors`, `seconds` that the
-        calls of this gateway took. Asks nobody.
+        """`provider`, `answers`, `reason` (why it does not), `calls`, `errors`, `budget_refusals`
+        among these, `seconds` that the calls of this gateway took. Asks nobody.
         """
         ...
 
@@ -39,6 +39,7 @@ def kept_in_gateway() -> Document:
         "reason": "",
         "calls": 0,
         "errors": 0,
+        "budget_refusals": 0,
         "seconds": 0.0,
     }
 
@@ -63,6 +64,11 @@ def key_service_metrics(held: Document) -> Iterator[Metric]:
         "hexagone_keys_errors",
         "Calls that it refused or did not answer.",
         value=float(held["errors"]),
+    )
+    yield CounterMetricFamily(
+        "hexagone_keys_budget_refusals",
+        "Calls that it refused because a budget is spent.",
+        value=float(held["budget_refusals"]),
     )
     yield CounterMetricFamily(
         "hexagone_keys_call_seconds", "Time that those calls took.", value=float(held["seconds"])

@@ -327,8 +327,16 @@ def _plain(value: object) -> object:
 def _plan_view(answer: Answer) -> RenderableType:
     shown = {name: value for name, value in answer.items() if name != "changes"}
     shown["since_hour"] = _moment(answer["since_hour"])
-    rows = [(text(say(name.replace("_", " "))), text(str(value))) for name, value in shown.items()]
+    rows = [
+        (text(say(name.replace("_", " "))), text(_yes_no(value))) for name, value in shown.items()
+    ]
     return titled_table("plan", ("", ""), rows)
+
+
+def _yes_no(value: object) -> str:
+    if isinstance(value, bool):
+        return say("yes") if value else say("no")
+    return str(value)
 
 
 def _moment(hour: int) -> str:

@@ -86,6 +86,7 @@ class ClusterMetrics(Collector):
                 ("scrub_ratio", "How far the running scrub is, 0 to 1."),
                 ("scrubbed_timestamp_seconds", "End of the last full scrub, 0 for none."),
                 ("read_p95_seconds", "95th percentile of the last reads."),
+                ("clock_skew_seconds", "Its clock ahead of the gateway's; below 0: behind."),
             )
         }
         usable = view.health.usable()
@@ -108,6 +109,9 @@ class ClusterMetrics(Collector):
                     "scrub_ratio": status.scrub_progress,
                     "scrubbed_timestamp_seconds": status.scrubbed_at_ms / 1000,
                 }
+            skew_s = view.health.clocks.skew_s(node.number)
+            if skew_s is not None:
+                values["clock_skew_seconds"] = skew_s
             for name, value in values.items():
                 families[name].add_metric(labels, float(value))
         yield from families.values()

@@ -61,11 +61,12 @@ def api_document(table: RouteTable = TABLE) -> Document:
             "version": API_VERSION,
             "summary": "What administrators ask of a gateway, over its Unix socket or mutual TLS.",
             "description": "TLS 1.3 with a client certificate of the admin CA, or the Unix socket "
-            "of the gateway's own user. x-roles names who may, beside the local root.",
+            "of the gateway's own user. x-roles names who may, beside the local root. Over TLS an "
+            "administrator with a second factor needs a session as well (`POST /v1/session`).",
             "license": {"name": "EUPL-1.2", "identifier": "EUPL-1.2"},
         },
         "servers": [{"url": "https://localhost:9443", "description": "[admin] of gateway.toml"}],
-        "security": [{"certificate": []}],
+        "security": [{"certificate": [], "session": []}, {"certificate": []}],
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": dict(sorted(shapes.items())),
@@ -74,7 +75,13 @@ def api_document(table: RouteTable = TABLE) -> Document:
                 "certificate": {
                     "type": "mutualTLS",
                     "description": "a certificate of `hexagone ca admin issue`",
-                }
+                },
+                "session": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "token of a session, good with the certificate it was begun "
+                    "with; needed where a second factor is enrolled",
+                },
             },
         },
     }
@@ -150,7 +157,7 @@ def _responses(entry: RouteEntry, shapes: dict[str, Document]) -> Document:
     if entry.lines:
         content["application/x-ndjson"] = {}
     found: Document = {"200": {"description": _first_line(entry.answer), "content": content}}
-    for status in sorted({**_ALWAYS, **(_OF_ACTS if entry.acts else {})}):
+    for status in sorted({**_ALWAYS, **(_OF_ACTS if entry.is_recorded or entry.acts else {})}):
         found[status] = {"$ref": f"#/components/responses/{status}"}
     return found
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.admin.socket_file import check_socket_path
+from gateway.terminal.user_files import reason_of
 from storaged.base.config import check_secret_file
 from storaged.base.errors import Kind, StorageError
 
@@ -142,7 +143,7 @@ class RemotePlace:
             context.load_cert_chain(self.certificate, self.key)
         except OSError as error:
             raise AdminAddressInvalid(
-                certificate=self.certificate, authority=self.authority, reason=str(error)
+                certificate=self.certificate, authority=self.authority, reason=reason_of(error)
             ) from error
         return context
 

@@ -14,8 +14,12 @@ from gateway.admin.access_views import one_view, rows_view
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
 from gateway.terminal.language import say
 from gateway.terminal.questions import confirm as confirm
+from gateway.terminal.user_files import FileKind
 
 DOCUMENT_BYTES_MAX = 32 * 1024
+DOCUMENT = FileKind(
+    bytes_max=DOCUMENT_BYTES_MAX, hint="it is JSON: docs/access.md has one of each kind"
+)
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
 TenantOption = Annotated[
@@ -49,20 +53,11 @@ def add_commands(target: typer.Typer) -> None:
 
 
 def document_text(path: Path) -> str:
-    """A document from a file, `-` = standard input. Raises: typer.BadParameter."""
-    try:
-        raw = sys.stdin.buffer.read(DOCUMENT_BYTES_MAX + 1) if str(path) == "-" else _read(path)
-        text = raw.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"{path}: {error}") from error
-    if len(raw) > DOCUMENT_BYTES_MAX:
-        raise typer.BadParameter(f"{path}: more than {DOCUMENT_BYTES_MAX} bytes")
-    return text
-
-
-def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(DOCUMENT_BYTES_MAX + 1)
+    """A document from a file, `-` = standard input. Raises: FileUnusable."""
+    if str(path) != "-":
+        return DOCUMENT.text(path)
+    raw = sys.stdin.buffer.read(DOCUMENT_BYTES_MAX + 1)
+    return DOCUMENT.decoded(path, DOCUMENT.checked(path, raw))
 
 
 @policy_app.command("put")

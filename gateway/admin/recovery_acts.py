@@ -39,6 +39,7 @@ from gateway.recovery.restore import (
     open_with,
 )
 from gateway.recovery.shares import Share, ShareSet, join_shares, make_shares
+from gateway.terminal.user_files import FileUnusable, reason_of
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 from storaged.base.errors import Kind, StorageError
@@ -192,10 +193,22 @@ def share_text(share: Share, record: ShareSet) -> str:
 def newest_backup(place: Place, named_paths: Sequence[Path]) -> bytes:
     """The backup that is meant: the newest of those named, else of the folders they go to.
 
-    Raises: NoRecovery, BackupInvalid, OSError.
+    Raises: NoRecovery, BackupInvalid, FileUnusable.
     """
     paths = list(named_paths) or list(read_recovery(place.keys).to)
-    return read_backup(chosen_backup(paths))
+    return backup_of(chosen_backup(paths))
+
+
+def backup_of(path: Path) -> bytes:
+    """The bytes of a backup. Raises: BackupInvalid, FileUnusable."""
+    try:
+        return read_backup(path)
+    except OSError as error:
+        raise FileUnusable(
+            path,
+            hint="`hexagone keys recovery backup` writes backups; name one, or their folder",
+            reason=reason_of(error),
+        ) from error
 
 
 def verify(

@@ -7,22 +7,21 @@ Not for asking people (`gateway.admin.recovery_restore_cli`), nor for judging wh
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.admin.approval_files import APPROVAL, REQUEST
 from gateway.admin.client import GatewayNotRunning
-from gateway.admin.recovery_acts import COMMAND, Place, about, set_fields
-from gateway.approvals.approvers import DOCUMENT_BYTES_MAX
-from gateway.approvals.request import TEXT_BYTES_MAX, Request, request_id
+from gateway.admin.recovery_acts import COMMAND, Place, about, backup_of, set_fields
+from gateway.approvals.request import Request, request_id
 from gateway.approvals.warrant import Approval, read_approval
 from gateway.recovery import consent
 from gateway.recovery.backup import ALSO, SERVICE, Manifest, read_manifest
 from gateway.recovery.consent import Book, Consent, Plan, RestoreNotApproved
-from gateway.recovery.folder import read_backup, remember
+from gateway.recovery.folder import remember
 from gateway.recovery.later import reach_of, read_later
 from gateway.recovery.restore import (
     Opened,
@@ -126,27 +125,25 @@ def request(wish: Wish, requester: str) -> tuple[Plan, Request]:
 def read_signed(text: Path | None, approvals: Sequence[Path]) -> Signed | None:
     """Request and approvals from files; None: no file was named.
 
-    Raises: RestoreNotApproved, WarrantRefused, OSError.
+    Raises: RestoreNotApproved, FileUnusable.
     """
     if text is None and not approvals:
         return None
     if text is None:
         raise RestoreNotApproved(reason="the text that was signed is wanted too: --request")
-    asked = text.read_bytes()[: TEXT_BYTES_MAX + 1].decode("ascii", "replace")
+    asked = REQUEST.text(text)
     return Signed(text=asked, approvals=tuple(_approval(path, asked) for path in approvals))
 
 
 def _approval(path: Path, text: str) -> Approval:
-    with path.open("rb") as file:
-        content = file.read(DOCUMENT_BYTES_MAX)
-    try:
-        held = json.loads(content)
-        of = held.pop("request")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RestoreNotApproved(file=path, reason="no file of `approvals sign`") from error
+    held = APPROVAL.document(path)
+    of = held.pop("request", None)
+    if of is None:
+        raise APPROVAL.unusable(path, "it names no request")
     if of != request_id(text):
         raise RestoreNotApproved(file=path, reason="it approves another request")
-    return read_approval(held)
+    with APPROVAL.of(path):
+        return read_approval(held)
 
 
 def check_asked(content: bytes, signed: Signed | None) -> None:
@@ -174,7 +171,7 @@ def restore(
     _check_stopped(place)
     opened = open_with(wish.content, shares)
     check_current(opened, place.keys)
-    manifests = [read_manifest(read_backup(path)) for path in newer]
+    manifests = [read_manifest(backup_of(path)) for path in newer]
     back = would_come_back(opened, place.keys, place.journal, manifests)
     holding = settled(
         opened, back, without_destroyed=without_destroyed, bring_back=bring_back, env=place.env

@@ -37,7 +37,9 @@ from gateway.admin.recovery_terminal import (
 from gateway.recovery.backup import read_manifest
 from gateway.recovery.consent import has_approvers
 from gateway.terminal.language import heard, say
+from gateway.terminal.user_files import FileKind
 
+PASSPHRASE = FileKind(bytes_max=4096, hint="it holds what seals the secret of the key service")
 RequestOption = Annotated[
     Path | None, typer.Option("--request", dir_okay=False, help="what approvers have signed")
 ]
@@ -142,7 +144,7 @@ def restore(
             newer=newer or [],
             without_destroyed=without_destroyed,
             dry_run=dry_run,
-            passphrase=keyd_passphrase.read_bytes() if keyd_passphrase else None,
+            passphrase=PASSPHRASE.read(keyd_passphrase) if keyd_passphrase else None,
         )
     )
     tell(restoring.told(found), as_json=as_json)

@@ -28,12 +28,15 @@ from gateway.recovery.shares import (
 )
 from gateway.terminal.language import say
 from gateway.terminal.refusals import said, stop, write_refusal
+from gateway.terminal.user_files import FileKind
 from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
 
 T = TypeVar("T")
 MISTAKES_MAX = 5
-SHARE_BYTES_MAX = 4096
+SHARE = FileKind(
+    bytes_max=4096, hint="a custodian's file: `hexagone keys recovery init` has made one for each"
+)
 CLEAR = "\x1b[2J\x1b[3J\x1b[H"
 
 KeysOption = Annotated[
@@ -232,9 +235,8 @@ def check_way(out: Path | None, on_terminal: bool) -> None:
 
 
 def share_of(path: Path, record: ShareSet) -> Share:
-    """A share of the set, from its file. Raises: ShareInvalid, WrongShareSet, OSError."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        share = read_share(file.read(SHARE_BYTES_MAX))
+    """A share of the set, from its file. Raises: ShareInvalid, WrongShareSet, FileUnusable."""
+    share = read_share(SHARE.text(path))
     check_share(share, record)
     return share
 

@@ -32,6 +32,7 @@ class RouteEntry:
         raw_body: media type of a body that is no JSON object; "" = there is none.
         lines: it answers as JSON lines when asked with `follow=1`.
         local_acts: the local root may also where named administrators do the rest.
+        own: it is about nobody but who asks, so everybody may; recorded as an act is.
         covered: an act that was recorded stands for it: it is neither recorded nor bounded itself.
         media: type of the answer.
     """
@@ -47,13 +48,14 @@ class RouteEntry:
     raw_body: str = ""
     lines: bool = False
     local_acts: bool = False
+    own: bool = False
     covered: bool = False
     media: str = "application/json"
 
     @property
     def is_recorded(self) -> bool:
         """Whether the journal has an event of it before it takes effect."""
-        return self.acts and not self.covered
+        return (self.acts and not self.covered) or self.own
 
     @property
     def name(self) -> str:
@@ -124,6 +126,11 @@ def asks(
     """A route that changes nothing of the cluster although it is a POST."""
     entry = acts(path, summary, roles, answer, query, body=body, raw_body=raw_body)
     return replace(entry, acts=False)
+
+
+def owns(path: str, summary: str, roles: Iterable[Role], answer: type, body: str) -> RouteEntry:
+    """A route that changes nothing but what is who asks's own: POST."""
+    return replace(asks(path, summary, roles, answer, body), own=True)
 
 
 class RouteTable:

@@ -15,6 +15,7 @@ from gateway.admin.departure_routes import DEPARTURE_ROUTES
 from gateway.admin.erasure_routes import ERASURE_ROUTES
 from gateway.admin.key_move_routes import KEY_MOVE_ROUTES
 from gateway.admin.route_table import RouteEntry, RouteTable, acts, asks, reads
+from gateway.admin.second_factor_routes import SECOND_FACTOR_ROUTES
 from gateway.admin.signing_routes import SIGNING_ROUTES
 from gateway.admin.tenant_routes import ACCESS_ROUTES, METERING_ROUTES, TRANSFER_ROUTES
 from gateway.model.administrators import GIVEN_ROLES, Role
@@ -205,6 +206,7 @@ ADMINISTRATOR_ROUTES: tuple[RouteEntry, ...] = (
             ("disable", "Let an administrator in no longer", "name"),
             ("enable", "Let an administrator in again", "name"),
             ("distrust", "Take no certificate that was made before this moment", "name"),
+            ("reset-second-factor", "Take a second factor away", "name"),
         )
     ),
 )
@@ -223,5 +225,6 @@ TABLE = RouteTable(
         *JOURNAL_ROUTES,
         *SIGNING_ROUTES,
         *ADMINISTRATOR_ROUTES,
+        *SECOND_FACTOR_ROUTES,
     )
 )

@@ -2,13 +2,12 @@
 
 `statement-verify` asks no gateway: it needs a journal's export, public keys and the price list.
 
-Exit codes: 0 done, and the statement holds; 1 it does not, or the gateway refused; 2 no gateway
-answers, or the command is wrong.
+Exit codes: 0 done, and the statement holds; 1 it does not, or the gateway refused; 2 the month of a
+statement that is verified is still open, no gateway answers, or the command is wrong.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -17,14 +16,29 @@ from rich.console import Group, RenderableType
 
 from gateway.admin import statements
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
+from gateway.admin.journal_files import journal_keys, kept_checkpoints
 from gateway.admin.metering_cli import Form, FormOption, PlanTenantOption, print_rows
-from gateway.admin.statement_verify import STATEMENT_BYTES_MAX, Checked, verify_statement
+from gateway.admin.statement_verify import (
+    STATEMENT_BYTES_MAX,
+    Checked,
+    read_statement,
+    verify_statement,
+)
 from gateway.admin.tables import Answer, text
-from gateway.journal.chain import KEYS_BYTES_MAX, read_keys
-from gateway.journal.notes import NOTE_BYTES_MAX
+from gateway.model.billing import PriceList
 from gateway.terminal.language import heard, say
-from gateway.terminal.refusals import said
+from gateway.terminal.refusals import WRONG_COMMAND, said, stop
+from gateway.terminal.user_files import FileKind, FileUnusable
 from storaged.base.errors import StorageError
+
+HOURS = FileKind(
+    bytes_max=1 << 28, hint="`hexagone usage --hours --from … --to … --json > FILE` writes it"
+)
+PLAN = FileKind(bytes_max=1 << 20, hint="`hexagone plan show --tenant … --json > FILE` writes it")
+STATEMENT = FileKind(
+    bytes_max=STATEMENT_BYTES_MAX, hint="`hexagone statement … --json > FILE` writes it"
+)
+UNFIT = (KeyError, TypeError, ValueError, AttributeError)  # of a document of another shape
 
 PricesOption = Annotated[Path | None, typer.Option("--prices", help="price list, TOML")]
 
@@ -61,16 +75,12 @@ def statement(
         price_list = statements.read_prices(prices)
         first, end = statements.month_hours(month)
         if hours is not None:
-            held = json.loads(hours.read_text())
-            paid = {} if plan is None else json.loads(plan.read_text())
-            if (held["from_hour"], held["to_hour"]) != (first, end):
-                raise statements.StatementInvalid(reason="the hours are of another time")
-        else:
-            if not tenant:
-                raise typer.BadParameter("name a tenant", param_hint="--tenant")
-            fields = {"tenant": tenant, "from_hour": str(first), "to_hour": str(end)}
-            held = client_of(data, socket).metering("GET", "hours", fields)
-            paid = client_of(data, socket).metering("GET", "plan", {"tenant": tenant})
+            return _from_files(hours, plan, tenant, month, price_list)
+        if not tenant:
+            raise typer.BadParameter("name a tenant", param_hint="--tenant")
+        fields = {"tenant": tenant, "from_hour": str(first), "to_hour": str(end)}
+        held = client_of(data, socket).metering("GET", "hours", fields)
+        paid = client_of(data, socket).metering("GET", "plan", {"tenant": tenant})
         return statements.statement_of(
             tenant=paid.get("tenant", tenant),
             tenant_id=paid.get("tenant_id", ""),
@@ -87,6 +97,35 @@ def statement(
     if not answer["is_final"]:
         about = say("{plan}, so far", plan=about)
     print_rows(answer, f"{answer['tenant']} {month} ({about})", rows, form)
+
+
+def _from_files(
+    hours: Path, plan: Path | None, tenant: str, month: str, prices: PriceList
+) -> Answer:
+    """The statement of files. Raises: FileUnusable, StatementInvalid."""
+    held, paid = HOURS.document(hours), {} if plan is None else PLAN.document(plan)
+    if plan is not None:
+        if not paid:
+            raise PLAN.unusable(plan, "it is no plan of a tenant")
+        try:
+            plans = statements.plans_of(paid)
+        except UNFIT as error:
+            raise PLAN.unusable(plan, "it is no plan of a tenant") from error
+    else:
+        plans = []
+    try:
+        if (held["from_hour"], held["to_hour"]) != statements.month_hours(month):
+            raise statements.StatementInvalid(reason="the hours are of another time")
+        return statements.statement_of(
+            tenant=paid.get("tenant", tenant),
+            tenant_id=paid.get("tenant_id", ""),
+            month=month,
+            hours=statements.hours_of(held),
+            plans=plans,
+            prices=prices,
+        )
+    except UNFIT as error:
+        raise HOURS.unusable(hours, "it holds no metered hours of a tenant") from error
 
 
 def verify(
@@ -110,30 +149,24 @@ def verify(
     Example: hexagone statement-verify 2026-11.json --journal ./export --keys journal.pub
     --prices prices.toml
 
-    Exit codes: 0 it is what the journal says; 1 it is not, or the journal was changed; 2 the
-    command is wrong
+    Exit codes: 0 it is what the journal says; 1 it is not, or the journal was changed; 2 the month
+    is still open, so that nobody can tell yet, or the command is wrong
     """
+    known, kept = journal_keys(keys), kept_checkpoints(against or ())
+    price_list = statements.read_prices(prices)
     try:
-        checked = verify_statement(
-            journal,
-            read_keys(_read(keys, KEYS_BYTES_MAX)),
-            _read(file, STATEMENT_BYTES_MAX),
-            statements.read_prices(prices),
-            against=[_read(one, NOTE_BYTES_MAX) for one in against or ()],
-        )
+        with STATEMENT.of(file):
+            told = read_statement(STATEMENT.read(file))
+        checked = verify_statement(journal, known, told, price_list, against=kept)
+    except FileUnusable as error:
+        stop(error)
     except StorageError as error:
         checked = Checked(findings=[error.message() if as_json else said(error)[0]])
     show(checked.document(), _view, as_json=as_json)
+    if checked.is_open:
+        raise typer.Exit(WRONG_COMMAND)
     if checked.findings:
         raise typer.Exit(1)
-
-
-def _read(path: Path, most: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(most + 1)
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}") from error
 
 
 def _view(answer: Answer) -> RenderableType:
@@ -144,6 +177,9 @@ def _view(answer: Answer) -> RenderableType:
         currency = answer["statement"]["currency"]
         equal = say("equal to the last byte: {total} {currency}", total=total, currency=currency)
         lines.append(text(equal, "green"))
+    elif answer["open"]:
+        later = say("the month is still open: verify again once it is closed, with a new export")
+        lines.append(text(later, "yellow"))
     else:
         lines.append(text(say("NOT what the journal says"), "red"))
     return Group(*lines)

@@ -36,15 +36,28 @@ STATEMENT_BYTES_MAX = 1 << 20
 FINDINGS_MAX = 100
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A statement as it was handed out; it names a tenant by id and a month."""
+
+    content: bytes
+    document: Document
+    tenant_id: str
+    month: str
+
+
 @dataclass(slots=True)
 class Checked:
     """What was found; the statement holds where `findings` is empty.
 
     Args:
+        is_open: nothing contradicts the statement, and the month is not over: there is only that
+            finding, and no comparison.
         statement: computed again; None where it cannot be.
     """
 
     findings: list[str] = field(default_factory=list)
+    is_open: bool = False
     notices: list[str] = field(default_factory=list)
     statement: Document | None = None
 
@@ -52,6 +65,7 @@ class Checked:
         """For programs."""
         return {
             "equal": not self.findings,
+            "open": self.is_open,
             "findings": self.findings,
             "notices": self.notices,
             "statement": self.statement,
@@ -61,7 +75,7 @@ class Checked:
 def verify_statement(
     folder: Path,
     keys: Sequence[VerifierKey],
-    content: bytes,
+    told: Told,
     prices: PriceList,
     *,
     against: Sequence[bytes] = (),
@@ -71,15 +85,12 @@ def verify_statement(
     Args:
         folder: an export of the tenant's journal, or of all.
         keys: public keys of the journal, from elsewhere than the export.
-        content: the statement as `hexagone statement --json` has written it.
+        told: the statement as `hexagone statement --json` has written it.
         against: checkpoints that somebody has kept.
 
-    Raises: StatementInvalid: this is no statement.
+    Raises: StatementInvalid: it cannot be computed again.
     """
-    told = _statement(content)
-    tenant_id, month = str(told.get("tenant_id")), str(told.get("month"))
-    if not LOG_NAME.fullmatch(tenant_id) or tenant_id == CLUSTER:
-        raise StatementInvalid(reason="it names no tenant by id")
+    tenant_id, month = told.tenant_id, told.month
     checked = Checked()
     report = verify_folder(folder, keys, against=against)
     checked.findings += [f"journal: {finding}" for finding in report.findings]
@@ -88,9 +99,8 @@ def verify_statement(
     usage = _usage(folder, tenant_id, first, end)
     checked.findings += usage.problems
     checked.notices += [f"told again since: {text}" for text in usage.corrected]
-    checked.findings += _incomplete(usage, tenant_id)
     checked.statement = statement_of(
-        tenant=str(told.get("tenant")),
+        tenant=str(told.document.get("tenant")),
         tenant_id=tenant_id,
         month=month,
         hours=MeteredHours(
@@ -102,9 +112,24 @@ def verify_statement(
         plans=usage.plans,
         prices=prices,
     )
-    checked.findings += _compared(told, content, checked.statement)
+    if told.document.get("is_final") is False and not checked.findings and _is_open(usage):
+        checked.is_open = True
+        checked.findings += _incomplete(usage, tenant_id)
+        return checked
+    checked.findings += _incomplete(usage, tenant_id)
+    checked.findings += _compared(told.document, told.content, checked.statement)
     del checked.findings[FINDINGS_MAX:]
     return checked
+
+
+def read_statement(content: bytes) -> Told:
+    """A statement, before anything is believed. Raises: StatementInvalid: this is none."""
+    document = _statement(content)
+    tenant_id, month = str(document.get("tenant_id")), str(document.get("month"))
+    if not LOG_NAME.fullmatch(tenant_id) or tenant_id == CLUSTER:
+        raise StatementInvalid(reason="it names no tenant by id")
+    month_hours(month)
+    return Told(content=content, document=document, tenant_id=tenant_id, month=month)
 
 
 def _statement(content: bytes) -> Document:
@@ -130,6 +155,11 @@ def _usage(folder: Path, log: str, first: int, end: int) -> UsageReader:
         except EntryInvalid as error:
             reader.problems.append(f"usage in event {seq} is not taken: {error.message()}")
     return reader
+
+
+def _is_open(usage: UsageReader) -> bool:
+    """Whether hours of the month are not closed yet; a cut journal looks so too."""
+    return usage.closing is not None and usage.closed_before < usage.end
 
 
 def _incomplete(usage: UsageReader, tenant_id: str) -> Iterator[str]:

@@ -37,9 +37,10 @@ from gateway.model.billing import (
     total_of,
 )
 from gateway.model.version import STORAGE_CLASSES
+from gateway.terminal.user_files import FileKind, FileUnusable
 from storaged.base.errors import Kind, StorageError
 
-PRICES_BYTES_MAX = 64 * 1024
+PRICES = FileKind(bytes_max=64 * 1024, hint="docs/metering.md has a price list as it is wanted")
 _SINGLE = ("out_gb", "in_gb", "reserved_gb", "reserved_out_gb", "overage_gb", "overage_out_gb")
 _LINES = {*STORAGE_CLASSES, LOOSE, ANNOTATIONS, "*"}
 
@@ -51,18 +52,17 @@ class StatementInvalid(StorageError):
 
 
 def read_prices(path: Path | None) -> PriceList:
-    """A price list from TOML; None: everything costs nothing. Raises: StatementInvalid."""
+    """A price list from TOML; None: everything costs nothing. Raises: FileUnusable."""
     if path is None:
         return PriceList()
+    text = PRICES.text(path)
     try:
-        text = path.read_bytes()[: PRICES_BYTES_MAX + 1]
-        if len(text) > PRICES_BYTES_MAX:
-            raise StatementInvalid(reason="the price list is too large")
         # Decimals as they are written: 0.1 is a tenth.
-        held = tomllib.loads(text.decode(), parse_float=Decimal)
-    except (OSError, ValueError) as error:
-        raise StatementInvalid(prices=str(path), reason=str(error)) from error
-    return prices_of(held)
+        held = tomllib.loads(text, parse_float=Decimal)
+    except ValueError as error:
+        raise FileUnusable(path, hint=PRICES.hint, reason="it is no TOML", toml=error) from error
+    with PRICES.of(path):
+        return prices_of(held)
 
 
 def prices_of(held: Mapping[str, Any]) -> PriceList:

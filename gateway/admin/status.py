@@ -272,6 +272,7 @@ class ClusterView:
             "usable": usable,
             "why_not": "" if usable else self._why_not(node),
             "read_p95_ms": round(self.health.p95(number) * 1000, 2),
+            "clock_skew_s": self.health.clocks.skew_s(number),
         }
         if status is None:
             return report | {"seen": False}

@@ -50,9 +50,14 @@ def titled_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[RenderableType]]
 ) -> Table:
     """A table as all commands print it."""
-    table = Table(title=say(title), title_justify="left", title_style="bold", header_style="dim")
+    table = Table(
+        title=text(say(title)) if title else None,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+    )
     for column in columns:
-        table.add_column(say(column), overflow="fold")
+        table.add_column(text(say(column)), overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table

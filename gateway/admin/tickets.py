@@ -102,6 +102,11 @@ class Tickets:
         if self.find(text).who != who:
             raise TicketUnknown()
 
+    def tenant_of(self, text: str) -> TenantId | None:
+        """Whom a ticket is for; it counts as no use of it."""
+        held = self._held.get(text)
+        return None if held is None else held.tenant
+
     def is_held(self, text: str) -> bool:
         """Whether it has not ended."""
         return text in self._held

@@ -33,9 +33,14 @@ from gateway.admin.cli import (
 )
 from gateway.admin.tables import Answer, text
 from gateway.terminal.language import heard, say
-from gateway.terminal.refusals import stop
+from gateway.terminal.refusals import refuse, said, stop
+from gateway.terminal.user_files import FileKind, FileUnusable
 from storaged.base.durable import replace_file
 
+ATTESTATION = FileKind(
+    bytes_max=STATEMENT_BYTES_MAX,
+    hint="`hexagone where s3://BUCKET/KEY --attest --out FILE` writes such a file",
+)
 PLACE_COLUMNS = ("country", "datacenter", "operator", "node")
 
 
@@ -98,15 +103,12 @@ def where(
 def _checked(path: Path, public_key: str) -> Answer:
     """The report on a file; ends the command where there is none to give."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(STATEMENT_BYTES_MAX + 1)
-        if len(raw) > STATEMENT_BYTES_MAX:
-            raise AttestationInvalid(reason=f"larger than {STATEMENT_BYTES_MAX} bytes")
-        return verified(raw, public_key or None)
-    except OSError as error:
-        raise typer.BadParameter(str(error.strerror), param_hint="--verify") from error
-    except AttestationInvalid as error:
+        return verified(ATTESTATION.read(path), public_key or None)
+    except FileUnusable as error:
         stop(error)
+    except AttestationInvalid as error:
+        text, advice = said(error)
+        refuse(f"{path}: {text}", advice or heard(ATTESTATION.hint), 1, error)
 
 
 def report_view(report: Answer) -> Group:

@@ -40,6 +40,7 @@ from storaged.node import Buffer
 CLUSTER_PARTITION = bytes(PARTITION_BYTES)
 REVISION_END = 1 + REVISION_BYTES  # as `revision_of`, without its call
 CHANGE_BYTES_MAX = 2 * GROUP_BYTES_MAX  # one change alone in its group; k cells of 4 MiB hold it
+CHECKED_AT_ONCE = 16  # checks of one change, from which on their rows are read in one transaction
 
 
 class ChangeTooLarge(StorageError):
@@ -63,6 +64,10 @@ class Rows(Protocol):
 
     def row(self, key: bytes) -> bytes | None:
         """As MetaStore.read of one key."""
+        ...
+
+    def rows(self, keys: Sequence[bytes]) -> Sequence[bytes | None]:
+        """As MetaStore.read, for very many keys."""
         ...
 
 
@@ -136,10 +141,13 @@ class View:
         """First failed check, and the latest unapplied group that the decision rests on."""
         blocker: Group | None = None
         pending, applied = self._rows, self._rows_below.row
+        many: Sequence[bytes | None] = ()
+        if len(checks) >= CHECKED_AT_ONCE:
+            many = self._rows_below.rows([check.key for check in checks])
         for position, check in enumerate(checks):
             laid = pending.get(check.key)
             if laid is None:
-                value = applied(check.key)
+                value = many[position] if many else applied(check.key)
             else:
                 group, value = laid
                 if blocker is None or group.position.sequence > blocker.position.sequence:

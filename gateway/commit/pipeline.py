@@ -32,9 +32,8 @@ be quick."""
 
 STRIPE_CACHE_MAX = 200_000  # rows of ~300 bytes: 60 MB at the most
 ROWS_HELD_MAX = 65_536  # of ~600 bytes: 40 MB
-ROW_HELD_BYTES_MAX = (
-    8 * 1024
-)  # larger rows (manifests, huge uploads) are always read from the index
+ROW_HELD_BYTES_MAX = 8 * 1024  # larger ones (manifests, huge uploads) are read from the index
+KEPT_WRITES_MAX = 16  # a larger change is a job's: its rows push out none that a client has read
 
 
 class StripeRows:
@@ -77,16 +76,12 @@ class LatestRows:
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._held: dict[bytes, bytes | None] = {}
+        # Ordered: a dict finds its first entry behind the places of all that were taken out.
+        self._held: OrderedDict[bytes, bytes | None] = OrderedDict()
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """As MetaStore.read."""
-        held = self._held
-        missing = [key for key in keys if key not in held]
-        if not missing:
-            return [held[key] for key in keys]
-        found = dict(zip(missing, self._index.read(missing), strict=True))
-        values = [found[key] if key in found else held[key] for key in keys]
+        values, found = self._look(keys)
         for key, value in found.items():
             self._set(key, value)
         return values
@@ -98,10 +93,28 @@ class LatestRows:
         except KeyError:
             return self.read((key,))[0]
 
+    def rows(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """As `read` of very many keys: what was not held is not held after it either."""
+        return self._look(keys)[0]
+
+    def _look(
+        self, keys: Sequence[bytes]
+    ) -> tuple[list[bytes | None], Mapping[bytes, bytes | None]]:
+        """Values of the keys, and those of them that came out of the index."""
+        held = self._held
+        missing = [key for key in keys if key not in held]
+        if not missing:
+            return [held[key] for key in keys], {}
+        found = dict(zip(missing, self._index.read(missing), strict=True))
+        return [found[key] if key in found else held[key] for key in keys], found
+
     def follow(self, batches: Iterable[Batch]) -> None:
         """Take in what has just been applied."""
         for batch in batches:
-            for write in batch.writes:
+            writes: Sequence[Write] = batch.writes
+            if len(writes) > KEPT_WRITES_MAX:
+                writes = [write for write in writes if write.key in self._held]
+            for write in writes:
                 self._set(write.key, write.value)
 
     def _set(self, key: bytes, value: bytes | None) -> None:
@@ -111,7 +124,7 @@ class LatestRows:
             return
         held[key] = value
         if len(held) > ROWS_HELD_MAX:
-            del held[next(iter(held))]
+            held.popitem(last=False)
 
 
 class Pipeline:

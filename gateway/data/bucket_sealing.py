@@ -1,11 +1,11 @@
 """What is sealed under a bucket's key, whoever holds that key: this process or the key service.
 
 A gateway that asks the key service never has the key itself. It gets the key of rows, which is
-derived from it, opens one DEK at a time, and seals its own under a *window*: a key derived from the
-bucket's and a random id, with which it can open nothing but what it has sealed itself.
+derived from it, opens one DEK at a time, and seals its own in a *window* (`gateway.data.window`): a
+key derived from the bucket's and a random id, with which it can open nothing but what it has sealed
+itself. Who moves many records to another key seals them in a window, too.
 
-Under a window, a record is 2 ‖ window id 16 ‖ what `seal_secret` makes under the window's key,
-without its first byte. Not for unwrapping bucket keys: that is the provider's.
+Not for unwrapping bucket keys: that is the provider's.
 
 Source: docs/data-layout.md, "Sealed keys"; docs/key-service.md.
 """
@@ -16,10 +16,10 @@ import hmac
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
-from gateway.data.envelope import SUITE, KeyProvider, SealInvalid, open_secret, seal_secret
-from gateway.data.resealing import WINDOW_ID_BYTES, WINDOW_SUITE, resealed
-from gateway.model.encoding import enc
+from gateway.data.cipher import KEY_BYTES, SALT_BYTES
+from gateway.data.envelope import KeyProvider, SealInvalid, open_secret, seal_secret
+from gateway.data.window import WINDOW_ID_BYTES, Window, window_key, window_of
+from gateway.model.encoding import enc_start
 from storaged.base.env import Env
 
 RECORD_KEY_LABEL = b"hexagone/v1/record"
@@ -133,42 +133,16 @@ def record_key_of(bucket_key: bytes) -> bytes:
     return hmac.digest(bucket_key, RECORD_KEY_LABEL, "sha256")
 
 
-def window_key(bucket_key: bytes, window_id: bytes) -> bytes:
-    """The key of a window."""
-    assert len(window_id) == WINDOW_ID_BYTES
-    return expand(bucket_key, enc("dek-window", window_id))[:KEY_BYTES]
-
-
-def seal_in_window(
-    window_id: bytes, key: bytes, label: str, context: bytes, secret: bytes, salt: bytes
-) -> bytes:
-    """Seal a secret under a window's key."""
-    record = seal_secret(key, label, context, secret, salt)
-    return b"%c%b%b" % (WINDOW_SUITE, window_id, record[1:])
-
-
-def window_of(record: bytes) -> bytes | None:
-    """The id of the window that a record is sealed under; None: under the bucket's key itself."""
-    if record[:1] != b"\x02" or len(record) <= 1 + WINDOW_ID_BYTES:
-        return None
-    return bytes(record[1 : 1 + WINDOW_ID_BYTES])
-
-
-def open_in_window(key: bytes, label: str, context: bytes, record: bytes) -> bytes:
-    """The secret of a record of which `window_of` names the window. Raises: SealInvalid."""
-    return open_secret(key, label, context, b"%c%b" % (SUITE, record[1 + WINDOW_ID_BYTES :]))
-
-
 class HeldBucketKey:
     """A `BucketSealer` whose key is in this process."""
 
-    __slots__ = ("_key", "_window", "record_key")
+    __slots__ = ("_key", "_last", "record_key")
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise SealInvalid(label="wrap-bucket", secret_bytes=len(key))
         self._key = key
-        self._window = b"", b""  # id and key of the last one: one value, for threads open too
+        self._last: Window | None = None  # records that lie together were mostly sealed in one
         self.record_key = record_key_of(key)
 
     def __repr__(self) -> str:
@@ -179,33 +153,40 @@ class HeldBucketKey:
         return seal_secret(self._key, label, context, secret, salt)
 
     def open(self, label: str, context: bytes, record: bytes) -> bytes:
-        """See the port. Records that lie together were mostly sealed in one window."""
+        """See the port."""
         window_id = window_of(record)
         if window_id is None:
             return open_secret(self._key, label, context, record)
-        held_id, key = self._window
-        if window_id != held_id:
-            key = window_key(self._key, window_id)
-            self._window = window_id, key
-        return open_in_window(key, label, context, record)
+        return self._window(window_id).open(label, context, record)
 
-    def resealed(
-        self, wanted: Reseal, sealing: tuple[bytes, bytes], salts: bytes
-    ) -> list[bytes | None]:
-        """Records under another key. Args: see `gateway.data.resealing.resealed`."""
-        _, _, label, heads, tails, records = wanted
-        return resealed(self._key_of, sealing, label, heads, tails, records, salts)
+    def resealed(self, wanted: Reseal, into: Window, salts: bytes) -> list[bytes | None]:
+        """Records in a window of another key; None for one that does not open.
 
-    def _key_of(self, window_id: bytes) -> bytes:
-        return window_key(self._key, window_id) if window_id else self._key
-
-    def sealing(self, window_id: bytes = b"") -> tuple[bytes, bytes]:
-        """What a record begins with that is sealed under this key, or in a window of it; and the
-        key that it is sealed under.
+        Args:
+            salts: SALT_BYTES random bytes for each record, never used again.
         """
-        if window_id:
-            return b"%c%b" % (WINDOW_SUITE, window_id), window_key(self._key, window_id)
-        return b"%c" % SUITE, self._key
+        _, _, label, (before, after), tails, records = wanted
+        assert len(salts) == SALT_BYTES * len(records)
+        start, at = enc_start(label, 2), 0
+        found: list[bytes | None] = []
+        window = self._last
+        for tail, record in zip(tails, records, strict=True):
+            context = before + tail
+            secret: bytes | None
+            if window is not None and record.startswith(window.start):
+                bound = b"%b%b%b" % (start, len(context).to_bytes(4, "big"), context)
+                secret = window.opened(bound, record)
+            else:
+                secret = self._opened_or_none(label, context, record)
+                window = self._last
+            if secret is None:
+                found.append(None)
+            else:
+                context = after + tail
+                bound = b"%b%b%b" % (start, len(context).to_bytes(4, "big"), context)
+                found.append(into.sealed(bound, secret, salts[at : at + SALT_BYTES]))
+            at += SALT_BYTES
+        return found
 
     def prepare(self) -> None:
         """See the port: the key is all it takes."""
@@ -213,6 +194,18 @@ class HeldBucketKey:
     def window(self, window_id: bytes) -> bytes:
         """The key of a window."""
         return window_key(self._key, window_id)
+
+    def _opened_or_none(self, label: str, context: bytes, record: bytes) -> bytes | None:
+        try:
+            return self.open(label, context, record)
+        except SealInvalid:
+            return None
+
+    def _window(self, window_id: bytes) -> Window:
+        window = self._last
+        if window is None or window.id != window_id:
+            window = self._last = Window(window_id, window_key(self._key, window_id))
+        return window
 
 
 class HeldBucketKeys:
@@ -256,4 +249,5 @@ class HeldBucketKeys:
         old, new = wanted.old, wanted.new
         assert isinstance(old, HeldBucketKey) and isinstance(new, HeldBucketKey)
         salts = self._env.random_bytes(SALT_BYTES * len(wanted.records))
-        return old.resealed(wanted, new.sealing(), salts)
+        window_id = self._env.random_bytes(WINDOW_ID_BYTES)
+        return old.resealed(wanted, Window(window_id, new.window(window_id)), salts)

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from math import inf
 
+from gateway.data.node_clocks import NodeClocks, Skew, measured_skew
 from gateway.data.topology import Topology
 from storaged.base.env import Env
 from storaged.base.errors import DeadlineExceeded, Kind, StorageError
@@ -60,6 +61,9 @@ class HealthView:
     Args:
         on_transition: called with (node number, usable, reason) when a node starts or stops being
             usable.
+
+    Attributes:
+        clocks: how far those of nodes are from ours.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class HealthView:
         self._health = {number: _NodeHealth() for number in nodes}
         self._usable = frozenset(topology.active & nodes.keys())
         self._statuses: dict[int, NodeStatus] = {}
+        self.clocks = NodeClocks()
 
     def usable(self) -> frozenset[int]:
         """Nodes that can take shards; the same object until something changes."""
@@ -175,22 +180,31 @@ class HealthView:
 
     async def _probe(self, number: int) -> None:
         health = self._health.setdefault(number, _NodeHealth())
+        sent_ms, sent_s = self._env.now_ms(), self._env.monotonic_s()
         try:
             async with asyncio.timeout(PROBE_DEADLINE_S):
                 status = await self.nodes[number].status()
-        except TimeoutError:
+        except (TimeoutError, StorageError) as error:
             health.reachable = False
-            health.detail = "no answer"
+            health.detail = error.message() if isinstance(error, StorageError) else "no answer"
+            self.clocks.saw(number, None)
             return
-        except StorageError as error:
-            health.reachable = False
-            health.detail = error.message()
-            return
+        self.clocks.saw(number, self._skew(status, sent_ms, sent_s))
         self._statuses[number] = status
         health.answered_s, health.is_silent = self._env.monotonic_s(), False
         health.reachable = True
         health.writable = status.in_service and status.writable
         health.detail = "" if health.writable else status.detail
+
+    def _skew(self, status: NodeStatus, sent_ms: int, sent_s: float) -> Skew | None:
+        if status.at_ms is None:
+            return None
+        return measured_skew(
+            status.at_ms,
+            sent_ms=sent_ms,
+            received_ms=self._env.now_ms(),
+            took_s=self._env.monotonic_s() - sent_s,
+        )
 
     def _refresh(self) -> None:
         now_s = self._env.monotonic_s()

@@ -151,8 +151,7 @@ class ErasureKeeper:
             since_ms = erasing.latest_now_ms(self._services)
             moved = replace(moved, step_since_ms=since_ms, detail="")
         elif moved == erasure or moved.detail:
-            now_s = self._services.env.monotonic_s()
-            self._again_s[erasure.erasure_id] = now_s + WAIT_S
+            self._again_s[erasure.erasure_id] = self._services.env.monotonic_s() + WAIT_S
         steps = STEPS[moved.of]
         self._steps = (steps.index(moved.at) if moved.at in steps else 0, len(steps) - 1)
         self._said = f"{named}: {moved.step}" + (f", {moved.detail}" if moved.detail else "")
@@ -280,6 +279,7 @@ class ErasureKeeper:
     async def _delete(self, erasure: Erasure) -> Erasure:
         services, bucket = self._services, _bucket(erasure)
         self._wait_for_leaver(erasure)
+        await self._refuse_locked(erasure)
         erasure = await self._record(erasure, "erasure.delete", Phase.INTENT)
         for version, _ in erasure_looks.versions_of(services, bucket, erasure.key, erasure.version):
             await erasure_acts.delete_version(services, bucket, erasure.key, version)

@@ -7,7 +7,8 @@ read, in one change with the place up to which the pass has come and the counts:
 goes on from there, and counts nothing twice. No shard moves. A tenant's rotation does the same with
 the keys of buckets.
 
-A rotation whose older key was disabled waits until it is enabled again; others go on. What is under
+A rotation whose older key was disabled waits until it is enabled again, and one whose epochs the
+tenant's journal does not take, until it does; others go on. What is under
 a destroyed one stays there, and so does what does not open: it is counted, the report says so, and
 an older key that it may be under stays in use, so that nobody destroys it unknowing.
 """
@@ -26,6 +27,7 @@ from gateway.data.envelope import SealInvalid
 from gateway.jobs import rotation_pace
 from gateway.jobs.rotation_pace import PAGE_ROWS
 from gateway.jobs.rotation_page import Page, Rewrites, place_of, read_page, rewritten
+from gateway.journal.store import JournalUnavailable
 from gateway.meta import bucket_key_rows, keyspace
 from gateway.meta import rotations as rotation_rows
 from gateway.meta.kv import Batch, BatchConflict, Check, Row, Write
@@ -33,7 +35,7 @@ from gateway.meta.rotations import Rotation
 from gateway.meta.sealing import key_epoch_of
 from gateway.model.key_states import REFUSING, KeyState
 from gateway.model.names import BucketId, TenantId
-from gateway.objects import key_rotation
+from gateway.objects import key_rotation, rotation_told
 from gateway.objects.context import Services
 from gateway.objects.credential_rows import reseal_of_tenant
 from gateway.objects.key_epochs import left_in_tenant
@@ -98,6 +100,7 @@ class KeyRotation:
     async def step(self) -> float:
         """Move one rotation on."""
         if self._current is None:
+            await self._tell_ended()
             self._take_up()
         current = self._current
         if current is None:
@@ -108,13 +111,23 @@ class KeyRotation:
             else:
                 await self._step_bucket(current)
         except StorageError as error:
-            self._current = None  # what is in the index holds
-            if error.kind is not Kind.DENIED:
+            place, self._current = self._current, None  # what is in the index holds
+            is_refused = isinstance(error, JournalUnavailable)
+            if error.kind is not Kind.DENIED and not is_refused:
                 raise
+            if is_refused and place is not None:
+                await self._save(place)  # so that the pass, which is over, is not gone over again
+                self._current = None
             until_s = self._services.env.monotonic_s() + BLOCKED_S
             self._blocked[current.row_key] = until_s
             self._last = f"{_named(current)} waits: {error.message()}"
         return 0.0
+
+    async def _tell_ended(self) -> None:
+        try:
+            await rotation_told.tell_ended(self._services)
+        except JournalUnavailable as error:
+            self._last = f"the end of a rotation is not in the journal yet: {error.message()}"
 
     def _take_up(self) -> None:
         services, now_s = self._services, self._services.env.monotonic_s()

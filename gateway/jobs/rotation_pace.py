@@ -1,11 +1,12 @@
 """At what pace the job `rotation` goes: in full pages where nobody else asks anything of the
 gateway, in small changes with rests between them where somebody does.
 
-While it shares the gateway it holds the event loop for about half a millisecond at once, pauses
-behind each such piece of work, so that what came meanwhile is answered, and rests after each page
-for as long as the page took, up to a bound: one that took longer has waited for drives or for the
-processor, and so given way already. It never stands still. A limit of rows makes the rest longer,
-never shorter.
+While it shares the gateway it holds the event loop for a third of a millisecond at once, pauses
+behind each such piece of work, so that what came meanwhile is answered, and writes so many changes
+a second and no more: what those who read beside it feel is a change, which takes some milliseconds
+with the drives that it goes to, and of these there may be few. A page that took longer has waited
+for drives or for the processor; it is followed by a short rest all the same. It never stands still.
+A limit of rows makes the rest longer, never shorter.
 
 Not for what is in a page (`gateway.jobs.rotation_page`). Time comes through `env` alone.
 """
@@ -17,12 +18,12 @@ from gateway.objects.context import Services
 PAGE_ROWS = 1024  # the cost of a change is shared by as many
 PAGES_PER_S = 20  # under a limit of rows
 PAGE_ROWS_MIN = 32
-SHARED_ROWS = 64  # a page where the gateway is shared: each step of its change is some 0.4 ms
+SHARED_ROWS = 48  # a page where the gateway is shared: each step of its change is some 0.3 ms
+SHARED_PAGE_S = 0.05  # from one page there to the next, at least
 TURN_ROWS = 32  # rows between turns of the event loop: 0.2 ms
 CALL_ROWS = 256  # rows in one call to a key service: those who wait behind it do for some 3 ms
 PAUSE_S = 0.001  # between turns where the gateway is shared
-REST = 1.0  # after a page there, of the time that it took
-REST_MAX_S = 0.02
+REST_MIN_S = 0.02  # after a page there, however long it took
 
 
 def is_shared(services: Services) -> bool:
@@ -53,6 +54,6 @@ async def rest(services: Services, began_s: float, written: int, rows_per_s: int
     spent_s = services.env.monotonic_s() - began_s
     rest_s = written / rows_per_s - spent_s if rows_per_s else 0.0
     if is_shared(services):
-        rest_s = max(rest_s, min(REST * spent_s, REST_MAX_S))
+        rest_s = max(rest_s, SHARED_PAGE_S - spent_s, REST_MIN_S)
     if rest_s > 0:
         await services.env.sleep(rest_s)

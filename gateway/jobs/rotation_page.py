@@ -17,7 +17,7 @@ from gateway.jobs import rotation_pace
 from gateway.meta import keyspace
 from gateway.meta.kv import Check, Row, Write, revision_of
 from gateway.meta.rotations import Rotation
-from gateway.meta.sealing import key_epoch_of
+from gateway.meta.sealing import not_under
 from gateway.model.errors import KmsKeyDestroyed
 from gateway.model.names import BucketId
 from gateway.objects.context import Services
@@ -155,13 +155,10 @@ async def _values_of_part(
 
 def _older(rows: Sequence[Row], epoch: int) -> tuple[list[Row], bool]:
     """Rows under another epoch, as many as one change takes; whether those are not all."""
-    found: list[Row] = []
+    found = not_under(epoch, rows)
     held_bytes = 0
-    for row in rows:
-        if key_epoch_of(row.value) == epoch:
-            continue
-        if found and held_bytes + len(row.value) > PAGE_BYTES_MAX:
-            return found, True
-        found.append(row)
+    for count, row in enumerate(found):
         held_bytes += len(row.value)
+        if count and held_bytes > PAGE_BYTES_MAX:
+            return found[:count], True
     return found, False

@@ -63,7 +63,7 @@ class JournalConfig:
 
     folder: Path
     accesses: Accesses = Accesses.WRITES
-    accesses_required: bool = False
+    accesses_required: bool = True
 
 
 class _Waiting(NamedTuple):
@@ -263,15 +263,15 @@ class Journal:
             elif error is not None:
                 again.append(waiting)
         self._noted.extendleft(reversed(again))
-        self._tell([str(e) for e in failures.values() if not isinstance(e, LogDamaged)])
+        self._tell([e for e in failures.values() if not isinstance(e, LogDamaged)])
         if batch:
             self._last_event_s = self.env.monotonic_s()
 
-    def _tell(self, reasons: Sequence[str]) -> None:
-        reason = reasons[0] if reasons else ""
+    def _tell(self, failures: Sequence[JournalUnavailable]) -> None:
+        reason = str(failures[0].fields.get("reason") or failures[0].title()) if failures else ""
         if reason and not self.failure:
             self._failing_since_s = self.env.monotonic_s()
-            logger.error("%s: acts are refused", reason)
+            logger.error("%s: acts are refused", failures[0].message())
         elif self.failure and not reason:
             logger.warning("the journal takes events again")
         self.failure = reason

@@ -14,7 +14,13 @@ from pathlib import Path
 
 import tomli_w
 
-from gateway.config_keys import KeydConfig, KeydPkcs11Config, KeysConfig, KeysFrom
+from gateway.config_keys import (
+    KeydBudgetsConfig,
+    KeydConfig,
+    KeydPkcs11Config,
+    KeysConfig,
+    KeysFrom,
+)
 from gateway.keyd.line import unix_connect
 from gateway.keyd.secret import SECRET_FILE, KeydSecret, KeydSecretLost
 from storaged.base.config import effective_values, read_config
@@ -69,10 +75,16 @@ def lay_out_keyd(
         "former_keys": str(former_keys),
         "unsafe_sigv2": unsafe_sigv2,
     }
+    before = read_config(KeydConfig, files.config) if files.config.exists() else None
+    if before is not None:  # whoever runs the cluster has said so, and takes it back
+        if before.budgets != KeydBudgetsConfig():
+            settings["budgets"] = effective_values(before.budgets)
+        if before.metrics is not None:
+            settings["metrics"] = effective_values(before.metrics)
     if hsm is not None:
         settings |= {"provider": "pkcs11", "pkcs11": effective_values(hsm)}
-        if files.config.exists() and read_config(KeydConfig, files.config).from_file:
-            settings["from_file"] = True  # whoever runs the cluster has said so, and takes it back
+        if before is not None and before.from_file:
+            settings["from_file"] = True
     if not (files.folder / SECRET_FILE).exists():
         if files.config.exists():
             raise KeydSecretLost(path=files.folder / SECRET_FILE)

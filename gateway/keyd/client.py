@@ -115,6 +115,7 @@ class KeydClient:
         self._threads: ThreadPoolExecutor | None = None
         self._apart = 0
         self.calls = KeydCalls()
+        self.on_refused: Callable[[StorageError], None] | None = None  # in any thread
         self.down_because = ""
 
     def __repr__(self) -> str:
@@ -147,6 +148,8 @@ class KeydClient:
         except StorageError as error:
             with self._lock:
                 self.calls.errors[type(error).__name__] += 1
+            if self.on_refused is not None:
+                self.on_refused(error)
             raise
         finally:
             with self._lock:

@@ -13,10 +13,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from gateway.data.bucket_sealing import Reseal, open_in_window, seal_in_window, window_of
+from gateway.data.bucket_sealing import Reseal
 from gateway.data.credential_sealing import Scope
+from gateway.data.window import Window, window_of
 from gateway.keyd.client import KeydClient
-from gateway.keyd.refusals import KeydUnavailable
+from gateway.keyd.refusals import KeyBudgetSpent, KeydUnavailable
 from gateway.keyd.wire import SHAPES, Value, Verb, decode_fields, encode_fields
 from gateway.model.key_states import FIRST_EPOCH, KeyEpoch, KeyState
 from storaged.base.env import Env
@@ -38,7 +39,7 @@ class KeydSealer:
         self._client = client
         self.ref = ref
         self.record_key = record_key
-        self._window = b"", b""  # id and key: one value, since threads seal too
+        self._window: Window | None = None
         self._left = 0
 
     def __repr__(self) -> str:
@@ -46,26 +47,30 @@ class KeydSealer:
 
     def seal(self, label: str, context: bytes, secret: bytes, salt: bytes) -> bytes:
         """See the port. One call for WINDOW_RECORDS_MAX records."""
-        if self._left <= 0:
-            self.prepare()
+        window = self._window
+        if window is None or self._left <= 0:
+            window = self._opened_window()
         self._left -= 1
-        window_id, key = self._window
-        return seal_in_window(window_id, key, label, context, secret, salt)
+        return window.seal(label, context, secret, salt)
 
     def prepare(self) -> None:
         """See the port: another window, for WINDOW_RECORDS_MAX records."""
-        payload = self._client.call_raw(Verb.OPEN_WINDOW, self.ref)
-        self._window = _both(Verb.OPEN_WINDOW, payload)
-        self._left = WINDOW_RECORDS_MAX
+        self._opened_window()
 
     def open(self, label: str, context: bytes, record: bytes) -> bytes:
         """See the port. One call, but for what was sealed in the present window."""
-        window_id, key = self._window
-        if window_id and window_of(record) == window_id:
-            return open_in_window(key, label, context, record)
+        window = self._window
+        if window is not None and window_of(record) == window.id:
+            return window.open(label, context, record)
         fields = encode_fields("sbb", [label, context, bytes(record)])
         payload = self._client.call_raw(Verb.OPEN_UNDER_BUCKET, self.ref + fields)
         return _one_bytes(Verb.OPEN_UNDER_BUCKET, payload)
+
+    def _opened_window(self) -> Window:
+        payload = self._client.call_raw(Verb.OPEN_WINDOW, self.ref)
+        window = Window(*_both(Verb.OPEN_WINDOW, payload))
+        self._window, self._left = window, WINDOW_RECORDS_MAX
+        return window
 
 
 class KeydKeys:
@@ -270,6 +275,7 @@ class KeydKeys:
             "reason": reason,
             "calls": sum(calls.by_verb.values()),
             "errors": sum(calls.errors.values()),
+            "budget_refusals": calls.errors[KeyBudgetSpent.__name__],
             "seconds": round(calls.seconds, 6),
         }
 

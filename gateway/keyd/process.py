@@ -17,6 +17,7 @@ from pathlib import Path
 from gateway.config_keys import KeydConfig, KeydProvider
 from gateway.jobs.recovery import RecoveryKeeper
 from gateway.keyd.kept_in import kept_by_keyd
+from gateway.keyd.metrics import KeydMetrics
 from gateway.keyd.providers import cluster_id_of, open_key_provider
 from gateway.keyd.secret import KeydSecretInvalid
 from gateway.keyd.server import KeydServer
@@ -27,6 +28,7 @@ from storaged.base.errors import ConfigError, Kind, StorageError
 from storaged.base.jobs import Job, Scheduler
 from storaged.base.log import Log
 from storaged.base.notify import READY, STOPPING, ignore_stop_signals, notify_systemd
+from storaged.metrics import MetricsServer
 from storaged.tls import node_server_context
 
 OWN_S, AGAIN_S = 10.0, 0.1  # one that is just ending is waited for
@@ -94,10 +96,12 @@ async def _serve(
         cache_s=config.cache_s,
         provider_name=kept_by_keyd(config),
         allows_v2=config.unsafe_sigv2,
+        budgets=config.budgets,
     )
     is_slow = config.provider is not KeydProvider.FILE
     server = KeydServer(service, env, users=users, is_slow=is_slow)
     scheduler = Scheduler(env)
+    endpoint = MetricsServer(KeydMetrics(service, env).render, lambda: True)
     if config.former_keys is not None:
         # So that no key of a tenant goes through the gateway for a recovery backup.
         scheduler.add(RecoveryKeeper(config.former_keys, None, env, is_service=True))
@@ -106,6 +110,8 @@ async def _serve(
             await server.listen_unix(config.socket, group)
         if config.listen is not None:
             scheduler.add(await _listen_tls(server, config, env))
+        if config.metrics is not None:
+            await endpoint.start(config.metrics.host, config.metrics.port)
         scheduler.start()
         _LOG.info("serving", provider=config.provider.value, socket=str(config.socket))
         print("ready", flush=True)
@@ -113,6 +119,7 @@ async def _serve(
         await stopping.wait()
         notify_systemd(STOPPING)
     finally:
+        await endpoint.close()
         await scheduler.close()
         await server.close()
 

@@ -56,6 +56,13 @@ class KeydRefused(StorageError):
     kind = Kind.DENIED
 
 
+class KeyBudgetSpent(StorageError):
+    """The key service gives no more of this for now: a budget is spent."""
+
+    kind = Kind.UNAVAILABLE
+    hint = "who asks for so many keys? budgets are in keyd.toml, docs/key-service.md says of each"
+
+
 class KeydRequestInvalid(StorageError):
     """The key service does not know such a request."""
 
@@ -80,6 +87,7 @@ _CLASSES: dict[str, type[StorageError]] = {
         HsmPinRefused,
         HsmUnavailable,
         HsmUnusable,
+        KeyBudgetSpent,
         KeyChangeRefused,
         KeyringConflict,
         KeyringInvalid,

@@ -32,6 +32,8 @@ HALF_MESSAGE_S = 10.0  # a message that has begun and does not end
 SWEEP_S = 30.0
 
 _UCRED = Struct("=iII")
+_Admit = Callable[[asyncio.BaseTransport], str]
+"""The name of who has connected. Raises: StorageError: he may not."""
 _LOG = Log("gateway.keyd")
 
 
@@ -97,11 +99,12 @@ class KeydServer:
             connection.drop()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self.service.releases.tell()
         if self._path is not None:
             self._path.unlink(missing_ok=True)
             self._path = None
 
-    def _factory(self, admit: Callable[[asyncio.BaseTransport], None]) -> Callable[[], _Connection]:
+    def _factory(self, admit: _Admit) -> Callable[[], _Connection]:
         return lambda: _Connection(self, admit)
 
     def _start_sweeping(self) -> None:
@@ -111,6 +114,7 @@ class KeydServer:
     async def _sweep(self) -> None:
         while True:
             await self._env.sleep(SWEEP_S)
+            self.service.releases.tell()
             async with self._lane:  # not beside the provider's thread, which opens keys
                 self.service.drop_expired()
 
@@ -127,7 +131,7 @@ class KeydServer:
     def take(self, connection: _Connection, message: Message) -> None:
         """Answer a request, at once or when the provider has."""
         if not self._is_slow or self.service.is_warm(message.code, message.payload):
-            connection.answer(message, self.answered(message))
+            connection.answer(message, self.answered(message, connection.gateway))
             return
         if self._in_flight >= IN_FLIGHT_MAX:
             busy = KeydFailed(reason="too many requests wait", requests_max=IN_FLIGHT_MAX)
@@ -141,15 +145,15 @@ class KeydServer:
         self._in_flight += 1
         try:
             async with self._lane:
-                found = await self._env.offload(lambda: self.answered(message))
+                found = await self._env.offload(lambda: self.answered(message, connection.gateway))
         finally:
             self._in_flight -= 1
         connection.answer(message, found)
 
-    def answered(self, message: Message) -> tuple[int, bytes]:
+    def answered(self, message: Message, gateway: str) -> tuple[int, bytes]:
         """Code and payload of an answer."""
         try:
-            return DONE, self.service.answer(message.code, message.payload)
+            return DONE, self.service.answer(message.code, message.payload, gateway)
         except StorageError as error:
             self.service.refused[type(error).__name__] += 1
             return REFUSED, encode_refusal(error)
@@ -162,7 +166,8 @@ class KeydServer:
 class _Connection(asyncio.Protocol):
     """One gateway's connection. It says which cluster it is of before it asks for anything."""
 
-    def __init__(self, server: KeydServer, admit: Callable[[asyncio.BaseTransport], None]) -> None:
+    def __init__(self, server: KeydServer, admit: _Admit) -> None:
+        self.gateway = ""  # who it is, once admitted
         self._server = server
         self._admit = admit
         self._messages = Messages(requests=True)
@@ -174,7 +179,7 @@ class _Connection(asyncio.Protocol):
         # uvloop's transports are none of asyncio's classes.
         self._transport = cast(asyncio.Transport, transport)
         try:
-            self._admit(transport)
+            self.gateway = self._admit(transport)
             self._server.joined(self)
         except StorageError as error:
             _LOG.warning("connection refused", error=error)
@@ -246,23 +251,25 @@ def _open_to(path: Path, group: int) -> None:
     path.chmod(0o660)
 
 
-def _local_peer(users: frozenset[int]) -> Callable[[asyncio.BaseTransport], None]:
-    def admit(transport: asyncio.BaseTransport) -> None:
+def _local_peer(users: frozenset[int]) -> _Admit:
+    def admit(transport: asyncio.BaseTransport) -> str:
         peer = transport.get_extra_info("socket")
         raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         pid, user, _ = _UCRED.unpack(raw)
         if user not in users:
             raise KeydRefused(reason="not a user of the key service", user=user, pid=pid)
+        return f"user {user}"
 
     return admit
 
 
-def _remote_peer(domain: str, gateways: frozenset[str]) -> Callable[[asyncio.BaseTransport], None]:
-    def admit(transport: asyncio.BaseTransport) -> None:
+def _remote_peer(domain: str, gateways: frozenset[str]) -> _Admit:
+    def admit(transport: asyncio.BaseTransport) -> str:
         tls = transport.get_extra_info("ssl_object")
         shown = tls.getpeercert(binary_form=True) if tls is not None else None
         who = check_gateway_peer(shown, domain=domain)
         if who.gateway not in gateways:
             raise CertificateRefused(gateway=who.gateway)
+        return who.gateway
 
     return admit

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from gateway.config_keys import KeydBudgetsConfig
 from gateway.data.bucket_sealing import (
     HeldBucketKey,
     HeldBucketKeys,
@@ -34,9 +35,11 @@ from gateway.data.envelope import (
     WarrantKeeper,
 )
 from gateway.data.keyring_form import TENANT_ID_BYTES
-from gateway.data.resealing import WINDOW_ID_BYTES
+from gateway.data.window import WINDOW_ID_BYTES, Window
+from gateway.keyd.budgets import Asker, KeyBudgets
 from gateway.keyd.kept_in import Moves
 from gateway.keyd.refusals import KeydOtherCluster, KeydRefused, KeydRequestInvalid
+from gateway.keyd.releases import Releases
 from gateway.keyd.wire import SHAPES, Value, Verb, decode_fields, encode_fields
 from gateway.model.key_states import KeyState
 from storaged.base.env import Env
@@ -64,6 +67,10 @@ class KeyService:
         keys_leave: bucket keys may be asked for and given in the clear; for suites of providers
             only, no configuration has it.
         allows_v2: Signature Version 2 is computed for any text; for the unsafe test profile.
+
+    Attributes:
+        releases: what was given to whom.
+        budgets: how much more may be.
     """
 
     def __init__(
@@ -76,6 +83,7 @@ class KeyService:
         provider_name: str,
         keys_leave: bool = False,
         allows_v2: bool = False,
+        budgets: KeydBudgetsConfig | None = None,
     ) -> None:
         self.provider = provider
         self._keeper = provider if isinstance(provider, WarrantKeeper) else _NoWarrants()
@@ -85,10 +93,11 @@ class KeyService:
         self._env = env
         self._cache_s = cache_s
         self._provider_name = provider_name
-        self._keys_leave = keys_leave
-        self._allows_v2 = allows_v2
+        self._keys_leave, self._allows_v2 = keys_leave, allows_v2
         self._open: OrderedDict[tuple[Value, ...], tuple[float, HeldBucketKey]] = OrderedDict()
         self._started_s = env.monotonic_s()
+        self.releases = Releases()
+        self.budgets = KeyBudgets(budgets or KeydBudgetsConfig())
         self.calls: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self._verbs: dict[Verb, Callable[..., Any]] = {
@@ -128,11 +137,14 @@ class KeyService:
     def __repr__(self) -> str:
         return f"KeyService({self._provider_name}, {len(self._open)} open)"
 
-    def answer(self, code: int, payload: bytes) -> bytes:
+    def answer(self, code: int, payload: bytes, gateway: str = "") -> bytes:
         """The payload of the answer.
 
+        Args:
+            gateway: who asks, as his connection has shown.
+
         Raises: KeydRequestInvalid: no such verb, or not its fields; KeydRefused: not for gateways;
-            and what the provider raises.
+            KeyBudgetSpent; and what the provider raises.
         """
         try:
             verb = Verb(code)
@@ -144,8 +156,15 @@ class KeyService:
         except ProtocolError as error:
             raise KeydRequestInvalid(**error.fields) from error
         self._check(verb, values)
-        self.calls[verb.name.lower()] += 1
+        name = verb.name.lower()
+        self.calls[name] += 1
+        asker, now_s = Asker(gateway, _tenant_of(verb, values)), self._env.monotonic_s()
+        self.budgets.check(verb, asker, now_s)
         found = self._verbs[verb](*values)
+        # Before the answer goes: no way out of here leaves no count.
+        count = len(_records(values[-1])) if verb is Verb.RESEAL_UNDER_BUCKET else 1
+        self.budgets.charge(verb, asker, count, now_s)
+        self.releases.add(verb, name, asker, count)
         if len(shape.answer) == 1:
             found = (found,)
         return encode_fields(shape.answer, found or ())
@@ -175,7 +194,7 @@ class KeyService:
         if verb in _KEY_WAYS and not self._keys_leave:
             raise KeydRefused(verb=verb.name.lower())
         shape = SHAPES[verb].request
-        if shape[:1] == "b" and verb not in _WITHOUT_TENANT and len(_raw(values[0])) != 16:
+        if verb in _OF_TENANTS and len(_raw(values[0])) != TENANT_ID_BYTES:
             raise KeydRequestInvalid(reason="a tenant's id has 16 bytes", verb=verb.name.lower())
         if shape[:2] == "bb" and verb in _OF_BUCKETS:
             bucket_ids = [values[1], values[6]] if verb is Verb.RESEAL_UNDER_BUCKET else [values[1]]
@@ -284,10 +303,11 @@ class KeyService:
             raise KeydRequestInvalid(reason="too many records", records_max=RESEALED_MAX)
         _check_label(label)
         old, new = self._opened(*fields[:5]), self._opened(*fields[5:10])
-        sealing = new.sealing(self._env.random_bytes(WINDOW_ID_BYTES))
+        window_id = self._env.random_bytes(WINDOW_ID_BYTES)
+        into = Window(window_id, new.window(window_id))
         salts = self._env.random_bytes(SALT_BYTES * len(records))
         wanted = Reseal(old, new, label, (before, after), tails, records)
-        return [record or b"" for record in old.resealed(wanted, sealing, salts)]
+        return [record or b"" for record in old.resealed(wanted, into, salts)]
 
     def _seal_credential(self, tenant_id: bytes, access_key_id: str, secret: str) -> bytes:
         if len(secret.encode("utf-8", "surrogatepass")) > SECRET_BYTES_MAX:
@@ -317,6 +337,9 @@ class KeyService:
 
 
 _WITHOUT_TENANT = frozenset({Verb.HELLO, Verb.IS_WHOLE, Verb.IMPORT_SEALED, Verb.SET_APPROVERS})
+_OF_TENANTS = frozenset(
+    verb for verb in Verb if SHAPES[verb].request[:1] == "b" and verb not in _WITHOUT_TENANT
+)
 _OF_BUCKETS = frozenset(
     {
         Verb.WRAP_BUCKET_KEY,
@@ -350,6 +373,15 @@ class _NoWarrants:
 def _raw(value: Value) -> bytes:
     assert isinstance(value, bytes)
     return value
+
+
+def _records(value: Value) -> list[Any]:
+    assert isinstance(value, list)
+    return value
+
+
+def _tenant_of(verb: Verb, values: Sequence[Value]) -> bytes:
+    return _raw(values[0]) if verb in _OF_TENANTS else b""
 
 
 def _check_label(label: str) -> None:

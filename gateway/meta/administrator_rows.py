@@ -8,6 +8,7 @@ Source: docs/data-layout.md, "Accounts".
 
 from __future__ import annotations
 
+import base64
 from typing import Any, NamedTuple
 
 from gateway.meta import keyspace
@@ -15,6 +16,8 @@ from gateway.meta.kv import MetaStore, RowCorrupt, Write, revision_of
 from gateway.meta.records import open_document, seal_document
 from gateway.meta.sealing import NonceSource, RecordKeys
 from gateway.model.administrators import ADMINISTRATORS_MAX, Administrator, Role
+from gateway.model.second_factor import SecondFactor
+from gateway.model.second_factor_errors import SecondFactorInvalid
 
 
 class StoredAdministrator(NamedTuple):
@@ -54,6 +57,11 @@ def set_administrator(keys: RecordKeys, nonces: NonceSource, held: Administrator
         "enabled": held.enabled,
         "certificates_from_ms": held.certificates_from_ms,
     }
+    if held.second_factor is not None:
+        document["second_factor"] = {
+            "secret": base64.b64encode(held.second_factor.secret).decode(),
+            "enrolled_at_ms": held.second_factor.enrolled_at_ms,
+        }
     return Write(row_key, seal_document(keys, nonces, row_key, document))
 
 
@@ -68,7 +76,16 @@ def _opened(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredAdministrat
             changed_at_ms=found["changed_at_ms"],
             enabled=found["enabled"],
             certificates_from_ms=found["certificates_from_ms"],
+            second_factor=_second_factor(found.get("second_factor")),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, SecondFactorInvalid) as error:
         raise RowCorrupt(row_key=row_key.hex(), part="structure") from error
     return StoredAdministrator(held, revision_of(value))
+
+
+def _second_factor(found: Any) -> SecondFactor | None:
+    """None only where there is none: what is damaged never counts for that."""
+    if found is None:
+        return None
+    secret = base64.b64decode(found["secret"], validate=True)
+    return SecondFactor(secret=secret, enrolled_at_ms=int(found["enrolled_at_ms"]))

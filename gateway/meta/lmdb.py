@@ -93,7 +93,7 @@ class LmdbIndex:
     """
 
     def __init__(self, directory: Path, *, map_size_bytes: int, sums_key: bytes, env: Env) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
         self._map_size_bytes = map_size_bytes
         self._sums_key = sums_key
@@ -125,6 +125,7 @@ class LmdbIndex:
             lock=False,
             max_spare_txns=4,
         )
+        os.chmod(self._directory / "data.mdb", 0o600)  # keys of rows are names of objects
         rows, long = self._lmdb.open_db(b"rows"), self._lmdb.open_db(b"long")
         self._databases: tuple[Any, Any] = (rows, long)
         self._rows = rows

@@ -1,5 +1,5 @@
-"""Rotations of keys as rows of the cluster: those under way, with how far they are, and a report of
-each that has ended.
+"""Rotations of keys as rows of the cluster: those under way, with how far they are, a report of
+each that has ended, and a claim of each whose end the journal was not told yet.
 
 Not for doing anything: `gateway.objects.key_rotation` begins and ends them, the job `rotation`
 moves them on. Source: docs/data-layout.md, "Documents".
@@ -20,6 +20,7 @@ BUCKET, TENANT = "bucket", "tenant"
 
 _UNDER_WAY = keyspace.cluster_row("rotation/")
 _ENDED = keyspace.cluster_row("rotated/")
+_CLAIMS = keyspace.cluster_row("rotation-end/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,13 @@ class StoredRotation(NamedTuple):
     revision: bytes
 
 
+class Claim(NamedTuple):
+    """A rotation that has ended, and how many events the tenant's journal had before."""
+
+    rotation: Rotation
+    journal_size: int
+
+
 def rotation_row(kind: str, owner: bytes) -> bytes:
     """Row of the rotation under way of a key."""
     return keyspace.cluster_row(f"rotation/{kind}/{owner.hex()}")
@@ -119,6 +127,37 @@ def end_rotation(keys: RecordKeys, nonces: NonceSource, rotation: Rotation) -> t
     name = f"rotated/{rotation.kind}/{rotation.owner}/{rotation.epoch:010d}"
     report = _write(keys, nonces, keyspace.cluster_row(name), rotation)
     return Write(rotation.row_key, None), report
+
+
+def scan_claims(store: MetaStore, keys: RecordKeys, *, limit: int) -> list[Claim]:
+    """Ends of rotations that the journal was not told. Raises: RowCorrupt."""
+    found = []
+    for row in store.scan(_CLAIMS, keyspace.successor(_CLAIMS), limit=limit):
+        try:
+            document = open_document(keys, row.key, row.value)
+            size = int(document.pop("journal_size"))
+            found.append(Claim(Rotation(**document), size))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RowCorrupt(row_key=row.key[:64].hex(), part="structure") from error
+    return found
+
+
+def set_claim(keys: RecordKeys, nonces: NonceSource, claim: Claim) -> Write:
+    """Write that leaves the end of a rotation to be told."""
+    row_key = _claim_row(claim.rotation)
+    document = {**asdict(claim.rotation), "journal_size": claim.journal_size}
+    return Write(row_key, seal_document(keys, nonces, row_key, document))
+
+
+def drop_claim(rotation: Rotation) -> Write:
+    """Write that drops a claim: it was told."""
+    return Write(_claim_row(rotation), None)
+
+
+def _claim_row(rotation: Rotation) -> bytes:
+    return keyspace.cluster_row(
+        f"rotation-end/{rotation.kind}/{rotation.owner}/{rotation.epoch:010d}"
+    )
 
 
 def _write(keys: RecordKeys, nonces: NonceSource, row_key: bytes, rotation: Rotation) -> Write:

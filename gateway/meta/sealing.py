@@ -17,14 +17,14 @@ Source: NIST SP 800-38D § 8.2.1, deterministic construction; docs/data-layout.m
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from struct import Struct
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.meta.kv import RowCorrupt
+from gateway.meta.kv import Row, RowCorrupt
 from gateway.model.names import BucketId
 
 MARKER = 1
@@ -201,6 +201,14 @@ def open_row(keys: RecordKeys, row_key: bytes, value: bytes) -> tuple[bytes, byt
 def key_epoch_of(value: bytes) -> int:
     """Key epoch in a row value's header; authenticated only by opening the row."""
     return int.from_bytes(value[25:29], "big")
+
+
+def not_under(key_epoch: int, rows: Iterable[Row]) -> list[Row]:
+    """Those of the rows that another key epoch's header stands in: `key_epoch_of` each, without a
+    call.
+    """
+    wanted = key_epoch.to_bytes(4, "big")
+    return [row for row in rows if row.value[25:29] != wanted]
 
 
 def replace_cluster_part(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
 
+from gateway.model.second_factor import SecondFactor
 from storaged.base.errors import Kind, StorageError
 
 ADMINISTRATORS_MAX = 1000
@@ -86,6 +87,7 @@ class Administrator:
             the account is there.
         person: who it is, as the certificate's common name says it.
         certificates_from_ms: older certificates are not taken; 0: all that the CA has made.
+        second_factor: None: none is enrolled.
     """
 
     name: str
@@ -95,6 +97,7 @@ class Administrator:
     changed_at_ms: int
     enabled: bool = True
     certificates_from_ms: int = 0
+    second_factor: SecondFactor | None = None
 
 
 def checked_account_name(name: str) -> str:

@@ -1,7 +1,7 @@
 """Administrators' accounts: made, given roles, disabled. One register for a gateway.
 
 Not for tenants' users (`gateway.objects.users`), nor for who may call this (`gateway.admin.gate`).
-Requirements: A-01, A-03, A-05.
+Requirements: A-01, A-02, A-03, A-05.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from gateway.model.administrators import (
     checked_person,
     checked_roles,
 )
+from gateway.model.second_factor import SecondFactor
+from gateway.model.second_factor_errors import SecondFactorThere
 from gateway.objects.context import Services
 from gateway.objects.tenancy import Step, change
 from storaged.base.errors import Kind, StorageError
@@ -101,6 +103,18 @@ class Administrators:
         now_ms = self._services.env.now_ms()
         second_ms = now_ms - now_ms % 1000  # certificates know seconds only
         return await self._edit(name, lambda held: replace(held, certificates_from_ms=second_ms))
+
+    async def enrol(self, name: str, made: SecondFactor | None) -> Administrator:
+        """Keep somebody's second factor; None: take it away. Raises: NoSuchAdministrator,
+        SecondFactorThere.
+        """
+
+        def edit(held: Administrator) -> Administrator:
+            if made is not None and held.second_factor is not None:
+                raise SecondFactorThere(who=name)
+            return replace(held, second_factor=made)
+
+        return await self._edit(name, edit)
 
     async def _edit(
         self, name: str, edit: Callable[[Administrator], Administrator]

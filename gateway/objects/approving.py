@@ -41,8 +41,9 @@ class ApprovalNeeded(StorageError):
 
     kind = Kind.DENIED
     hint = (
-        "`hexagone approvals show REQUEST`; once enough approvers have signed and their approvals "
-        "were submitted, give the same command again"
+        "`hexagone approvals show REQUEST --out FILE` writes what approvers sign; each of them: "
+        "`approvals sign FILE --key KEY --out APPROVAL`; then `approvals submit APPROVAL …`, and "
+        "the same command again"
     )
 
 
@@ -68,8 +69,14 @@ def approvers_of(services: Services) -> ApproverSet | None:
 
 
 def warnings(services: Services) -> list[str]:
-    """What an operator should know of who approves."""
-    if approvers_of(services) is not None:
+    """What an operator should know of who approves; nothing while the key service cannot say."""
+    try:
+        held = approvers_of(services)
+    except StorageError as error:
+        if not error.retryable:
+            raise
+        return []
+    if held is not None:
         return []
     return ["no approvers are registered: destruction of keys needs one person only"]
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from gateway.data.cipher import KEY_BYTES, expand
 from gateway.model.encoding import enc, enc_start, encoded
-from gateway.model.names import BucketId, ObjectKey, ObjectUuid, TenantId
+from gateway.model.names import UUID_BYTES, BucketId, ObjectKey, ObjectUuid, TenantId
 
+_UUID_LENGTH = UUID_BYTES.to_bytes(4, "big")
 WHOLE_OBJECT = 1  # part number of an object that was put whole
 
 
@@ -36,7 +37,7 @@ def dek_context_head(
 
 def dek_context_tail(key: ObjectKey, uuid: ObjectUuid) -> bytes:
     """How that ends, whatever the epoch."""
-    return encoded(key) + encoded(uuid)
+    return b"%b%b%b%b" % (len(key).to_bytes(4, "big"), key, _UUID_LENGTH, uuid)
 
 
 def body_context(cluster_id: bytes, tenant: TenantId, uuid: ObjectUuid, part_number: int) -> bytes:

@@ -223,7 +223,7 @@ def _limits(services: Services, tenant: TenantId, keys: Sequence[str]) -> list[b
 def _reports(services: Services, tenant: str) -> list[bytes]:
     """Rows of rotations, and of requests for approval, that name a tenant."""
     found = []
-    for name in ("rotated/", "rotation/"):
+    for name in ("rotated/", "rotation/", "rotation-end/"):
         start = keyspace.cluster_row(name)
         for row in _all(services, start, keyspace.successor(start)):
             if open_document(services.records, row.key, row.value).get("tenant") == tenant:

@@ -10,8 +10,11 @@ from gateway.meta import accounts, bucket_key_rows, keyspace
 from gateway.meta import buckets as bucket_rows
 from gateway.meta.erasure_rows import Erasure
 from gateway.meta.records import open_version
+from gateway.model.attributes import Attributes
+from gateway.model.erasure import ErasureKind
 from gateway.model.key_states import KeyState
 from gateway.model.names import BucketId, TenantId, object_key, version_id_text
+from gateway.model.version import Version
 from gateway.objects.context import Services
 from gateway.objects.lock_clock import lock_now_ms
 
@@ -25,6 +28,25 @@ def versions_of(
 
     Raises: RowCorrupt, InvalidObjectKey, and what the bucket's key raises.
     """
+    found = _stored_of(services, bucket, key, version)
+    return [(version_id_text(stored.version_id), stored.content_bytes) for stored in found]
+
+
+def locked_versions_of(services: Services, bucket: BucketId, key: str, version: str) -> int:
+    """How many of these are under a lock that has not ended. Raises: as `versions_of`."""
+    now_ms = lock_now_ms(services)
+    return sum(
+        _is_locked(stored.attributes, now_ms)
+        for stored in _stored_of(services, bucket, key, version)
+    )
+
+
+def _is_locked(attributes: Attributes, now_ms: int, *, retention: bool = True) -> bool:
+    is_kept = bool(attributes.retention_mode) and attributes.retain_until_ms > now_ms
+    return attributes.legal_hold or (retention and is_kept)
+
+
+def _stored_of(services: Services, bucket: BucketId, key: str, version: str) -> list[Version]:
     wanted = object_key(key.encode("utf-8", "surrogateescape"))
     row_key = keyspace.current_row(bucket, wanted)
     rows = [(row_key, services.log.read((row_key,))[0])]
@@ -37,9 +59,8 @@ def versions_of(
         if value is None:
             continue
         stored = open_version(services.records, held_key, value).version
-        text = version_id_text(stored.version_id)
-        if not version or version == text:
-            found.append((text, stored.content_bytes))
+        if not version or version == version_id_text(stored.version_id):
+            found.append(stored)
     return found
 
 
@@ -71,18 +92,19 @@ async def locked_in(services: Services, bucket: BucketId, *, retention: bool) ->
             start = keyspace.after(rows[-1].key)
             for row in rows:
                 attributes = open_version(services.records, row.key, row.value).version.attributes
-                is_kept = bool(attributes.retention_mode) and attributes.retain_until_ms > now_ms
-                count += attributes.legal_hold or (retention and is_kept)
+                count += _is_locked(attributes, now_ms, retention=retention)
             await services.env.sleep(0)
     return count
 
 
 async def locked_of(services: Services, erasure: Erasure) -> int:
-    """Versions of a bucket that are locked, or of a tenant that are under a legal hold: that is
-    what ends neither with his contract nor by an erasure. Raises: as above.
+    """Versions of a bucket or a key that are locked, or of a tenant that are under a legal hold:
+    that is what ends neither with his contract nor by an erasure. Raises: as above.
     """
     if erasure.bucket:
         bucket = BucketId(bytes.fromhex(erasure.bucket))
+        if erasure.of is ErasureKind.OBJECT:
+            return locked_versions_of(services, bucket, erasure.key, erasure.version)
         return await locked_in(services, bucket, retention=True)
     ids = buckets_of(services, TenantId(bytes.fromhex(erasure.tenant)))
     return sum([await locked_in(services, one, retention=False) for one in ids])

@@ -25,6 +25,7 @@ from gateway.model.bucket import Bucket
 from gateway.model.errors import OperationAborted
 from gateway.model.key_states import KeyEpoch, KeyState
 from gateway.model.names import BucketId, TenantId
+from gateway.objects import rotation_told
 from gateway.objects.bootstrap import restore_keyring
 from gateway.objects.context import Services
 from gateway.objects.named_keys import keep_keyring_copy
@@ -52,7 +53,7 @@ async def rotate_bucket_key(services: Services, bucket: BucketId, rows_per_s: in
     """Make another epoch of a bucket's key, for all that is sealed from here on, and leave the rest
     to the job. Durable when it returns.
 
-    Raises: RotationUnderWay, OperationAborted (the bucket is gone), as the log.
+    Raises: RotationUnderWay, OperationAborted (the bucket is gone), JournalUnavailable, as the log.
     """
     for _ in range(TRIES_MAX):
         stored = bucket_rows.read_bucket(services.log, services.records, bucket)
@@ -70,6 +71,7 @@ async def rotate_bucket_key(services: Services, bucket: BucketId, rows_per_s: in
         )
         changed = replace(stored.bucket, key_epoch=rotation.epoch)
         made = await services.bucket_keys.make_key(changed)
+        await rotation_told.tell_active(services, rotation)
         try:
             batch = _beginning(services, stored, changed, made, rotation)
             await services.log.commit_change(Change(batch=batch))
@@ -114,7 +116,8 @@ async def rotate_tenant_key(services: Services, tenant: TenantId, rows_per_s: in
     """Make another epoch of a tenant's key, for all bucket keys that are made from here on, and
     leave wrapping the others anew to the job. Durable when it returns.
 
-    Raises: RotationUnderWay, NoSuchTenant, TenantKeyMissing, as the log.
+    Raises: RotationUnderWay, NoSuchTenant, TenantKeyMissing, JournalUnavailable (the job makes the
+        epoch active when the journal takes events again), as the log.
     """
     held = accounts.read_tenant(services.log, services.records, tenant)
     if held is None:
@@ -146,10 +149,13 @@ async def rotate_tenant_key(services: Services, tenant: TenantId, rows_per_s: in
 
 
 async def activate(services: Services, rotation: Rotation) -> None:
-    """Have bucket keys wrapped under the epoch of a tenant's rotation from here on. Idempotent."""
+    """Have bucket keys wrapped under the epoch of a tenant's rotation from here on; the tenant's
+    journal has it first. Idempotent. Raises: JournalUnavailable, as the provider and the log.
+    """
     keys, tenant = services.bucket_keys, bytes.fromhex(rotation.owner)
     for about in keys.provider.tenant_epochs(tenant):
         if about.epoch == rotation.epoch and about.state is KeyState.PENDING:
+            await rotation_told.tell_active(services, rotation)
             keys.note_epochs_change()
             try:
                 await set_epoch_apart(services, tenant, rotation.epoch, KeyState.ACTIVE)
@@ -165,14 +171,18 @@ def _refuse_second(services: Services, kind: str, owner: bytes, name: str) -> No
 
 async def end_bucket_rotation(services: Services, rotation: Rotation, outcome: str) -> Rotation:
     """Close a bucket's rotation: a report in place of its row, and, where nothing is left under
-    them, the older epochs DECRYPT_ONLY.
+    them, the older epochs DECRYPT_ONLY. The tenant's journal has that first.
+
+    Raises: JournalUnavailable, OperationAborted, as the log.
     """
     bucket = BucketId(bytes.fromhex(rotation.owner))
     ended = replace(rotation, ended_at_ms=services.env.now_ms(), outcome=outcome)
     records, nonces = services.records, services.nonces
+    claim, told = await rotation_told.claim_of(services, ended), list[int]()
     for _ in range(TRIES_MAX):
         checks: list[Check] = []
-        writes = list(rotation_rows.end_rotation(records, nonces, ended))
+        writes = [*rotation_rows.end_rotation(records, nonces, ended), *claim]
+        retired: list[int] = []
         held = bucket_key_rows.scan_bucket_keys(services.log, records, bucket)
         for key in held if outcome == COMPLETE else ():
             about = _retired(key.about, rotation.epoch, ended.ended_at_ms)
@@ -181,6 +191,11 @@ async def end_bucket_rotation(services: Services, rotation: Rotation, outcome: s
                 checks.append(Check(row_key, key.revision))
                 changed = key._replace(about=about)
                 writes.append(bucket_key_rows.set_bucket_key(records, nonces, bucket, changed))
+                if about.state is not key.about.state:
+                    retired.append(about.epoch)
+        if retired != told:
+            await rotation_told.tell_decrypt_only(services, ended, retired)
+            told = retired
         try:
             await commit_rows(services, tuple(checks), tuple(writes), bucket)
         except BatchConflict:
@@ -203,21 +218,29 @@ async def end_tenant_rotation(
     services: Services, rotation: Rotation, needed: Container[int] = ()
 ) -> Rotation:
     """Close a tenant's rotation: the older epochs are DECRYPT_ONLY, a report in place of its row.
-    Idempotent.
+    The tenant's journal has that first. Idempotent. Raises: JournalUnavailable, as the provider and
+    the log.
 
     Args:
         needed: epochs that something is left under, which does not open: they stay as they are.
     """
     provider, tenant = services.bucket_keys.provider, bytes.fromhex(rotation.owner)
-    for about in provider.tenant_epochs(tenant):
-        is_older = about.epoch < rotation.epoch and about.epoch not in needed
-        if is_older and about.state in (KeyState.ACTIVE, KeyState.PENDING):
-            await set_epoch_apart(services, tenant, about.epoch, KeyState.DECRYPT_ONLY)
+    retired = [
+        about.epoch
+        for about in provider.tenant_epochs(tenant)
+        if about.epoch < rotation.epoch
+        and about.epoch not in needed
+        and about.state in (KeyState.ACTIVE, KeyState.PENDING)
+    ]
+    await rotation_told.tell_decrypt_only(services, rotation, retired)
+    for epoch in retired:
+        await set_epoch_apart(services, tenant, epoch, KeyState.DECRYPT_ONLY)
     await keep_copy(services)
     outcome = LEFT if rotation.unreadable else COMPLETE
     ended = replace(rotation, ended_at_ms=services.env.now_ms(), outcome=outcome)
+    claim = await rotation_told.claim_of(services, ended)
     writes = rotation_rows.end_rotation(services.records, services.nonces, ended)
-    await commit_rows(services, (), writes)
+    await commit_rows(services, (), (*writes, *claim))
     return ended
 
 

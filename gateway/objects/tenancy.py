@@ -58,6 +58,15 @@ class IdentityLimit(StorageError):
     kind = Kind.CONFLICT
 
 
+class AccessKeyLimit(IdentityLimit):
+    """The user has as many access keys as there may be."""
+
+    hint = (
+        "`hexagone access-key list` shows them: disable the one that nobody uses, and delete it "
+        "once nothing fails"
+    )
+
+
 class Step(NamedTuple):
     """A change of rows, as they have been read."""
 

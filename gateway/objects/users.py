@@ -29,6 +29,7 @@ from gateway.objects.bootstrap import read_root
 from gateway.objects.context import Services
 from gateway.objects.credential_rows import stored_form
 from gateway.objects.tenancy import (
+    AccessKeyLimit,
     IdentityExists,
     IdentityInUse,
     IdentityLimit,
@@ -267,7 +268,7 @@ def _check_room(services: Services, tenant: TenantId, held: int) -> None:
     quota = services.quotas.of(Subject.TENANT, tenant).access_keys
     most = ACCESS_KEYS_MAX if quota is None else min(quota, ACCESS_KEYS_MAX)
     if held >= most:
-        raise IdentityLimit(access_keys_max=most)
+        raise AccessKeyLimit(access_keys_max=most)
 
 
 def _root_keys(services: Services, tenant: TenantId) -> list[StoredAccessKey]:

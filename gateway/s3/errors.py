@@ -241,6 +241,7 @@ _CODE_OF_CLASS: dict[str, str] = {
     "InvalidEncryptionAlgorithm": "InvalidEncryptionAlgorithmError",
     "IllegalLocationConstraint": "IllegalLocationConstraintException",
     "KeyTooLong": "KeyTooLongError",
+    "KeyBudgetSpent": "SlowDown",
     "KmsKeyDestroyed": "KMS.KMSInvalidStateException",
     "KmsKeyDisabled": "KMS.DisabledException",
     "KmsKeyNotFound": "KMS.NotFoundException",

@@ -19,8 +19,9 @@ from typer.core import TyperGroup
 
 from gateway.terminal.help import context_of, summary, write_help
 from gateway.terminal.language import Language, language_of, say, use
-from gateway.terminal.refusals import said, said_usage, write_refusal
+from gateway.terminal.refusals import WRONG_COMMAND, said, said_usage, write_refusal
 from gateway.terminal.remote import GivenPlace, give
+from gateway.terminal.user_files import FileUnusable
 from storaged.base.errors import StorageError
 
 COMPLETE_VARIABLE = "_HEXAGONE_COMPLETE"
@@ -114,7 +115,7 @@ class Commands(TyperGroup):
             return 1
         except StorageError as error:
             write_refusal(*said(error))
-            return 1
+            return WRONG_COMMAND if isinstance(error, FileUnusable) else 1
         except typer._click.ClickException as error:
             return _told(error)
         return code if isinstance(code, int) else 0

@@ -13,9 +13,12 @@ import typer
 
 from gateway.terminal.help import has_colour
 from gateway.terminal.language import heard, say
+from gateway.terminal.user_files import FileUnusable, reason_of
 from storaged.base.errors import StorageError
 
 SPOKEN_FIELDS = frozenset({"reason", "detail"})  # of an error; all others hold names and numbers
+WRONG_COMMAND = 2
+INTERNAL = "Value error, "  # what typer leaves of pydantic's own words
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
 # What typer says, with its placeholders: for the catalogue.
@@ -35,7 +38,6 @@ TYPER_SAYS = (
     "'{value}' is not a valid float.",
     "Value '{value}' is not a valid {kind}.",
     "'{value}' is not one of {names}.",
-    "Value error, '{value}' is not one of {names}.",
     "{value} is not in the range {range}.",
     "{kind} '{value}' does not exist.",
     "Input should be greater than or equal to {least}",
@@ -62,14 +64,19 @@ def said(error: Exception) -> tuple[str, str]:
             "another program listens there: stop it, or choose another port"
             " (--port; else in the configuration)"
         )
+    if isinstance(error, OSError) and error.errno:
+        reason = heard(reason_of(error))
+        return f"{error.filename}: {reason}" if error.filename else reason, ""
     if not isinstance(error, StorageError):
         return heard(str(error)), ""
     return said_error(error.title(), error.fields), heard(error.hint or "")
 
 
 def stop(error: Exception, code: int = 1) -> NoReturn:
-    """Tell what went wrong on standard error and end the command."""
-    refuse(*said(error), code, error)
+    """Tell what went wrong on standard error and end the command; a file that is not usable makes
+    the command a wrong one.
+    """
+    refuse(*said(error), WRONG_COMMAND if isinstance(error, FileUnusable) else code, error)
 
 
 def refuse(text: str, advice: str = "", code: int = 1, cause: Exception | None = None) -> NoReturn:
@@ -100,6 +107,6 @@ def said_usage(error: Any) -> str:
             hint = error.param.get_error_hint()
         if hint and not isinstance(hint, str):
             hint = " / ".join(hint)
-        text = heard(error.message)
+        text = heard(error.message.removeprefix(INTERNAL))
         return f"{hint}: {text}" if hint else text
     return heard(error.format_message())

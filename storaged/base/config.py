@@ -56,7 +56,9 @@ def read_config(shape: type[T], path: Path) -> T:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(path=path, reason=error.strerror) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(path=path, reason="it is no text in UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(path=path, reason=f"not TOML: {error}") from error
     return build_config(shape, raw, folder=path.absolute().parent)
 

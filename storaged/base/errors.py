@@ -36,7 +36,7 @@ class StorageError(Exception):
     """Storage error."""
 
     kind: ClassVar[Kind] = Kind.UNAVAILABLE
-    hint: ClassVar[str | None] = None
+    hint: str | None = None  # what to do next; of the class, or of one error
 
     def __init__(self, **fields: object) -> None:
         self.fields = fields
@@ -73,3 +73,6 @@ class ConfigError(StorageError):
     """The configuration is not usable."""
 
     kind = Kind.INVALID
+    hint = (
+        "deploy/ has examples that say what each key means; `hexagone config check` looks at a file"
+    )

@@ -33,7 +33,7 @@ from gateway.objects.versioning import set_versioning
 from tests.support.gateway import BUCKET, BytesBody, Gateway, memory_gateway
 from tests.support.rotations import CUSTOMER_KEY
 
-KEYS = [f"file-{number}" for number in range(40)]
+KEYS = [f"file-{number}" for number in range(1000)]
 BY_THIEF = EncryptionAsked(customer=CUSTOMER_KEY)
 RANSOM = PutOptions(encryption=BY_THIEF)
 

@@ -7,20 +7,26 @@ import json
 import shutil
 import signal
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from gateway.config_keys import KeysFrom
 from gateway.data.envelope import KeyChangeRefused
 from gateway.model.key_states import KeyState
+from storaged.base.env import RealEnv
 from storaged.base.errors import StorageError
-from storaged.base.ids import DatacenterId, NodeId, ShardId, StripeFamily, StripeId
+from storaged.base.ids import ShardId, StripeFamily, StripeId
+from storaged.local import open_local_node
 from storaged.memory import MemoryNode
-from storaged.node import NodeIdentity, ShardRetained
+from storaged.node import Node, ShardMissing, ShardRetained
 from tests.support.erasure_rig import two_of
 from tests.support.keyd_rig import keyd
-from tests.support.processes import BIN, Cluster, end
+from tests.support.node_link import PARIS_1, linked, make_certificates
+from tests.support.processes import BIN, Cluster, end, free_port
 from tests.support.seized import restorable
 
 TENANT, BUCKET = b"t" * 16, b"b" * 16
@@ -60,21 +66,104 @@ def test_a_gateway_gets_no_bucket_key_out_of_the_key_service(tmp_path: Path) -> 
                 ask()
 
 
-@pytest.mark.proves("B-08", "LCK-04")
-def test_a_node_deletes_nothing_before_its_time_whoever_asks() -> None:
-    async def main() -> None:
-        now_ms = 1_000
-        identity = NodeIdentity(node=NodeId("p1"), datacenter=DatacenterId("paris"), country="fr")
-        node = MemoryNode(identity, now_ms=lambda: now_ms)
-        shard = ShardId(StripeId(StripeFamily.DATA, 1, 1), 0)
-        await node.put(shard, b"a", b"content", fence=None, retain_until_ms=2_000)
-        (refused,) = await node.delete([shard])
-        assert isinstance(refused, ShardRetained)
-        assert bytes((await node.get(shard, offset=0, length=7)).content) == b"content"
-        now_ms = 2_001
-        assert list(await node.delete([shard])) == [None]
+class SteppedEnv(RealEnv):
+    """A real one, but for the wall clock, which stands until it is set."""
 
-    asyncio.run(main())
+    now = 1_000
+
+    def now_ms(self) -> int:
+        return self.now
+
+
+@asynccontextmanager
+async def node_of(kind: str, folder: Path, env: SteppedEnv) -> AsyncIterator[Node]:
+    """In memory; the store of a drive; that of a drive behind TLS, as a gateway reaches it."""
+    if kind == "memory":
+        yield MemoryNode(PARIS_1, now_ms=env.now_ms)
+        return
+    node = await open_local_node(folder / "node", PARIS_1, env)
+    try:
+        if kind == "drive":
+            yield node
+        else:
+            async with linked(node, make_certificates(folder)) as (client, _):
+                yield client
+    finally:
+        await node.close()
+
+
+@pytest.mark.proves("B-08", "LCK-04")
+@pytest.mark.parametrize("kind", ["memory", "drive", "drive behind TLS"])
+def test_a_node_deletes_nothing_before_its_time_whoever_asks(tmp_path: Path, kind: str) -> None:
+    env = SteppedEnv()
+    shard = ShardId(StripeId(StripeFamily.DATA, 1, 1), 0)
+
+    async def main() -> None:
+        async with node_of(kind, tmp_path, env) as node:
+            await node.put(shard, b"a", b"content", fence=None, retain_until_ms=2_000)
+            (refused,) = await node.delete([shard])
+            assert isinstance(refused, ShardRetained)
+            assert bytes((await node.get(shard, offset=0, length=7)).content) == b"content"
+            env.now = 2_001
+            assert list(await node.delete([shard])) == [None]
+            with pytest.raises(ShardMissing):
+                await node.stat(shard)
+
+    try:
+        asyncio.run(main())
+    finally:
+        env.close()
+
+
+ALLOWED = 3
+OBJECTS = 6
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.proves("B-08", "K-06", "L-09")
+def test_a_gateway_that_reads_everything_is_stopped_by_a_budget_and_told_of(tmp_path: Path) -> None:
+    """It asks for the key of one object after the other, of what it has not in memory."""
+    metrics = free_port()
+    cluster = Cluster(tmp_path / "data", keys=KeysFrom.KEYD)
+    try:
+        cluster.start()
+        with cluster.client() as client:
+            assert client.request("PUT", "/bucket").status == 200
+            for number in range(OBJECTS):
+                assert client.request("PUT", f"/bucket/{number}", BODY).status == 200
+        assert cluster.stop_gateway() == 0
+        config, log = cluster.folder / "keyd.toml", cluster.folder / "keyd.log"
+        # Tables of what `up` has written are before ours.
+        kept = config.read_text().partition("\n[")[0]
+        limits = f"[budgets]\nopens_per_hour_max = {ALLOWED}\n[metrics]\nport = {metrics}\n"
+        config.write_text(f"{kept}\n{limits}")
+        cluster.start()
+        with cluster.client() as client:
+            answers = [client.request("GET", f"/bucket/{number}") for number in range(OBJECTS)]
+            assert [one.status for one in answers] == [200] * ALLOWED + [503] * (OBJECTS - ALLOWED)
+            assert answers[-1].code == "SlowDown" and "retry-after" in answers[-1].headers
+            assert client.request("GET", "/bucket/0").body == BODY  # in use: asks for nothing
+            assert client.request("PUT", "/bucket/more", BODY).status == 200
+            assert client.request("GET", "/bucket/more").body == BODY
+        with urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=20) as told:
+            page = told.read().decode()
+        count = OBJECTS - ALLOWED
+        refused = f'hexagone_keyd_budget_refused_total{{budget="opens",of="tenant"}} {count}.0'
+        assert refused in page
+        assert f'verb="open_under_bucket"}} {ALLOWED}.0' in page
+        assert cluster.stop_gateway() == 0
+        said = log.read_text()
+        assert said.count("budget is spent") == 1 and f'"open_under_bucket": {ALLOWED}' in said
+        assert journalled(cluster.folder, "keys.budget-spent") == 1
+    finally:
+        if cluster.gateway is not None:
+            end(cluster.gateway, signal.SIGKILL)
+
+
+def journalled(folder: Path, kind: str) -> int:
+    """Events of a type in the journal of a stopped cluster."""
+    lines = b"".join(path.read_bytes() for path in (folder / "journal").rglob("*.events"))
+    return lines.count(kind.encode())
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,8 @@ ATTACKS: dict[str, str] = {
     "LCK-01": "going past a lock although a policy forbids it",
     "LCK-02": "a locked version that another way of deleting takes away",
     "LCK-03": "a clock set forward so that locks end",
-    "LCK-04": "shards of locked versions deleted behind the gateway's back",
+    "LCK-04": "shards of locked versions deleted behind the gateway's back: a node keeps what has "
+    "a date (gateways give none yet), and what its trash has",
     "JRN-01": "a journal that is edited, cut, reordered, forked or written anew",
     "JRN-02": "acts while the journal cannot be written",
     "JRN-03": "lines and control characters smuggled into a log",

@@ -19,8 +19,14 @@ import yaml
 
 from gateway.admin.alarms import Alarms
 from gateway.admin.client import AdminClient
+from gateway.data.keyring import FileKeyring
+from gateway.data.node_clocks import CLOCK_SKEW_LIMIT_S
+from gateway.keyd.metrics import KeydMetrics
+from gateway.keyd.service import KeyService
 from gateway.metrics import exposition, new_registry
 from gateway.s3.errors import STATUS
+from storaged.base.env import RealEnv
+from tests.support.keyd_rig import CLUSTER, SECRET
 from tests.support.processes import Cluster, end
 from tests.support.raw_s3 import Credentials, RawClient
 from tests.support.s3_gateway import REGION, S3Gateway, running_gateway
@@ -79,6 +85,10 @@ FIRING: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"hexagone_node_usable" + AT: "0x80", "hexagone_node_reachable" + AT: "1x80"},
         {"hexagone_node_usable" + AT: "0x80", "hexagone_node_reachable" + AT: "0x80"},
     ),
+    "HexagoneNodeClockOff": (
+        {"hexagone_node_clock_skew_seconds" + AT: "-5.1x80"},
+        {"hexagone_node_clock_skew_seconds" + AT: "4.9x80"},
+    ),
     "HexagoneDriveOutOfService": (
         {"hexagone_node_in_service" + AT: "0x80"},
         {"hexagone_node_in_service" + AT: "1x80", "storaged_in_service": "1x80"},
@@ -107,6 +117,17 @@ FIRING: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "HexagoneKeyErrors": (
         {"hexagone_keys_errors_total": "0+60x80"},
         {"hexagone_keys_errors_total": "0+10x80"},
+    ),
+    "HexagoneKeyBudgetSpent": (
+        {'hexagone_keyd_budget_refused_total{budget="opens",of="tenant"}': "0x70 5x10"},
+        {
+            'hexagone_keyd_budget_refused_total{budget="opens",of="tenant"}': "5x80",
+            "hexagone_keys_budget_refusals_total": "5x80",
+        },
+    ),
+    "HexagoneKeysOpenedMany": (
+        {'hexagone_keyd_budget_warned{budget="opens",of="tenant"}': "1x80"},
+        {'hexagone_keyd_budget_warned{budget="opens",of="tenant"}': "0x80"},
     ),
     "HexagoneSealedKeysDamaged": (
         {"hexagone_damaged_sealed_keys": "1x80"},
@@ -193,11 +214,23 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Labels]:
         for port in (cluster.port + 1, node_port):
             with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
                 printed(answer.read().decode(), found)
+        printed(key_service_page(cluster.folder / "keyd"), found)
         yield found
     finally:
         for process in (cluster.gateway, *cluster.nodes.values()):
             end(process)
         shutil.rmtree(cluster.folder)
+
+
+def key_service_page(folder: Path) -> str:
+    """What a key service prints."""
+    folder.mkdir()
+    env = RealEnv(threads_max=1)
+    keyring = FileKeyring(folder, SECRET, env)
+    service = KeyService(keyring, CLUSTER, env, cache_s=300.0, provider_name="file")
+    page = KeydMetrics(service, env).render().decode()
+    env.close()
+    return page
 
 
 @pytest.mark.proves("L-09")
@@ -248,6 +281,12 @@ def test_each_alert_is_explained_and_tried() -> None:
         assert rule["labels"]["severity"] in ("critical", "warning")
 
 
+@pytest.mark.proves("L-05")
+def test_the_limit_of_clocks_is_that_of_the_code() -> None:
+    (rule,) = [one for one in rules() if "clock_skew" in one["expr"]]
+    assert rule["expr"].endswith(f" > {CLOCK_SKEW_LIMIT_S:g}")
+
+
 def promtool(*arguments: str | Path) -> str:
     """What promtool says; it has to be content."""
     assert Path(PROMTOOL).exists(), "make promtool"
@@ -258,24 +297,30 @@ def promtool(*arguments: str | Path) -> str:
     return done.stdout
 
 
-def fires(folder: Path, cases: list[tuple[str, dict[str, str], bool]], minutes: int = 75) -> None:
-    """Evaluate series, a value a minute: each alert fires at the end, or does not."""
+def fires(
+    folder: Path,
+    cases: list[tuple[str, dict[str, str], bool]],
+    eval_time: str = "75m",
+    interval: str = "1m",
+) -> None:
+    """Evaluate series, a value in each interval: each alert fires at that time, or does not."""
     wanted = []
     for alert, series, is_firing in cases:
         expression = f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})'
         samples = [{"labels": "{}", "value": 1}] if is_firing else []
         wanted.append(
             {
-                "interval": "1m",
+                "interval": interval,
                 "name": f"{alert} fires" if is_firing else f"{alert} is silent",
                 "input_series": [{"series": s, "values": v} for s, v in series.items()],
                 "promql_expr_test": [
-                    {"expr": expression, "eval_time": f"{minutes}m", "exp_samples": samples}
+                    {"expr": expression, "eval_time": eval_time, "exp_samples": samples}
                 ],
             }
         )
     path = folder / "alerts.test.yml"
-    path.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "tests": wanted}))
+    tests = {"rule_files": [str(RULES)], "evaluation_interval": "15s", "tests": wanted}
+    path.write_text(yaml.safe_dump(tests))
     promtool("test", "rules", path)
 
 
@@ -290,6 +335,15 @@ def test_each_rule_fires_on_its_series_and_not_on_a_healthy_one(tmp_path: Path) 
     for alert, (sick, healthy) in FIRING.items():
         cases += [(alert, sick, True), (alert, healthy, False)]
     fires(tmp_path, cases)
+
+
+@pytest.mark.proves("B-15", "L-09")
+def test_a_thousand_overwrites_in_a_moment_are_an_alarm_within_a_minute(tmp_path: Path) -> None:
+    """As our prometheus.yml asks and evaluates: each 15 s. They come after the second scrape."""
+    series = {"hexagone_customer_key_writes_total": "0 0 1000x20"}
+    for eval_time, is_firing in (("15s", False), ("60s", True)):
+        case = ("HexagoneCustomerKeyWrites", series, is_firing)
+        fires(tmp_path, [case], eval_time=eval_time, interval="15s")
 
 
 def samples(running: S3Gateway) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import stat
 import threading
 from collections.abc import Iterator
 from itertools import count, pairwise
@@ -104,6 +105,15 @@ def test_index_of_another_key_is_refused(tmp_path: Path, env: RealEnv) -> None:
     with pytest.raises(IndexForeign):
         LmdbIndex(tmp_path, map_size_bytes=MAP_BYTES, sums_key=b"t" * 32, env=env)
     open_index(tmp_path, env).close()  # the refusal gave the lock back
+
+
+def test_nobody_else_on_the_machine_reads_names_of_objects(tmp_path: Path, env: RealEnv) -> None:
+    folder = tmp_path / "index"
+    for _ in range(2):
+        open_index(folder, env).close()
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE((folder / "data.mdb").stat().st_mode) == 0o600
+        (folder / "data.mdb").chmod(0o644)  # as one that was made before
 
 
 def test_vanished_and_reverted_rows_are_found_by_the_sums(tmp_path: Path, env: RealEnv) -> None:

@@ -4,6 +4,7 @@ what is in the memory of either.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -34,6 +36,15 @@ pytestmark = pytest.mark.timeout(240)
 
 def keyd_pid(cluster: Cluster) -> int:
     return int(cluster.laid.keyd.pid.read_text())
+
+
+def _status(cluster: Cluster) -> dict[str, Any]:
+    """What `hexagone status` says."""
+    ask = [str(BIN / "hexagone"), "status", "--json", "--data", str(cluster.folder)]
+    answer: dict[str, Any] = json.loads(
+        subprocess.run(ask, capture_output=True, check=True, timeout=60).stdout
+    )
+    return answer
 
 
 def await_that(what: Callable[[], bool]) -> None:
@@ -121,6 +132,9 @@ def test_while_it_hangs_warm_requests_are_answered_and_cold_ones_refused_at_once
         os.kill(pid, signal.SIGSTOP)
         try:
             assert client.request("PUT", "/cold").status == 503
+            told = _status(cluster)
+            assert told["keys"]["answers"] is False
+            assert any("key service does not answer" in one for one in told["warnings"])
             began = time.monotonic()
             for _ in range(20):
                 assert client.request("PUT", "/cold").status == 503

@@ -42,7 +42,7 @@ REQUIREMENTS: dict[str, dict[str, str]] = {
         "L-02": "accesses that have to be recorded are, or are refused",
         "L-03": "a tenant gets all events that concern him, and no others",
         "L-04": "the journal survives, and shows whether it was touched",
-        "L-05": "events have times, and silence is seen",
+        "L-05": "events have times, a clock that is off raises an alarm, and silence is seen",
         "L-06": "others can watch the journal",
         "L-07": "a tenant is told when staff have touched his data",
         "L-08": "evidence verifies without the service",

@@ -26,8 +26,14 @@ def expand(key: bytes, info: bytes) -> bytes:  # "Keys": HKDF-Expand-SHA512, 76 
 
 
 def open_secret(key: bytes, label: str, context: bytes, sealed: bytes) -> bytes:  # "Sealed keys"
-    if sealed[0] == 2:  # under a window of the key
-        key, sealed = expand(key, enc("dek-window", sealed[1:17]))[:32], b"\1" + sealed[17:]
+    if sealed[0] in (2, 3):  # in a window of the key
+        key = expand(key, enc("dek-window", sealed[1:17]))[:32]
+    if sealed[0] == 3:
+        okm = expand(key, enc("window-keys"))
+        made = hmac.digest(okm[32:64], enc(label, context, sealed[17:41]), "sha256")
+        assert hmac.compare_digest(made, sealed[41:73]), label
+        return AESGCM(okm[:32]).decrypt(made[:12], sealed[73:], made)
+    sealed = b"\1" + sealed[17:] if sealed[0] == 2 else sealed
     okm = expand(key, enc(label, context, sealed[1:25]))
     assert sealed[0] == 1 and hmac.compare_digest(okm[44:], sealed[25:57]), label
     return AESGCM(okm[:32]).decrypt(okm[32:44], sealed[57:], enc("aad", 1, label.encode(), context))

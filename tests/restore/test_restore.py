@@ -28,7 +28,7 @@ from tests.support.gateway import BytesBody
 pytestmark = pytest.mark.proves("A-10", "E-05")
 
 SCRIPT = Path(__file__).with_name("restore_object.py")
-LINES_MAX = 150
+LINES_MAX = 160
 SMALL = b"a few bytes in a commit stripe"
 LARGE = Random(7).randbytes(9_000_000)  # two full data stripes of 4+2 and a rest
 FORMER = Random(8).randbytes(300_000)

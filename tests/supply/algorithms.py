@@ -57,20 +57,17 @@ ALGORITHMS: dict[str, Algorithm] = {
     ),
     "HMAC-SHA-1": Algorithm(
         "mac",
-        "key 320 or the client's",
-        "RFC 2104",
-        "requests signed with SigV2, where it is on",
+        "key 160, 320 or the client's",
+        "RFC 2104, RFC 6238",
+        "codes of second factors (TOTP); requests signed with SigV2, where it is on",
         1,
     ),
     "HMAC-SHA-256": Algorithm(
         "mac",
         "key 256",
         "FIPS 198-1",
-        "SigV4, derived keys, the log's headers, journal, backups",
+        "SigV4, derived keys, commitments of wrapped DEKs, the log's headers, journal, backups",
         5,
-    ),
-    "HMAC-SHA-512": Algorithm(
-        "mac", "key 256", "FIPS 198-1", "HKDF in bulk, when keys are rotated", 5
     ),
     "HPKE ML-KEM-768 + X25519": Algorithm(
         "kem",

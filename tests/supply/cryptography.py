@@ -46,9 +46,11 @@ NAMES: dict[str, str] = {
     "PublicFormat": "",
     "RSAPublicKey": "RSASSA-PKCS1-v1_5",
     "SECP256R1": P256,
+    "SHA1": "SHA-1",
     "SHA256": "SHA-256",
     "SHA512": "SHA-512",
     "Suite": HPKE,
+    "TOTP": "HMAC-SHA-1",
     "X25519PrivateKey": HPKE,
     "X25519PublicKey": HPKE,
     "_Hash": "",
@@ -117,6 +119,8 @@ def algorithms_of(source: str) -> set[str]:
         found |= {HMAC_BY[name.lower()] for name in hashed}
     elif "HKDFExpand" in names:
         names.discard("SHA512")
+    elif "TOTP" in names:
+        names.discard("SHA1")
     found |= {_of(name) for name in names}
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):

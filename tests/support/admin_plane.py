@@ -37,11 +37,13 @@ from gateway.journal.events import Entry, read_line
 from gateway.journal.journal import Journal, JournalConfig
 from gateway.journal.store import read_lines
 from gateway.model.administrators import LocalRights, Role
+from gateway.model.second_factor import SecondFactorRule
 from gateway.objects.administrators import Administrators
 from storaged.base.durable import replace_file
 from storaged.base.env import RealEnv
 from tests.support.admin_rig import AdminRig, admin_rig
 from tests.support.journal_rig import keys_with
+from tests.support.stood_clock import StoodClock
 
 PEOPLE = {
     "alice": ("Alice Martin", Role.CUSTODIAN),
@@ -152,6 +154,17 @@ def server_of(rig: AdminRig, plane: AdminPlane, config: AdminConfig, env: RealEn
     )
 
 
+def config_of(folder: Path, *, listens: bool) -> AdminConfig:
+    """With a listener on a port of the kernel's choice, or none."""
+    return AdminConfig(
+        socket=folder / "a.sock",
+        port=0 if listens else None,
+        certificate=folder / "admin.pem",
+        key=folder / "admin.key",
+        authority=folder / "authority.pem",
+    )
+
+
 @contextmanager
 def admin_plane_served(
     folder: Path,
@@ -161,6 +174,8 @@ def admin_plane_served(
     glass_s: float = 0,
     authority: AdminAuthority | None = None,
     sources: tuple[str, ...] = (),
+    second_factor: SecondFactorRule = SecondFactorRule.OPTIONAL,
+    clock: StoodClock | None = None,
 ) -> Iterator[AdminPlaneServed]:
     """An admin port; with a listener on a port of the kernel's choice."""
     ready, done = threading.Event(), threading.Event()
@@ -173,14 +188,11 @@ def admin_plane_served(
         folder / "admin.key",
     )
     replace_file(folder / "authority.pem", authority.certificate_pem, mode=0o644)
-    config = AdminConfig(
-        socket=folder / "a.sock",
+    config = replace(
+        config_of(folder, listens=listens),
         local=local,
-        port=0 if listens else None,
-        certificate=folder / "admin.pem",
-        key=folder / "admin.key",
-        authority=folder / "authority.pem",
         sources=sources,
+        second_factor=second_factor,
     )
 
     async def main() -> None:
@@ -189,7 +201,8 @@ def admin_plane_served(
             journal.start()
             services = rig.gateway.services
             services.journal = journal
-
+            if clock is not None:
+                clock.drive(services.env)
             told = config
             if glass_s:
                 until = datetime.fromtimestamp(services.env.now_ms() / 1000 + glass_s, UTC)

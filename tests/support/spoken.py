@@ -69,6 +69,7 @@ TABLES = frozenset({"titled_table", "rows_view", "one_view", "_print"})
 SPOKEN_MODULES = (
     "gateway/admin/attest.py",
     "gateway/admin/attestation.py",
+    "gateway/admin/clocks.py",
     "gateway/admin/health.py",
     "gateway/admin/local_root.py",
     "gateway/admin/margins.py",
@@ -77,6 +78,7 @@ SPOKEN_MODULES = (
     "gateway/admin/produce.py",
     "gateway/admin/produce_says.py",
     "gateway/admin/regions.py",
+    "gateway/admin/second_factors.py",
     "gateway/admin/signing_api.py",
     "gateway/admin/statement_verify.py",
     "gateway/admin/status.py",
@@ -84,6 +86,7 @@ SPOKEN_MODULES = (
     "gateway/jobs/",
     "gateway/journal/usage.py",
     "gateway/journal/verify.py",
+    "gateway/terminal/user_files.py",
     "gateway/model/durability.py",
     "gateway/data/health.py",
     "gateway/objects/approving.py",

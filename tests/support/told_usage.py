@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.admin.metering_desk import MeteringDesk
-from gateway.admin.statement_verify import Checked, verify_statement
+from gateway.admin.statement_verify import Checked, read_statement, verify_statement
 from gateway.admin.statements import (
     hours_of,
     month_hours,
@@ -112,7 +112,7 @@ def exported(folder: Path) -> Path:
 
 def checked(export: Path, statement: bytes) -> Checked:
     """What an auditor finds."""
-    return verify_statement(export, public(), statement, PRICES)
+    return verify_statement(export, public(), read_statement(statement), PRICES)
 
 
 Change = Callable[[list[Event]], Sequence[Event]]

@@ -185,7 +185,6 @@ def test_l_02_accesses_that_have_to_be_recorded_are_refused_on_every_way(
 ) -> None:
     monkeypatch.setattr(journal_module, "BUFFERED_S", 0.0)
     rig.client.put_object(Bucket=BUCKET, Key=CANARY, Body=b"before")
-    rig.journal.accesses_required = True
 
     def page() -> int:
         with rig.s3.raw() as raw:

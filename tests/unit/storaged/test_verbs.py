@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storaged import verbs
+from storaged.answers import answer_request
 from storaged.base.errors import ProtocolError, StorageError
 from storaged.base.ids import LogId, ShardId, StripeFamily, StripeId, datacenter_id, node_id
 from storaged.base.limits import ATTRIBUTES_BYTES_MAX, LIST_LIMIT_MAX, WIRE_FIELDS_BYTES_MAX
+from storaged.memory import MemoryNode
 from storaged.node import (
     Fence,
     NodeIdentity,
@@ -24,6 +28,7 @@ from storaged.node import (
     ShardPage,
     ShardRetained,
 )
+from storaged.wire import Verb
 
 SHARD = ShardId(StripeId(StripeFamily.COMMIT, 3, 9), 2)
 LOG = LogId(b"l" * 16)
@@ -124,6 +129,30 @@ def test_status_keeps_its_figures_and_cuts_its_text() -> None:
     assert (back.shard_count, back.stored_bytes, back.capacity_bytes) == (1, 2, 3)
     assert (back.free_bytes, back.scrubbed_at_ms, back.scrub_progress) == (4, 5, 0.5)
     assert back.corrupt_shards == (SHARD,)
+
+
+@pytest.mark.proves("L-05")
+def test_a_status_tells_the_time_to_those_who_ask_only() -> None:
+    """Gateways of before take no bytes behind the status, nodes of before read the verb only."""
+
+    async def answered(fields: bytes) -> tuple[bytes, NodeStatus]:
+        node = MemoryNode(identity, now_ms=lambda: 1_800_000_000_123)
+        answer, content = await answer_request(node, fields, memoryview(b""))
+        return answer, verbs.decode_node_status(answer, memoryview(content))
+
+    identity = NodeIdentity(node=node_id("p1"), datacenter=datacenter_id("paris"), country="fr")
+    by_new, told = asyncio.run(answered(verbs.encode_status()))
+    by_old, untold = asyncio.run(answered(b"\x07"))
+    assert verbs.encode_status() == b"\x07\x01" and told.at_ms == 1_800_000_000_123
+    assert by_new == by_old + (1_800_000_000_123).to_bytes(8, "big")
+    assert untold.at_ms is None and untold == replace(told, at_ms=None)
+    assert asyncio.run(answered(b"\x07\x02"))[0] == by_old, "what a later gateway may ask for"
+    assert verbs.request_verb(verbs.encode_status()) is Verb.STATUS, "all that an old node reads"
+    for more in (*range(1, 8), 9):
+        with pytest.raises(ProtocolError):
+            verbs.decode_node_status(by_old + bytes(more), memoryview(b""))
+    early, _ = verbs.encode_node_status(replace(told, at_ms=-1))
+    assert verbs.decode_node_status(early, memoryview(b"")).at_ms == 0
 
 
 def test_failures_are_raised_and_successes_are_not() -> None:

@@ -27,6 +27,7 @@ from gateway.admin.key_desk import KeyDesk
 from gateway.admin.status import ClusterView
 from gateway.jobs.rotation import KeyRotation
 from gateway.journal.chain import encode_keys
+from gateway.objects.approving import ApprovalNeeded
 from storaged.base.jobs import Scheduler
 from tests.support.erasure_rig import CONFIG, ErasureRig, erasure_rig
 
@@ -146,7 +147,8 @@ def signed(hexagone: Serving, request: str, name: str, named: str, code: int = 0
     hexagone("approvals", "show", request, "--out", str(text))
     key = str(hexagone.folder / f"{name}.key")
     words = ("approvals", "sign", str(text), "--key", key, "--out", str(out))
-    hexagone(*words, code=code, said=f"{named}\n")
+    answer = hexagone(*words, code=code, said=f"{named}\n")
+    assert code or f"approval is in {out}" in answer.stderr
     return str(out)
 
 
@@ -157,7 +159,8 @@ def test_a_tenant_from_the_request_to_the_certificate(hexagone: Serving) -> None
     assert hexagone.json("approver", "list")["threshold"] == 2
     planned = hexagone.json("erase", "--tenant", "tests", "--dry-run")
     assert (planned["objects"], planned["notice_days"], planned["approvals"]) == (2, 21, 2)
-    hexagone("erase", "--tenant", "tests", "--lose", "test", "--yes", code=1)
+    wrong = hexagone("erase", "--tenant", "tests", "--lose", "test", "--yes", code=1).stderr
+    assert "name of the tenant" in wrong and "s3://BUCKET/KEY" in wrong and "epoch" not in wrong
     hexagone("erase", "--tenant", "tests", "--lose", "tests", code=2)  # nobody to ask
     assert not hexagone.json("erase", "status")["erasures"]
     hexagone("erase", "--tenant", "tests", "--lose", "tests", "--yes")
@@ -259,3 +262,8 @@ def test_a_sealed_key_opens_with_its_passphrase_only(hexagone: Serving) -> None:
     hexagone("approvals", "submit", signed(hexagone, request, "alice", "bucket\ncorrect horse"))
     key.chmod(0o644)
     signed(hexagone, request, "alice", "bucket\ncorrect horse", code=1)
+
+
+def test_who_has_to_have_an_approval_is_told_each_step_to_it() -> None:
+    for command in ("approvals show REQUEST --out", "approvals sign", "approvals submit"):
+        assert command in ApprovalNeeded.hint

@@ -21,6 +21,7 @@ from gateway.model.billing import HOUR_MS, Plan, PlanChange
 from gateway.model.errors import QuotaExceeded
 from gateway.model.quota import QuotaInvalid
 from gateway.objects.delete import delete_object
+from gateway.terminal.user_files import FileUnusable
 from tests.support.gateway import BUCKET, TENANT
 from tests.support.metered import Metered, TurnedEnv, metered_gateway
 from tests.support.usage_scan import full_scan
@@ -211,8 +212,11 @@ def test_price_lists_that_are_none_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(StatementInvalid):
             statements.prices_of(held)
-    with pytest.raises(StatementInvalid):
+    with pytest.raises(FileUnusable):
         statements.read_prices(tmp_path / "absent.toml")
+    (tmp_path / "prices.toml").write_text("nonsense = 1")
+    with pytest.raises(FileUnusable, match="unknown price nonsense"):
+        statements.read_prices(tmp_path / "prices.toml")
     for month in ("2026", "2026-13", "november"):
         with pytest.raises(StatementInvalid):
             statements.month_hours(month)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gateway.data import bucket_sealing
-from gateway.data.bucket_sealing import WINDOW_ID_BYTES, HeldBucketKey, seal_in_window
+from gateway.data.bucket_sealing import HeldBucketKey
 from gateway.data.cipher import SALT_BYTES
 from gateway.data.envelope import DEK_LABEL, SealInvalid
+from gateway.data.window import WINDOW_ID_BYTES, Window
 
 KEY = b"k" * 32
 WINDOWS = (b"1" * WINDOW_ID_BYTES, b"2" * WINDOW_ID_BYTES)
@@ -16,7 +17,7 @@ WINDOWS = (b"1" * WINDOW_ID_BYTES, b"2" * WINDOW_ID_BYTES)
 def sealed(key: HeldBucketKey, window_id: bytes, number: int) -> bytes:
     """A record of a window; what is in it is its number."""
     secret, salt = number.to_bytes(32, "big"), number.to_bytes(SALT_BYTES, "big")
-    return seal_in_window(window_id, key.window(window_id), DEK_LABEL, b"c", secret, salt)
+    return Window(window_id, key.window(window_id)).seal(DEK_LABEL, b"c", secret, salt)
 
 
 def test_records_of_windows_in_any_order_and_of_none_open() -> None:

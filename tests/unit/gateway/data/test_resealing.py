@@ -6,18 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.data.bucket_sealing import (
-    HeldBucketKey,
-    HeldBucketKeys,
-    Reseal,
-    open_in_window,
-    seal_in_window,
-    window_key,
-    window_of,
-)
-from gateway.data.cipher import SALT_BYTES, expand
+from gateway.data.bucket_sealing import HeldBucketKey, HeldBucketKeys, Reseal
+from gateway.data.cipher import SALT_BYTES
 from gateway.data.envelope import DEK_LABEL, INNER_LABEL, seal_secret
-from gateway.data.resealing import expanded, keyed_by, resealed
+from gateway.data.window import Window, window_key, window_of
 from storaged.base.env import RealEnv
 
 pytestmark = pytest.mark.proves("CRY-05", "K-10")
@@ -28,15 +20,10 @@ HEADS = (b"before", b"and after")
 WINDOWS = (b"w" * 16, b"x" * 16)
 
 
-@given(st.binary(min_size=32, max_size=32), st.binary(max_size=400))
-def test_keys_are_derived_as_for_one_record(key: bytes, info: bytes) -> None:
-    assert expanded(keyed_by(key), info) == expand(key, info)
-
-
 def _record(window: bytes, label: str, context: bytes, secret: bytes) -> bytes:
     if not window:
         return seal_secret(OLD, label, context, secret, SALT)
-    return seal_in_window(window, window_key(OLD, window), label, context, secret, SALT)
+    return Window(window, window_key(OLD, window)).seal(label, context, secret, SALT)
 
 
 @given(
@@ -45,45 +32,35 @@ def _record(window: bytes, label: str, context: bytes, secret: bytes) -> bytes:
         max_size=6,
     ),
     st.sampled_from((DEK_LABEL, INNER_LABEL)),
-    st.booleans(),
 )
 def test_what_is_resealed_opens_under_the_other_key_and_context(
-    wanted: list[tuple[bytes, bytes, bytes]], label: str, in_window: bool
+    wanted: list[tuple[bytes, bytes, bytes]], label: str
 ) -> None:
     records = [_record(window, label, HEADS[0] + tail, own) for window, tail, own in wanted]
     tails = [tail for _, tail, _ in wanted]
     old, new = HeldBucketKey(OLD), HeldBucketKey(NEW)
     salts = bytes(range(256))[: SALT_BYTES * len(records)].ljust(SALT_BYTES * len(records))
-    run = Reseal(old, new, label, HEADS, tails, records)
-    found = old.resealed(run, new.sealing(WINDOWS[0] if in_window else b""), salts)
+    into = Window(WINDOWS[0], new.window(WINDOWS[0]))
+    found = old.resealed(Reseal(old, new, label, HEADS, tails, records), into, salts)
     for at, (record, tail, (_, _, secret)) in enumerate(zip(found, tails, wanted, strict=True)):
-        assert record is not None
         salt = salts[SALT_BYTES * at : SALT_BYTES * (at + 1)]
-        if in_window:
-            key = window_key(NEW, WINDOWS[0])
-            assert window_of(record) == WINDOWS[0]
-            assert open_in_window(key, label, HEADS[1] + tail, record) == secret
-        else:
-            assert record == seal_secret(NEW, label, HEADS[1] + tail, secret, salt)
+        assert record == into.seal(label, HEADS[1] + tail, secret, salt)
+        assert window_of(record) == WINDOWS[0]
+        assert new.open(label, HEADS[1] + tail, record) == secret
 
 
 def test_what_does_not_open_is_none_and_spoils_no_other() -> None:
     good = [_record(window, DEK_LABEL, b"before!", b"secret") for window in (b"", *WINDOWS)]
-    keys = {b"": OLD, **{window: window_key(OLD, window) for window in WINDOWS}}
+    old, new = HeldBucketKey(OLD), HeldBucketKey(NEW)
+    into = Window(WINDOWS[0], new.window(WINDOWS[0]))
+    run = Reseal(old, new, DEK_LABEL, HEADS, [b"!"] * 3, good)
     for record in good:
-        bad = [record[:-1], record + b"!", b"", b"\x01", b"\x02" + bytes(40), b"\x03" + record[1:]]
+        bad = [record[:-1], record + b"!", b"", b"\x01", b"\x02" + bytes(40), b"\x04" + record[1:]]
         for at in range(0, len(record), 3):
             bad.append(record[:at] + bytes((record[at] ^ 1,)) + record[at + 1 :])
         for one in bad:
-            found = resealed(
-                lambda window: keys.get(window, b"?" * 32),
-                (b"\x01", NEW),
-                DEK_LABEL,
-                HEADS,
-                [b"!"] * 3,
-                [good[0], one, good[2]],
-                bytes(3 * SALT_BYTES),
-            )
+            mixed = run._replace(records=[good[0], one, good[2]])
+            found = old.resealed(mixed, into, bytes(3 * SALT_BYTES))
             assert [one is None for one in found] == [False, True, False]
     for label, tail in ((INNER_LABEL, b"!"), (DEK_LABEL, b"?")):
         run = Reseal(HeldBucketKey(OLD), HeldBucketKey(NEW), label, HEADS, [tail], good[:1])

@@ -68,8 +68,14 @@ def test_a_clock_that_is_set_forward_erases_no_locked_object(tmp_path: Path) -> 
         )
         erasure = await erasing.begin(gateway.services, CONFIG, wanted)
         await rig.work()
-        assert rig.held(erasure).step == "delete"
+        assert rig.held(erasure).step == "delete" and "locked" in rig.held(erasure).detail
         assert await gateway.get("kept", bucket="locked") == SMALL
+        journal = gateway.services.journal
+        assert journal is not None
+        before = [await journal.size(log) for log in journal.logs()]
+        for _ in range(5):
+            await rig.keeper.run_until_waiting()
+        assert [await journal.size(log) for log in journal.logs()] == before, "told once"
 
     run(tmp_path, scene)
 

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.proves("K-10", "C6")
 
 KEYS = 40
 PAGE_S = 2**-8  # what a page is taken to last
+REST_S = rotation_pace.SHARED_PAGE_S - PAGE_S  # after it
 
 
 class CountedSleeps(RealEnv):
@@ -74,13 +75,13 @@ def test_changes_are_small_where_the_gateway_is_shared(
         (0, 0.25, 0, []),  # nobody waits, and nothing limits it
         (0, 0.25, 100, [0.75]),
         (0, 2.0, 100, []),  # slower than the limit by itself
-        (1, 2**-7, 0, [2**-7 * rotation_pace.REST]),
-        (1, 0.25, 0, [rotation_pace.REST_MAX_S]),
+        (1, 2**-7, 0, [rotation_pace.SHARED_PAGE_S - 2**-7]),
+        (1, 0.25, 0, [rotation_pace.REST_MIN_S]),
         (1, 0.25, 100, [0.75]),  # the limit asks for more
-        (1, 2.0, 100, [rotation_pace.REST_MAX_S]),
+        (1, 2.0, 100, [rotation_pace.REST_MIN_S]),
     ],
 )
-def test_a_rest_is_in_proportion_to_the_page(
+def test_pages_are_so_far_apart_where_the_gateway_is_shared(
     under_way: int, spent_s: float, rows_per_s: int, rests: list[float]
 ) -> None:
     services = idle_or_shared(under_way=under_way)
@@ -142,7 +143,7 @@ def test_everything_moves_in_small_pieces_beside_requests_and_at_once_after_them
             await job.step()
             assert job._ahead is None, "no page is made while another is written"
         assert max(changed) <= 8 and max(sizes) <= 4
-        assert env.slept.count(PAGE_S * rotation_pace.REST) >= KEYS // 2 // 8 - 1
+        assert env.slept.count(REST_S) >= KEYS // 2 // 8 - 1
         assert rotation_pace.PAUSE_S in env.slept
         # They have gone: what is left is written in one change.
         services.demand.end()
@@ -151,7 +152,7 @@ def test_everything_moves_in_small_pieces_beside_requests_and_at_once_after_them
         await to_the_end(gateway, job)
         assert epochs_of_rows(gateway) == {2: KEYS}
         assert max(changed) == KEYS - KEYS // 2 - 4
-        assert not {rotation_pace.PAUSE_S, PAGE_S * rotation_pace.REST} & set(env.slept)
+        assert not {rotation_pace.PAUSE_S, REST_S} & set(env.slept)
         report = rotations.scan_reports(gateway.log, services.records, limit=1)[0]
         assert (report.outcome, report.done, report.total) == ("complete", KEYS, KEYS)
         forget_all(gateway)

@@ -101,8 +101,10 @@ def test_jrn_02_a_full_drive_refuses_acts_and_keeps_accesses(
         drive.full = True
         with pytest.raises(JournalUnavailable, match="No space"):
             await journal.record(TENANT, event(1))
-        with pytest.raises(JournalUnavailable):  # at once, without a try
+        with pytest.raises(JournalUnavailable) as again:  # at once, without a try
             await asyncio.wait_for(journal.record(OTHER, event(2)), 0.01)
+        assert again.value.message().count("cannot be written") == 1
+        assert again.value.fields == {"reason": "No space left on device"}
         for at in range(3, 6):
             journal.note(TENANT, event(at))
         await until(lambda: journal.failure != "")

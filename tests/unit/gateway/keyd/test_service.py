@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.data.bucket_sealing import HeldBucketKeys, Reseal, window_of
+from gateway.data.bucket_sealing import HeldBucketKeys, Reseal
 from gateway.data.credential_sealing import (
     CREDENTIALS_ID,
     Scope,
@@ -22,6 +22,7 @@ from gateway.data.credential_sealing import (
 )
 from gateway.data.envelope import DEK_LABEL, SealInvalid, TenantKeyDisabled
 from gateway.data.keyring import FileKeyring
+from gateway.data.window import window_of
 from gateway.keyd.client import KeydClient
 from gateway.keyd.keys import KeydKeys, KeydSealer
 from gateway.keyd.line import Line, unix_connect
@@ -50,7 +51,7 @@ def test_a_window_seals_many_and_the_service_opens_them(tmp_path: Path) -> None:
         wrapped = keys.new_bucket_key(TENANT, BUCKET, 1, 1)
         sealer = keys.bucket_sealer(TENANT, BUCKET, 1, wrapped, 1)
         records = [sealer.seal(DEK_LABEL, CONTEXT, DEK, os.urandom(24)) for _ in range(50)]
-        assert {record[0] for record in records} == {2} and len({r[1:17] for r in records}) == 1
+        assert {record[0] for record in records} == {3} and len({r[1:17] for r in records}) == 1
         assert len(records[0]) == 121
         assert rig.service.calls["open_window"] == 1
         assert sealer.open(DEK_LABEL, CONTEXT, records[0]) == DEK
@@ -294,7 +295,7 @@ def test_away_calls_fail_at_once_what_is_warm_goes_on_and_it_comes_back_by_itsel
                 keys.new_bucket_key(TENANT, BUCKET, 1, 1)
         assert keys.client.is_down
         assert sealer.open(DEK_LABEL, CONTEXT, record) == DEK
-        assert sealer.seal(DEK_LABEL, CONTEXT, DEK, os.urandom(24))[0] == 2
+        assert sealer.seal(DEK_LABEL, CONTEXT, DEK, os.urandom(24))[0] == 3
         rig.start()
         until = time.monotonic() + 10
         while keys.client.is_down and time.monotonic() < until:

@@ -97,6 +97,22 @@ def served(made: Certificates, certificate: str) -> Iterator[int]:
         env.close()
 
 
+@pytest.mark.proves("B-08")
+def test_what_is_given_is_counted_under_the_name_in_the_certificate(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gateway.keyd")
+    made = Certificates(tmp_path)
+    context = node_client_context(*made.pair("gateway-1"))
+    with served(made, "keyd") as port:
+        connect = tls_connect("127.0.0.1", port, context, is_named(NAME))
+        client = KeydClient(connect, CLUSTER, made.env, deadline_s=3.0)
+        client.call(Verb.CREATE_TENANT_KEY, b"t" * 16)
+        client.close()
+    (told,) = [one.fields for one in caplog.records if one.getMessage() == "released"]  # type: ignore[attr-defined]
+    assert told["gateway"] == "gateway-1" and told["create_tenant_key"] == 1
+
+
 def call(
     made: Certificates, port: int, gateway: str, context: ssl.SSLContext | None = None
 ) -> None:

@@ -150,6 +150,15 @@ def test_a_missing_and_a_doubled_hour_are_named_although_the_journal_is_signed(
         assert any(said in one for one in findings), (said, findings)
         assert not any(one.startswith("journal: ") for one in findings)
     assert not checked(forged(tmp_path, list), statement).findings
+    # One so far is nobody's to judge, where the journal is whole up to its end; a final one is.
+    assert not checked(forged(tmp_path, open_end), statement).is_open
+    so_far = json.dumps({**json.loads(statement), "is_final": False}).encode() + b"\n"
+    still_open = checked(forged(tmp_path, open_end), so_far)
+    assert still_open.is_open and still_open.document()["equal"] is False
+    assert ["the month is not closed" in one for one in still_open.findings] == [True]
+    for change in (missing, doubled, last_missing, list):
+        found = checked(forged(tmp_path, change), so_far)
+        assert found.findings and not found.is_open, change
 
 
 @pytest.mark.parametrize("at", range(1, 16))

@@ -341,7 +341,7 @@ def test_an_approval_of_another_request_is_named(rig: Rig, tmp_path: Path) -> No
     assert "another request" in restored(rig, to, *wished(rig, to), *words, ok=False)
     (tmp_path / "none.approval").write_text("[]")
     words = ["--request", first, "--approval", tmp_path / "none.approval"]
-    assert "no file of" in restored(rig, to, *wished(rig, to), *words, ok=False)
+    assert "approvals sign" in restored(rig, to, *wished(rig, to), *words, ok=False)
     assert "--request" in restored(rig, to, *wished(rig, to), *words[2:], ok=False)
 
 

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from typer.testing import CliRunner
 
 from gateway.admin.client import AdminRefused, GatewayNotRunning
+from gateway.main import app
 from gateway.terminal.catalogue import Catalogue, CatalogueDamaged, placeholders, read_catalogue
 from gateway.terminal.language import Language, heard, language_of, say, use
 from gateway.terminal.refusals import said, said_error
@@ -85,7 +87,8 @@ def test_s_08_errors_say_what_happened_and_what_to_do() -> None:
     assert said(ConfigError(key="a.b", reason="unknown key"))[0] == (
         "La configuration est inutilisable (key=a.b, reason=clé inconnue)"
     )
-    assert said(OSError(28, "No space left on device"))[0].endswith("No space left on device")
+    assert said(OSError(28, "No space left on device"))[0] == "il n'y a plus de place sur le disque"
+    assert said(OSError(2, "No such file", "/a"))[0] == "/a: ce fichier ou dossier n'existe pas"
     assert "--port" in said(OSError(errno.EADDRINUSE, "address already in use"))[1]
 
 
@@ -131,3 +134,10 @@ def test_a_form_reads_a_value_that_is_there_twice_once() -> None:
 def test_matching_a_long_text_takes_no_long_time() -> None:
     found = Catalogue({"{a} in {b} in {c} in {d} ends": "{a}{b}{c}{d}"})
     assert re.fullmatch(r"[\s\S]+", found.of_filled("x in " * 60 + "y"))
+
+
+def test_a_value_that_is_none_of_a_choice_shows_no_word_of_a_library() -> None:
+    for language in ("en", "fr"):
+        told = CliRunner().invoke(app, ["--lang", language, "completion", "powershell"])
+        assert told.exit_code == 2 and "Value error" not in told.stderr
+        assert "'powershell'" in told.stderr and "'bash', 'zsh', 'fish'" in told.stderr

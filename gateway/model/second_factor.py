@@ -1,0 +1,34 @@
+"""The second factor of an administrator, as an account has it.
+
+Not for its codes (`gateway.model.totp`): who only reads accounts loads no cryptography.
+
+Source: docs/administrators.md; RFC 4226 § 4 (160 bits). Requirement: A-02.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from gateway.model.second_factor_errors import SecondFactorInvalid
+
+SECRET_BYTES = 20
+
+
+class SecondFactorRule(StrEnum):
+    """Whether an administrator with a name needs a second factor. Who has one needs it always."""
+
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondFactor:
+    """What an administrator has enrolled."""
+
+    secret: bytes = field(repr=False)
+    enrolled_at_ms: int
+
+    def __post_init__(self) -> None:
+        if len(self.secret) != SECRET_BYTES:
+            raise SecondFactorInvalid(reason="the secret has another length")
