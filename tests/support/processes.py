@@ -40,10 +40,23 @@ STALL_S, END_MAX_S = 60.0, 600.0
 PORT_TAKEN_S = 90.0
 FIRST_SHARD = ShardId(StripeId(StripeFamily.DATA, 0, 0), 0)
 PORT_LOCKS = Path(tempfile.gettempdir()) / f"hexagone-test-ports-{os.getuid()}"
-_port_locks: dict[int, IO[bytes]] = {}  # closed, and so let go, when the process ends
+PORT_BLOCKS = range(20_000, 32_000, 200)
+PORT_BLOCKS_HELD = 20  # of 60: two workers and what they start find some
+_port_locks: dict[int, IO[bytes]] = {}  # held longest first; let go when the process ends
 PORTS_OF_A_CLUSTER = (0, 1, *range(101, 107))
 SETTLE_ROUNDS_MAX = 8
 STEPS_MAX = 100_000
+
+
+# `storaged` whose wall clock is so many milliseconds ahead.
+SHIFTED = """
+from storaged.base.env import RealEnv
+from storaged.main import app
+
+true_ms = RealEnv.now_ms
+RealEnv.now_ms = lambda env: true_ms(env) + {ahead_ms}
+app()
+"""
 
 
 class DidNotStart(Exception):
@@ -53,10 +66,13 @@ class DidNotStart(Exception):
 def free_port() -> int:
     """The first of the ports that a cluster takes, below the range of outgoing connections. No
     other run of tests gets it until this process ends: a cluster that is stopped comes back to it.
+    A process that holds its share of them takes the one again that it has held longest.
     """
-    ports = random.sample(range(20_000, 32_000, 200), 60)
-    for port in sorted(ports, key=_port_locks.__contains__):
+    unheld = [port for port in random.sample(PORT_BLOCKS, len(PORT_BLOCKS)) if port not in _port_locks]
+    held = list(_port_locks)
+    for port in held + unheld if len(held) >= PORT_BLOCKS_HELD else unheld + held:
         if all(_is_free(port + offset) for offset in PORTS_OF_A_CLUSTER) and _is_ours(port):
+            _port_locks[port] = _port_locks.pop(port)
             return port
     raise AssertionError("no free ports")
 
@@ -234,6 +250,13 @@ class Cluster:
             self.nodes[name] = launch(command, self.folder / f"{name}.log")
         for name in names:
             await_ready(self.nodes[name], self.folder / f"{name}.log")
+
+    def start_shifted_node(self, name: str, ahead_s: float) -> None:
+        """Start a node process whose wall clock is so far ahead of ours. Raises DidNotStart."""
+        code = SHIFTED.format(ahead_ms=round(ahead_s * 1000))
+        command: list[str | Path] = [sys.executable, "-c", code, "run", "--config"]
+        log = self.folder / f"{name}.log"
+        self.nodes[name] = start([*command, self.folder / f"{name}.toml"], log)
 
     def kill_node(self, name: str) -> None:
         end(self.nodes.pop(name), signal.SIGKILL)
