@@ -68,7 +68,9 @@ def free_port() -> int:
     other run of tests gets it until this process ends: a cluster that is stopped comes back to it.
     A process that holds its share of them takes the one again that it has held longest.
     """
-    unheld = [port for port in random.sample(PORT_BLOCKS, len(PORT_BLOCKS)) if port not in _port_locks]
+    unheld = [
+        port for port in random.sample(PORT_BLOCKS, len(PORT_BLOCKS)) if port not in _port_locks
+    ]
     held = list(_port_locks)
     for port in held + unheld if len(held) >= PORT_BLOCKS_HELD else unheld + held:
         if all(_is_free(port + offset) for offset in PORTS_OF_A_CLUSTER) and _is_ours(port):
