@@ -27,7 +27,7 @@ from storaged.base.errors import StorageError
 logger = logging.getLogger(__name__)
 
 PAGE_BYTES_MAX = 2 * 1024 * 1024  # of rows in one change
-COUNTED_ROWS = 500  # rows that are looked at in a step, where none is to be written
+LOOKED_AT_ROWS = 500  # for each page at least: the most of a pass may have nothing to be written
 
 _FAMILY_ORDER = tuple(FAMILIES)
 
@@ -79,11 +79,12 @@ async def read_page(services: Services, current: Rotation) -> Page:
     bucket = BucketId(bytes.fromhex(current.owner))
     start, end = keyspace.family_range(_FAMILY_ORDER[current.family], bucket)
     start = bytes.fromhex(current.at) or start
-    limit = COUNTED_ROWS
-    if current.number:
-        limit = rotation_pace.page_rows(services, current.rows_per_s)
+    written_max = rotation_pace.page_rows(services, current.rows_per_s)
+    limit = max(LOOKED_AT_ROWS, written_max)
     rows = services.log.scan(start, end, limit=limit)
-    old, is_cut = _older(rows, current.epoch)
+    old, is_cut = not_under(current.epoch, rows), False
+    if current.number:
+        old, is_cut = _in_one_change(old, written_max)
     at = current.at
     if rows:
         at = keyspace.after((old[-1] if is_cut else rows[-1]).key).hex()
@@ -153,12 +154,11 @@ async def _values_of_part(
     return under_way.values
 
 
-def _older(rows: Sequence[Row], epoch: int) -> tuple[list[Row], bool]:
-    """Rows under another epoch, as many as one change takes; whether those are not all."""
-    found = not_under(epoch, rows)
+def _in_one_change(old: list[Row], rows_max: int) -> tuple[list[Row], bool]:
+    """The first of these rows, as many as one change takes; whether those are not all."""
     held_bytes = 0
-    for count, row in enumerate(found):
+    for count, row in enumerate(old):
         held_bytes += len(row.value)
-        if count and held_bytes > PAGE_BYTES_MAX:
-            return found[:count], True
-    return found, False
+        if count == rows_max or (count and held_bytes > PAGE_BYTES_MAX):
+            return old[:count], True
+    return old, False

@@ -57,6 +57,7 @@ def idle_or_shared(*, under_way: int) -> Any:
     [
         (0, rotation_pace.PAGE_ROWS, rotation_pace.SHARED_ROWS),
         (2000, 100, rotation_pace.SHARED_ROWS),
+        (500, rotation_pace.PAGE_ROWS_MIN, 125),
         (1, rotation_pace.PAGE_ROWS_MIN, rotation_pace.PAGE_ROWS_MIN),
         (10**9, rotation_pace.PAGE_ROWS, rotation_pace.SHARED_ROWS),
     ],
@@ -70,22 +71,23 @@ def test_changes_are_small_where_the_gateway_is_shared(
 
 
 @pytest.mark.parametrize(
-    ("under_way", "spent_s", "rows_per_s", "rests"),
+    ("under_way", "spent_s", "written", "rows_per_s", "rests"),
     [
-        (0, 0.25, 0, []),  # nobody waits, and nothing limits it
-        (0, 0.25, 100, [0.75]),
-        (0, 2.0, 100, []),  # slower than the limit by itself
-        (1, 2**-7, 0, [rotation_pace.SHARED_PAGE_S - 2**-7]),
-        (1, 0.25, 0, [rotation_pace.REST_MIN_S]),
-        (1, 0.25, 100, [0.75]),  # the limit asks for more
-        (1, 2.0, 100, [rotation_pace.REST_MIN_S]),
+        (0, 0.25, 100, 0, []),  # nobody waits, and nothing limits it
+        (0, 0.25, 100, 100, [0.75]),
+        (0, 2.0, 100, 100, []),  # slower than the limit by itself
+        (1, 2**-7, 100, 0, [rotation_pace.SHARED_PAGE_S - 2**-7]),
+        (1, 2**-7, 0, 0, [rotation_pace.REST_MIN_S]),  # rows were only looked at
+        (1, 0.25, 100, 0, [rotation_pace.REST_MIN_S]),
+        (1, 0.25, 100, 100, [0.75]),  # the limit asks for more
+        (1, 2.0, 100, 100, [rotation_pace.REST_MIN_S]),
     ],
 )
 def test_pages_are_so_far_apart_where_the_gateway_is_shared(
-    under_way: int, spent_s: float, rows_per_s: int, rests: list[float]
+    under_way: int, spent_s: float, written: int, rows_per_s: int, rests: list[float]
 ) -> None:
     services = idle_or_shared(under_way=under_way)
-    asyncio.run(rotation_pace.rest(services, 100.0 - spent_s, 100, rows_per_s))
+    asyncio.run(rotation_pace.rest(services, 100.0 - spent_s, written, rows_per_s))
     assert services.env.slept == rests
 
 

@@ -174,3 +174,15 @@ def test_one_dek_that_does_not_open_leaves_its_row_alone(
         assert await gateway.get("k09") == b"one 9"
 
     over_keys(test)
+
+
+def test_a_pass_with_nothing_to_write_looks_at_more_rows_at_once_than_a_change_takes() -> None:
+    async def test(gateway: Gateway, job: KeyRotation) -> None:
+        places: list[tuple[int, str]] = []
+        while await job.step() != IDLE_S:
+            if job.current is not None and job.current.number == 2:
+                places.append((job.current.family, job.current.at))
+        assert report(gateway).outcome == "complete" and places
+        assert not any(at for family, at in places if family == 0), "one look, and it was over"
+
+    over_keys(test)

@@ -185,7 +185,7 @@ def test_c6_requests_and_rotations_at_once_lose_nothing(
 ) -> None:
     monkeypatch.setattr(job_module, "PAGE_ROWS", 5)
     monkeypatch.setattr(rotation_pace, "PAGE_ROWS", 5)
-    monkeypatch.setattr(page_module, "COUNTED_ROWS", 5)
+    monkeypatch.setattr(page_module, "LOOKED_AT_ROWS", 5)
     monkeypatch.setattr(rotation_pace, "TURN_ROWS", 2)
     monkeypatch.setattr(rotation_pace, "CALL_ROWS", 3)
 
