@@ -5,8 +5,9 @@ be used in an hour, which come back evenly within the hour. So at once no more t
 given, and in any hour no more than twice as many. What one answer needs beyond what is left is
 owed: the next one waits until it has come back.
 
-What is counted is in memory and begins anew with the process. Of tenants only what was done for
-counts: who asks for keys that there are not cannot push others out.
+What is counted is in memory and begins anew with the process. Who has not been seen for a while is
+forgotten, but only when he would have no more by that: so nobody is pushed out to have a whole
+budget again. Of tenants only what was done for counts: known are no more than have keys.
 
 Not for counts that stay (`gateway.keyd.releases`). Requirement: B-08. Source: docs/key-service.md,
 "Budgets".
@@ -26,9 +27,8 @@ from gateway.keyd.wire import Verb
 from storaged.base.log import Log
 
 HOUR_S = 3600.0
-# Whose use is known, of each budget; some 300 bytes each. Who has not been seen for the longest is
-# forgotten first, and begins with a whole budget when he comes back. A gateway that makes tenants
-# to have others forgotten is held by its own budget: gateways are those of the configuration.
+# Of each budget: beyond so many, those are forgotten whose hour is over and whose budget is whole.
+# Some 300 bytes each; a keyring has 100,000 keys at most, gateways are those of the configuration.
 HOLDERS_MAX = 16_384
 WARNED_SHARE = 0.8  # of a tenant's maximum, where that is less than the configured warning
 
@@ -89,6 +89,11 @@ class Budget:
     def __repr__(self) -> str:
         return f"Budget({self.name} of a {self.of}, {self.per_hour_max})"
 
+    @property
+    def known_count(self) -> int:
+        """Of how many the use is known."""
+        return len(self._uses)
+
     def check(self, who: str | bytes, now_s: float) -> None:
         """Raises: KeyBudgetSpent: nothing is left."""
         if not self.per_hour_max:
@@ -111,8 +116,7 @@ class Budget:
         use = self._uses.get(who)
         if use is None:
             use = self._uses[who] = _Use(float(self.per_hour_max), now_s, now_s)
-            if len(self._uses) > HOLDERS_MAX:
-                self._uses.popitem(last=False)
+            self._forget(now_s)
         else:
             self._uses.move_to_end(who)
         if self.per_hour_max or now_s - use.hour_s >= HOUR_S:
@@ -123,6 +127,17 @@ class Budget:
             use.is_warned = True
             told = {**self._told(who), "count": use.count}
             _LOG.warning("much of a budget is used", **told, warned_above=self.warned_above)
+
+    def _forget(self, now_s: float) -> None:
+        """Let go of those not seen for the longest who would be no better off by it."""
+        while len(self._uses) > HOLDERS_MAX:
+            who, use = next(iter(self._uses.items()))
+            if now_s - use.hour_s < HOUR_S:
+                return
+            self._fill(use, now_s)
+            if self.per_hour_max and use.left < self.per_hour_max:
+                return
+            del self._uses[who]
 
     def _told(self, who: str | bytes) -> dict[str, str]:
         return {

@@ -193,13 +193,13 @@ class KeyService:
         """What providers take for granted of their callers."""
         if verb in _KEY_WAYS and not self._keys_leave:
             raise KeydRefused(verb=verb.name.lower())
-        shape = SHAPES[verb].request
         if verb in _OF_TENANTS and len(_raw(values[0])) != TENANT_ID_BYTES:
             raise KeydRequestInvalid(reason="a tenant's id has 16 bytes", verb=verb.name.lower())
-        if shape[:2] == "bb" and verb in _OF_BUCKETS:
-            bucket_ids = [values[1], values[6]] if verb is Verb.RESEAL_UNDER_BUCKET else [values[1]]
-            if any(len(_raw(one)) != 16 or one == CREDENTIALS_ID for one in bucket_ids):
-                raise KeydRequestInvalid(reason="no id of a bucket", verb=verb.name.lower())
+        if verb in _OF_BUCKETS and (len(_raw(values[1])) != 16 or values[1] == CREDENTIALS_ID):
+            raise KeydRequestInvalid(reason="no id of a bucket", verb=verb.name.lower())
+        # Else a secret of one tenant would be opened for another one, out of that one's budget.
+        if verb is Verb.RESEAL_UNDER_BUCKET and values[:2] != values[5:7]:
+            raise KeydRefused(reason="from one bucket to another", verb=verb.name.lower())
         if any(isinstance(one, str) and len(one) > TEXT_CHARACTERS_MAX for one in values):
             raise KeydRequestInvalid(reason="text too long", verb=verb.name.lower())
         if verb is Verb.CREATE_NAMED_KEY and not 1 <= len(str(values[1]).encode()) <= (

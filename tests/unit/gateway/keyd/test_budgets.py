@@ -23,7 +23,7 @@ from gateway.keyd.budgets import HOUR_S, WARNED_SHARE, Asker, Budget, KeyBudgets
 from gateway.keyd.child import KeydFiles, lay_out_keyd
 from gateway.keyd.keys import KeydKeys, KeydSealer
 from gateway.keyd.metrics import KeydMetrics
-from gateway.keyd.refusals import KeyBudgetSpent, KeydUnavailable
+from gateway.keyd.refusals import KeyBudgetSpent, KeydRefused, KeydUnavailable
 from gateway.keyd.service import KeyService
 from gateway.keyd.told import BUDGET_SPENT, SpentBudgets, tell_of_budgets
 from gateway.keyd.wire import SHAPES, Verb, encode_fields
@@ -109,6 +109,21 @@ def test_reseals_have_a_budget_of_records_not_of_calls(tmp_path: Path) -> None:
         assert list(opened(sealer, records[:1])) == ["opened"]
 
 
+def test_a_secret_is_not_resealed_for_another_tenant_to_pay_its_opening(tmp_path: Path) -> None:
+    """Nor for another bucket: a rotation has no use for either."""
+    config = KeydBudgetsConfig(opens_per_hour_max=1)
+    with keyd(tmp_path, budgets=config) as (rig, keys):
+        sealer, records = sealed(keys, 2)
+        assert list(opened(sealer, records)) == ["opened", "refused"]
+        wrapped = keys.new_bucket_key(TENANT, b"c" * 16, 1, 1)
+        beside = keys.bucket_sealer(TENANT, b"c" * 16, 1, wrapped, 1)
+        for own in (sealed(keys, 0, OTHER)[0], beside):
+            with pytest.raises(KeydRefused):
+                keys.reseal(Reseal(sealer, own, DEK_LABEL, (b"", b""), [CONTEXT] * 2, records))
+        given = {verb for _, _, verb, _ in rig.service.releases.counted()}
+        assert "open_under_bucket" in given and "reseal_under_bucket" not in given
+
+
 def test_what_does_not_open_is_no_open(tmp_path: Path) -> None:
     """Else junk would spend a tenant's budget, or push holders out."""
     config = KeydBudgetsConfig(opens_per_hour_max=1)
@@ -174,25 +189,49 @@ def test_a_maximum_warns_before_it_refuses(caplog: pytest.LogCaptureFixture) -> 
     assert len(caplog.records) == 1
 
 
-def test_what_is_known_of_holders_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And who makes tenants to have one forgotten is held by the gateway's budget."""
+@pytest.mark.parametrize("per_hour_max", [0, 2])
+def test_nobody_is_forgotten_to_have_more(
+    monkeypatch: pytest.MonkeyPatch, per_hour_max: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who makes tenants to push others out gets no budget of theirs anew, and hides no warning."""
     monkeypatch.setattr(module, "HOLDERS_MAX", 3)
-    budgets = KeyBudgets(KeydBudgetsConfig(opens_per_hour_max=1, gateway_opens_per_hour_max=5))
+    budget, now_s = Budget("opens", "tenant", per_hour_max, warned_above=2), 1e6
 
-    def one(tenant: bytes) -> None:
-        asker = Asker("gw-1", tenant)
-        budgets.check(Verb.OPEN_UNDER_BUCKET, asker, 5.0)
-        budgets.charge(Verb.OPEN_UNDER_BUCKET, asker, 1, 5.0)
+    def use(who: str, at_s: float) -> None:
+        budget.check(who, at_s)
+        budget.charge(who, 2, at_s)
 
-    one(TENANT)
-    for number in range(3):
+    use("spent", now_s)
+    for number in range(20):
+        use(f"made {number}", now_s)
+        budget.charge("spent", 0, now_s)
+    assert budget.told(now_s).most_used == 2
+    if per_hour_max:
         with pytest.raises(KeyBudgetSpent):
-            one(TENANT)
-        one(bytes([number]) * 16)
-    one(TENANT)  # forgotten
-    with pytest.raises(KeyBudgetSpent) as refused:
-        one(b"next" * 4)
-    assert refused.value.fields["of"] == "gateway"
+            use("spent", now_s)
+    else:
+        use("spent", now_s)
+        assert "much of a budget" in caplog.text
+    assert budget.known_count == 21
+
+
+@pytest.mark.parametrize("per_hour_max", [0, 100])
+def test_who_would_have_no_more_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch, per_hour_max: int
+) -> None:
+    monkeypatch.setattr(module, "HOLDERS_MAX", 3)
+    budget, now_s = Budget("opens", "tenant", per_hour_max), 1e6
+    for number in range(10):
+        budget.charge(f"tenant {number}", 1, now_s)
+    for number in range(10):
+        budget.charge(f"tenant {number}", 1, now_s + HOUR_S)
+    budget.charge("owes", 250, now_s + HOUR_S)
+    assert budget.known_count == 11
+    budget.charge("later", 1, now_s + 2 * HOUR_S)
+    assert budget.known_count == 3
+    if per_hour_max:
+        with pytest.raises(KeyBudgetSpent):
+            budget.check("owes", now_s + 2 * HOUR_S)
 
 
 def test_a_client_is_told_to_slow_down() -> None:
