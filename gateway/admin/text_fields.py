@@ -27,7 +27,11 @@ def text_fields(body: bytes, entry: RouteEntry) -> dict[str, str]:
         raise FieldsUnusable(reason="the body is no JSON") from error
     if not isinstance(found, dict) or not all(isinstance(one, str) for one in found.values()):
         raise FieldsUnusable(reason="the body is no object of texts")
-    for name in found:
+    for name, text in found.items():
         if not entry.takes(name):
             raise FieldsUnusable(field=name[:64], route=entry.name, reason="no such field")
+        try:
+            text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise FieldsUnusable(field=name, reason="it is no text") from error
     return found

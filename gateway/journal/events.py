@@ -98,18 +98,27 @@ class NameHasher:
         if held is None:
             if len(self._buckets) >= BUCKETS_KEPT_MAX:
                 self._buckets.clear()
-            held = self._hash(b"bucket\x00" + name.encode("utf-8", "surrogateescape"))
+            held = self._hash(b"bucket\x00" + _bytes_of(name))
             self._buckets[name] = held
         return held
 
     def key(self, bucket: str, key: str) -> str:
-        named = bucket.encode("utf-8", "surrogateescape") + b"\x00"
-        return self._hash(b"key\x00" + named + key.encode("utf-8", "surrogateescape"))
+        return self._hash(b"key\x00" + _bytes_of(bucket) + b"\x00" + _bytes_of(key))
 
     def _hash(self, text: bytes) -> str:
         code = self._keyed.copy()
         code.update(text)
         return code.finalize()[:NAME_HASH_BYTES].hex()
+
+
+def _bytes_of(name: str) -> bytes:
+    """What a name was read from; a text that no bytes make has some as well, so that no name
+    keeps an event from being written.
+    """
+    try:
+        return name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogatepass")
 
 
 _quote = json.encoder.encode_basestring_ascii  # JSON in ASCII of one text, in C

@@ -3,6 +3,7 @@
 Not for deciding what is recorded. Acts wait until their event is durable (`record`) and are refused
 when it cannot be; accesses and outcomes are taken without waiting (`note`) and written in batches.
 What does not fit the queue is counted, and the count becomes an event: nothing is dropped silently.
+Where the writer itself ends by a mistake, all that is to be recorded is refused until a start.
 
 I5: a key, right or retention act is in the journal before it takes effect.
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -41,6 +43,7 @@ CHECKPOINT_S = 5.0  # under load
 IDLE_S = 3600.0  # between events when nothing happens, so that silence is seen
 RETRY_S = 1.0  # after a write failed
 GAP = "journal.gap"
+ENDED = "its writer has ended: the gateway's log says why"
 BUFFERED_S = 30.0  # requests go on so long without a journal where accesses are required
 
 
@@ -113,10 +116,12 @@ class Journal:
         """Write what waits, sign, release. Idempotent."""
         self._stop.set()
         self._wake.set()
-        if self._task is not None:
-            await self._task
-            self._task = None
-        self._shelf.close()
+        task, self._task = self._task, None
+        try:
+            if task is not None:
+                await task
+        finally:
+            self._shelf.close()
 
     async def record(self, log: str, event: Event) -> None:
         """Put an event into a log. Durable when: this returns. Raises: JournalUnavailable."""
@@ -210,6 +215,17 @@ class Journal:
         return Event(self.env.now_ms(), kind, Phase.NOTE, body)
 
     async def _run(self) -> None:
+        is_ended = False
+        try:
+            await self._write_until_stopped()
+            is_ended = True
+        finally:
+            if not is_ended:  # nobody is to wait for it, nor to go on as if it wrote
+                self.failure, self._failing_since_s = ENDED, -math.inf
+                logger.critical("the journal: %s", ENDED, exc_info=True)
+            self._give_up()
+
+    async def _write_until_stopped(self) -> None:
         while True:
             if not self._urgent and len(self._noted) < WAKE_EVENTS and not self._stop.is_set():
                 with suppress(TimeoutError):
@@ -219,7 +235,6 @@ class Journal:
             await self._write_batch(self._take())
             await self._keep_signed(now=is_last)
             if is_last and (self.failure or not self.waiting):
-                self._give_up()
                 return
             if self.failure and not is_last:
                 with suppress(TimeoutError):
@@ -248,8 +263,14 @@ class Journal:
         salts = self.env.random_bytes(SALT_BYTES * len(batch))
         lost, failure = self._lost_unrecorded, self.failure
         placed = [Placed(waiting.log, waiting.event) for waiting in batch]
-        async with self._turn:
-            failures = await self.env.offload(lambda: self._shelf.write(placed, salts, failure))
+        failures = None
+        try:
+            async with self._turn:
+                failures = await self.env.offload(lambda: self._shelf.write(placed, salts, failure))
+        finally:
+            if failures is None:
+                for one in reversed(batch):
+                    (self._noted if one.done is None else self._urgent).appendleft(one)
         again = []
         for waiting in batch:
             error = failures.get(waiting.log)

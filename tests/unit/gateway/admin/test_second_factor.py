@@ -192,6 +192,21 @@ def test_a_web_page_begins_no_session_and_no_cache_keeps_one(
         connection.close()
 
 
+@pytest.mark.proves("A-02", "L-01")
+def test_a_text_that_is_none_is_refused_and_ends_nothing(
+    served: AdminPlaneServed, clock: Authenticators
+) -> None:
+    enrolled(served, clock, "bob")
+    client, _ = client_of(served, "bob")
+    for field in ("bucket", "key", "name", "\ud800", "code"):
+        with pytest.raises(AdminRefused, match="not usable"):
+            served.ask(client, "POST", "/v1/session", {"subject": "bucket", field: "\ud800"})
+    with pytest.raises(AdminRefused, match="it is no text"):
+        client.begin_session("\ud800")
+    assert served.journal is not None and not served.journal.failure
+    assert [one for one in served.entries() if one.type == "admin.session"]
+
+
 @pytest.mark.proves("A-02")
 def test_a_session_ends(served: AdminPlaneServed, clock: Authenticators) -> None:
     uri, first = enrolled(served, clock, "bob")

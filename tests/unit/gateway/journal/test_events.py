@@ -49,6 +49,15 @@ def test_jrn_03_what_clients_choose_cannot_break_a_line() -> None:
     assert who == NASTY[:TEXT_CHARACTERS_MAX]
 
 
+@pytest.mark.parametrize("name", ["\ud800", "\udcff\ud800", "a\udfff"])
+def test_jrn_03_a_name_that_no_bytes_make_is_hashed_as_any_other(name: str) -> None:
+    line, _ = encode_line(0, Event(1, "s3.GetObject", Phase.ACCESS, {}, name, name), SALT, NAMES)
+    body = read_line(line, 0).body
+    assert body["bucket"] == NAMES.bucket(name) != NAMES.bucket("\ud801")
+    assert body["key"] == NAMES.key(name, name)
+    assert NAMES.bucket("k\udcff") != NAMES.bucket("k\ud800")
+
+
 def test_jrn_01_no_byte_of_a_line_can_be_changed() -> None:
     line, _ = encode_line(7, event(3), SALT, NAMES)
     for at in range(len(line)):

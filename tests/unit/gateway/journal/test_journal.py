@@ -166,6 +166,41 @@ def test_jrn_02_required_accesses_are_refused_after_a_while(
         run(tmp_path / str(required), use, accesses=Accesses.ALL, accesses_required=required)
 
 
+def test_jrn_02_where_the_writer_ends_by_a_mistake_nobody_waits_and_all_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def mistaken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        env = RealEnv(threads_max=1)
+        journal = Journal(JournalConfig(folder=tmp_path), keys_with(), env)
+        journal.start()
+        await journal.record(TENANT, event(0))
+        monkeypatch.setattr(store_module, "encode_line", mistaken)
+        journal.note(TENANT, event(1))
+        found = await asyncio.gather(
+            *(journal.record(log, event(2)) for log in (TENANT, OTHER)), return_exceptions=True
+        )
+        assert all(isinstance(one, JournalUnavailable) for one in found)
+        with pytest.raises(JournalUnavailable, match="its writer has ended"):
+            await journal.record(TENANT, event(3))
+        with pytest.raises(JournalUnavailable):
+            journal.check_accesses()
+        with pytest.raises(ZeroDivisionError):
+            await journal.close()
+        monkeypatch.undo()
+        again = Journal(JournalConfig(folder=tmp_path), keys_with(), env)  # the lock is free
+        again.start()
+        await again.record(TENANT, event(4))
+        await again.close()
+        env.close()
+
+    asyncio.run(main())
+    assert "ZeroDivisionError" in caplog.text and "1 events of the journal are lost" in caplog.text
+    assert not findings(tmp_path).findings
+
+
 def test_a_second_process_does_not_write(tmp_path: Path) -> None:
     async def use(journal: Journal) -> None:
         await journal.record(TENANT, event(0))
