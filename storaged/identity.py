@@ -56,6 +56,12 @@ class CertificateUnusable(StorageError):
     kind = Kind.INVALID
 
 
+class NoAuthority(CertificateUnusable):
+    """There is no CA in this folder."""
+
+    hint = "`hexagone ca init --dir DIR` makes one; a cluster has one CA, in one folder"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayIdentity:
     """Who a gateway is, by its certificate."""
@@ -173,10 +179,12 @@ def write_authority(authority: Authority, directory: Path) -> None:
 
 
 def read_authority(directory: Path) -> Authority:
-    """The CA that `write_authority` wrote. Raises CertificateUnusable."""
+    """The CA that `write_authority` wrote. Raises NoAuthority, CertificateUnusable."""
     try:
         certificate = x509.load_pem_x509_certificate((directory / CA_CERTIFICATE_FILE).read_bytes())
         key = serialization.load_pem_private_key((directory / CA_KEY_FILE).read_bytes(), None)
+    except FileNotFoundError as error:
+        raise NoAuthority(missing=error.filename) from error
     except (OSError, ValueError) as error:
         raise CertificateUnusable(directory=directory, reason=type(error).__name__) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):

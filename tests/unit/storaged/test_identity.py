@@ -16,9 +16,12 @@ from storaged.base.errors import StorageError
 from storaged.base.ids import DatacenterId, NodeId, datacenter_id, node_id
 from storaged.endpoint_certificate import issue_server
 from storaged.identity import (
+    CA_CERTIFICATE_FILE,
+    CA_KEY_FILE,
     Authority,
     CertificateRefused,
     CertificateUnusable,
+    NoAuthority,
     check_gateway_peer,
     check_node_peer,
     create_authority,
@@ -141,6 +144,17 @@ def test_a_foreign_key_is_noticed(authority: Authority, tmp_path: Path) -> None:
         read_authority(tmp_path)
     with pytest.raises(CertificateUnusable):
         read_authority(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("missing", [CA_CERTIFICATE_FILE, CA_KEY_FILE])
+def test_a_folder_without_a_ca_is_told_as_such(
+    authority: Authority, tmp_path: Path, missing: str
+) -> None:
+    write_authority(authority, tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(NoAuthority) as told:
+        read_authority(tmp_path)
+    assert str(tmp_path / missing) in str(told.value) and "ca init" in told.value.hint
 
 
 def test_contexts_have_the_versions_they_should(authority: Authority, tmp_path: Path) -> None:
