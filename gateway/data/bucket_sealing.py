@@ -18,7 +18,15 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from gateway.data.cipher import KEY_BYTES, SALT_BYTES
 from gateway.data.envelope import KeyProvider, SealInvalid, open_secret, seal_secret
-from gateway.data.window import WINDOW_ID_BYTES, Window, window_key, window_of
+from gateway.data.window import (
+    WINDOW_ID_BYTES,
+    WINDOW_RECORDS_MAX,
+    Window,
+    is_former,
+    open_former,
+    window_key,
+    window_of,
+)
 from gateway.model.encoding import enc_start
 from storaged.base.env import Env
 
@@ -157,6 +165,8 @@ class HeldBucketKey:
         window_id = window_of(record)
         if window_id is None:
             return open_secret(self._key, label, context, record)
+        if is_former(record):
+            return open_former(self.window(window_id), label, context, record)
         return self._window(window_id).open(label, context, record)
 
     def resealed(self, wanted: Reseal, into: Window, salts: bytes) -> list[bytes | None]:
@@ -166,7 +176,7 @@ class HeldBucketKey:
             salts: SALT_BYTES random bytes for each record, never used again.
         """
         _, _, label, (before, after), tails, records = wanted
-        assert len(salts) == SALT_BYTES * len(records)
+        assert len(salts) == SALT_BYTES * len(records) and len(records) <= WINDOW_RECORDS_MAX
         start, at = enc_start(label, 2), 0
         found: list[bytes | None] = []
         window = self._last
@@ -204,7 +214,7 @@ class HeldBucketKey:
     def _window(self, window_id: bytes) -> Window:
         window = self._last
         if window is None or window.id != window_id:
-            window = self._last = Window(window_id, window_key(self._key, window_id))
+            window = self._last = Window(window_id, self.window(window_id))
         return window
 
 

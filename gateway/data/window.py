@@ -8,10 +8,10 @@ associated data. So the commitment, which no other key and no other context has,
 constant time before anything is opened, and nobody chooses a nonce.
 
 Records of suite 2, which programs before this one made, are 2 ‖ window id 16 ‖ what `seal_secret`
-makes under the window's key, without its first byte. They are read.
+makes under the window's key, without its first byte. They are read (`open_former`).
 
-Invariants: D4 (in a window of up to 65,536 records two nonces are alike once in 2^65 windows, two
-salts never), D5.
+Invariants: D4 (in a window of up to WINDOW_RECORDS_MAX records two nonces are alike once in 2^65
+windows; who seals counts them), D5.
 Source: docs/data-layout.md, "Sealed keys"; docs/decisions/0008; RFC 2104; NIST SP 800-38D.
 """
 
@@ -30,6 +30,7 @@ from gateway.limits import TAG_BYTES
 from gateway.model.encoding import enc, enc_start, encoded
 
 WINDOW_ID_BYTES = 16
+WINDOW_RECORDS_MAX = 65_536
 
 _SUITE, _FORMER_SUITE = b"\x03", b"\x02"
 _SALT_AT = 1 + WINDOW_ID_BYTES
@@ -53,6 +54,16 @@ def window_of(record: bytes) -> bytes | None:
     return bytes(record[1:_SALT_AT])
 
 
+def is_former(record: bytes) -> bool:
+    """Whether a record is of suite 2."""
+    return record[:1] == _FORMER_SUITE
+
+
+def open_former(key: bytes, label: str, context: bytes, record: bytes) -> bytes:
+    """The secret of a record of suite 2; `key`: see `window_key`. Raises: SealInvalid."""
+    return open_secret(key, label, context, b"%c%b" % (SUITE, record[_SALT_AT:]))
+
+
 class Window:
     """One window, ready for use by any thread.
 
@@ -63,7 +74,7 @@ class Window:
         key: see `window_key`.
     """
 
-    __slots__ = ("_aead", "_keyed", "_window_key", "id", "start")
+    __slots__ = ("_aead", "_keyed", "id", "start")
 
     def __init__(self, window_id: bytes, key: bytes) -> None:
         assert len(window_id) == WINDOW_ID_BYTES
@@ -72,7 +83,6 @@ class Window:
         self.start = _SUITE + window_id
         self._aead = AESGCM(okm[:KEY_BYTES])
         self._keyed = HMAC(okm[KEY_BYTES : 2 * KEY_BYTES], SHA256())
-        self._window_key = key
 
     def __repr__(self) -> str:
         return "Window(…)"
@@ -95,17 +105,14 @@ class Window:
         return b"".join((self.start, salt, commitment, sealed))
 
     def open(self, label: str, context: bytes, record: bytes) -> bytes:
-        """The secret of a record of this window, as `window_of` says. Raises: SealInvalid."""
-        if record[:1] == _FORMER_SUITE:
-            former = b"%c%b" % (SUITE, record[_SALT_AT:])
-            return open_secret(self._window_key, label, context, former)
+        """The secret of a record of this window. Raises: SealInvalid."""
         secret = self.opened(enc_start(label, 2) + encoded(context), record)
         if secret is None:
             raise SealInvalid(label=label)
         return secret
 
     def opened(self, bound: bytes, record: bytes) -> bytes | None:
-        """As `open` of a record of suite 3, of the start of its `enc`; None: it does not open."""
+        """As `open`, of the start of its `enc`; None: it does not open."""
         if not record.startswith(self.start) or len(record) < _SEALED_AT + TAG_BYTES:
             return None
         code = self._keyed.copy()

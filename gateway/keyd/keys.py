@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from gateway.data.bucket_sealing import Reseal
 from gateway.data.credential_sealing import Scope
-from gateway.data.window import Window, window_of
+from gateway.data.window import WINDOW_RECORDS_MAX, Window, window_of
 from gateway.keyd.client import KeydClient
 from gateway.keyd.refusals import KeyBudgetSpent, KeydUnavailable
 from gateway.keyd.wire import SHAPES, Value, Verb, decode_fields, encode_fields
@@ -23,8 +23,7 @@ from gateway.model.key_states import FIRST_EPOCH, KeyEpoch, KeyState
 from storaged.base.env import Env
 from storaged.base.errors import ProtocolError
 
-RESEALED_AT_ONCE = 256  # records in one request: some 3 ms
-WINDOW_RECORDS_MAX = 65_536  # records sealed under one window
+RESEALED_AT_ONCE = 256  # records in one request: some 2 ms
 NAMES_MAX = 4096  # named keys known to be there
 
 T = TypeVar("T")

@@ -45,8 +45,8 @@ from gateway.model.key_states import KeyState
 from storaged.base.env import Env
 from storaged.base.errors import RETRYABLE, ProtocolError, StorageError
 
-RESEALED_MAX = 1024  # records in one request: some 12 ms
-OPEN_KEYS_MAX = 65_536  # bucket keys in memory, some 500 bytes each
+RESEALED_MAX = 1024  # records in one request: some 6 ms
+OPEN_KEYS_MAX = 16_384  # bucket keys in memory, each with its last window some 4 KiB: 64 MiB
 TEXT_CHARACTERS_MAX = 2048
 DAY_MS = 86_400_000
 # A presigned request is valid for seven days, and clocks differ; for later days there is no key.

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.data.bucket_sealing import HeldBucketKey
 from gateway.data.cipher import SALT_BYTES, expand
 from gateway.data.envelope import DEK_LABEL, INNER_LABEL, SealInvalid
 from gateway.data.window import Window, window_key, window_of
@@ -49,11 +50,35 @@ def test_a_record_is_what_the_layout_says(secret: bytes, context: bytes, salt: b
 
 
 def test_a_record_of_before_opens() -> None:
+    key = HeldBucketKey(BUCKET_KEY)
     assert window_of(FORMER) == ID
-    assert _window().open(DEK_LABEL, b"context", FORMER) == b"d" * 32
-    for wrong in (FORMER[:-1], FORMER[:30], FORMER[:-1] + b"!"):
+    assert key.open(DEK_LABEL, b"context", FORMER) == b"d" * 32
+    for length in range(len(FORMER)):
         with pytest.raises(SealInvalid):
-            _window().open(DEK_LABEL, b"context", wrong)
+            key.open(DEK_LABEL, b"context", FORMER[:length])
+    wrong = [FORMER[:-1] + b"!", FORMER[:1] + OTHER_ID + FORMER[17:]]
+    for one in wrong:
+        with pytest.raises(SealInvalid):
+            key.open(DEK_LABEL, b"context", one)
+    with pytest.raises(SealInvalid):
+        key.open(INNER_LABEL, b"context", FORMER)
+
+
+def test_no_record_of_one_suite_opens_as_one_of_another() -> None:
+    key = HeldBucketKey(BUCKET_KEY)
+    plain = key.seal(DEK_LABEL, b"context", b"d" * 32, SALT)
+    present = _window().seal(DEK_LABEL, b"context", b"d" * 32, SALT)
+    bodies = {body for one in (plain, FORMER, present) for body in (one[1:], one[17:])}
+    heads = [head + ID * times for head in (b"", b"\1", b"\2", b"\3", b"\4") for times in (0, 1)]
+    for record in {head + body for head in heads for body in bodies} - {plain, FORMER, present}:
+        with pytest.raises(SealInvalid):
+            key.open(DEK_LABEL, b"context", record)
+
+
+def test_what_was_sealed_before_it_does_not_open_in_a_window_of_this_program() -> None:
+    """Ids of windows are drawn: nothing of suite 2 is ever in one."""
+    with pytest.raises(SealInvalid):
+        _window().open(DEK_LABEL, b"context", FORMER)
 
 
 def test_nothing_else_opens() -> None:
