@@ -3,9 +3,10 @@
 Every request to the admin port that changes something (the table of routes says which do) is
 recorded before it takes effect, with who asks, in which role and from where, and refused when it
 cannot be; its outcome follows. Both are in the log of the tenant whom it is about
-(`gateway.admin.concerned`); who is made by the act itself finds it in his log as well once he is
-there. Who may not is told by `gateway.admin.gate`, before anything is recorded here. Only fields of
-the allow-list are recorded with their values: whatever else a request says may be a secret.
+(`gateway.admin.concerned`); who is made by the act itself, or has got what it names while it went
+on, finds it in his log as well. Who may not is told by `gateway.admin.gate`, before anything is
+recorded here. Only fields of the allow-list are recorded with their values: whatever else a request
+says may be a secret.
 
 Not for reading the journal (`gateway.admin.journal_desk`).
 """
@@ -106,10 +107,10 @@ class ActRecorder:
         finally:
             done = event._replace(at_ms=self._env.now_ms(), phase=Phase.OUTCOME, body=outcome)
             self._journal.note(log, done)
-            made = self._concerned.log_of(path, said) if log == CLUSTER else log
-            if made != log:  # whoever it is about is there only now
-                self._journal.note(made, event)
-                self._journal.note(made, done)
+            found = self._concerned.log_of(path, said)
+            if found not in (log, CLUSTER):  # there, or another's, only since it began
+                self._journal.note(found, event)
+                self._journal.note(found, done)
 
     def _fields(self, request: web.Request, said: Mapping[str, object]) -> dict[str, Value]:
         actor = request[ACTOR]

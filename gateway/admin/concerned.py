@@ -14,7 +14,7 @@ from contextlib import suppress
 from enum import Enum, auto
 
 from gateway.admin.tickets import Tickets
-from gateway.journal.events import CLUSTER, LOG_NAME
+from gateway.journal.events import CLUSTER
 from gateway.meta import accounts, erasure_rows
 from gateway.meta import buckets as bucket_rows
 from gateway.model.names import BucketId, BucketName, TenantId
@@ -147,7 +147,7 @@ class Concerned:
                 return self._request(_text(said, "id"))
             case Names.LOG:
                 named = _text(said, "log")
-                return named if LOG_NAME.fullmatch(named) else self._tenant(named)
+                return self._log(named) or self._tenant(named)
             case Names.TICKET:
                 held = self._tickets and self._tickets.tenant_of(_text(said, "ticket"))
                 return held.hex() if held else None
@@ -221,8 +221,13 @@ class Concerned:
             elif kind in ("bucket", "bucket-key", "object"):
                 found.add(self._bucket_of(BucketId(bytes.fromhex(owner))))
             else:
-                found.add(owner if kind == "journal" and LOG_NAME.fullmatch(owner) else None)
+                found.add(self._log(owner) if kind == "journal" else None)
         return _only(found)
+
+    def _log(self, named: str) -> str | None:
+        """A log that is there: who names another one does not make it."""
+        journal = self._services.journal
+        return named if journal is not None and named in journal.logs() else None
 
     def _bucket_of(self, bucket: BucketId) -> str | None:
         services = self._services

@@ -26,7 +26,7 @@ from gateway.meta.records import seal_document
 from gateway.model.names import TenantId
 from gateway.objects import approving, erasing, tenancy
 from gateway.objects.bootstrap import ROOT_ROW
-from gateway.objects.buckets import create_bucket
+from gateway.objects.buckets import create_bucket, delete_bucket
 from gateway.objects.context import Principal
 from gateway.objects.key_rotation import commit_rows
 from tests.support.erasure_rig import CONFIG, ErasureRig, run
@@ -223,6 +223,57 @@ def test_who_is_made_by_an_act_finds_it_in_his_log(tmp_path: Path) -> None:
         both = [("admin.access.tenant.create", phase) for phase in ("intent", "outcome")]
         assert await acts(rig, "cluster") == both, "he was not there when it began"
         assert await acts(rig, made[0].hex()) == both
+
+    run(tmp_path, scene)
+
+
+def test_whose_a_bucket_has_become_meanwhile_finds_the_act_in_his_log_too(tmp_path: Path) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        town = Town(rig)
+        await town.make()
+
+        async def passed_on() -> None:
+            owner = tenancy.find_tenant(rig.gateway.services, TOWN).owner_id
+            of_town = Principal(tenant=town.tenant, access_key_id=town.key, owner_id=owner)
+            await delete_bucket(rig.gateway.ctx(of_town), CANARY)
+            await create_bucket(rig.gateway.ctx(), CANARY, None)
+
+        entry = next(one for one in RECORDED if one.path == "/v1/purge")
+        await asked(town, entry, {"bucket": CANARY}, passed_on)
+        both = [("admin.purge", phase) for phase in ("intent", "outcome")]
+        assert await acts(rig, town.tenant.hex()) == both == await acts(rig, TENANT.hex())
+        assert not await acts(rig, "cluster")
+
+    run(tmp_path, scene)
+
+
+def test_who_names_a_log_that_is_not_there_does_not_make_it(tmp_path: Path) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        town = Town(rig)
+        await town.make()
+        entry = next(one for one in RECORDED if one.path == "/v1/journal-bodies/erase")
+        journal = rig.gateway.services.journal
+        assert journal is not None
+        for named, log in (("f" * 32, "cluster"), ("cluster", "cluster"), (town.tenant.hex(),) * 2):
+            await acts(rig, "cluster")
+            logs, before = journal.logs(), await acts(rig, log)
+            await asked(town, entry, {"log": named, "seqs": "1"})
+            assert len(await acts(rig, log)) == len(before) + 2, named
+            assert set(journal.logs()) <= {*logs, town.tenant.hex()}
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.parametrize("named", ["\x00", "a\x00b", "\ud800", "é", "/", "..", "1" * 5000, " "])
+def test_whatever_is_named_belongs_to_some_log(tmp_path: Path, named: str) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        town = Town(rig)
+        await town.make()
+        concerned = Concerned(rig.gateway.services, town.tickets)
+        for entry in RECORDED:
+            taken = {field.removesuffix("?") for field in (*entry.query, *entry.body)}
+            said = {**dict.fromkeys(taken, named), "subject": "bucket"}
+            assert concerned.log_of(entry.path, said) in ("cluster", TENANT.hex()), entry.path
 
     run(tmp_path, scene)
 
