@@ -32,8 +32,9 @@ be quick."""
 
 STRIPE_CACHE_MAX = 200_000  # rows of ~300 bytes: 60 MB at the most
 ROWS_HELD_MAX = 65_536  # of ~600 bytes: 40 MB
+ROWS_HELD_BYTES_MAX = 64 * 1024 * 1024  # whatever keys and headers a tenant chooses
 ROW_HELD_BYTES_MAX = 8 * 1024  # larger ones (manifests, huge uploads) are read from the index
-KEPT_WRITES_MAX = 16  # a larger change is a job's: its rows push out none that a client has read
+KEPT_WRITES_MAX = 16  # a larger change, mostly a job's, pushes out nothing that was read
 
 
 class StripeRows:
@@ -78,6 +79,7 @@ class LatestRows:
         self._index = index
         # Ordered: a dict finds its first entry behind the places of all that were taken out.
         self._held: OrderedDict[bytes, bytes | None] = OrderedDict()
+        self._held_bytes = 0
 
     def read(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """As MetaStore.read."""
@@ -119,12 +121,15 @@ class LatestRows:
 
     def _set(self, key: bytes, value: bytes | None) -> None:
         held = self._held
-        held.pop(key, None)  # the latest are the last to go
+        if key in held:  # the latest are the last to go
+            self._held_bytes -= len(key) + len(held.pop(key) or b"")
         if value is not None and len(value) > ROW_HELD_BYTES_MAX:
             return
         held[key] = value
-        if len(held) > ROWS_HELD_MAX:
-            held.popitem(last=False)
+        self._held_bytes += len(key) + len(value or b"")
+        while len(held) > ROWS_HELD_MAX or self._held_bytes > ROWS_HELD_BYTES_MAX:
+            oldest, gone = held.popitem(last=False)
+            self._held_bytes -= len(oldest) + len(gone or b"")
 
 
 class Pipeline:

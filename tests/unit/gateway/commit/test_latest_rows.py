@@ -68,6 +68,29 @@ def test_a_large_change_is_followed_where_its_rows_are_held_and_nowhere_else() -
     assert index.read_keys == [KEYS[9]]
 
 
+def test_long_rows_and_long_keys_take_no_more_memory_than_short_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A tenant chooses how long they are: key and headers."""
+    monkeypatch.setattr(pipeline, "ROWS_HELD_BYTES_MAX", 10_000)
+    long = {key * 100: bytes(1000) for key in KEYS}  # 700 bytes and 1,000
+    index = CountedReads(long)
+    rows = LatestRows(index)
+    for _ in range(3):
+        rows.read(list(long))
+        rows.follow([_batch([Write(key, value) for key, value in long.items()])])
+        rows.follow([_batch([Write(key, value)]) for key, value in long.items()])
+    index.read_keys.clear()
+    rows.read(list(long)[-5:])
+    assert not index.read_keys, "what fits is held"
+    rows.read(list(long)[:-5])
+    assert len(index.read_keys) == len(long) - 5
+    rows.follow([_batch([Write(key, None) for key in list(long)[:2]])])
+    rows.follow([_batch([Write(key, b"short")]) for key in KEYS])
+    index.read_keys.clear()
+    assert rows.read(KEYS) == [b"short"] * len(KEYS) and not index.read_keys
+
+
 @given(
     st.lists(
         st.one_of(
@@ -82,6 +105,7 @@ def test_a_large_change_is_followed_where_its_rows_are_held_and_nowhere_else() -
 def test_it_never_says_another_thing_than_the_index(steps: list[tuple[str, list[bytes]]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline, "ROWS_HELD_MAX", 9)
+        patch.setattr(pipeline, "ROWS_HELD_BYTES_MAX", 60)  # seven or eight of these
         index = CountedReads({})
         rows = LatestRows(index)
         for number, (step, keys) in enumerate(steps):
