@@ -247,7 +247,7 @@ def register_lines(folder: Path) -> list[tuple[dict[str, Any], str]]:
     previous = _FIRST
     entries: list[tuple[dict[str, Any], str]] = []
     *lines, rest = path.read_bytes().split(b"\n")
-    if rest:
+    if rest or not lines:  # none begins empty
         raise RegisterBroken(line=len(lines) + 1)
     for number, line in enumerate(lines, 1):
         try:

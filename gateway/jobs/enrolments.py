@@ -33,6 +33,7 @@ SUCCEEDS = "succeeds"  # the first line of a CA that takes another one's place
 ROW = keyspace.cluster_row("register-told")
 LOOK_S = 60.0
 LINES_AT_ONCE = 500
+SEARCHED_EVENTS = 100_000  # of the journal, before lines that are new are told: some 30 MB
 # What of a line an event has, beside its number and digest.
 SAID = (
     "what",
@@ -63,12 +64,13 @@ class Told:
 
     Args:
         lines: so many of the register.
-        head: digest of the last of them, "" for none.
+        first, head: digests of the first and of the last of them, "" for none.
         journal_size: events of the journal before this one are in this row; later ones may not be.
         refused: head of the copy that did not go on from there, and was told as that; "" for none.
     """
 
     lines: int = 0
+    first: str = ""
     head: str = ""
     journal_size: int = 0
     refused: str = ""
@@ -112,6 +114,8 @@ class Enrolments:
                 return LOOK_S
             if lines:
                 await self._tell(journal, told, lines)
+            else:
+                await self._catch_up(journal, told)
         except JournalUnavailable as error:
             self._said = f"the journal takes no events: {error.message()}"
         except OSError as error:
@@ -122,11 +126,14 @@ class Enrolments:
         is_next = len(lines) >= told.lines and (
             not told.lines or lines[told.lines - 1].digest == told.head
         )
-        if not is_next and lines[0].entry.get("what") == SUCCEEDS:
+        first, what = lines[0].digest, lines[0].entry.get("what")
+        if not is_next and what == SUCCEEDS and first != told.first:
             is_next, told = True, replace(told, lines=0)  # the register of the CA that came after
         if not is_next:
             await self._refuse(journal, told, lines[-1].digest, len(lines))
             return
+        if told.lines == len(lines):
+            await self._catch_up(journal, told)
         while told.lines < len(lines):
             part = lines[told.lines : told.lines + LINES_AT_ONCE]
             known = await _known(journal, told.journal_size)
@@ -135,10 +142,15 @@ class Enrolments:
                     await journal.record(CLUSTER, self._event(line, lines))
                     self._told += 1
             size = await journal.size(CLUSTER)
-            told = Told(
-                lines=told.lines + len(part), head=part[-1].digest, journal_size=size, refused=""
-            )
+            count, head = told.lines + len(part), part[-1].digest
+            told = Told(lines=count, first=first, head=head, journal_size=size)
             await self._keep(told)
+
+    async def _catch_up(self, journal: Journal, told: Told) -> None:
+        """While nothing is new, let the journal not grow too far from where a search begins."""
+        size = await journal.size(CLUSTER)
+        if size - told.journal_size > SEARCHED_EVENTS:
+            await self._keep(replace(told, journal_size=size))
 
     async def _refuse(self, journal: Journal, told: Told, head: str, count: int) -> None:
         """Tell, once, that a copy is not the register that was told, as far as it was."""
@@ -161,7 +173,8 @@ class Enrolments:
         }
         body["line"] = int(line.entry["number"])
         body["line_sha256"] = line.digest
-        body["registered_at_ms"] = int(line.entry.get("at_ms", 0))
+        at_ms = line.entry.get("at_ms")
+        body["registered_at_ms"] = at_ms if isinstance(at_ms, int) else 0
         body["head_line"], body["head"] = len(lines), lines[-1].digest
         return self._note(ENROLMENT, body)
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from gateway.jobs import enrolments
 from gateway.jobs.enrolments import CHANGED, ENROLMENT, Enrolments, RegisterLine
-from gateway.journal.events import Entry, Event, read_line
+from gateway.journal.events import CLUSTER, Entry, Event, Phase, read_line
 from gateway.journal.store import JournalUnavailable, read_lines
 from storaged.base.env import RealEnv
 from storaged.base.ids import DatacenterId, NodeId
@@ -109,7 +110,7 @@ def test_whoever_renews_brings_the_register(tmp_path: Path) -> None:
     assert (ca.spool / REGISTER_FILE).read_bytes().splitlines() == ca.lines
 
 
-@pytest.mark.parametrize("change", ["cut", "changed", "torn"])
+@pytest.mark.parametrize("change", ["cut", "changed", "torn", "emptied"])
 def test_a_copy_that_is_not_what_was_told_is_told_as_that_once(tmp_path: Path, change: str) -> None:
     async def scene(rig: ErasureRig) -> None:
         ca = Ca(tmp_path)
@@ -123,6 +124,7 @@ def test_a_copy_that_is_not_what_was_told_is_told_as_that_once(tmp_path: Path, c
             "cut": whole.split(b"\n")[0] + b"\n",
             "changed": whole.replace(b"paris-2", b"paris-9"),
             "torn": whole[:-5],
+            "emptied": b"",
         }
         copy.write_bytes(others[change])
         for _ in range(3):
@@ -153,6 +155,81 @@ def test_the_register_of_the_next_ca_goes_on(tmp_path: Path) -> None:
         assert [body["what"] for body in found] == ["invited", "succeeds"]
         assert found[1]["former_head"] == register_head(ca.folder)
         assert not await told(rig, CHANGED)
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.parametrize("change", ["cut", "changed", "former"])
+def test_a_copy_of_the_next_ca_that_is_not_what_was_told_is_told_as_that(
+    tmp_path: Path, change: str
+) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        ca = Ca(tmp_path)
+        write_authority(create_authority("hexagone.internal", ca.env), ca.folder)
+        ca.invite("paris-1")
+        ca.bring()
+        former = (ca.spool / REGISTER_FILE).read_bytes()
+        await ca.job(rig).step()
+        succeed(ca.folder, tmp_path / "next", ca.env)
+        ca.folder = tmp_path / "next"
+        for name in ("paris-2", "paris-3"):
+            ca.invite(name)
+        ca.bring()
+        await ca.job(rig).step()
+        whole, copy = (ca.spool / REGISTER_FILE).read_bytes(), ca.spool / REGISTER_FILE
+        others = {
+            "cut": whole.split(b"\n")[0] + b"\n",
+            "changed": whole.replace(b"paris-3", b"paris-9"),
+            "former": former,
+        }
+        copy.write_bytes(others[change])
+        job = ca.job(rig)
+        for _ in range(3):
+            await job.step()
+        (changed,) = await told(rig, CHANGED)
+        assert changed.body["told_head"] == register_head(ca.folder)
+        ca.invite("paris-4")
+        ca.bring()
+        await job.step()
+        nodes = [one.body["node"] for one in await told(rig)]
+        assert nodes == ["paris-1", "ca", "paris-2", "paris-3", "paris-4"], "each line once"
+
+    run(tmp_path, scene)
+
+
+def test_a_search_of_the_journal_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        ca, journal = Ca(tmp_path), rig.gateway.services.journal
+        assert journal is not None
+        monkeypatch.setattr(enrolments, "SEARCHED_EVENTS", 5)
+        for name in ("", "paris-1"):
+            if name:
+                ca.invite(name)
+                ca.bring()
+            for _ in range(10):
+                await journal.record(CLUSTER, Event(1, "other", Phase.NOTE, {}))
+            for _ in range(2):
+                await ca.job(rig).step()
+            held = await ca.job(rig)._held(journal)
+            assert held.journal_size > await journal.size(CLUSTER) - 5
+        ca.invite("paris-2")
+        ca.bring()
+        await ca.job(rig).step()
+        assert [one.body["line"] for one in await told(rig)] == [1, 2]
+
+    run(tmp_path, scene)
+
+
+def test_a_time_that_is_none_keeps_no_line_from_being_told(tmp_path: Path) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        made = [
+            RegisterLine({"number": at + 1, "what": "invited", "at_ms": at_ms}, f"{at:064}")
+            for at, at_ms in enumerate(("x", None, [], float("inf"), 7))
+        ]
+        await Enrolments(rig.gateway.services, lambda: made).step()
+        assert [one.body["registered_at_ms"] for one in await told(rig)] == [0, 0, 0, 0, 7]
 
     run(tmp_path, scene)
 
