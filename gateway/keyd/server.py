@@ -114,7 +114,7 @@ class KeydServer:
     async def _sweep(self) -> None:
         while True:
             await self._env.sleep(SWEEP_S)
-            self.service.releases.tell()
+            await self._env.offload(self.service.releases.tell)  # a line for each tenant
             async with self._lane:  # not beside the provider's thread, which opens keys
                 self.service.drop_expired()
 
