@@ -13,6 +13,8 @@ A token is shown as `Authorization: Bearer …`. Not for what is looked at with 
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from aiohttp import web
 
 from gateway.admin.administrators_api import administrator_document
@@ -66,7 +68,7 @@ def second_factor_routes(held: Administrators, factors: SecondFactors) -> list[w
 
 
 def _session(begun: Begun) -> web.Response:
-    return json_answer(begun._asdict(), has_secret=True)
+    return json_answer(asdict(begun), has_secret=True)
 
 
 def _named(request: web.Request) -> Who:

@@ -33,9 +33,9 @@ SESSIONS_MAX = 8  # of one administrator; one more ends the oldest
 TOKEN_BYTES = 32
 INVITATION_HOURS = 24
 ENROLMENT_S = 900  # from the secret to its first code
-WRONG_MAX = 5  # wrong codes and invitations of one administrator …
-WRONG_S = 900  # … in so many seconds, then none is taken
-LOCKED_S = 900  # for so many
+WRONG_MAX = 5  # wrong codes and invitations in a row that come with one certificate …
+LOCKED_S = 900  # … then none is taken for so long, twice as long the next time …
+LOCKED_MAX_S = 86_400  # … and a day at most: who has the certificate tries five codes a day
 
 
 class Who(NamedTuple):
@@ -45,10 +45,11 @@ class Who(NamedTuple):
     fingerprint: str
 
 
-class Begun(NamedTuple):
-    """A session: its token, which is told once, and its end."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """A session, or an invitation: its token, which is told once, and its end."""
 
-    token: str
+    token: str = field(repr=False)
     expires_at_ms: int
 
 
@@ -93,8 +94,8 @@ class SecondFactors:
         # Another gateway may have taken a code as far ahead as the window goes.
         self._floor = codes.step_at(env.now_ms()) + codes.WINDOW_STEPS
         self._used: dict[str, int] = {}
-        self._wrong: dict[str, list[float]] = {}
-        self._locked_until_s: dict[str, float] = {}
+        self._wrong: dict[Who, int] = {}  # since the last right one
+        self._locked_until_s: dict[Who, float] = {}
         self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
         self._invitations: dict[str, _Invitation] = {}
         self._pending: dict[str, _Pending] = {}
@@ -110,9 +111,10 @@ class SecondFactors:
         """
         held = self._administrators.find(who.name).second_factor
         if is_session or is_enrolment:
-            self._check_lock(who.name)
+            self._check_lock(who)
         if held is None:
-            if self._rule is SecondFactorRule.REQUIRED and not (is_enrolment or is_session):
+            is_wanted = self._rule is SecondFactorRule.REQUIRED and not is_enrolment
+            if is_session or is_wanted:
                 raise errors.SecondFactorMissing(who=who.name)
             return
         if is_session or self._is_open(who, held, token):
@@ -127,7 +129,7 @@ class SecondFactors:
         held = self._administrators.find(who.name).second_factor
         if held is None:
             raise errors.SecondFactorMissing(who=who.name)
-        self._take(who.name, held.secret, code)
+        self._take(who, held.secret, code)
         return self._open(who, held)
 
     def end(self, who: Who, token: str) -> None:
@@ -146,7 +148,7 @@ class SecondFactors:
         token, life_s = self._random(), INVITATION_HOURS * 3600
         until_s = self._env.monotonic_s() + life_s
         self._invitations[name] = _Invitation(digest=_digest(token), until_s=until_s)
-        return Begun(token, self._env.now_ms() + life_s * 1000)
+        return Begun(token=token, expires_at_ms=self._env.now_ms() + life_s * 1000)
 
     def begin_enrolment(self, who: Who, invitation: str) -> str:
         """The URI of a new secret, which is told once, for an invitation. It takes effect with its
@@ -154,11 +156,11 @@ class SecondFactors:
 
         Raises: SecondFactorThere, InvitationNotTaken, SecondFactorLocked.
         """
-        self._check_lock(who.name)
+        self._check_lock(who)
         if self._administrators.find(who.name).second_factor is not None:
             raise errors.SecondFactorThere(who=who.name)
         if not self._is_invited(who.name, invitation):
-            self._count_wrong(who.name)
+            self._count_wrong(who)
             raise errors.InvitationNotTaken(who=who.name)
         secret = self._env.random_bytes(SECRET_BYTES)
         until_s = self._env.monotonic_s() + ENROLMENT_S
@@ -174,8 +176,9 @@ class SecondFactors:
         """
         pending = self._pending.get(who.name)
         if pending is None or pending.who != who or self._is_past(pending.until_s):
+            self._count_wrong(who)  # so that nobody fills the journal with these
             raise errors.EnrolmentNotBegun(who=who.name)
-        self._take(who.name, pending.secret, code)
+        self._take(who, pending.secret, code)
         del self._pending[who.name]  # whatever comes of it: the URI is good for one enrolment
         made = SecondFactor(secret=pending.secret, enrolled_at_ms=self._env.now_ms())
         await self._administrators.enrol(who.name, made)
@@ -190,8 +193,8 @@ class SecondFactors:
         await self._administrators.enrol(name, None)
         self._invitations.pop(name, None)
         self._pending.pop(name, None)
-        self._wrong.pop(name, None)
-        self._locked_until_s.pop(name, None)
+        for who in [one for one in (*self._wrong, *self._locked_until_s) if one.name == name]:
+            self._forgive(who)
         for digest in [d for d, held in self._sessions.items() if held.who.name == name]:
             del self._sessions[digest]
 
@@ -201,41 +204,49 @@ class SecondFactors:
 
     def warnings(self) -> list[str]:
         """What an operator should know."""
-        if self._rule is SecondFactorRule.REQUIRED:
-            return []
+        found, now_s = [], self._env.monotonic_s()
+        locked = {who.name for who, until_s in self._locked_until_s.items() if until_s > now_s}
+        if names := ", ".join(sorted(locked)):
+            found.append(f"too many wrong codes of second factors, none is taken for now: {names}")
         held = self._administrators.all()
         names = ", ".join(one.name for one in held if one.enabled and one.second_factor is None)
-        return [f"no second factor (admin.second_factor = optional): {names}"] if names else []
+        if names and self._rule is SecondFactorRule.OPTIONAL:
+            found.append(f"no second factor (admin.second_factor = optional): {names}")
+        return found
 
-    def _take(self, name: str, secret: bytes, code: str) -> None:
+    def _take(self, who: Who, secret: bytes, code: str) -> None:
         """Take a code, which is then used. No await in here: of two that come at once, one is
         refused. Raises: CodeNotTaken, CodesTooEarly, SecondFactorLocked.
         """
-        self._check_lock(name)
+        self._check_lock(who)
         now_ms = self._env.now_ms()
         if codes.step_at(now_ms) <= self._floor:
             wait_ms = (self._floor + 1) * codes.STEP_S * 1000 - now_ms
             raise errors.CodesTooEarly(wait_s=-(-wait_ms // 1000))
         step = codes.matching_step(secret, code, now_ms)
-        if step is None or step <= max(self._floor, self._used.get(name, 0)):
-            self._count_wrong(name)
-            raise errors.CodeNotTaken(who=name)
-        self._used[name] = step
-        self._wrong.pop(name, None)
+        if step is None or step <= max(self._floor, self._used.get(who.name, 0)):
+            self._count_wrong(who)
+            raise errors.CodeNotTaken(who=who.name)
+        self._used[who.name] = step
+        self._forgive(who)
 
-    def _count_wrong(self, name: str) -> None:
-        now_s = self._env.monotonic_s()
-        recent = [at_s for at_s in self._wrong.get(name, []) if now_s - at_s < WRONG_S]
-        self._wrong[name] = [*recent, now_s]
-        if len(self._wrong[name]) >= WRONG_MAX:
-            del self._wrong[name]
-            self._locked_until_s[name] = now_s + LOCKED_S
+    def _count_wrong(self, who: Who) -> None:
+        """One more. By certificate: who has stolen one locks out nobody who has another."""
+        count = self._wrong[who] = self._wrong.get(who, 0) + 1
+        times, left = divmod(count, WRONG_MAX)
+        if not left:
+            locked_s = min(LOCKED_S * 2 ** (times - 1), LOCKED_MAX_S)
+            self._locked_until_s[who] = self._env.monotonic_s() + locked_s
 
-    def _check_lock(self, name: str) -> None:
-        left_s = self._locked_until_s.get(name, 0.0) - self._env.monotonic_s()
+    def _forgive(self, who: Who) -> None:
+        self._wrong.pop(who, None)
+        self._locked_until_s.pop(who, None)
+
+    def _check_lock(self, who: Who) -> None:
+        left_s = self._locked_until_s.get(who, 0.0) - self._env.monotonic_s()
         if left_s > 0:
             until = datetime.fromtimestamp(int(self._env.now_ms() / 1000 + left_s) + 1, UTC)
-            raise errors.SecondFactorLocked(who=name, until=until.isoformat())
+            raise errors.SecondFactorLocked(who=who.name, until=until.isoformat())
 
     def _is_invited(self, name: str, invitation: str) -> bool:
         held = self._invitations.get(name)
@@ -252,7 +263,7 @@ class SecondFactors:
         self._sessions[_digest(token)] = _Session(
             who=who, until_s=until_s, enrolled_at_ms=held.enrolled_at_ms
         )
-        return Begun(token, self._env.now_ms() + life_s * 1000)
+        return Begun(token=token, expires_at_ms=self._env.now_ms() + life_s * 1000)
 
     def _is_open(self, who: Who, held: SecondFactor, token: str) -> bool:
         """Whether a token is of a session of this administrator with this certificate. It is found

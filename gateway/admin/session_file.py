@@ -19,6 +19,7 @@ from pathlib import Path
 import typer
 
 from gateway.admin.places import RemotePlace
+from gateway.model.second_factor import is_code
 from gateway.terminal.language import say
 from storaged.base.config import check_secret_file
 from storaged.base.durable import replace_file
@@ -75,7 +76,8 @@ class SessionFile:
 
     def code(self) -> str:
         """See `KeptToken`."""
-        return typed_secret(say("Code of your second factor"))
+        said = typed_secret(say("Code of your second factor"))
+        return said if is_code(said) else ""  # a line of something else's is shown to nobody
 
 
 def session_folder(environment: Mapping[str, str]) -> Path:

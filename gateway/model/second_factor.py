@@ -13,6 +13,7 @@ from enum import StrEnum
 from gateway.model.second_factor_errors import SecondFactorInvalid
 
 SECRET_BYTES = 20
+DIGITS = 6  # of a code
 
 
 class SecondFactorRule(StrEnum):
@@ -20,6 +21,11 @@ class SecondFactorRule(StrEnum):
 
     OPTIONAL = "optional"
     REQUIRED = "required"
+
+
+def is_code(text: str) -> bool:
+    """Whether a text can be a code at all."""
+    return len(text) == DIGITS and text.isascii() and text.isdigit()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

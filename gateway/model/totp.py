@@ -16,8 +16,9 @@ import hmac
 from cryptography.hazmat.primitives.hashes import SHA1
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
+from gateway.model.second_factor import DIGITS
+
 STEP_S = 30
-DIGITS = 6
 WINDOW_STEPS = 1  # a code is taken so many steps before and after its own: clocks differ
 
 

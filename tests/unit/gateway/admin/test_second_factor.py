@@ -12,7 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from gateway.admin.client import AdminClient, AdminRefused
+from gateway.admin.gate import DENIALS_AT_ONCE
 from gateway.admin.second_factors import (
+    LOCKED_MAX_S,
     LOCKED_S,
     SESSION_HOURS,
     SESSIONS_MAX,
@@ -24,6 +26,7 @@ from gateway.model.second_factor import SecondFactor, SecondFactorRule
 from gateway.model.second_factor_errors import (
     CodeNotTaken,
     CodesTooEarly,
+    SecondFactorLocked,
     SecondFactorMissing,
     SecondFactorNeeded,
     SecondFactorThere,
@@ -273,6 +276,64 @@ def test_wrong_codes_lock_out_for_a_while_which_is_told(
     client.begin_session(clock.code(uri))
     with pytest.raises(AdminRefused, match=f"(?i){WRONG}"):
         client.begin_session("000000")
+
+
+@pytest.mark.proves("A-02", "A-06")
+def test_a_lock_out_is_twice_as_long_each_time_and_is_of_one_certificate(
+    served: AdminPlaneServed, clock: Authenticators
+) -> None:
+    uri, _ = enrolled(served, clock, "bob")
+    served.certify("bob", *PEOPLE["bob"], file="second")
+    client, second = client_of(served, "bob")[0], AdminClient(served.place("second"))
+    tried = 0
+    for locked_s in (LOCKED_S, 2 * LOCKED_S, 4 * LOCKED_S):
+        for _ in range(WRONG_MAX):
+            with pytest.raises(AdminRefused, match=f"(?i){WRONG}"):
+                client.begin_session("000000")
+        clock.pass_s(locked_s - 1)
+        with pytest.raises(AdminRefused, match="Too many wrong codes"):
+            client.begin_session(clock.code(uri))
+        warned = [one for one in served.local.status()["warnings"] if "wrong codes" in one]
+        assert warned == ["too many wrong codes of second factors, none is taken for now: bob"]
+        clock.pass_s(1)
+    assert not [one for one in served.local.status()["warnings"] if "wrong codes" in one]
+    for _ in range(WRONG_MAX):
+        with pytest.raises(AdminRefused, match=f"(?i){WRONG}"):
+            client.begin_session("000000")
+    second.begin_session(clock.code(uri))  # whoever has stolen one keeps nobody out with another
+    with pytest.raises(AdminRefused, match="Too many wrong codes"):
+        client.begin_session(clock.code(uri))
+    factors, who = served.plane.gate._second_factors, Who("bob", "f" * 64)
+    assert factors is not None
+    for _ in range(365):  # somebody tries all that he can for a year
+        while True:
+            try:
+                factors.begin(who, "000000")
+            except CodeNotTaken:
+                tried += 1
+            except SecondFactorLocked:
+                break
+        clock.pass_s(LOCKED_MAX_S)
+    assert tried <= 365 * WRONG_MAX
+    factors.begin(who, clock.code(uri))
+    with pytest.raises(CodeNotTaken):
+        factors.begin(who, "000000")  # a right code begins the count anew
+
+
+@pytest.mark.proves("A-02", "L-01")
+def test_who_has_no_second_factor_does_not_fill_the_journal_by_asking_for_sessions(
+    served: AdminPlaneServed, clock: Authenticators
+) -> None:
+    served.add("bob")
+    client, _ = client_of(served, "bob")
+    for _ in range(3 * DENIALS_AT_ONCE):
+        with pytest.raises(AdminRefused, match="can only enrol"):
+            client.begin_session("000000")
+    for _ in range(3 * DENIALS_AT_ONCE):
+        with pytest.raises(AdminRefused, match=r"No enrolment|Too many wrong codes"):
+            client.confirm_enrolment("000000")
+    found = [one for one in served.entries() if one.body.get("who") == "admin:bob"]
+    assert len(found) <= DENIALS_AT_ONCE + 2 * WRONG_MAX
 
 
 @pytest.mark.proves("A-02")

@@ -21,6 +21,7 @@ from gateway.admin.second_factors import (
     ENROLMENT_S,
     INVITATION_HOURS,
     WRONG_MAX,
+    Begun,
 )
 from gateway.admin.session_file import SessionFile
 from gateway.config_admin import AdminConfig, check_admin
@@ -252,7 +253,8 @@ def test_no_secret_is_told_by_log_journal_answers_or_repr(
     assert factors is not None and held.second_factor == SecondFactor(
         secret=raw, enrolled_at_ms=clock.now
     )
-    held_here = (factors._sessions, factors._pending, factors._invitations)
+    begun = Begun(token=kept.token, expires_at_ms=1)
+    held_here = (factors._sessions, factors._pending, factors._invitations, begun)
     told_here = "\n".join((shown, repr(held), repr(vars(factors)), repr(held_here)))
     entries = served.entries()
     kinds = {one.type for one in entries}
@@ -309,6 +311,9 @@ def test_the_command_enrols_asks_for_a_code_and_keeps_the_session(
     assert not kept.exists()
     wrong = CLI.invoke(app, [*remote, "jobs", "run", "count"], input="123 456\n")
     assert wrong.exit_code == 1 and "code is not taken" in wrong.stderr
+    for line in ("paris-1\n", "12345\n", "1234567\n", "١٢٣٤٥٦\n", ""):  # of something else's input
+        other = CLI.invoke(app, [*remote, "jobs", "list"], input=line)
+        assert other.exit_code == 1 and "A second factor is needed" in other.stderr
     assert "yes" in run("admin", "list", *socket).output
     run("admin", "second-factor", "reset", "bob", *socket)
     assert told(*remote, "admin", "whoami")["name"] == "bob"

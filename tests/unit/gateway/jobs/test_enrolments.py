@@ -224,9 +224,10 @@ def test_a_search_of_the_journal_has_an_end(
 
 def test_a_time_that_is_none_keeps_no_line_from_being_told(tmp_path: Path) -> None:
     async def scene(rig: ErasureRig) -> None:
+        times: list[object] = ["x", None, [], float("inf"), 7]
         made = [
-            RegisterLine({"number": at + 1, "what": "invited", "at_ms": at_ms}, f"{at:064}")
-            for at, at_ms in enumerate(("x", None, [], float("inf"), 7))
+            RegisterLine({"number": at, "what": "invited", "at_ms": at_ms}, f"{at:064}")
+            for at, at_ms in enumerate(times, 1)
         ]
         await Enrolments(rig.gateway.services, lambda: made).step()
         assert [one.body["registered_at_ms"] for one in await told(rig)] == [0, 0, 0, 0, 7]
