@@ -19,7 +19,7 @@ def loss_text(planned: Answer) -> str:
     """What is lost, in one sentence."""
     return say(
         "{kind} {name}: {objects} object version(s), {size} bytes will be LOST FOR EVER.",
-        kind=planned["kind"],
+        kind=heard(planned["kind"]),
         name=planned["name"],
         objects=planned["objects"],
         size=planned["size_bytes"],
@@ -60,11 +60,11 @@ def erasures_view(answer: Answer) -> RenderableType:
     rows = [
         (
             text(one["id"]),
-            text(f"{one['kind']} {one['name'] or one['bucket'] or one['tenant']}"),
+            text(f"{heard(one['kind'])} {one['name'] or one['bucket'] or one['tenant']}"),
             text(one["step"], "green" if one["is_certified"] else ""),
             text(when(one["execute_at_ms"])),
             text(one["objects"]),
-            text(one["detail"], "yellow"),
+            text(heard(one["detail"]), "yellow"),
         )
         for one in answer["erasures"]
     ]
@@ -73,8 +73,13 @@ def erasures_view(answer: Answer) -> RenderableType:
 
 def verified_view(answer: Answer) -> Group:
     """`hexagone erase verify`."""
-    lines = answer["text"].splitlines()
+    lines = [_heard_line(line) for line in answer["text"].splitlines()]
     return Group(text(say("the certificate holds"), "green"), *(text(line) for line in lines))
+
+
+def _heard_line(line: str) -> str:
+    bare = line.lstrip()
+    return f"{line[: len(line) - len(bare)]}{heard(bare)}"
 
 
 def purge_view(answer: Answer) -> Group:
@@ -115,7 +120,7 @@ def requests_view(answer: Answer) -> Group:
         )
         for one in answer["requests"]
     ]
-    return Group(approvers_view(answer), titled_table("requests", columns, rows))
+    return Group(approvers_view(answer), titled_table("requests for approval", columns, rows))
 
 
 def request_view(answer: Answer) -> Group:

@@ -42,7 +42,7 @@ from gateway.admin.export_verify import Verified, verify_export
 from gateway.admin.import_run import Importer, ImportRefused, Wanted
 from gateway.admin.journal_files import journal_keys
 from gateway.journal.notes import VerifierKey
-from gateway.terminal.language import say
+from gateway.terminal.language import heard, say
 from gateway.terminal.refusals import printable, stop
 from gateway.terminal.user_files import FileKind, FileUnusable
 from storaged.base.errors import StorageError
@@ -185,7 +185,7 @@ def verify(
 
 def _tell_verified(found: Verified) -> None:
     for problem in found.problems[:TOLD]:
-        typer.echo(printable(problem), err=True)
+        typer.echo(printable(heard(problem)), err=True)
     if found.problems:
         typer.echo(say("{count} problems", count=len(found.problems)), err=True)
         return
@@ -241,7 +241,7 @@ def bring(
             _tell_plan(plan, as_json=as_json)
             raise typer.Exit(1 if plan["conflicts"] else 0)
         for note in plan["notes"]:
-            typer.echo(say("note: {text}", text=note), err=True)
+            typer.echo(printable(say("note: {text}", text=heard(note))), err=True)
         total = sum(one["bytes"] for one in importer.summary["buckets"])
         with _bar(say("import"), total, quiet=as_json) as progress:
             brought = importer.run(progress)
@@ -258,9 +258,9 @@ def _tell_plan(plan: Document, *, as_json: bool) -> None:
         typer.echo(json.dumps(plan))
         return
     for text in plan["conflicts"]:
-        typer.echo(printable(say("in the way: {text}", text=text)), err=True)
+        typer.echo(printable(say("in the way: {text}", text=heard(text))), err=True)
     for text in plan["notes"]:
-        typer.echo(printable(say("note: {text}", text=text)), err=True)
+        typer.echo(printable(say("note: {text}", text=heard(text))), err=True)
     if plan["conflicts"]:
         typer.echo(say("nothing was changed"), err=True)
     elif plan["makes_tenant"]:

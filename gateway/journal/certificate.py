@@ -274,10 +274,12 @@ def _verify_departure(body: Mapping[str, Any], events: Sequence[Entry]) -> None:
 def in_words(body: Mapping[str, Any]) -> str:
     """A certificate for people."""
     backups, approvals = body["backups"], body["approvals"]
+    what = f"What: {body['kind']} of tenant {body['tenant']}"
+    if body["bucket"]:
+        what = f"What: {body['kind']} of tenant {body['tenant']}, bucket {body['bucket']}"
     lines = [
         f"Certificate of erasure {body['erasure']}",
-        f"What: {body['kind']} of tenant {body['tenant']}"
-        + (f", bucket {body['bucket']}" if body["bucket"] else ""),
+        what,
         f"Lost for ever: {body['objects']} object version(s), {body['size_bytes']} bytes",
         f"Asked for: {day(body['requested_at_ms'])}; notice until {day(body['notice_ends_ms'])}",
         *_departure_in_words(body.get(DEPARTURE)),

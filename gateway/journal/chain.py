@@ -198,3 +198,20 @@ def open_by_any(content: bytes, chain: Chain) -> tuple[Checkpoint, int]:
         return checkpoint, at
     assert refused is not None
     raise refused
+
+
+def open_kept(content: bytes, trusted: Chain, whole: Chain) -> tuple[Checkpoint, bool]:
+    """A checkpoint to hold a log against, and whether keys of before the trusted ones signed it.
+
+    Such a one proves nothing to whoever has no older keys, and can only find what is wrong: it was
+    kept, or cosigned, before the keys were changed.
+
+    Raises: NoteInvalid: no key of the whole chain has signed it, or after its handover.
+    """
+    try:
+        return open_by_any(content, trusted)[0], False
+    except NoteInvalid as error:
+        try:
+            return open_by_any(content, whole)[0], True
+        except NoteInvalid:
+            raise error from None

@@ -61,7 +61,7 @@ class ErasedBodies:
             elif not any(first <= seq <= last for first, last in self._said):
                 find(f"log {log}: the body of event {seq} was erased, and no event says so")
         if self._erased:
-            tell(f"log {log}: {len(self._erased)} bodies were erased")
+            tell(f"log {log}: bodies that were erased: {len(self._erased)}")
 
 
 def events_of(journal: Journal, log: str, subject: str) -> list[int]:

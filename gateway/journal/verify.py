@@ -30,7 +30,7 @@ from gateway.journal.chain import (
     Chain,
     encode_keys,
     keys_digest,
-    open_by_any,
+    open_kept,
     read_chain,
 )
 from gateway.journal.events import (
@@ -118,7 +118,7 @@ class _Verification:
         self, folder: Path, keys: Sequence[VerifierKey], witnesses: Sequence[VerifierKey]
     ) -> None:
         self.folder = folder
-        self.chain = Chain(tuple(keys))
+        self.chain = self.whole = Chain(tuple(keys))
         self.keys = keys
         self.witnesses = witnesses
         self.prefix = keys[0].name.removesuffix(f"/{CLUSTER}")
@@ -160,8 +160,7 @@ class _Verification:
         for name in found:
             if not LOG_NAME.fullmatch(name):
                 self.report.find(f"{LOGS}/{name} is no log")
-        names = [name for name in found if LOG_NAME.fullmatch(name)]
-        if not names:
+        if not (names := [name for name in found if LOG_NAME.fullmatch(name)]):
             self.report.find("there are no logs")
         return sorted(names, key=lambda name: (name != CLUSTER, name))
 
@@ -172,13 +171,13 @@ class _Verification:
         except FileNotFoundError:
             return
         try:
-            whole = read_chain(content)
-            self.chain = whole.since(self.keys)
+            self.whole = read_chain(content)
+            self.chain = self.whole.since(self.keys)
         except NoteInvalid as error:
             self.report.find(f"{CHAIN}: {error.message()}")
             return
         self.keys = self.chain.last
-        self.known_keys = {keys_digest(keys) for keys in whole.generations}
+        self.known_keys = {keys_digest(keys) for keys in self.whole.generations}
         for number, handover in enumerate(self.chain.handovers(), 2):
             whence = f"the handover to key {number}"
             self.points.setdefault(CLUSTER, []).append((handover.size, handover.root, whence))
@@ -194,16 +193,18 @@ class _Verification:
                 self.report.find(f"{CHAIN}: no event of the cluster's log announces {digest[:16]}…")
         for digest, seq in self.announced_keys.items():
             if digest not in self.known_keys:
-                text = f"event {seq} of the cluster's log announces a key that did not follow"
-                self.report.notices.append(f"{text}: {digest[:16]}…")
+                text = f"event {seq} announces a key that did not follow: {digest[:16]}…"
+                self.report.notices.append(text)
 
     def _remember(self, content: bytes, whence: str) -> None:
         """Keep a signed checkpoint to hold the events against."""
         try:
-            checkpoint, _ = open_by_any(content, self.chain)
+            checkpoint, of_before = open_kept(content, self.chain, self.whole)
         except NoteInvalid as error:
             self.report.find(f"{whence}: {error.message()}")
             return
+        if of_before:
+            self.report.notices.append(f"{whence} was signed with keys of before those given")
         prefix, _, name = checkpoint.origin.rpartition("/")
         if prefix != self.prefix or not LOG_NAME.fullmatch(name):
             self.report.find(f"{whence}: of another journal, {checkpoint.origin}")
@@ -231,8 +232,8 @@ class _Verification:
         edge = reader.edge
         for size, _, whence in self.points.get(name, ()):
             if size > edge.size:
-                few = f"{whence} has {size} events, {edge.size} are there"
-                self.report.find(f"log {name}: cut short: {few}")
+                text = f"{whence} has {size} events, {edge.size} are there"
+                self.report.find(f"log {name}, cut short: {text}")
         if self.is_export and edge.size > signed:
             self.report.find(f"log {name}: {edge.size - signed} events are signed by nobody")
         elif edge.size > signed:
@@ -261,7 +262,7 @@ class _Verification:
                 at_s = check_cosignature(read_note(content), witness)
                 self.report.notices.append(f"seen by {witness.name} at {at_s} s UTC")
             except NoteInvalid as error:
-                self.report.find(f"cosigned checkpoint: {error.message()}")
+                self.report.find(f"the cosigned checkpoint: {error.message()}")
 
     def anchored(self, line: bytes, seq: int) -> None:
         """Learn what an anchor says about another log. Raises: EntryInvalid."""
@@ -314,8 +315,7 @@ class _Verification:
             log = f"{LOGS}/{name}"
             known |= {f"{log}/{CHECKPOINT}", f"{ANCHORS}/{name}{SUFFIX}", f"{log}/{COSIGNED}"}
             known |= {f"{log}/{HASHES}"} if not self.is_export else set()
-            for _, path in segments_of(self.folder / log):
-                known.add(f"{log}/{EVENTS}/{path.name}")
+            known |= {f"{log}/{EVENTS}/{path.name}" for _, path in segments_of(self.folder / log)}
         for parent, _, files in os.walk(self.folder):
             for file in files:
                 relative = (Path(parent) / file).relative_to(self.folder).as_posix()
@@ -365,7 +365,7 @@ class _LogReader:
             self._look(line, seq)
         except EntryInvalid as error:
             if seq >= self._signed and not self._whole.is_export:
-                self._report.notices.append(f"log {self._name}: a torn end: {error.message()}")
+                self._report.notices.append(f"log {self._name}, a torn end: {error.message()}")
                 return False
             self._report.find(f"log {self._name}: {error.message()}")
             header = line.partition(b" ")[2].partition(b"\t")[0]

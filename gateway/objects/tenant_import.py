@@ -137,7 +137,7 @@ def _judge_people(services: Services, tenant: Tenant, arrival: Arrival, found: O
         held = family.read(services.log, services.records, tenant.tenant_id, one.name)
         if held is not None and not _says_the_same(held.held, one):
             what = type(one).__name__.lower()
-            found.conflicts.append(f"there is another {what} {one.name!r} in the tenant")
+            found.conflicts.append(f"there is another {what} {one.name} in the tenant")
 
 
 def _judge_bucket(
@@ -152,16 +152,16 @@ def _judge_bucket(
     if held is not None:
         is_ours = tenant is not None and held.bucket.tenant == tenant.tenant_id
         if not is_ours or mark_of(services, held.bucket) != arrival.export:
-            found.conflicts.append(f"there is a bucket {name!r} already: --rename-bucket {name}=…")
+            found.conflicts.append(f"there is a bucket {name} already: --rename-bucket {name}=…")
     try:
         check_location(services, document["location"])
     except StorageError as error:
-        found.conflicts.append(f"bucket {name!r} cannot be made here: {error.message()}")
+        found.conflicts.append(f"bucket {name} cannot be made here: {error.message()}")
     Versioning(document["versioning"])
     watched = sorted({"notification", "replication"} & document["documents"].keys())
     if watched:
         named = " and ".join(watched)
-        found.notes.append(f"bucket {name!r}: {named} needs its targets in gateway.toml here too")
+        found.notes.append(f"bucket {name}: {named} needs its targets in gateway.toml here too")
 
 
 def _tenant(services: Services, text: str) -> Tenant | None:

@@ -18,6 +18,10 @@ FIXED_CHARACTERS_MIN = 6  # a form of less would take any text for its own
 # Placeholders that hold a message themselves; all others hold names and numbers of somebody's.
 NESTED = frozenset(
     {
+        "about",
+        "in_words",
+        "kind",
+        "problem",
         "reason",
         "why_not",
         "failure",
@@ -27,8 +31,13 @@ NESTED = frozenset(
         "tier_means",
         "production_uses",
         "summary",
+        "text",
+        "whence",
+        "why",
     }
 )
+SPOKEN_FIELDS = frozenset({"reason", "detail"})  # of an error; all others hold names and numbers
+_NEXT_FIELD = re.compile(r", (?=[a-z_]+=)")
 _QUOTED = re.compile(r'^(?:(msgid|msgstr)\s+)?(".*")$')
 
 
@@ -55,6 +64,8 @@ class Catalogue:
             return held
         if len(text) > MATCHED_CHARACTERS_MAX:
             return text
+        if told := self._of_error(text):
+            return told
         for head, form, translation in self._forms:
             if text.startswith(head) and (found := form.fullmatch(text)):
                 values = found.groupdict()
@@ -62,6 +73,18 @@ class Catalogue:
                     values[name] = self.of_filled(values[name])
                 return string.Formatter().vformat(translation, (), values)
         return text
+
+    def _of_error(self, text: str) -> str:
+        """What an error said of itself, its title and reason translated; "" if it is none."""
+        title, opened, rest = text.partition(" (")
+        translation = self.messages.get(title)
+        if not translation or not opened or not rest.endswith(")") or "=" not in rest:
+            return ""
+        fields = []
+        for field_ in _NEXT_FIELD.split(rest[:-1]):
+            name, _, value = field_.partition("=")
+            fields.append(f"{name}={self.of_filled(value) if name in SPOKEN_FIELDS else value}")
+        return f"{translation} ({', '.join(fields)})"
 
     @cached_property
     def _forms(self) -> list[tuple[str, re.Pattern[str], str]]:

@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 
 import typer
 
+from gateway.terminal.catalogue import SPOKEN_FIELDS
 from gateway.terminal.help import has_colour
 from gateway.terminal.language import heard, say
 from gateway.terminal.user_files import FileUnusable, reason_of
 from storaged.base.errors import StorageError
 
-SPOKEN_FIELDS = frozenset({"reason", "detail"})  # of an error; all others hold names and numbers
 WRONG_COMMAND = 2
 INTERNAL = "Value error, "  # what typer leaves of pydantic's own words
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"

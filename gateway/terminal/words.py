@@ -14,6 +14,7 @@ KINDS = (
     "keyd",
     "nowhere",
     "bucket",
+    "object",
     "tenant",
     "user",
     "group",
@@ -140,6 +141,12 @@ FIELDS = (
 )
 # Texts that the gateway puts together.
 TOLD = (
+    "erasure {erasure}: {kind} of tenant {tenant}",
+    "erasure {erasure}: {kind} of tenant {tenant}, bucket {bucket}",
+    "backup {number} of {made} with {living} keys of tenants, on {machine}: {into}; a journal of"
+    " {count} events or more tells which were destroyed since",
+    "backup {number} of {made} with {living} keys of tenants, on {machine}: {into}; nobody tells"
+    " which were destroyed since",
     "gateway: file",
     "key service: file",
     "key service: HSM, token {token}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gateway.terminal.refusals import SPOKEN_FIELDS
+from gateway.terminal.catalogue import SPOKEN_FIELDS
 
 # What S3 clients, other commands and logs read is English.
 SILENT = (
@@ -74,6 +74,7 @@ SPOKEN_MODULES = (
     "gateway/admin/local_root.py",
     "gateway/admin/margins.py",
     "gateway/admin/outlook.py",
+    "gateway/admin/export_verify.py",
     "gateway/admin/gate.py",
     "gateway/admin/produce.py",
     "gateway/admin/produce_says.py",
@@ -83,14 +84,19 @@ SPOKEN_MODULES = (
     "gateway/admin/statement_verify.py",
     "gateway/admin/status.py",
     "gateway/admin/where.py",
+    "gateway/approvals/request.py",
     "gateway/jobs/",
+    "gateway/journal/certificate.py",
+    "gateway/journal/forgetting.py",
     "gateway/journal/usage.py",
     "gateway/journal/verify.py",
     "gateway/terminal/user_files.py",
     "gateway/model/durability.py",
     "gateway/data/health.py",
     "gateway/objects/approving.py",
+    "gateway/objects/erasure_certificate.py",
     "gateway/objects/key_rotation.py",
+    "gateway/objects/tenant_import.py",
 )
 PRINTING = frozenset({"echo", "print", "text", "Text", "add_task", "prompt", "secho"})
 LOGGED = frozenset({"debug", "info", "warning", "error", "exception"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,8 @@ from gateway.journal.signing import (
 )
 from gateway.journal.store import JournalUnavailable, read_lines
 from gateway.journal.tree import inclusion_proof
-from gateway.journal.verify import KEYS, MANIFEST, encode_manifest, verify_folder
-from tests.support.journal_rig import CLUSTER, OTHER, TENANT, event
+from gateway.journal.verify import COSIGNED, KEYS, MANIFEST, encode_manifest, verify_folder
+from tests.support.journal_rig import CLUSTER, OTHER, SIGNERS, TENANT, event
 from tests.support.signing_rig import CLUSTER_ID, ENV, FIRST, Rig, derive
 
 
@@ -190,6 +191,25 @@ def test_a_former_key_signs_nothing_any_more(rig: Rig) -> None:
     assert any("after it was handed over" in text for text in report.findings)
     (rig.folder / "logs" / CLUSTER / "checkpoint").write_bytes(forged)
     assert any("not signed by" in text for text in rig.verify().findings)
+
+
+@pytest.mark.proves("K-10", "JRN-01")
+def test_what_was_kept_before_a_change_of_keys_is_held_against_the_log_by_the_present_ones(
+    rig: Rig,
+) -> None:
+    kept = rig.shelf.store(CLUSTER).signed_note()
+    (rig.folder / "logs" / CLUSTER / COSIGNED).write_bytes(kept)
+    rig.rotate()
+    present = rig.shelf.keys.verifiers()
+    report = rig.verify(present, against=[kept])
+    assert report.findings == []
+    assert sum("keys of before those given" in one for one in report.notices) == 2
+    honest = open_checkpoint(kept, FIRST.verifiers())
+    other = sign_checkpoint(replace(honest, root=b"\1" * 32), FIRST.signers)
+    (rig.folder / "logs" / CLUSTER / COSIGNED).write_bytes(other)
+    assert any("are not those of" in one for one in rig.verify(present).findings)
+    stranger = sign_checkpoint(honest, SIGNERS)
+    assert any("not signed by" in one for one in rig.verify(present, against=[stranger]).findings)
 
 
 def test_an_export_brings_the_chain_along(rig: Rig) -> None:

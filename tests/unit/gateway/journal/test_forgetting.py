@@ -68,7 +68,7 @@ def test_who_is_forgotten_is_nowhere_and_all_proofs_verify(tmp_path: Path) -> No
             assert ("who" in entry.body) is bool(seq % 2) and entry.type == "s3.GetObject"
 
     report = run(tmp_path, scene)
-    assert report.findings == [] and any("10 bodies" in one for one in report.notices)
+    assert report.findings == [] and any("erased: 10" in one for one in report.notices)
     assert text_of(tmp_path).count(b"HXEVEN") == 1
     for seq, proof in enumerate(proofs):
         assert open_proof(proof, public()).entry.seq == seq

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.admin.client import AdminRefused, GatewayNotRunning
+from gateway.approvals.request import PERMITTED, Act, Request
 from gateway.main import app
 from gateway.terminal.catalogue import Catalogue, CatalogueDamaged, placeholders, read_catalogue
 from gateway.terminal.language import Language, heard, language_of, say, use
@@ -90,6 +91,44 @@ def test_s_08_errors_say_what_happened_and_what_to_do() -> None:
     assert said(OSError(28, "No space left on device"))[0] == "il n'y a plus de place sur le disque"
     assert said(OSError(2, "No such file", "/a"))[0] == "/a: ce fichier ou dossier n'existe pas"
     assert "--port" in said(OSError(errno.EADDRINUSE, "address already in use"))[1]
+
+
+@pytest.mark.proves("S-08")
+def test_s_08_an_error_inside_a_sentence_is_heard_with_its_reason() -> None:
+    use(Language.FRENCH)
+    found = heard(
+        "log cluster: A line of the journal is not what was written"
+        " (seq=4, reason=the body was changed)"
+    )
+    assert found.startswith("journal cluster : Une ligne du journal")
+    assert found.endswith("(seq=4, reason=le corps a été changé)")
+    cut = heard("log cluster, cut short: the checkpoint has 9 events, 6 are there")
+    assert cut == ("journal cluster, tronqué : le point de contrôle a 9 événements, il y en a 6")
+    assert heard("A line of nothing (reason=the body was changed)").startswith("A line of nothing")
+
+
+@pytest.mark.proves("S-08")
+@pytest.mark.parametrize("act", list(Act))
+def test_s_08_what_an_approver_reads_is_in_his_language(act: Act) -> None:
+    request = Request(
+        act=act,
+        cluster="a" * 32,
+        about=f"erasure {'b' * 32}: bucket of tenant {'c' * 32}, bucket {'d' * 32}",
+        name_check="e" * 64,
+        objects=1,
+        size_bytes=2,
+        requester="uid-0",
+        created_ms=1,
+        not_before_ms=2,
+        expires_ms=3,
+        nonce="f" * 32,
+        permits=(f"{PERMITTED[act][0]}/{'0' * 32}/1",),
+    )
+    use(Language.FRENCH)
+    said = [heard(line) for line in request.in_words()]
+    for line, told in zip(said, request.in_words(), strict=True):
+        assert line != told or line.startswith("  ")
+    assert not re.search(r"\b(the|and|with|of|for|under)\b", " ".join(said))
 
 
 def test_an_error_of_the_gateway_keeps_what_it_is_made_of() -> None:
