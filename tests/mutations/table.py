@@ -69,7 +69,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         file="gateway/objects/annotation_copy.py",
         old="                bucket.bucket.key_epoch,\n",
         new="                self._new.key_epoch,\n",
-        seen_by=(ROTATION,),
+        seen_by=("tests/unit/gateway/jobs/test_rotation_meanwhile.py",),
     ),
     Mutation(
         name="rotation-overwrites",
