@@ -88,7 +88,7 @@ def test_k10_everything_is_read_after_the_old_key_was_destroyed(times: int) -> N
 
 
 def test_c6_what_is_in_flight_when_the_key_is_rotated_comes_out_under_the_newest() -> None:
-    """Bodies, parts and a completed upload that began before."""
+    """Bodies, parts and a completed upload that began before, beside an annotation."""
 
     class Slow(BytesBody):
         async def read(self) -> bytes | memoryview:  # type: ignore[override]
@@ -100,6 +100,7 @@ def test_c6_what_is_in_flight_when_the_key_is_rotated_comes_out_under_the_newest
     async def test(gateway: Gateway) -> None:
         ctx = gateway.ctx
         await gateway.put("k", SMALL)
+        await annotate(gateway, "note", b"a text")
         made = await create_upload(ctx(), BUCKET, "upload", CreateUploadOptions())
         bodies = [Slow(content) for content in (SMALL, LARGE, LARGE, b"c" * 900)]
         for body in bodies:
