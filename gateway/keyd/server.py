@@ -28,7 +28,11 @@ from storaged.identity import CertificateRefused, check_gateway_peer
 CONNECTIONS_MAX = 256
 IN_FLIGHT_MAX = 1024  # requests that wait for the provider's thread, of all connections
 UNSENT_BYTES_MAX = 128 << 20  # answers that a gateway does not take; more: it is cut off
-HALF_MESSAGE_S = 10.0  # a message that has begun and does not end
+# Of all connections: messages that have begun, and answers that are not taken; and apart from that,
+# requests that wait for the provider. Who could have the process killed would have whole budgets.
+HELD_BYTES_MAX = 256 << 20
+LARGE_BYTES = 1 << 20  # connections that hold less are none that fill it
+HALF_MESSAGE_S = 10.0  # for a message that has begun to end, for a last answer to be taken
 SWEEP_S = 30.0
 
 _UCRED = Struct("=iII")
@@ -55,7 +59,7 @@ class KeydServer:
         self._is_slow = is_slow
         self._servers: list[asyncio.Server] = []
         self._connections: set[_Connection] = set()
-        self._in_flight = 0
+        self._in_flight = self._waiting_bytes = 0
         self._lane = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._path: Path | None = None
@@ -128,26 +132,37 @@ class KeydServer:
         """A connection is gone. Idempotent."""
         self._connections.discard(connection)
 
+    def bound_held(self) -> None:
+        """Cut off who holds most for as long as all hold too much."""
+        held = {one: one.held_bytes for one in self._connections}
+        while held and sum(held.values()) > HELD_BYTES_MAX:
+            greatest = max(held, key=lambda one: held[one])
+            _LOG.warning("connection closed", reason="it fills the memory", bytes=held[greatest])
+            del held[greatest]
+            greatest.drop()
+
     def take(self, connection: _Connection, message: Message) -> None:
         """Answer a request, at once or when the provider has."""
         if not self._is_slow or self.service.is_warm(message.code, message.payload):
             connection.answer(message, self.answered(message, connection.gateway))
             return
-        if self._in_flight >= IN_FLIGHT_MAX:
+        waiting_bytes = self._waiting_bytes + len(message.payload)
+        if self._in_flight >= IN_FLIGHT_MAX or waiting_bytes > HELD_BYTES_MAX:
             busy = KeydFailed(reason="too many requests wait", requests_max=IN_FLIGHT_MAX)
             connection.answer(message, (REFUSED, encode_refusal(busy)))
             return
+        self._in_flight, self._waiting_bytes = self._in_flight + 1, waiting_bytes
         task = asyncio.create_task(self._take_slowly(connection, message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _take_slowly(self, connection: _Connection, message: Message) -> None:
-        self._in_flight += 1
         try:
             async with self._lane:
                 found = await self._env.offload(lambda: self.answered(message, connection.gateway))
         finally:
             self._in_flight -= 1
+            self._waiting_bytes -= len(message.payload)
         connection.answer(message, found)
 
     def answered(self, message: Message, gateway: str) -> tuple[int, bytes]:
@@ -193,10 +208,10 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        at = 0
+        at, is_one_whole = 0, False
         try:
             for message in self._messages.receive(data):
-                at = message.request_id
+                at, is_one_whole = message.request_id, True
                 if not self._greeted:
                     self._greet(message)
                 else:
@@ -205,10 +220,19 @@ class _Connection(asyncio.Protocol):
             _LOG.warning("connection closed", error=error)
             self._refuse(at, error)
             return
-        self._cancel_half()
-        if self._messages.is_within:
-            loop = asyncio.get_running_loop()
-            self._half = loop.call_later(HALF_MESSAGE_S, self.drop)
+        held_bytes = self._messages.held_bytes
+        if is_one_whole or not held_bytes:
+            self._cancel_half()
+        if held_bytes:
+            self._drop_soon()
+        if held_bytes > LARGE_BYTES:
+            self._server.bound_held()
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes in memory that nothing comes of before the gateway sends, or takes, more."""
+        unsent_bytes = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        return self._messages.held_bytes + unsent_bytes
 
     def _greet(self, message: Message) -> None:
         """Raises: StorageError: it is no greeting, or that of another cluster."""
@@ -223,14 +247,22 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return
         self._transport.write(encode_message(found[0], message.request_id, found[1]))
-        if self._transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
+        unsent_bytes = self._transport.get_write_buffer_size()
+        if unsent_bytes > UNSENT_BYTES_MAX:
             _LOG.warning("connection closed", reason="answers are not taken")
             self.drop()
+        elif unsent_bytes > LARGE_BYTES:
+            self._server.bound_held()
 
     def _refuse(self, request_id: int, error: StorageError) -> None:
         assert self._transport is not None
         self._transport.write(encode_message(REFUSED, request_id, encode_refusal(error)))
         self._transport.close()
+        self._drop_soon()  # where the rest is not taken
+
+    def _drop_soon(self) -> None:
+        if self._half is None:
+            self._half = asyncio.get_running_loop().call_later(HALF_MESSAGE_S, self.drop)
 
     def _cancel_half(self) -> None:
         if self._half is not None:
@@ -239,6 +271,8 @@ class _Connection(asyncio.Protocol):
 
     def drop(self) -> None:
         """Cut the connection."""
+        self._cancel_half()
+        self._messages = Messages(requests=True)
         if self._transport is not None:
             self._transport.abort()
 

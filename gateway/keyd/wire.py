@@ -191,9 +191,9 @@ class Messages:
         return found
 
     @property
-    def is_within(self) -> bool:
-        """A message has begun and not ended."""
-        return bool(self._buffer)
+    def held_bytes(self) -> int:
+        """Bytes of a message that has begun and not ended."""
+        return len(self._buffer)
 
     def _most(self, code: int) -> int:
         if not self._requests:

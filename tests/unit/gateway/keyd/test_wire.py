@@ -76,7 +76,7 @@ def test_however_they_are_cut_messages_are_the_same(
     assert [(m.code, m.request_id, m.payload) for m in found] == [
         (verb, at, raw) for at, (verb, raw) in enumerate(sent)
     ]
-    assert not messages.is_within
+    assert not messages.held_bytes
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_head_that_cannot_be_is_refused_before_its_payload(head: bytes, reques
 def test_a_whole_keyring_may_be_long() -> None:
     head = HEAD.pack(SMALL_BYTES_MAX + 1, VERSION, Verb.IMPORT_SEALED, 1)
     messages = Messages(requests=True)
-    assert messages.receive(head) == [] and messages.is_within
+    assert messages.receive(head) == [] and messages.held_bytes == len(head)
 
 
 @pytest.mark.parametrize(
