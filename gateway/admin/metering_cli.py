@@ -19,13 +19,23 @@ from rich.console import RenderableType
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
 from gateway.admin.tables import Answer, bytes_text, text, titled_table
 from gateway.model.billing import HOUR_MS
-from gateway.terminal.language import say
+from gateway.terminal.language import heard, say
 from storaged.base.env import RealEnv
 
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 BINARY = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50}
 NONE = "none"
 DAYS_SHOWN = 30  # of hours, where nobody says from when
+# Limits, in the words of the options that set them.
+LIMITS = {
+    "stored_bytes": "bytes",
+    "objects": "objects",
+    "buckets": "buckets",
+    "access_keys": "access keys",
+    "requests_per_s": "requests per s",
+    "in_bytes_per_s": "in bytes per s",
+    "out_bytes_per_s": "out bytes per s",
+}
 # What a spreadsheet would take for a formula.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -141,6 +151,8 @@ def set_quota(
         "out_bytes_per_s": sent,
     }
     limits = {name: _quantity(said) for name, said in given.items() if said}
+    if not limits:
+        raise typer.BadParameter("say a limit, such as --bytes 500G; `none` takes one away")
     fields = {**_subject(tenant, bucket, key, source), "limits": json.dumps(limits)}
     answer = asked(lambda: client_of(data, socket).metering("POST", "quotas/set", fields))
     _print_quotas(answer, Form.JSON if as_json else Form.TABLE)
@@ -222,6 +234,15 @@ def _quantity(said: str) -> int | None:
     return int(digits) * factor
 
 
+def quantity_text(value: int) -> str:
+    """An exact number as `--bytes` takes it, with the largest unit that leaves a whole number."""
+    units = sorted({**UNITS, **BINARY}.items(), key=lambda one: -one[1])
+    for unit, factor in units:
+        if value and value % factor == 0:
+            return f"{value // factor}{unit}"
+    return str(value)
+
+
 def _hour(said: str) -> int:
     for pattern in ("%Y-%m-%d", "%Y-%m-%dT%H", "%Y-%m"):
         try:
@@ -276,27 +297,37 @@ def _hour_row(row: Answer) -> Answer:
 
 
 def _print_quotas(answer: Answer, form: Form) -> None:
-    rows = [
-        {
-            "of": held["subject"],
-            "name": held["name"],
-            "limits": " ".join(f"{name}={limit}" for name, limit in held["limits"].items()),
-        }
-        for held in answer["quotas"]
-    ]
-    print_rows(answer, "limits", rows, form)
+    def row(held: Answer, limits: str) -> Answer:
+        return {"of": held["subject"], "name": held["name"], "limits": limits}
+
+    exact, shown = [], []
+    for held in answer["quotas"]:
+        limits = held["limits"].items()
+        exact.append(row(held, " ".join(f"{name}={limit}" for name, limit in limits)))
+        said = (f"{say(LIMITS[name])} {quantity_text(limit)}" for name, limit in limits)
+        shown.append(row({**held, "subject": say(held["subject"])}, ", ".join(said)))
+    print_rows(answer, "limits", exact, form, shown)
 
 
-def print_rows(answer: Answer, title: str, rows: Sequence[Answer], form: Form) -> None:
-    """Print an answer as a table, as CSV or as it is."""
+def print_rows(
+    answer: Answer,
+    title: str,
+    rows: Sequence[Answer],
+    form: Form,
+    shown: Sequence[Answer] | None = None,
+) -> None:
+    """Print an answer as a table (of `shown`, where people read other rows), as CSV or as it is."""
     if form is Form.CSV:
         typer.echo(_csv(rows), nl=False)
     else:
-        show(answer, lambda _: _table(title, rows), as_json=form is Form.JSON)
+        read = rows if shown is None else shown
+        show(answer, lambda _: _table(title, read), as_json=form is Form.JSON)
 
 
 def _table(title: str, rows: Sequence[Answer]) -> RenderableType:
-    columns = list(rows[0]) if rows else []
+    if not rows:
+        return text(say("{title}: none", title=say(title)))
+    columns = list(rows[0])
     cells = [[text(_cell(name, row.get(name, ""))) for name in columns] for row in rows]
     return titled_table(title, [name.replace("_", " ") for name in columns], cells)
 
@@ -327,6 +358,9 @@ def _plain(value: object) -> object:
 def _plan_view(answer: Answer) -> RenderableType:
     shown = {name: value for name, value in answer.items() if name != "changes"}
     shown["since_hour"] = _moment(answer["since_hour"])
+    shown["kind"] = heard(answer["kind"])
+    for name in ("reserved_bytes", "reserved_out_bytes"):
+        shown[name] = quantity_text(answer[name])
     rows = [
         (text(say(name.replace("_", " "))), text(_yes_no(value))) for name, value in shown.items()
     ]

@@ -8,6 +8,7 @@ statement that is verified is still open, no gateway answers, or the command is 
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,7 @@ from gateway.admin.statement_verify import (
     verify_statement,
 )
 from gateway.admin.tables import Answer, text
-from gateway.model.billing import PriceList
+from gateway.model.billing import HOUR_MS, PriceList
 from gateway.terminal.language import heard, say
 from gateway.terminal.refusals import WRONG_COMMAND, said, stop
 from gateway.terminal.user_files import FileKind, FileUnusable
@@ -93,10 +94,33 @@ def statement(
     answer = asked(computed)
     rows: list[Answer] = list(answer["lines"])
     rows.append({"item": "total", "amount": answer["total"], "unit": answer["currency"]})
+    shown = [_line_shown(line, answer) for line in answer["lines"]]
+    shown.append({**dict.fromkeys(shown[0], ""), **_total_shown(answer)})
     about = heard(answer["plan"])
     if not answer["is_final"]:
         about = say("{plan}, so far", plan=about)
-    print_rows(answer, f"{answer['tenant']} {month} ({about})", rows, form)
+    print_rows(answer, f"{answer['tenant']} {month} ({about})", rows, form, shown)
+
+
+def _line_shown(line: Answer, answer: Answer) -> Answer:
+    """A line for people: the quantity in what the price is of. CSV and JSON have it exactly."""
+    units = {
+        "GB·month": (answer["gb_bytes"] * answer["month_hours"] * HOUR_MS, "GB·month"),
+        "GB": (answer["gb_bytes"], "GB"),
+        "10k": (10_000, "10k requests"),
+    }
+    factor, unit = units[line["per"]]
+    return {
+        "item": heard(line["item"]),
+        "quantity": f"{Decimal(line['quantity']) / factor:.6f}",
+        "unit": heard(unit),
+        "price": line["price"],
+        "amount": line["amount"],
+    }
+
+
+def _total_shown(answer: Answer) -> Answer:
+    return {"item": say("total"), "price": answer["currency"], "amount": answer["total"]}
 
 
 def _from_files(

@@ -112,7 +112,9 @@ def verify_statement(
         plans=usage.plans,
         prices=prices,
     )
-    if told.document.get("is_final") is False and not checked.findings and _is_open(usage):
+    is_there = any(log.name == tenant_id for log in report.logs)
+    so_far = told.document.get("is_final") is False
+    if so_far and is_there and not checked.findings and _is_open(usage):
         checked.is_open = True
         checked.findings += _incomplete(usage, tenant_id)
         return checked
@@ -158,8 +160,10 @@ def _usage(folder: Path, log: str, first: int, end: int) -> UsageReader:
 
 
 def _is_open(usage: UsageReader) -> bool:
-    """Whether hours of the month are not closed yet; a cut journal looks so too."""
-    return usage.closing is not None and usage.closed_before < usage.end
+    """Whether hours of the month are not closed yet; a cut journal looks so too, and one whose
+    tenant was made within the hour.
+    """
+    return usage.closing is None or usage.closed_before < usage.end
 
 
 def _incomplete(usage: UsageReader, tenant_id: str) -> Iterator[str]:

@@ -55,6 +55,7 @@ def titled_table(
         title_justify="left",
         title_style="bold",
         header_style="dim",
+        show_header=any(columns),
     )
     for column in columns:
         table.add_column(text(say(column)), overflow="fold")

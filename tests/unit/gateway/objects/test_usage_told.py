@@ -156,6 +156,13 @@ def test_a_missing_and_a_doubled_hour_are_named_although_the_journal_is_signed(
     still_open = checked(forged(tmp_path, open_end), so_far)
     assert still_open.is_open and still_open.document()["equal"] is False
     assert ["the month is not closed" in one for one in still_open.findings] == [True]
+
+    def nothing(events: list[Event]) -> list[Event]:
+        return [one._replace(type="journal.idle") for one in events[:1]]
+
+    young = checked(forged(tmp_path, nothing), so_far)
+    assert young.is_open and ["nothing of usage" in one for one in young.findings] == [True]
+    assert not checked(forged(tmp_path, nothing), statement).is_open
     for change in (missing, doubled, last_missing, list):
         found = checked(forged(tmp_path, change), so_far)
         assert found.findings and not found.is_open, change
