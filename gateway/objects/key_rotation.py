@@ -55,6 +55,7 @@ async def rotate_bucket_key(services: Services, bucket: BucketId, rows_per_s: in
 
     Raises: RotationUnderWay, OperationAborted (the bucket is gone), JournalUnavailable, as the log.
     """
+    told = 0
     for _ in range(TRIES_MAX):
         stored = bucket_rows.read_bucket(services.log, services.records, bucket)
         if stored is None:
@@ -71,7 +72,9 @@ async def rotate_bucket_key(services: Services, bucket: BucketId, rows_per_s: in
         )
         changed = replace(stored.bucket, key_epoch=rotation.epoch)
         made = await services.bucket_keys.make_key(changed)
-        await rotation_told.tell_active(services, rotation)
+        if rotation.epoch != told:
+            await rotation_told.tell_active(services, rotation)
+            told = rotation.epoch
         try:
             batch = _beginning(services, stored, changed, made, rotation)
             await services.log.commit_change(Change(batch=batch))

@@ -30,7 +30,7 @@ from gateway.meta.kv import Batch, Write
 from gateway.meta.rotations import Claim, Rotation
 from gateway.objects.context import Services
 
-CLAIMS_AT_ONCE = 100
+CLAIMS_MAX = 10_000
 
 
 async def tell_active(services: Services, rotation: Rotation) -> None:
@@ -67,7 +67,7 @@ async def tell_ended(services: Services) -> None:
     if journal is None:
         return
     refused: JournalUnavailable | None = None
-    claims = rotation_rows.scan_claims(services.log, services.records, limit=CLAIMS_AT_ONCE)
+    claims = rotation_rows.scan_claims(services.log, services.records, limit=CLAIMS_MAX)
     for claim in claims:
         try:
             if not await _is_told(journal, claim):
@@ -112,9 +112,12 @@ async def _is_told(journal: Journal, claim: Claim) -> bool:
     count = await journal.size(ended.tenant) - first
     folder = journal.folder / LOGS / ended.tenant
     wanted = f'"mark":"{mark}"'.encode()
-    return count > 0 and await journal.env.offload(
-        lambda: any(wanted in line for line in read_lines(folder, first, count))
-    )
+    try:
+        return count > 0 and await journal.env.offload(
+            lambda: any(wanted in line for line in read_lines(folder, first, count))
+        )
+    except OSError as error:
+        raise JournalUnavailable(reason=error.strerror) from error
 
 
 async def _record(services: Services, rotation: Rotation, event: Event) -> None:

@@ -5,17 +5,22 @@ and the end once, wherever a process dies.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable
+import errno
+import os
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.commit.change import Change, Committed
 from gateway.jobs.rotation import IDLE_S, KeyRotation
-from gateway.journal.events import Entry, Event, read_line
+from gateway.journal.events import Entry, Event, Phase, read_line
 from gateway.journal.key_events import ACTIVE, DECRYPT_ONLY, ROTATED, TYPES
 from gateway.journal.store import JournalUnavailable, read_lines
 from gateway.meta import rotations
+from gateway.meta.kv import BatchConflict
+from gateway.objects import rotation_told
 from gateway.objects.key_rotation import rotate_bucket_key, rotate_tenant_key
 from tests.support.erasure_rig import ErasureRig, run
 from tests.support.gateway import BUCKET, TENANT
@@ -158,6 +163,53 @@ def test_an_end_that_the_journal_refuses_is_told_later(
         monkeypatch.undo()
         assert await job.step() == IDLE_S
         assert [one.type for one in await told(rig)] == ALL
+
+    run(tmp_path, scene)
+
+
+def test_an_end_that_cannot_be_looked_for_holds_up_no_rotation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the log of one tenant, say: rotations of others go on."""
+
+    async def scene(rig: ErasureRig) -> None:
+        def unread(folder: Path, first: int, count: int) -> Iterator[bytes]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        await begin(rig, rotations.BUCKET)
+        monkeypatch.setattr(rotation_told, "read_lines", unread)
+        job = await to_the_end(rig.gateway)
+        journal = rig.gateway.services.journal
+        assert journal is not None  # something is behind what the claim has seen
+        await journal.record(TENANT.hex(), Event(0, "test", Phase.NOTE, {}))
+        await begin(rig, rotations.TENANT)
+        await to_the_end(rig.gateway, job)
+        assert tenant_states(rig) == ["DECRYPT_ONLY", "ACTIVE"]
+        monkeypatch.undo()
+        await to_the_end(rig.gateway, job)
+        assert [one.type for one in await told(rig)].count(ROTATED) == 2
+
+    run(tmp_path, scene)
+
+
+def test_a_bucket_that_changes_meanwhile_makes_no_epoch_active_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        gateway, tries = rig.gateway, 0
+        commit = gateway.log.commit_change
+
+        async def conflicting(change: Change) -> Committed:
+            nonlocal tries
+            tries += 1
+            if tries < 4:
+                raise BatchConflict(check=0)
+            return await commit(change)
+
+        monkeypatch.setattr(gateway.log, "commit_change", conflicting)
+        await begin(rig, rotations.BUCKET)
+        assert tries == 4 and states_of(gateway) == ["ACTIVE", "ACTIVE"]
+        assert [one.type for one in await told(rig)] == [ACTIVE]
 
     run(tmp_path, scene)
 
