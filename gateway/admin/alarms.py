@@ -67,8 +67,8 @@ class Alarms(Collector):
             return
         yield GaugeMetricFamily(
             "hexagone_journal_writable",
-            "1 while the journal takes events; acts are refused while it does not.",
-            value=float(not journal.failure),
+            "1 while all logs of the journal take events; acts are refused where one does not.",
+            value=float(not journal.failure and not journal.damaged),
         )
         yield CounterMetricFamily(
             "hexagone_journal_lost_events",

@@ -185,16 +185,16 @@ class ClusterView:
     def warnings(self) -> list[str]:
         """What somebody should look at, worst first."""
         found = []
-        if self.repairs.unrecoverable:
-            found.append(
-                f"{len(self.repairs.unrecoverable)} stripes could not be repaired: see "
-                "repair.unrecoverable"
-            )
+        if lost := self.repairs.unrecoverable:
+            found.append(f"{len(lost)} stripes could not be repaired: see repair.unrecoverable")
         reason = self._writes()["reason"]
         if reason:
             found.append(f"writes are refused: {reason}")
         if self.journal is not None and self.journal.failure:
             found.append(f"acts are refused: {self.journal.failure}")
+        if self.journal is not None and self.journal.damaged:
+            logs = ", ".join(sorted(self.journal.damaged))
+            found.append(f"logs of the journal are not what was signed and take no events: {logs}")
         found += self.more_warnings()
         found += refused_regions(self._regions())
         found += [_trouble(node) for node in map(self._node, self.topology.nodes) if _trouble(node)]

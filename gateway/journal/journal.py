@@ -16,7 +16,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -147,9 +147,18 @@ class Journal:
         if len(noted) >= WAKE_EVENTS:
             self._wake.set()
 
-    def check_accesses(self) -> None:
-        """Refuse an access that could not be recorded. Raises: JournalUnavailable."""
-        if not self.accesses_required or not self.failure:
+    @property
+    def damaged(self) -> Mapping[str, JournalUnavailable]:
+        """Logs that are not what was signed, and take nothing until a start."""
+        return self._shelf.damaged
+
+    def check_accesses(self, log: str) -> None:
+        """Refuse an access that could not be recorded in a log. Raises: JournalUnavailable."""
+        if not self.accesses_required:
+            return
+        if log in self.damaged:
+            raise JournalUnavailable(**self.damaged[log].fields)
+        if not self.failure:
             return
         if self.env.monotonic_s() - self._failing_since_s > BUFFERED_S or self._lost_unrecorded:
             raise JournalUnavailable(reason=self.failure)

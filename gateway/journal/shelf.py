@@ -90,7 +90,7 @@ class Shelf:
         self._keys = keys
         self._env = env
         self._stores: OrderedDict[str, LogStore] = OrderedDict()
-        self._damaged: dict[str, LogDamaged] = {}
+        self.damaged: dict[str, LogDamaged] = {}  # logs that take nothing until a start
         self._names: dict[str, NameHasher] = {}
         self._unsettled: list[str] = []
         self._lock_fd = -1
@@ -209,8 +209,8 @@ class Shelf:
         if held is not None:
             self._stores.move_to_end(log)
             return held
-        if log in self._damaged:
-            raise self._damaged[log]
+        if log in self.damaged:
+            raise self.damaged[log]
         held = self._open(log)
         while len(self._stores) >= OPEN_LOGS_MAX:
             self._stores.pop(next(name for name in self._stores if name != CLUSTER)).close()
@@ -243,8 +243,8 @@ class Shelf:
         except JournalUnavailable:
             raise
         except StorageError as error:
-            self._damaged[log] = LogDamaged(log=log, reason=error.message())
-            raise self._damaged[log] from error
+            self.damaged[log] = LogDamaged(log=log, reason=error.message())
+            raise self.damaged[log] from error
 
     def _claim(self) -> None:
         """Be the only process that writes here. Raises: JournalUnavailable, OSError."""

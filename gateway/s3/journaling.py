@@ -113,9 +113,10 @@ def _log(exchange: Exchange, opened: OpenBucket | None) -> str:
 async def before(journal: Journal, services: Services, exchange: Exchange) -> None:
     """Record an act. Raises: S3Error, ServiceUnavailable, when it cannot be recorded; SlowDown."""
     if exchange.operation not in _MAYBE_ACTS or not is_act(exchange):
-        if journal.failure and _is_recorded(journal, exchange.operation):
+        is_troubled = journal.failure or journal.damaged
+        if is_troubled and _is_recorded(journal, exchange.operation):
             try:
-                journal.check_accesses()
+                journal.check_accesses(log_of(services, exchange, exchange.bucket))
             except JournalUnavailable as error:
                 raise S3Error("ServiceUnavailable", ACCESS_REFUSED) from error
         return

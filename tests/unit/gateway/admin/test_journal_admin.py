@@ -21,6 +21,7 @@ from gateway.admin.journal_cli import app
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.journal.events import Entry, Event, Phase, read_line
 from gateway.journal.journal import Journal, JournalConfig
+from gateway.journal.shelf import LogDamaged
 from gateway.journal.store import JournalUnavailable, read_lines
 from storaged.base.env import RealEnv
 from tests.support.admin_rig import admin_rig
@@ -275,6 +276,8 @@ def test_jrn_02_status_warns_while_acts_are_refused(tmp_path: Path) -> None:
             assert not [text for text in rig.view.warnings() if "acts are refused" in text]
             journal.failure = "No space left on device"
             assert "acts are refused: No space left on device" in rig.view.warnings()
+            journal._shelf.damaged["cluster"] = LogDamaged(log="cluster")
+            assert [text for text in rig.view.warnings() if text.endswith("no events: cluster")]
         env.close()
 
     asyncio.run(main())

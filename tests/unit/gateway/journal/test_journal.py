@@ -146,20 +146,20 @@ def test_jrn_02_required_accesses_are_refused_after_a_while(
 ) -> None:
     async def use(journal: Journal) -> None:
         await journal.record(TENANT, event(0))
-        journal.check_accesses()
+        journal.check_accesses(TENANT)
         drive.full = True
         with pytest.raises(JournalUnavailable):
             await journal.record(TENANT, event(1))
-        journal.check_accesses()
+        journal.check_accesses(TENANT)
         monkeypatch.setattr(journal_module, "BUFFERED_S", -1.0)
         if journal.accesses_required:
             with pytest.raises(JournalUnavailable):
-                journal.check_accesses()
+                journal.check_accesses(TENANT)
         else:
-            journal.check_accesses()
+            journal.check_accesses(TENANT)
         drive.full = False
         await until(lambda: journal.failure == "")
-        journal.check_accesses()
+        journal.check_accesses(TENANT)
 
     for required in (True, False):
         monkeypatch.setattr(journal_module, "BUFFERED_S", 30.0)
@@ -186,7 +186,7 @@ def test_jrn_02_where_the_writer_ends_by_a_mistake_nobody_waits_and_all_is_refus
         with pytest.raises(JournalUnavailable, match="its writer has ended"):
             await journal.record(TENANT, event(3))
         with pytest.raises(JournalUnavailable):
-            journal.check_accesses()
+            journal.check_accesses(TENANT)
         with pytest.raises(ZeroDivisionError):
             await journal.close()
         monkeypatch.undo()
@@ -234,7 +234,12 @@ def test_jrn_01_a_damaged_log_refuses_and_the_others_go_on(tmp_path: Path) -> No
         journal.note(TENANT, event(2))
         await journal.record(OTHER, event(1))
         await until(lambda: journal.lost == 1)
-        assert journal.failure == ""
+        assert journal.failure == "" and list(journal.damaged) == [TENANT]
+        with pytest.raises(JournalUnavailable):
+            journal.check_accesses(TENANT)
+        journal.check_accesses(OTHER)
+        journal.accesses_required = False
+        journal.check_accesses(TENANT)
         await journal.close()
         env.close()
 
