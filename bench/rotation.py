@@ -33,6 +33,7 @@ CLIENTS = 8
 SECONDS = 2.0
 SHARED_S = 0.3  # of reads before a window with a rotation
 TURNS = 3
+PAIRS = 7  # of windows; neighbours alone differ by a factor of two on a shared machine
 DEFAULT_ROWS_PER_S = 2000
 POLL_S = 0.05  # each look costs the gateway a request
 LULL_S = 1.5  # until the gateway takes nobody for asking any more
@@ -128,7 +129,7 @@ def rotation(folder: Path) -> Line:
 def _beside(rotations: _Rotations, job: Job, rows_per_s: int) -> Line:
     """Reads beside a rotation, and how fast that goes beside them."""
     ratios, p99s_ms, rates = [], [], []
-    for _ in range(TURNS):
+    for _ in range(PAIRS):
         before = run_load(job)
         rotations.begin(rows_per_s)
         run_load(replace(job, seconds=SHARED_S))
