@@ -26,6 +26,7 @@ from storaged.base.log import Log
 from storaged.identity import CertificateRefused, check_gateway_peer
 
 CONNECTIONS_MAX = 256
+GATEWAY_CONNECTIONS_MAX = 64  # of one gateway, which has use for some 25
 IN_FLIGHT_MAX = 1024  # requests that wait for the provider's thread, of all connections
 UNSENT_BYTES_MAX = 128 << 20  # answers that a gateway does not take; more: it is cut off
 # Of all connections: messages that have begun, and answers that are not taken; and apart from that,
@@ -123,9 +124,12 @@ class KeydServer:
                 self.service.drop_expired()
 
     def joined(self, connection: _Connection) -> None:
-        """A connection was made. Raises: KeydRefused: there are too many."""
-        if len(self._connections) >= CONNECTIONS_MAX:
-            raise KeydRefused(reason="too many connections", connections_max=CONNECTIONS_MAX)
+        """A connection was made. Raises: KeydRefused: there are too many, or too many of one
+        gateway, which would have no other one connect.
+        """
+        own = [one for one in self._connections if one.gateway == connection.gateway]
+        if len(self._connections) >= CONNECTIONS_MAX or len(own) >= GATEWAY_CONNECTIONS_MAX:
+            raise KeydRefused(reason="too many connections", gateway=connection.gateway)
         self._connections.add(connection)
 
     def left(self, connection: _Connection) -> None:

@@ -110,6 +110,32 @@ def test_the_journal_knows_when_a_clock_goes_off_and_is_right_again(tmp_path: Pa
     assert {one.body["limit_ms"] for one in told} == {5000}
 
 
+@pytest.mark.parametrize("at_ms", [0, 2**64 - 1])
+def test_a_node_may_say_any_time_it_likes(tmp_path: Path, at_ms: int) -> None:
+    """Eight bytes of the wire: status, metrics and journal take whatever they are."""
+
+    async def main() -> None:
+        async with admin_rig() as rig:
+            view, clocks = rig.view, rig.view.health.clocks
+            view.more_warnings = lambda: clock_warnings(clocks, view.topology)
+            journal = Journal(JournalConfig(folder=tmp_path), keys_with(), view.env)
+            journal.start()
+            tell_of_clocks(clocks, view.topology, journal, view.env)
+            liar = rig.gateway.cluster.nodes[1]
+            liar.node = MemoryNode(liar.identity, now_ms=lambda: at_ms)
+            await probe(rig)
+            assert [one for one in view.warnings() if "clock" in one and "paris-1" in one]
+            assert "paris-1" in exposition(new_registry(ClusterMetrics(view))).decode()
+            assert all(one["usable"] for one in view.status()["nodes"])
+            await journal.close()
+
+    run_virtual(main())
+    assert not findings(tmp_path).findings
+    lines = read_lines(tmp_path / "logs" / CLUSTER, 0, 100)
+    told = [read_line(line, seq) for seq, line in enumerate(lines)]
+    assert [one.body["node"] for one in told if one.type == CLOCK_OFF] == ["paris-1"]
+
+
 def test_without_a_journal_a_clock_is_off_all_the_same() -> None:
     async def main() -> None:
         async with admin_rig() as rig:

@@ -169,6 +169,27 @@ def test_a_message_has_its_time_however_it_trickles_in(
     asyncio.run(main())
 
 
+def test_one_gateway_takes_no_more_than_its_share_of_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GATEWAY_CONNECTIONS_MAX", 3)
+    names = iter(["gw-1"] * 5 + ["gw-2"])
+    monkeypatch.setattr(module, "_local_peer", lambda users: lambda transport: next(names))
+
+    async def main() -> None:
+        async with serving(tmp_path) as (_, path):
+            lines = [await greeted(path) for _ in range(3)]
+            for _ in range(2):
+                reader, writer = await asyncio.open_unix_connection(path)
+                assert (await answer_of((reader, writer)))[0] == REFUSED
+                writer.close()
+            lines.append(await greeted(path))
+            for _, writer in lines:
+                writer.close()
+
+    asyncio.run(main())
+
+
 def test_a_connection_that_is_refused_and_takes_nothing_is_no_place_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
