@@ -30,7 +30,7 @@ AppliedListener = Callable[[Sealed, Mapping[StripeId, StripeRow | None]], None]
 """Called after each applied group with the group and the stripe rows it set (None: dropped). Must
 be quick."""
 
-STRIPE_CACHE_MAX = 200_000  # rows of ~300 bytes: 60 MB at the most
+STRIPE_CACHE_MAX = 200_000  # rows of ~500 bytes: 100 MB at the most
 ROWS_HELD_MAX = 65_536  # of ~600 bytes: 40 MB
 ROWS_HELD_BYTES_MAX = 64 * 1024 * 1024  # whatever keys and headers a tenant chooses
 ROW_HELD_BYTES_MAX = 8 * 1024  # larger ones (manifests, huge uploads) are read from the index
