@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.data import bucket_sealing
 from gateway.data.bucket_sealing import HeldBucketKey, HeldBucketKeys, Reseal
 from gateway.data.cipher import SALT_BYTES
 from gateway.data.envelope import DEK_LABEL, INNER_LABEL, seal_secret
@@ -72,3 +73,14 @@ def test_each_record_gets_a_salt_of_its_own() -> None:
     run = Reseal(HeldBucketKey(OLD), HeldBucketKey(NEW), DEK_LABEL, HEADS, [b"!"] * 50, records)
     keys = HeldBucketKeys(None, RealEnv(1))  # type: ignore[arg-type]
     assert len({*keys.reseal(run), *keys.reseal(run)}) == 100
+
+
+def test_one_window_takes_no_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the nonces of one AES key are counted with: docs/decisions/0008."""
+    monkeypatch.setattr(bucket_sealing, "WINDOW_RECORDS_MAX", 2)
+    records = [_record(b"", DEK_LABEL, b"before!", b"secret")] * 3
+    run = Reseal(HeldBucketKey(OLD), HeldBucketKey(NEW), DEK_LABEL, HEADS, [b"!"] * 3, records)
+    keys = HeldBucketKeys(None, RealEnv(1))  # type: ignore[arg-type]
+    with pytest.raises(AssertionError):
+        keys.reseal(run)
+    assert all(keys.reseal(run._replace(tails=[b"!"] * 2, records=records[:2])))
