@@ -85,10 +85,14 @@ def _heard_line(line: str) -> str:
 def purge_view(answer: Answer) -> Group:
     """`hexagone purge`."""
     lines = []
-    for title, counts in (("purged", answer.get("purged")), ("left", answer["left"])):
+    told = (
+        (answer.get("purged"), "taken away: {counts}"),
+        (answer["left"], "left: {counts}"),
+    )
+    for counts, message in told:
         if counts is not None:
-            said = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-            lines.append(f"{say(title)}: {said or 0}")
+            said = ", ".join(f"{count} {heard(name)}" for name, count in sorted(counts.items()))
+            lines.append(say(message, counts=said or 0))
     return Group(*(text(line) for line in lines))
 
 

@@ -189,7 +189,7 @@ class KeyDesk:
         if forced:
             owner = target.owner if target.bucket is None else target.bucket.tenant
             refuse_leaving(self._services, TenantId(owner))
-        warrant = await self._warrant(target, epoch, requester)
+        warrant = await self._warrant(target, epoch, requester, forced=forced)
         if target.bucket is None:
             lost = await key_epochs.destroy_tenant_epoch(
                 self._services, TenantId(target.owner), epoch, forced=forced, warrant=warrant
@@ -200,17 +200,25 @@ class KeyDesk:
             )
         return {"kind": target.kind, "name": target.name, "epoch": epoch, "lost": lost}
 
-    async def _warrant(self, target: Target, epoch: int, requester: str) -> bytes:
-        """What approvers have said to destroying an epoch. Raises: ApprovalNeeded."""
+    async def _warrant(self, target: Target, epoch: int, requester: str, *, forced: bool) -> bytes:
+        """What approvers have said to destroying an epoch. Nobody is asked for what would be
+        refused. Raises: ApprovalNeeded, NoSuchEpoch, EpochNotDisabled, EpochNotEmpty.
+        """
         services = self._services
         if approvers_of(services) is None:
             return b""
         if target.bucket is None:
             item = tenant_key_item(target.owner, epoch)
+            key_epochs.check_tenant_epoch(services, TenantId(target.owner), epoch)
             left = await key_epochs.left_in_tenant(services, TenantId(target.owner), epoch)
         else:
             item = bucket_key_item(target.owner, epoch)
+            key_epochs.check_bucket_epoch(services, target.bucket, epoch)
             left = await key_epochs.left_in_bucket(services, BucketId(target.owner), epoch)
+        if left and not forced:
+            raise key_epochs.EpochNotEmpty(
+                epoch=epoch, left=sum(left.values()), **{target.kind: target.name}
+            )
         return await warrant_for(
             services,
             Act.DESTROY_KEY,

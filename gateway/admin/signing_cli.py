@@ -9,13 +9,16 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of, show
 from gateway.admin.key_views import when
 from gateway.admin.tables import Answer, text, titled_table
 from gateway.terminal.language import say
 from gateway.terminal.questions import confirm
+
+KEY_SHOWN = 80  # characters; one of ML-DSA has some 2,700
 
 
 def signing(
@@ -53,9 +56,17 @@ def _view(answer: Answer) -> RenderableType:
             text(one["signs"]),
             text(say("drawn") if one["drawn"] else say("follows from the root key")),
             text(when(one["drawn_at_ms"])),
-            text("\n".join(one["public_keys"])),
+            Text("\n").join(text(_short(key)) for key in one["public_keys"]),
         )
         for one in answer["keys"]
     ]
     columns = ("signs", "key", "since", "public keys")
-    return titled_table(say("keys that sign"), columns, rows)
+    table = titled_table("keys that sign", columns, rows)
+    if all(len(key) <= KEY_SHOWN for one in answer["keys"] for key in one["public_keys"]):
+        return table
+    whole = say("whole keys: --json; those of the journal: `hexagone journal keys`")
+    return Group(table, text(whole, "dim"))
+
+
+def _short(key: str) -> str:
+    return key if len(key) <= KEY_SHOWN else f"{key[: KEY_SHOWN - 1]}…"

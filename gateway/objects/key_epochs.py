@@ -74,7 +74,7 @@ async def set_bucket_epoch(
     if epoch >= _newest_of(services, bucket):
         raise EpochInUse(bucket=bucket.name, epoch=epoch)
     for _ in range(TRIES_MAX):
-        held = _bucket_key(services, bucket.bucket_id, epoch)
+        held = _bucket_key(services, bucket, epoch)
         about = held.about
         if state is KeyState.DISABLED and about.state is not KeyState.DISABLED:
             about = replace(about, state=KeyState.DISABLED, before=about.state)
@@ -99,17 +99,13 @@ async def destroy_bucket_epoch(
     Raises: NoSuchEpoch, EpochNotDisabled; EpochNotEmpty: not forced, and something is left;
         WarrantRefused.
     """
-    held = _bucket_key(services, bucket.bucket_id, epoch)
-    if held.about.state is not KeyState.DISABLED:
-        raise EpochNotDisabled(bucket=bucket.name, epoch=epoch)
+    held = check_bucket_epoch(services, bucket, epoch)
     # Whatever was sealed under it before it was disabled is applied once this is.
     await _put(services, bucket.bucket_id, held, held)
     left = await left_in_bucket(services, bucket.bucket_id, epoch)
     if left and not forced:
         raise EpochNotEmpty(bucket=bucket.name, epoch=epoch, left=sum(left.values()))
-    held = _bucket_key(services, bucket.bucket_id, epoch)
-    if held.about.state is not KeyState.DISABLED:
-        raise EpochNotDisabled(bucket=bucket.name, epoch=epoch)
+    held = check_bucket_epoch(services, bucket, epoch)
     item = bucket_key_item(bucket.bucket_id, epoch)
     spend(services, item, warrant, item)
     about = replace(held.about, state=KeyState.DESTROYED)
@@ -118,6 +114,14 @@ async def destroy_bucket_epoch(
     except BatchConflict as error:
         raise OperationAborted(bucket=bucket.name) from error
     return left
+
+
+def check_bucket_epoch(services: Services, bucket: Bucket, epoch: int) -> StoredBucketKey:
+    """The key of an epoch that may be destroyed. Raises: NoSuchEpoch, EpochNotDisabled."""
+    held = _bucket_key(services, bucket, epoch)
+    if held.about.state is not KeyState.DISABLED:
+        raise EpochNotDisabled(bucket=bucket.name, epoch=epoch)
+    return held
 
 
 async def set_all_bucket_epochs(
@@ -200,18 +204,22 @@ async def destroy_tenant_epoch(
 
     Args, raises: as destroy_bucket_epoch.
     """
-    if _tenant_epoch(services, tenant, epoch).state is not KeyState.DISABLED:
-        raise EpochNotDisabled(tenant=tenant.hex(), epoch=epoch)
+    check_tenant_epoch(services, tenant, epoch)
     # Whatever was wrapped under it before it was disabled is applied once this is.
     await commit_rows(services, (), ())
     left = await left_with_names(services, tenant, epoch)
     if left and not forced:
         raise EpochNotEmpty(tenant=tenant.hex(), epoch=epoch, left=sum(left.values()))
-    if _tenant_epoch(services, tenant, epoch).state is not KeyState.DISABLED:
-        raise EpochNotDisabled(tenant=tenant.hex(), epoch=epoch)
+    check_tenant_epoch(services, tenant, epoch)
     await _become(services, tenant, epoch, KeyState.DESTROYED, warrant)
     await keep_copy(services)
     return left
+
+
+def check_tenant_epoch(services: Services, tenant: TenantId, epoch: int) -> None:
+    """Whether an epoch may be destroyed. Raises: NoSuchEpoch, EpochNotDisabled."""
+    if _tenant_epoch(services, tenant, epoch).state is not KeyState.DISABLED:
+        raise EpochNotDisabled(tenant=tenant.hex(), epoch=epoch)
 
 
 async def _become(
@@ -268,11 +276,12 @@ def _newest_of(services: Services, bucket: Bucket) -> int:
     return (bucket if stored is None else stored.bucket).key_epoch
 
 
-def _bucket_key(services: Services, bucket: BucketId, epoch: int) -> StoredBucketKey:
-    for held in bucket_key_rows.scan_bucket_keys(services.log, services.records, bucket):
+def _bucket_key(services: Services, bucket: Bucket, epoch: int) -> StoredBucketKey:
+    keys = bucket_key_rows.scan_bucket_keys(services.log, services.records, bucket.bucket_id)
+    for held in keys:
         if held.about.epoch == epoch and held.about.state is not KeyState.DESTROYED:
             return held
-    raise NoSuchEpoch(bucket=bucket.hex(), epoch=epoch)
+    raise NoSuchEpoch(bucket=bucket.name, epoch=epoch)
 
 
 def _tenant_epoch(services: Services, tenant: TenantId, epoch: int) -> KeyEpoch:

@@ -22,11 +22,12 @@ def confirm(loss: str, *, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise typer.BadParameter(say("{loss} Say --yes to mean it.", loss=loss))
     agreed, declined = YES[spoken()], NO[spoken()]
+    understood = {*agreed, *YES[Language.ENGLISH]}
     question = say("{loss} Go on?", loss=loss) + f" [{agreed[0]}/{declined[0].upper()}] "
     while True:
         typer.echo(question, nl=False, err=True)
         said = sys.stdin.readline().strip().lower()
-        if said in agreed:
+        if said in understood:
             return
         if said in ("", *declined):
             raise typer.Abort

@@ -203,6 +203,11 @@ def test_one_person_changes_no_approvers_and_destroys_no_key(hexagone: Serving) 
     while hexagone.json("keys", "status")["rotations"]:
         pass
     epoch = ("--bucket", "bucket", "--epoch", "1", "--yes")
+    refused = hexagone("keys", "destroy", *epoch, code=1)
+    assert "Only a disabled epoch" in refused.stderr
+    assert not [
+        one for one in hexagone.json("approvals", "list")["requests"] if one["act"] == "destroy-key"
+    ], "nobody is asked for what would be refused"
     hexagone("keys", "disable", *epoch)
     hexagone("keys", "destroy", *epoch, code=1)
     request = next(

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gateway.admin import root_key_cli, signing_api
+from gateway.admin import root_key_cli, signing_api, signing_cli
 from gateway.admin.attestation import public_key_of, signed, verified
+from gateway.admin.cli import show
 from gateway.admin.signing_api import SigningDesk
 from gateway.data.attestation_key import (
     ATTESTATION_FILE,
@@ -33,6 +34,21 @@ pytestmark = pytest.mark.proves("K-07")
 
 ENV = RealEnv(threads_max=2)
 SOURCES = Path(root_key_cli.__file__).parents[2]
+
+
+def test_a_key_of_thousands_of_characters_does_not_fill_the_table(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    held = {
+        "signs": "journal",
+        "drawn": True,
+        "drawn_at_ms": 0,
+        "public_keys": ["name+1+" + "A" * 40, "name+2+" + "B" * 2700],
+    }
+    show({"keys": [held]}, signing_cli._view, as_json=False)
+    shown = capsys.readouterr().out
+    assert "name+1+" in shown and "name+2+" in shown and "B" * 60 in shown
+    assert shown.count("B") < 100 and "\\n" not in shown and "journal keys" in shown
 
 
 def opened(folder: Path, root: RootKey) -> tuple[Journal, SigningDesk]:

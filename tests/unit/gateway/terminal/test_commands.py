@@ -275,6 +275,8 @@ def test_what_is_lost_is_asked_for_in_the_reader_s_language(
     monkeypatch.setattr("sys.stdin", Terminal("quoi\n", "o\n"))
     questions.confirm("X va disparaître.", yes=False)
     assert capsys.readouterr().err.count("X va disparaître. Continuer ? [o/N]") == 2
+    monkeypatch.setattr("sys.stdin", Terminal("y\n"))
+    questions.confirm("X va disparaître.", yes=False)
     for said in ("\n", "n\n", "non\n", ""):
         monkeypatch.setattr("sys.stdin", Terminal(said))
         with pytest.raises(typer.Abort):
