@@ -166,7 +166,7 @@ class HeldBucketKey:
         if window_id is None:
             return open_secret(self._key, label, context, record)
         if is_former(record):
-            return open_former(self.window(window_id), label, context, record)
+            return open_former(self.window_key(window_id), label, context, record)
         return self._window(window_id).open(label, context, record)
 
     def resealed(self, wanted: Reseal, into: Window, salts: bytes) -> list[bytes | None]:
@@ -201,7 +201,7 @@ class HeldBucketKey:
     def prepare(self) -> None:
         """See the port: the key is all it takes."""
 
-    def window(self, window_id: bytes) -> bytes:
+    def window_key(self, window_id: bytes) -> bytes:
         """The key of a window."""
         return window_key(self._key, window_id)
 
@@ -214,7 +214,7 @@ class HeldBucketKey:
     def _window(self, window_id: bytes) -> Window:
         window = self._last
         if window is None or window.id != window_id:
-            window = self._last = Window(window_id, self.window(window_id))
+            window = self._last = Window(window_id, self.window_key(window_id))
         return window
 
 
@@ -260,4 +260,4 @@ class HeldBucketKeys:
         assert isinstance(old, HeldBucketKey) and isinstance(new, HeldBucketKey)
         salts = self._env.random_bytes(SALT_BYTES * len(wanted.records))
         window_id = self._env.random_bytes(WINDOW_ID_BYTES)
-        return old.resealed(wanted, Window(window_id, new.window(window_id)), salts)
+        return old.resealed(wanted, Window(window_id, new.window_key(window_id)), salts)

@@ -19,7 +19,6 @@ from gateway.data.bucket_sealing import (
     HeldBucketKeys,
     Reseal,
 )
-from gateway.data.cipher import SALT_BYTES
 from gateway.data.credential_sealing import (
     CREDENTIALS_ID,
     SECRET_BYTES_MAX,
@@ -35,7 +34,7 @@ from gateway.data.envelope import (
     WarrantKeeper,
 )
 from gateway.data.keyring_form import TENANT_ID_BYTES
-from gateway.data.window import WINDOW_ID_BYTES, Window
+from gateway.data.window import WINDOW_ID_BYTES
 from gateway.keyd.budgets import Asker, KeyBudgets
 from gateway.keyd.kept_in import Moves
 from gateway.keyd.refusals import KeydOtherCluster, KeydRefused, KeydRequestInvalid
@@ -285,7 +284,7 @@ class KeyService:
 
     def _open_window(self, *ref: Any) -> tuple[bytes, bytes]:
         window_id = self._env.random_bytes(WINDOW_ID_BYTES)
-        return window_id, self._opened(*ref).window(window_id)
+        return window_id, self._opened(*ref).window_key(window_id)
 
     def _open_under_bucket(self, *fields: Any) -> bytes:
         *ref, label, context, record = fields
@@ -303,11 +302,8 @@ class KeyService:
             raise KeydRequestInvalid(reason="too many records", records_max=RESEALED_MAX)
         _check_label(label)
         old, new = self._opened(*fields[:5]), self._opened(*fields[5:10])
-        window_id = self._env.random_bytes(WINDOW_ID_BYTES)
-        into = Window(window_id, new.window(window_id))
-        salts = self._env.random_bytes(SALT_BYTES * len(records))
         wanted = Reseal(old, new, label, (before, after), tails, records)
-        return [record or b"" for record in old.resealed(wanted, into, salts)]
+        return [record or b"" for record in self._buckets.reseal(wanted)]
 
     def _seal_credential(self, tenant_id: bytes, access_key_id: str, secret: str) -> bytes:
         if len(secret.encode("utf-8", "surrogatepass")) > SECRET_BYTES_MAX:

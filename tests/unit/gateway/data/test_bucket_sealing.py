@@ -17,7 +17,7 @@ WINDOWS = (b"1" * WINDOW_ID_BYTES, b"2" * WINDOW_ID_BYTES)
 def sealed(key: HeldBucketKey, window_id: bytes, number: int) -> bytes:
     """A record of a window; what is in it is its number."""
     secret, salt = number.to_bytes(32, "big"), number.to_bytes(SALT_BYTES, "big")
-    return Window(window_id, key.window(window_id)).seal(DEK_LABEL, b"c", secret, salt)
+    return Window(window_id, key.window_key(window_id)).seal(DEK_LABEL, b"c", secret, salt)
 
 
 def test_records_of_windows_in_any_order_and_of_none_open() -> None:

@@ -41,7 +41,7 @@ def test_what_is_resealed_opens_under_the_other_key_and_context(
     tails = [tail for _, tail, _ in wanted]
     old, new = HeldBucketKey(OLD), HeldBucketKey(NEW)
     salts = bytes(range(256))[: SALT_BYTES * len(records)].ljust(SALT_BYTES * len(records))
-    into = Window(WINDOWS[0], new.window(WINDOWS[0]))
+    into = Window(WINDOWS[0], new.window_key(WINDOWS[0]))
     found = old.resealed(Reseal(old, new, label, HEADS, tails, records), into, salts)
     for at, (record, tail, (_, _, secret)) in enumerate(zip(found, tails, wanted, strict=True)):
         salt = salts[SALT_BYTES * at : SALT_BYTES * (at + 1)]
@@ -53,7 +53,7 @@ def test_what_is_resealed_opens_under_the_other_key_and_context(
 def test_what_does_not_open_is_none_and_spoils_no_other() -> None:
     good = [_record(window, DEK_LABEL, b"before!", b"secret") for window in (b"", *WINDOWS)]
     old, new = HeldBucketKey(OLD), HeldBucketKey(NEW)
-    into = Window(WINDOWS[0], new.window(WINDOWS[0]))
+    into = Window(WINDOWS[0], new.window_key(WINDOWS[0]))
     run = Reseal(old, new, DEK_LABEL, HEADS, [b"!"] * 3, good)
     for record in good:
         bad = [record[:-1], record + b"!", b"", b"\x01", b"\x02" + bytes(40), b"\x04" + record[1:]]
