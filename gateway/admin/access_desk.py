@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 
 from gateway.admin.access_documents import (
     group_document,
@@ -208,7 +209,7 @@ class AccessDesk:
         held = [self._used_key(key) for key in users.access_keys(self._services, tenant, user)]
         if len(held) > 1:
             told = "; ".join(last_use_of(one) for one in held)
-            raise AccessCommandInvalid(reason=f"two keys are live, delete the former one: {told}")
+            raise AccessCommandInvalid(reason=f"two keys are live (last use), delete one: {told}")
         key = await users.create_access_key(self._services, tenant, user)
         return {"access_key": new_key_document(key), "former": held}
 
@@ -302,10 +303,13 @@ class AccessDesk:
     async def _who_may(self, fields: Fields) -> Document:
         bucket, key = _needed(fields, "bucket"), fields.get("key", "")
         named = [one for one in fields.get("actions", "").split("\n") if one]
-        try:
-            actions = [Action(one) for one in named] or list(_OF_OBJECT if key else _OF_BUCKET)
-        except ValueError as error:
-            raise AccessCommandInvalid(reason="no such action") from error
+        known = [action.value for action in Action]
+        for one in named:
+            if one not in known:
+                near = get_close_matches(f"s3:{one.removeprefix('s3:')}", known, 1)
+                example = near[0] if near else Action.GET_OBJECT.value
+                raise AccessCommandInvalid(reason=f"{one[:64]} is no action, as {example} is one")
+        actions = [Action(one) for one in named] or list(_OF_OBJECT if key else _OF_BUCKET)
         found = [
             {
                 "tenant": one.tenant,

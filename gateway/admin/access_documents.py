@@ -57,10 +57,10 @@ def key_document(key: AccessKey) -> Document:
 
 
 def last_use_of(key: Document) -> str:
-    """An access key and when it last proved itself, for people."""
+    """An access key and when it last proved itself ("-": never), in no language."""
     at_ms = key["last_used_at_ms"]
-    when = f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z" if at_ms else "never"
-    return f"{key['access_key_id']} last used {when}"
+    when = f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z" if at_ms else "-"
+    return f"{key['access_key_id']} ({when})"
 
 
 def new_key_document(key: AccessKey) -> Document:

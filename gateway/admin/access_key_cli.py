@@ -16,11 +16,10 @@ from gateway.admin.access_cli import (
     key_app,
     make_key,
 )
-from gateway.admin.access_documents import last_use_of
 from gateway.admin.access_views import keys_view
 from gateway.admin.cli import DataOption, JsonOption, SocketOption, asked, client_of
 from gateway.admin.policy_cli import TenantOption
-from gateway.admin.tables import Answer, text
+from gateway.admin.tables import Answer, text, time_text
 from gateway.terminal.language import say
 
 
@@ -57,8 +56,8 @@ def rotate_key(
 def _rotated_view(answer: Answer) -> RenderableType:
     parts: list[RenderableType] = [keys_view([answer["access_key"]])]
     for key in answer["former"]:
-        parts.append(text(last_use_of(key)))
-        name = key["access_key_id"]
+        name, used = key["access_key_id"], time_text(key["last_used_at_ms"])
+        parts.append(text(say("{name} was last used: {used}", name=name, used=used)))
         for line in (
             say(
                 "give the new one to all that use it, then: hexagone access-key disable {name}",

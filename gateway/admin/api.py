@@ -279,7 +279,9 @@ async def _answer_errors(
             {"error": refused.reason, "kind": "invalid", "hint": None}, refused.status
         )
     except ConnectionError:
-        raise  # the client has gone: nobody is left to answer
+        if request.transport is not None and not request.transport.is_closing():
+            raise
+        return web.Response(status=400)  # the client has gone: nobody is left to read it
     except Exception as error:
         # The request boundary: whatever went wrong is answered as JSON, and logged if it is ours.
         status, body = _error_of(error)

@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
+from gateway.terminal.user_files import reason_of
 from storaged.base.durable import replace_file
 from storaged.base.errors import Kind, StorageError
 
@@ -44,18 +45,21 @@ class ExportFolderFailed(StorageError):
     """The folder of the export cannot be read or written."""
 
     kind = Kind.UNAVAILABLE
+    hint = "name the folder that `hexagone export` has written, as a user who may read it"
 
 
 class ExportFolderInvalid(StorageError):
     """The folder is not an export, or not the one that is meant."""
 
     kind = Kind.INVALID
+    hint = "an export goes into a new or empty folder; --resume goes on with one that has stopped"
 
 
 class ExportDamaged(StorageError):
     """A file of the export is not what was written."""
 
     kind = Kind.CORRUPT
+    hint = "`hexagone export-verify DIR` names what was changed: use another copy of the export"
 
 
 @contextmanager
@@ -64,7 +68,7 @@ def on_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ExportFolderFailed(path=path, reason=error.strerror or str(error)) from error
+        raise ExportFolderFailed(path=path, reason=reason_of(error)) from error
 
 
 def write_json(path: Path, document: Mapping[str, object]) -> None:

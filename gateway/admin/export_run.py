@@ -115,8 +115,8 @@ class Exporter:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing is left to do."""
-        return (self._folder / folder_of.SUMMARY).exists()
+        """Whether nothing is left to do of an export that is to go on."""
+        return self._asked.resume and (self._folder / folder_of.SUMMARY).exists()
 
     def summary(self) -> Document:
         """Of an export that is whole. Raises: ExportFolderFailed, ExportDamaged."""

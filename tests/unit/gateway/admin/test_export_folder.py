@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.admin import export_folder
+from gateway.admin.client import AdminClient
 from gateway.admin.export_folder import (
     BodyReader,
     ExportDamaged,
@@ -28,6 +30,7 @@ from gateway.admin.export_folder import (
     read_mark,
 )
 from gateway.admin.export_plain import unusable_key, write_plain
+from gateway.admin.export_run import Asked, Exporter
 from gateway.admin.export_verify import verify_export
 
 
@@ -241,3 +244,22 @@ def test_what_is_wrong_with_an_export_is_told(tmp_path: Path) -> None:
     assert [one.split("/")[3].split(" ")[0] for one in problems[1:]] == [
         one["key"] for one in wrong
     ]
+
+
+def test_an_export_that_is_whole_is_not_told_as_one_of_now(tmp_path: Path) -> None:
+    _export(tmp_path / "export", [record("a")])
+    client = AdminClient(tmp_path / "no.sock")
+    wanted = Asked(
+        folder=tmp_path / "export", tenant="t", buckets=(), customer_keys=(), resume=False
+    )
+    again = Exporter(client, wanted)
+    assert not again.is_whole
+    with pytest.raises(ExportFolderInvalid, match="an export is there") as refused:
+        again.begin()
+    assert "new or empty folder" in (refused.value.hint or "")
+    assert Exporter(client, replace(wanted, resume=True)).is_whole
+
+
+def test_a_folder_that_is_not_there_is_said_in_words_that_are_translated(tmp_path: Path) -> None:
+    with pytest.raises(ExportFolderFailed, match="no such file or folder"):
+        export_folder.read_json(tmp_path / "export.json")
