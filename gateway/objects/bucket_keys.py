@@ -75,7 +75,7 @@ class BucketKeys:
         self._lock = threading.Lock()  # for changes of what is held
         self._ttl_s = ttl_s
         self._held: OrderedDict[_Key, tuple[float, float, BucketSealer]] = OrderedDict()
-        self._failed: dict[_Key, tuple[float, StorageError]] = {}
+        self._failed: OrderedDict[_Key, tuple[float, StorageError]] = OrderedDict()
         self._opening: dict[_Key, asyncio.Task[None]] = {}
         self._warm: dict[bytes, float] = {}
         self.warm_names: dict[str, float] = {}
@@ -138,10 +138,13 @@ class BucketKeys:
         if tasks:
             await asyncio.wait(tasks)
         if forgotten == self._forgotten:
-            failures = [one[0] for key, one in tuple(self._failed.items()) if key[0] == bucket]
+            for key in [(bucket, stored.about.epoch) for stored in wanted]:
+                if not self._is_held(key):
+                    failed = self._failed.get(key)
+                    until_s = 0.0 if failed is None else min(until_s, failed[0])
             if len(self._warm) >= KEYS_MAX:
                 self._warm.clear()
-            self._warm[bucket] = min((until_s, *failures))
+            self._warm[bucket] = until_s
 
     def _begin_opening(self, bucket: BucketId, stored: StoredBucketKey) -> asyncio.Task[None]:
         """One at a time for each key, however many wait for it."""
@@ -164,10 +167,25 @@ class BucketKeys:
         try:
             sealer = await self.apart(call)
         except StorageError as error:
-            if forgotten == self._forgotten and key not in self._held:
-                self._failed[key] = (self._env.monotonic_s() + FAILED_S, error)
+            self._note_failed(key, error, forgotten)
         else:
             self._keep(key, sealer, forgotten)
+
+    def _is_held(self, key: _Key) -> bool:
+        held = self._held.get(key)
+        return held is not None and held[0] > self._env.monotonic_s()
+
+    def _note_failed(self, key: _Key, error: StorageError, forgotten: int) -> None:
+        """A key could not be had; one that is held goes on."""
+        now_s = self._env.monotonic_s()
+        with self._lock:
+            if forgotten != self._forgotten or self._is_held(key):
+                return
+            failed = self._failed
+            failed[key] = (now_s + FAILED_S, error)
+            failed.move_to_end(key)
+            while next(iter(failed.values()))[0] < now_s:
+                failed.popitem(last=False)
 
     def _keep(self, key: _Key, sealer: BucketSealer, forgotten: int) -> None:
         """Keep a key, but what was disabled since `forgotten` does not come back."""
@@ -210,10 +228,8 @@ class BucketKeys:
                 self._renew(bucket, epoch)
             return held[2]
         failed = self._failed.get((bucket, epoch))
-        if failed is not None:
-            if failed[0] > now_s:
-                raise type(failed[1])(**failed[1].fields)
-            self._failed.pop((bucket, epoch), None)
+        if failed is not None and failed[0] > now_s:
+            raise type(failed[1])(**failed[1].fields)
         forgotten = self._forgotten
         stored = bucket_key_rows.read_bucket_key(self._store, self.records, bucket, epoch)
         sealer = self._opened(bucket, stored)
