@@ -59,7 +59,7 @@ def read_prices(path: Path | None) -> PriceList:
     try:
         # Decimals as they are written: 0.1 is a tenth.
         held = tomllib.loads(text, parse_float=Decimal)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileUnusable(path, hint=PRICES.hint, reason="it is no TOML", toml=error) from error
     with PRICES.of(path):
         return prices_of(held)

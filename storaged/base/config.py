@@ -51,14 +51,16 @@ def read_config(shape: type[T], path: Path) -> T:
             missing key, type, bounds, a secret that others can read.
     """
     try:
-        if path.stat().st_size > CONFIG_BYTES_MAX:
+        with path.open("rb") as file:
+            content = file.read(CONFIG_BYTES_MAX + 1)
+        if len(content) > CONFIG_BYTES_MAX:
             raise ConfigError(path=path, reason=f"larger than {CONFIG_BYTES_MAX} bytes")
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(content.decode("utf-8"))
     except OSError as error:
         raise ConfigError(path=path, reason=error.strerror) from error
     except UnicodeDecodeError as error:
         raise ConfigError(path=path, reason="it is no text in UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # numbers and nesting that are too long as well
         raise ConfigError(path=path, reason=f"not TOML: {error}") from error
     return build_config(shape, raw, folder=path.absolute().parent)
 

@@ -116,6 +116,11 @@ WRITTEN = {"out", "to", "transcript", "secret_file", "plain"}
 FOLDERS = {"data", "socket", "folder", "keys", "journal", "state", "spool", "former"}
 
 
+def is_toml(name: str) -> bool:
+    """Whether a parameter takes TOML."""
+    return name.endswith((" config", " prices", " hsm"))
+
+
 @pytest.fixture(autouse=True)
 def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
@@ -184,6 +189,20 @@ def test_a_file_that_is_not_what_is_wanted_is_one_line_and_a_hint(call: str, bad
     assert "codec" not in answer.stderr and "Errno" not in answer.stderr, answer.output
     if not (call.startswith(HANDED_ON) and bad in (*JSON_OBJECTS, "a list")):
         assert "No gateway" not in answer.stderr, "the file is read before the gateway is asked"
+
+
+@pytest.mark.parametrize("call", [call for name, call in CALLS.items() if is_toml(name)])
+@pytest.mark.parametrize("content", [b"a=" + b"[" * 30_000, b"a=" + b"9" * 5000, None])
+def test_toml_that_no_parser_takes_and_a_file_without_an_end(
+    call: str, content: bytes | None
+) -> None:
+    if content is None:
+        Path("F").symlink_to("/dev/zero")
+    else:
+        Path("F").write_bytes(content)
+    answer = CLI.invoke(app, call.split())
+    assert answer.exit_code in (1, 2) and isinstance(answer.exception, SystemExit), answer.exception
+    assert answer.stderr.count("error: ") == 1, answer.output
 
 
 @pytest.mark.parametrize("language", Language)
