@@ -143,6 +143,8 @@ def ca_withdraw_former(
         return
     for name in left:
         typer.echo(language.say("{name} still shows a certificate of the former CA", name=name))
+    if dry_run and not left:
+        typer.echo(language.say("nobody who renews himself shows a certificate of the former CA"))
     if not dry_run:
         typer.echo(str(folder / TRUSTED))
 

@@ -18,7 +18,7 @@ from gateway.model.bucket import Bucket
 from gateway.model.erasure import ENDED, ErasureKind
 from gateway.objects import approving, erasing, erasure_acts, erasure_looks
 from gateway.objects.context import Services
-from gateway.objects.erasing import ErasureRefused, NoSuchErasure, Wanted
+from gateway.objects.erasing import ErasureNotEnded, ErasureRefused, NoSuchErasure, Wanted
 from gateway.objects.erasure_bars import kept_until_ms, refuse_leaving
 from gateway.objects.purging import count_destroyed, purge_destroyed
 from storaged.base.errors import Kind, StorageError
@@ -51,10 +51,10 @@ class ErasureDesk:
         return {"erasures": [self._shown(one) for one in erasing.erasures(self._services)]}
 
     def certificate(self, fields: Mapping[str, str]) -> Document:
-        """The certificate of an erasure that has ended. Raises: NoSuchErasure, ErasureRefused."""
+        """The certificate of an erasure that has ended. Raises: NoSuchErasure, ErasureNotEnded."""
         erasure = erasing.find(self._services, fields.get("id", "")).erasure
         if not erasure.certificate:
-            raise ErasureRefused(erasure=erasure.erasure_id, reason="it has not ended")
+            raise ErasureNotEnded(erasure=erasure.erasure_id, step=erasure.step)
         return {"certificate": erasure.certificate}
 
     async def plan(self, fields: Mapping[str, str]) -> Document:

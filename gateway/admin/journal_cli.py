@@ -55,7 +55,8 @@ SHOWN = 50
 PIPE_COLUMNS = 200
 LONG_LINE = 1000  # of a proof: the signature of ML-DSA
 PROOF = FileKind(
-    bytes_max=PROOF_BYTES_MAX, hint="`hexagone journal proof NUMBER > FILE` writes a proof"
+    bytes_max=PROOF_BYTES_MAX,
+    hint="name the folder of a `journal export`, or a file of `journal proof NUMBER > FILE`",
 )
 OWN_KEYS = "the keys are those of the folder itself: whoever made it could have made them"
 
@@ -98,7 +99,7 @@ def show_events(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The last events, oldest first.
+    """The last events, oldest first. With --json: one object a line.
 
     Example: hexagone journal show --type PutBucketPolicy --about s3://photos
     """

@@ -212,7 +212,12 @@ def _shown(name: str, value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     if isinstance(value, dict):
-        return ", ".join(f"{key}={_shown(key, one)}" for key, one in value.items())
+        return ", ".join(
+            f"{say(key.removesuffix('_ms').replace('_', ' '))} {_shown(key, one)}"
+            if isinstance(one, int)
+            else f"{key}={one}"
+            for key, one in value.items()
+        )
     return str(value)
 
 

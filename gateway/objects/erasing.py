@@ -73,6 +73,13 @@ class ErasureTooLate(StorageError):
     kind = Kind.CONFLICT
 
 
+class ErasureNotEnded(StorageError):
+    """This erasure has no certificate yet: it has not ended."""
+
+    kind = Kind.CONFLICT
+    hint = "`hexagone erase status` shows how far it is, and what it waits for"
+
+
 class ErasureRefused(StorageError):
     """This cannot be erased."""
 
@@ -193,7 +200,9 @@ async def begin(services: Services, config: ErasureConfig, wanted: Wanted) -> Er
 
 
 async def ask_again(services: Services, erasure: Erasure) -> Erasure:
-    """The erasure with another request for approval, for the keys as they are."""
+    """The erasure with another request for approval, for the keys as they are. The one before is
+    forgotten: what is signed of it would be good for nothing.
+    """
     pending = await approving.ask(
         services,
         Act(f"erase-{erasure.kind}"),
@@ -206,6 +215,8 @@ async def ask_again(services: Services, erasure: Erasure) -> Erasure:
         requester=erasure.requester,
         not_before_ms=erasure.execute_at_ms,
     )
+    if erasure.request:
+        await approving.drop(services, erasure.request)
     return replace(erasure, request=pending.request.request_id)
 
 

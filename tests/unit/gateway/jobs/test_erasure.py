@@ -188,6 +188,8 @@ def test_keys_that_came_after_the_request_are_approved_anew(tmp_path: Path) -> N
         held = rig.held(erasure)
         assert held.step == "notice" and held.request != erasure.request
         assert held.request in held.detail
+        with pytest.raises(approving.NoSuchRequest):
+            approving.find(services, erasure.request)  # nobody signs it in vain
         await rig.sign(held.request, "alice", "bruno")
         await rig.work()
         assert rig.held(erasure).step == "disabled"
