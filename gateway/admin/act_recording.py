@@ -107,7 +107,8 @@ class ActRecorder:
         finally:
             done = event._replace(at_ms=self._env.now_ms(), phase=Phase.OUTCOME, body=outcome)
             self._journal.note(log, done)
-            found = self._concerned.log_of(path, said)
+            is_settled = log != CLUSTER and not event.bucket  # tenants keep their names
+            found = log if is_settled else self._concerned.log_of(path, said)
             if found not in (log, CLUSTER):  # there, or another's, only since it began
                 self._journal.note(found, event)
                 self._journal.note(found, done)

@@ -11,6 +11,7 @@ Not for what a session is (`gateway.admin.second_factors`). Requirement: A-02.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from hashlib import sha256
@@ -28,6 +29,7 @@ from storaged.base.errors import ConfigError, Kind, StorageError
 FOLDER = "hexagone"
 TOKEN_CHARACTERS_MAX = 256
 LINE_CHARACTERS_MAX = 256
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 class SessionNotKept(StorageError):
@@ -58,9 +60,11 @@ class SessionFile:
         path = self.path()
         try:
             check_secret_file(path, "session")
-            return path.read_text("ascii")[:TOKEN_CHARACTERS_MAX].strip()
-        except (ConfigError, OSError, ValueError):
+            with path.open("rb") as file:
+                token = file.read(TOKEN_CHARACTERS_MAX + 1).decode("ascii", "replace").strip()
+        except (ConfigError, OSError):
             return ""
+        return token if _TOKEN.fullmatch(token) else ""
 
     def keep(self, token: str) -> None:
         """See `KeptToken`. Raises: SessionNotKept."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -334,5 +335,19 @@ def test_the_file_of_a_session_is_of_one_certificate_and_gateway(
     assert bob.read() == ""
     bob.keep("token")
     assert (bob.read(), carole.read()) == ("token", "")
+    for other in (b"to\r\nken", b"to ken", b"\xff", b"\x00", b"t" * 300, b"", b"token: x"):
+        bob.path().write_bytes(other)  # a header holds none of these
+        assert bob.read() == ""
+    bob.keep("token")
+    bob.path().chmod(0o640)
+    assert bob.read() == ""
+    bob.path().unlink()
+    os.mkfifo(bob.path(), 0o600)
+    assert bob.read() == ""
+    bob.path().unlink()
+    bob.path().symlink_to("/dev/zero")
+    assert bob.read() == ""
+    bob.keep("token")  # in place of what was there
+    assert bob.read() == "token" and not bob.path().is_symlink()
     bob.keep("")
     assert bob.read() == "" and not bob.path().exists()
