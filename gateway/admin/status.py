@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from gateway.admin.journal_warnings import journal_warnings
 from gateway.admin.key_service import kept_in_gateway
 from gateway.admin.margins import MarginCounter, Margins
 from gateway.admin.outlook import PRODUCTION_USES, Document, durability_report, spread
@@ -190,11 +191,8 @@ class ClusterView:
         reason = self._writes()["reason"]
         if reason:
             found.append(f"writes are refused: {reason}")
-        if self.journal is not None and self.journal.failure:
-            found.append(f"acts are refused: {self.journal.failure}")
-        if self.journal is not None and self.journal.damaged:
-            logs = ", ".join(sorted(self.journal.damaged))
-            found.append(f"logs of the journal are not what was signed and take no events: {logs}")
+        if self.journal is not None:
+            found += journal_warnings(self.journal)
         found += self.more_warnings()
         found += refused_regions(self._regions())
         found += [_trouble(node) for node in map(self._node, self.topology.nodes) if _trouble(node)]

@@ -94,6 +94,7 @@ class Journal:
         self.accesses_required = config.accesses_required
         self.lost = 0  # events that had no room, since the start
         self.failure = ""  # why events cannot be written, "" when they can
+        self.unsigned = ""  # why no checkpoint can be signed, "" when one can
         self._failing_since_s = 0.0
         self._lost_unrecorded = 0
         self._urgent: deque[_Waiting] = deque()
@@ -316,7 +317,9 @@ class Journal:
         try:
             async with self._turn:
                 await self.env.offload(lambda: self._shelf.sign(()))
+            self.unsigned = ""
         except StorageError as error:
+            self.unsigned = error.message()
             logger.error("no checkpoint of the journal could be signed: %s", error)
 
     def _give_up(self) -> None:

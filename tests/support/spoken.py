@@ -71,6 +71,7 @@ SPOKEN_MODULES = (
     "gateway/admin/attestation.py",
     "gateway/admin/clocks.py",
     "gateway/admin/health.py",
+    "gateway/admin/journal_warnings.py",
     "gateway/admin/local_root.py",
     "gateway/admin/margins.py",
     "gateway/admin/outlook.py",

@@ -278,6 +278,10 @@ def test_jrn_02_status_warns_while_acts_are_refused(tmp_path: Path) -> None:
             assert "acts are refused: No space left on device" in rig.view.warnings()
             journal._shelf.damaged["cluster"] = LogDamaged(log="cluster")
             assert [text for text in rig.view.warnings() if text.endswith("no events: cluster")]
+            journal.unsigned = "Permission denied"
+            assert "events of the journal cannot be signed: Permission denied" in (
+                rig.view.warnings()
+            )
         env.close()
 
     asyncio.run(main())

@@ -249,6 +249,28 @@ def test_jrn_01_a_damaged_log_refuses_and_the_others_go_on(tmp_path: Path) -> No
     assert not findings(tmp_path).findings
 
 
+def test_that_nothing_can_be_signed_is_told_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EACCES, "Permission denied")
+
+    async def use(journal: Journal) -> None:
+        await journal.record(TENANT, event(0))
+        await until(lambda: not journal._shelf.dirty)
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module, "replace_file", refused)
+            await journal.record(TENANT, event(1))
+            await until(lambda: "Permission denied" in journal.unsigned)
+            await journal.record(TENANT, event(2))  # events are durable without
+            assert not journal.failure
+        await until(lambda: not journal.unsigned)
+
+    monkeypatch.setattr(journal_module, "CHECKPOINT_S", 0.02)
+    monkeypatch.setattr(journal_module, "FLUSH_S", 0.02)
+    run(tmp_path, use)
+
+
 def test_what_a_crash_left_unsigned_is_signed_after_the_start(tmp_path: Path) -> None:
     async def use(journal: Journal) -> None:
         await journal.record(TENANT, event(0))
