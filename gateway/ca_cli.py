@@ -191,8 +191,10 @@ def say(answer: dict[str, str], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(answer))
         return
+    labels = {name: language.say(name.replace("_", " ")) for name in answer}
+    width = max(12, *map(len, labels.values()))
     for name, value in answer.items():
-        typer.echo(f"{language.say(name.replace('_', ' ')):<12} {value}")
+        typer.echo(f"{labels[name]:<{width}} {value}")
 
 
 def stop(error: Exception) -> NoReturn:

@@ -39,6 +39,7 @@ from gateway.recovery.restore import (
     open_with,
 )
 from gateway.recovery.shares import Share, ShareSet, join_shares, make_shares
+from gateway.terminal.language import say
 from gateway.terminal.user_files import FileUnusable, reason_of
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
@@ -179,11 +180,22 @@ def write_share(folder: Path, share: Share, record: ShareSet) -> Path:
 
 
 def share_text(share: Share, record: ShareSet) -> str:
-    """A share as its custodian keeps it."""
+    """A share as its custodian keeps it, in the language in use; what is read again is in none."""
+    name = next(iter(record.custodians[share.place - 1 : share.place]), "")
+    whose = say(
+        "Hexagone: recovery share {place} of {count}{custodian}.",
+        place=share.place,
+        count=share.count,
+        custodian=f" ({name})" if name else "",
+    )
+    back = say(
+        "Any {threshold} of them bring the keys of cluster {cluster} back.",
+        threshold=share.threshold,
+        cluster=record.cluster.hex(),
+    )
+    away = say("Keep it away from the others and from the cluster.")
     return (
-        f"Hexagone: recovery {record.holder(share.place)} of {share.count}.\n"
-        f"Any {share.threshold} of them bring the keys of cluster {record.cluster.hex()} back.\n"
-        "Keep it away from the others and from the cluster.\n\n"
+        f"{whose}\n{back}\n{away}\n\n"
         f"set:     {record.set_id.hex()}\n"
         f"share:   {share.encode()}\n"
         f"digest:  {share.digest()}\n"

@@ -26,7 +26,7 @@ from gateway.recovery.shares import (
     check_share,
     read_share,
 )
-from gateway.terminal.language import say
+from gateway.terminal.language import heard, say
 from gateway.terminal.refusals import said, stop, write_refusal
 from gateway.terminal.user_files import FileKind
 from storaged.base.env import RealEnv
@@ -199,9 +199,10 @@ def tell(answer: dict[str, object], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(answer))
         return
+    labels = {name: say(name.removesuffix("_ms").replace("_", " ")) for name in answer}
+    width = max(12, *map(len, labels.values()))
     for name, value in answer.items():
-        label = say(name.removesuffix("_ms").replace("_", " "))
-        typer.echo(f"{label:<12} {_shown(name, value)}")
+        typer.echo(f"{labels[name]:<{width}} {_shown(name, value)}")
 
 
 def _shown(name: str, value: object) -> str:
@@ -210,7 +211,7 @@ def _shown(name: str, value: object) -> str:
     if isinstance(value, bool):
         return say("yes") if value else say("no")
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
+        return ", ".join(heard(str(one)) for one in value)
     if isinstance(value, dict):
         return ", ".join(
             f"{say(key.removesuffix('_ms').replace('_', ' '))} {_shown(key, one)}"

@@ -41,6 +41,10 @@ COUNTED = (
     "segments",
     "nodes",
 )
+# Steps of a ceremony, as its transcript names them.
+STEPS = ("opened", "shares made", "backed up", "opened with a quorum and compared", "closed")
+# What the system says where a file of the configuration is not to be had.
+SYSTEM = ("No such file or directory", "Permission denied", "Is a directory")
 # Names of fields, where an answer is shown as it is.
 FIELDS = (
     "access keys",
@@ -201,6 +205,8 @@ WORDS = (
     *PHASES,
     *DEPARTURES,
     *COUNTED,
+    *STEPS,
+    *SYSTEM,
     *FIELDS,
     *TOLD,
 )

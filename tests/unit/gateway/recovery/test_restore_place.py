@@ -9,7 +9,8 @@ import pytest
 
 from gateway.admin import recovery_restore, recovery_terminal
 from gateway.admin.client import AdminClient, GatewayNotRunning
-from gateway.admin.recovery_acts import Place
+from gateway.admin.recovery_acts import Place, share_text
+from gateway.recovery.shares import make_shares, read_share
 from gateway.terminal.language import Language, use
 from storaged.base.env import RealEnv
 
@@ -41,6 +42,21 @@ def test_only_the_gateway_of_these_keys_has_to_be_stopped(
         return
     with pytest.raises(recovery_restore.GatewayRunning):
         recovery_restore._check_stopped(place)
+
+
+def test_a_share_is_a_sheet_in_its_custodian_s_language_that_is_read_again() -> None:
+    record, shares = make_shares(
+        b"c" * 16, count=3, threshold=2, env=RealEnv(threads_max=1), custodians=("Zoé", "Luc", "")
+    )
+    use(Language.FRENCH)
+    try:
+        sheets = [share_text(share, record) for share in shares]
+    finally:
+        use(Language.ENGLISH)
+    assert "part de récupération 1 sur 3 (Zoé)" in sheets[0] and "(" not in sheets[2]
+    assert "2 d'entre elles" in sheets[0]
+    assert [read_share(sheet) for sheet in sheets] == shares
+    assert "recovery share 1 of 3 (Zoé)" in share_text(shares[0], record)
 
 
 def test_a_backup_is_told_in_words(capsys: pytest.CaptureFixture[str]) -> None:
