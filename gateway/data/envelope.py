@@ -53,6 +53,13 @@ class TenantKeyDisabled(StorageError):
     hint = "`hexagone keys list` shows the epochs, `hexagone keys enable` enables one again"
 
 
+class KeyBudgetSpent(StorageError):
+    """The key service gives no more of this for now: a budget is spent."""
+
+    kind = Kind.UNAVAILABLE
+    hint = "who asks for so many keys? budgets are in keyd.toml, docs/key-service.md says of each"
+
+
 class KeyChangeRefused(StorageError):
     """No epoch of a key goes from the one state to the other."""
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gateway.config_keys import KeydBudgetsConfig
-from gateway.keyd.refusals import KeyBudgetSpent
+from gateway.data.envelope import KeyBudgetSpent
 from gateway.keyd.wire import Verb
 from storaged.base.log import Log
 

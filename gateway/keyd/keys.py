@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 from gateway.data.bucket_sealing import Reseal
 from gateway.data.credential_sealing import Scope
+from gateway.data.envelope import KeyBudgetSpent
 from gateway.data.window import WINDOW_RECORDS_MAX, Window, window_of
 from gateway.keyd.client import KeydClient
-from gateway.keyd.refusals import KeyBudgetSpent, KeydUnavailable
+from gateway.keyd.refusals import KeydUnavailable
 from gateway.keyd.wire import SHAPES, Value, Verb, decode_fields, encode_fields
 from gateway.model.key_states import FIRST_EPOCH, KeyEpoch, KeyState
 from storaged.base.env import Env

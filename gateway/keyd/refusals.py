@@ -10,6 +10,7 @@ from gateway.approvals.request import RequestInvalid
 from gateway.approvals.warrant import WarrantRefused
 from gateway.data.credential_sealing import SigningDayRefused
 from gateway.data.envelope import (
+    KeyBudgetSpent,
     KeyChangeRefused,
     KeyringConflict,
     NamedKeyMissing,
@@ -54,13 +55,6 @@ class KeydRefused(StorageError):
     """The key service does not do this for gateways."""
 
     kind = Kind.DENIED
-
-
-class KeyBudgetSpent(StorageError):
-    """The key service gives no more of this for now: a budget is spent."""
-
-    kind = Kind.UNAVAILABLE
-    hint = "who asks for so many keys? budgets are in keyd.toml, docs/key-service.md says of each"
 
 
 class KeydRequestInvalid(StorageError):

@@ -14,12 +14,11 @@ import threading
 from collections import OrderedDict
 from contextlib import suppress
 
-from gateway.data.envelope import KeyProvider
+from gateway.data.envelope import KeyBudgetSpent, KeyProvider
 from gateway.journal.events import CLUSTER, Event, Phase, Value
 from gateway.journal.journal import Journal
 from gateway.keyd.budgets import HOUR_S
 from gateway.keyd.keys import KeydKeys
-from gateway.keyd.refusals import KeyBudgetSpent
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
 from storaged.base.log import Log

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.config_keys import KeydBudgetsConfig, KeydConfig
 from gateway.data.bucket_sealing import Reseal
-from gateway.data.envelope import DEK_LABEL, SealInvalid
+from gateway.data.envelope import DEK_LABEL, KeyBudgetSpent, SealInvalid
 from gateway.data.keyring import FileKeyring
 from gateway.journal.events import CLUSTER as CLUSTER_LOG
 from gateway.journal.events import read_line
@@ -23,7 +23,7 @@ from gateway.keyd.budgets import HOUR_S, WARNED_SHARE, Asker, Budget, KeyBudgets
 from gateway.keyd.child import KeydFiles, lay_out_keyd
 from gateway.keyd.keys import KeydKeys, KeydSealer
 from gateway.keyd.metrics import KeydMetrics
-from gateway.keyd.refusals import KeyBudgetSpent, KeydRefused, KeydUnavailable
+from gateway.keyd.refusals import KeydRefused, KeydUnavailable
 from gateway.keyd.service import KeyService
 from gateway.keyd.told import BUDGET_SPENT, SpentBudgets, tell_of_budgets
 from gateway.keyd.wire import SHAPES, Verb, encode_fields
