@@ -11,6 +11,7 @@ import asyncio
 import os
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable, Collection
 from pathlib import Path
 from struct import Struct
@@ -28,6 +29,7 @@ from storaged.identity import CertificateRefused, check_gateway_peer
 CONNECTIONS_MAX = 256
 GATEWAY_CONNECTIONS_MAX = 64  # of one gateway, which has use for some 25
 IN_FLIGHT_MAX = 1024  # requests that wait for the provider's thread, of all connections
+GATEWAY_IN_FLIGHT_MAX = 64  # of one gateway: those of others wait behind no more of them
 UNSENT_BYTES_MAX = 128 << 20  # answers that a gateway does not take; more: it is cut off
 # Of all connections: messages that have begun, and answers that are not taken; and apart from that,
 # requests that wait for the provider. Who could have the process killed would have whole budgets.
@@ -61,6 +63,7 @@ class KeydServer:
         self._servers: list[asyncio.Server] = []
         self._connections: set[_Connection] = set()
         self._in_flight = self._waiting_bytes = 0
+        self._in_flight_of: Counter[str] = Counter()  # by gateway
         self._lane = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._path: Path | None = None
@@ -151,11 +154,16 @@ class KeydServer:
             connection.answer(message, self.answered(message, connection.gateway))
             return
         waiting_bytes = self._waiting_bytes + len(message.payload)
-        if self._in_flight >= IN_FLIGHT_MAX or waiting_bytes > HELD_BYTES_MAX:
-            busy = KeydFailed(reason="too many requests wait", requests_max=IN_FLIGHT_MAX)
+        if (
+            self._in_flight >= IN_FLIGHT_MAX
+            or self._in_flight_of[connection.gateway] >= GATEWAY_IN_FLIGHT_MAX
+            or waiting_bytes > HELD_BYTES_MAX
+        ):
+            busy = KeydFailed(reason="too many requests wait", gateway=connection.gateway)
             connection.answer(message, (REFUSED, encode_refusal(busy)))
             return
         self._in_flight, self._waiting_bytes = self._in_flight + 1, waiting_bytes
+        self._in_flight_of[connection.gateway] += 1
         task = asyncio.create_task(self._take_slowly(connection, message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -166,6 +174,7 @@ class KeydServer:
                 found = await self._env.offload(lambda: self.answered(message, connection.gateway))
         finally:
             self._in_flight -= 1
+            self._in_flight_of[connection.gateway] -= 1
             self._waiting_bytes -= len(message.payload)
         connection.answer(message, found)
 

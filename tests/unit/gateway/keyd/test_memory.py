@@ -208,12 +208,12 @@ def test_a_connection_that_is_refused_and_takes_nothing_is_no_place_taken(
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("limit", ["IN_FLIGHT_MAX", "HELD_BYTES_MAX"])
+@pytest.mark.parametrize("limit", ["IN_FLIGHT_MAX", "GATEWAY_IN_FLIGHT_MAX", "HELD_BYTES_MAX"])
 def test_requests_that_wait_for_a_device_are_bounded_also_when_they_come_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     asked = encode_message(Verb.SPEND_WARRANT, 4, encode_fields("sbs", ["item", bytes(1000), "x"]))
-    bound = 4 if limit == "IN_FLIGHT_MAX" else 5 * (len(asked) - HEAD.size) - 1
+    bound = 5 * (len(asked) - HEAD.size) - 1 if limit == "HELD_BYTES_MAX" else 4
     monkeypatch.setattr(module, limit, bound)
 
     async def main() -> None:
@@ -225,5 +225,30 @@ def test_requests_that_wait_for_a_device_are_bounded_also_when_they_come_at_once
                 busy = [one for one in answers if is_busy(one)]
                 assert len(busy) == 46
             line[1].close()
+
+    asyncio.run(main())
+
+
+def test_a_gateway_that_asks_for_much_keeps_no_other_one_from_being_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GATEWAY_IN_FLIGHT_MAX", 4)
+    monkeypatch.setattr(module, "IN_FLIGHT_MAX", 5)
+    names = iter(["gw-1", "gw-2"])
+    monkeypatch.setattr(module, "_local_peer", lambda users: lambda transport: next(names))
+    asked = encode_message(Verb.SPEND_WARRANT, 4, encode_fields("sbs", ["item", b"", "x"]))
+
+    async def main() -> None:
+        async with serving(tmp_path, is_slow=True) as (server, path):
+            many, other = await greeted(path), await greeted(path)
+            async with server._lane:  # a device that takes long
+                many[1].write(asked * 50)
+                busy = [await answer_of(many) for _ in range(46)]
+                assert all(is_busy(one) for one in busy)
+                other[1].write(asked)
+                assert await ends(lambda: server._in_flight == 5)
+            assert not is_busy(await answer_of(other))
+            for _, writer in (many, other):
+                writer.close()
 
     asyncio.run(main())
