@@ -9,15 +9,13 @@ Not for what they do (`gateway.admin.approval_desk`).
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from aiohttp import web
 
 from gateway.admin.answers import json_answer
 from gateway.admin.approval_desk import ApprovalDesk
-from gateway.admin.erasure_desk import ErasureCommandInvalid
+from gateway.admin.gate import ENTRY
 from gateway.admin.requester import requester_of
+from gateway.admin.text_fields import text_fields
 
 
 def approval_routes(desk: ApprovalDesk) -> list[web.RouteDef]:
@@ -30,13 +28,15 @@ def approval_routes(desk: ApprovalDesk) -> list[web.RouteDef]:
         return json_answer(desk.shown(request.query))
 
     async def submit(request: web.Request) -> web.Response:
-        return json_answer(await desk.submit(await _body(request)))
+        fields = text_fields(await request.read(), request[ENTRY])
+        return json_answer(await desk.submit(fields))
 
     async def approvers(request: web.Request) -> web.Response:
         return json_answer(desk.approvers())
 
     async def register(request: web.Request) -> web.Response:
-        return json_answer(await desk.register(await _body(request), requester_of(request)))
+        fields = text_fields(await request.read(), request[ENTRY])
+        return json_answer(await desk.register(fields, requester_of(request)))
 
     return [
         web.get("/v1/approvals", listed),
@@ -45,13 +45,3 @@ def approval_routes(desk: ApprovalDesk) -> list[web.RouteDef]:
         web.get("/v1/approvers", approvers),
         web.post("/v1/approvers/set", register),
     ]
-
-
-async def _body(request: web.Request) -> dict[str, Any]:
-    try:
-        found = json.loads(await request.read() or b"{}")
-    except (ValueError, RecursionError) as error:
-        raise ErasureCommandInvalid(reason="the body is no JSON") from error
-    if not isinstance(found, dict):
-        raise ErasureCommandInvalid(reason="the body is no JSON object")
-    return found

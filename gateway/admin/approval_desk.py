@@ -36,19 +36,19 @@ class ApprovalDesk:
         """A request, with the text that is signed. Raises: NoSuchRequest."""
         return self._shown(approving.find(self._services, fields.get("id", "")))
 
-    async def submit(self, fields: Mapping[str, object]) -> Document:
+    async def submit(self, fields: Mapping[str, str]) -> Document:
         """Add an approval. Raises: NoSuchRequest, WarrantRefused."""
         approval = read_approval({"by": fields.get("by"), "signature": fields.get("signature")})
-        pending = await approving.submit(self._services, str(fields.get("id", "")), approval)
+        pending = await approving.submit(self._services, fields.get("id", ""), approval)
         return self._shown(pending)
 
-    async def register(self, fields: Mapping[str, object], requester: str) -> Document:
+    async def register(self, fields: Mapping[str, str], requester: str) -> Document:
         """Register approvers: the first set freely, another with the approvals of the present one.
 
         Raises: ApprovalNeeded, ApproversInvalid, ApproversUnknown, WarrantRefused.
         """
         services = self._services
-        document = str(fields.get("document", "")).encode("ascii", "replace")
+        document = fields.get("document", "").encode("ascii", "replace")
         wanted, keeper = read_approvers(document), approving.keeper_of(services)
         warrant = await approving.warrant_for(
             services,
