@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ AUTHORITY = "authority"  # folder of the internal CA, among the keys
 BASE_DOMAIN = "s3.localhost"
 WEBSITE_DOMAIN = "s3-website.localhost"
 NODE_PORT_OFFSET = 100  # nodes of `--processes` listen on the S3 port + 100 + number
+CAPACITY_BYTES_MIN = 256 << 20  # the least that a node takes
 READY_S = 60.0
 STOP_S = 20.0
 SOCKET_PATH_BYTES_MAX = 107  # `sun_path` of unix(7), without the NUL
@@ -199,12 +201,14 @@ def _certificates(laid: Laid, options: UpOptions, env: Env) -> None:
     if options.processes:
         issued = issue_gateway(authority, "gateway-1", env)
         write_issued(issued, tls / "gateway.pem", tls / "gateway.key")
-        for number, identity in enumerate(node_identities(options.nodes_per_site), start=1):
+        identities = node_identities(options.nodes_per_site)
+        capacity_bytes = _part_of_the_drive(laid.folder, len(identities))
+        for number, identity in enumerate(identities, start=1):
             issued = issue_node(authority, identity, env)
             write_issued(issued, tls / f"{identity.node}.pem", tls / f"{identity.node}.key")
             node = {
                 "data_directory": str(laid.node(identity.node)),
-                "capacity_bytes": 1 << 50,
+                "capacity_bytes": capacity_bytes,
                 "listen": {"host": "127.0.0.1", "port": _node_port(options, number)},
                 "tls": {
                     "certificate": str(tls / f"{identity.node}.pem"),
@@ -214,6 +218,11 @@ def _certificates(laid: Laid, options: UpOptions, env: Env) -> None:
                 },
             }
             replace_file(_node_config(laid, identity), tomli_w.dumps(node).encode())
+
+
+def _part_of_the_drive(folder: Path, nodes: int) -> int:
+    """What each of the nodes that share a drive may store: so `free` means something."""
+    return max(CAPACITY_BYTES_MIN, shutil.disk_usage(folder).total * 95 // 100 // nodes)
 
 
 def _renewal(laid: Laid, name: str) -> dict[str, str]:

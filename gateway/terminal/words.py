@@ -43,8 +43,13 @@ COUNTED = (
 )
 # Steps of a ceremony, as its transcript names them.
 STEPS = ("opened", "shares made", "backed up", "opened with a quorum and compared", "closed")
-# What the system says where a file of the configuration is not to be had.
-SYSTEM = ("No such file or directory", "Permission denied", "Is a directory")
+# What the system says where a file is not to be had, or nobody listens.
+SYSTEM = (
+    "No such file or directory",
+    "Permission denied",
+    "Is a directory",
+    "[Errno 111] Connection refused",
+)
 # Names of fields, where an answer is shown as it is.
 FIELDS = (
     "access keys",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,14 @@ from gateway.objects.context import Context, Principal
 from gateway.objects.get import get_object
 from gateway.objects.put import put_object
 from gateway.objects.values import EncryptionAsked, GetOptions, PutOptions
-from gateway.up import NODE_PORT_OFFSET, NodeDidNotStart, NodeProcesses, UpOptions, lay_out
+from gateway.up import (
+    CAPACITY_BYTES_MIN,
+    NODE_PORT_OFFSET,
+    NodeDidNotStart,
+    NodeProcesses,
+    UpOptions,
+    lay_out,
+)
 from storaged.base.env import RealEnv
 from storaged.base.errors import ConfigError
 from tests.support.gateway import BytesBody, content_of
@@ -145,3 +154,16 @@ def test_where_one_node_does_not_start_none_is_left_running(tmp_path: Path) -> N
         env.close()
 
     asyncio.run(main())
+
+
+def test_nodes_that_share_a_drive_do_not_claim_more_than_it_has(tmp_path: Path) -> None:
+    env = RealEnv(threads_max=1)
+    lay_out(UpOptions(folder=tmp_path, port=9000, processes=True, tls=False), env)
+    claimed = [
+        tomllib.loads(path.read_text())["capacity_bytes"]
+        for path in tmp_path.glob("*.toml")
+        if path.name.partition("-")[0] in ("paris", "lyon", "marseille")
+    ]
+    assert len(claimed) == 6
+    least = 6 * CAPACITY_BYTES_MIN
+    assert least <= sum(claimed) <= max(least, shutil.disk_usage(tmp_path).total)
