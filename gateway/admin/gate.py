@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections import OrderedDict
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
@@ -25,6 +24,7 @@ from aiohttp.typedefs import Handler
 
 from gateway.admin.certificates import CertificateNotTaken, Shown, read_shown
 from gateway.admin.local_root import LocalRoot
+from gateway.admin.rates import Rates
 from gateway.admin.route_table import RouteEntry, RouteTable
 from gateway.admin.routes import TABLE
 from gateway.admin.second_factors import SecondFactors, Who
@@ -46,9 +46,10 @@ from storaged.base.errors import Kind, StorageError
 PEER = struct.Struct("3i")  # pid, uid, gid
 ACTS_PER_S = 50.0
 ACTS_AT_ONCE = 500
+OWN_PER_S = 0.2  # of a certificate: whoever has nothing else reaches these, and all are recorded
+OWN_AT_ONCE = 20
 DENIALS_PER_S = 0.2  # that are recorded; the others are counted, and the next event says how many
 DENIALS_AT_ONCE = 20
-ACTORS_MAX = 1024  # whose rates are remembered; who is forgotten begins anew
 FROM_BROWSERS = ("Origin", "Sec-Fetch-Site")
 SESSION, ENROLMENT = "/v1/session", ("/v1/second-factor/begin", "/v1/second-factor/confirm")
 BEARER = "Bearer "
@@ -138,27 +139,6 @@ ACTOR = web.RequestKey("actor", Actor)
 ENTRY = web.RequestKey("entry", RouteEntry)
 
 
-class Rates:
-    """Token buckets by name, in a bounded table."""
-
-    def __init__(self, env: Env, *, per_s: float, at_once: int) -> None:
-        self._env = env
-        self._per_s = per_s
-        self._at_once = at_once
-        self._held: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, name: str) -> bool:
-        """One more; False: not now."""
-        now_s = self._env.monotonic_s()
-        left, at_s = self._held.pop(name, (float(self._at_once), now_s))
-        left = min(float(self._at_once), left + (now_s - at_s) * self._per_s)
-        taken = left >= 1
-        self._held[name] = (left - 1 if taken else left, now_s)
-        if len(self._held) > ACTORS_MAX:
-            self._held.popitem(last=False)
-        return taken
-
-
 class Gate:
     """The first thing that every request of the admin port meets.
 
@@ -192,6 +172,7 @@ class Gate:
         self._second_factors = second_factors
         self.table = table
         self._acts = Rates(env, per_s=ACTS_PER_S, at_once=ACTS_AT_ONCE)
+        self._own = Rates(env, per_s=OWN_PER_S, at_once=OWN_AT_ONCE)
         self._denials = Rates(env, per_s=DENIALS_PER_S, at_once=DENIALS_AT_ONCE)
         self.denials = 0  # since the start, recorded or not
         self._unrecorded = 0
@@ -221,15 +202,20 @@ class Gate:
         if (entry.acts or entry.own) and any(name in request.headers for name in FROM_BROWSERS):
             self._note_denial(actor, entry, BrowserRefused.__name__)
             raise BrowserRefused()
-        if entry.is_recorded and not self._acts.take(actor.name):
+        if entry.is_recorded and not self._may_record(actor, entry):
             self._note_denial(actor, entry, TooManyActs.__name__)
-            raise TooManyActs(per_s=int(ACTS_PER_S))
+            raise TooManyActs(per_s=OWN_PER_S if entry.own else int(ACTS_PER_S))
         request[ACTOR], request[ENTRY] = actor, entry
         try:
             return await handler(request)
         except (CodeNotTaken, InvitationNotTaken):  # these are recorded as what they are
             self.denials += 1
             raise
+
+    def _may_record(self, actor: Actor, entry: RouteEntry) -> bool:
+        if entry.own:
+            return self._own.take(f"{actor.name}/{actor.fingerprint}")
+        return self._acts.take(actor.name)
 
     def actor_of(self, request: web.Request) -> Actor:
         """Who asks, by the connection. Raises: CertificateNotTaken, SourceNotTaken, RowCorrupt."""

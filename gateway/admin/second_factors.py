@@ -176,7 +176,6 @@ class SecondFactors:
         """
         pending = self._pending.get(who.name)
         if pending is None or pending.who != who or self._is_past(pending.until_s):
-            self._count_wrong(who)  # so that nobody fills the journal with these
             raise errors.EnrolmentNotBegun(who=who.name)
         self._take(who, pending.secret, code)
         del self._pending[who.name]  # whatever comes of it: the URI is good for one enrolment

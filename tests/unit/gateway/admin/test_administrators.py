@@ -14,6 +14,7 @@ import pytest
 
 from gateway.admin import gate
 from gateway.admin.client import AdminClient, AdminRefused
+from gateway.admin.rates import ACTORS_MAX, Rates
 from gateway.admin.routes import TABLE
 from gateway.model.administrators import (
     EXCLUSIVE,
@@ -330,9 +331,9 @@ def test_acts_are_bounded_before_they_are_recorded(
 
 
 def test_rates_are_kept_for_so_many_and_no_more() -> None:
-    rates = gate.Rates(RealEnv(threads_max=1), per_s=0.0, at_once=1)
+    rates = Rates(RealEnv(threads_max=1), per_s=0.0, at_once=1)
     assert rates.take("first") and not rates.take("first")
-    for number in range(gate.ACTORS_MAX):
+    for number in range(ACTORS_MAX):
         assert rates.take(f"n{number}")
-    assert len(rates._held) == gate.ACTORS_MAX
+    assert len(rates._held) == ACTORS_MAX
     assert rates.take("first")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admin.gate import Rates
+from gateway.admin.rates import Rates
 from storaged.base.env import RealEnv
 from tests.support.admin_plane import PEOPLE, AdminPlaneServed, admin_plane_served
 
