@@ -7,8 +7,9 @@ read, in one change with the place up to which the pass has come and the counts:
 goes on from there, and counts nothing twice. No shard moves. A tenant's rotation does the same with
 the keys of buckets.
 
-A rotation whose older key was disabled waits until it is enabled again, and one whose epochs the
-tenant's journal does not take, until it does; others go on. What is under
+A rotation whose older key was disabled waits until it is enabled again, one whose epochs the
+tenant's journal does not take, until it does, and one whose tenant has spent his budget in the key
+service, until it comes back; others go on. What is under
 a destroyed one stays there, and so does what does not open: it is counted, the report says so, and
 an older key that it may be under stays in use, so that nobody destroys it unknowing.
 """
@@ -23,7 +24,7 @@ from dataclasses import replace
 from functools import partial
 
 from gateway.commit.change import Change
-from gateway.data.envelope import SealInvalid
+from gateway.data.envelope import KeyBudgetSpent, SealInvalid
 from gateway.jobs import rotation_pace
 from gateway.jobs.rotation_pace import PAGE_ROWS
 from gateway.jobs.rotation_page import Page, Rewrites, place_of, read_page, rewritten
@@ -113,7 +114,8 @@ class KeyRotation:
         except StorageError as error:
             place, self._current = self._current, None  # what is in the index holds
             is_refused = isinstance(error, JournalUnavailable)
-            if error.kind is not Kind.DENIED and not is_refused:
+            is_spent = isinstance(error, KeyBudgetSpent)  # others have budgets of their own
+            if error.kind is not Kind.DENIED and not is_refused and not is_spent:
                 raise
             if is_refused and place is not None:
                 await self._save(place)  # so that the pass, which is over, is not gone over again

@@ -23,7 +23,7 @@ PAGE_ROWS_MIN = 32
 SHARED_ROWS = 192  # a page where the gateway is shared
 SHARED_PAGE_S = 0.25  # from one page that is written there to the next, at least
 TURN_ROWS = 32  # rows between turns of the event loop: 0.2 ms
-CALL_ROWS = 256  # rows in one call to a key service: those who wait behind it do for some 3 ms
+CALL_ROWS = 256  # rows in one call to a key service: those who wait behind it do for some 2 ms
 PAUSE_S = 0.001  # between turns where the gateway is shared
 REST_MIN_S = 0.02  # after a page there, however long it took
 
