@@ -122,7 +122,7 @@ def disable_administrator(
 ) -> None:
     """Let an administrator in no longer, at once; the roles stay with the account.
 
-    Example: hexagone admin disable alice --yes
+    Example: hexagone admin disable alice
     """
     _change("disable", {"name": name}, data, socket, as_json=as_json)
 

@@ -94,6 +94,7 @@ FIELDS = (
     "certificate",
     "certificate sha256",
     "changed",
+    "changed at",
     "characters",
     "cluster",
     "created at",
