@@ -71,6 +71,14 @@ def test_no_command_echoes_a_name_of_others_as_it_is() -> None:
 
 
 def test_a_plan_says_yes_and_no() -> None:
-    plan = {"tenant": "mairie", "switching": False, "since_hour": 1, "changes": []}
+    plan = {
+        "tenant": "mairie",
+        "kind": "pay as you go",
+        "switching": False,
+        "since_hour": 1,
+        "reserved_bytes": 0,
+        "reserved_out_bytes": 0,
+        "changes": [],
+    }
     shown = printed(metering_cli._plan_view(plan))
     assert "False" not in shown and " no " in shown
