@@ -17,6 +17,7 @@ from gateway.journal.events import CLUSTER, LOG_NAME
 from gateway.journal.journal import Journal
 from gateway.journal.notes import (
     Checkpoint,
+    NoteInvalid,
     VerifierKey,
     open_checkpoint,
     read_checkpoint,
@@ -150,10 +151,15 @@ class JournalDesk:
     async def cosign(self, note: bytes) -> Document:
         """Keep a checkpoint with what witnesses have put under it.
 
-        Raises: NoteInvalid, JournalInputInvalid, JournalUnavailable.
+        Raises: JournalInputInvalid, JournalUnavailable.
         """
         keys = self._keys()
-        checkpoint = open_checkpoint(note, keys)
+        try:
+            checkpoint = open_checkpoint(note, keys)
+        except NoteInvalid as error:
+            raise JournalInputInvalid(
+                reason="no checkpoint that this cluster has signed"
+            ) from error
         if checkpoint.origin != keys[0].name:
             raise JournalInputInvalid(reason="only the cluster's log is cosigned")
         held = self._cosigned()

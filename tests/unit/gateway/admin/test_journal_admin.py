@@ -255,8 +255,10 @@ def test_l_06_a_witness_in_a_pipe(tmp_path: Path) -> None:
         kept = tmp_path / "kept"
         kept.write_text(served.cli("checkpoint").output)
         served.cli("verify", "--live", "--against", str(kept))
-        with pytest.raises(AdminRefused, match="not usable"):
-            served.client.journal("POST", "/cosign", {}, b"no note")
+        for none in (b"no note", b"", served.cli("checkpoint").stdout_bytes[:-9], b"\xff" * 99):
+            with pytest.raises(AdminRefused, match="no checkpoint") as refused:
+                served.client.journal("POST", "/cosign", {}, none)
+            assert refused.value.fields["status"] == 400
 
 
 def test_record_fails_for_whoever_waits_when_the_journal_ends(tmp_path: Path) -> None:
