@@ -344,11 +344,14 @@ class ShardStore:
         return self._index.stored_bytes
 
     async def space(self) -> tuple[int, int]:
-        """(capacity, free) in bytes, by the configured capacity if there is one."""
-        if self._capacity_bytes is not None:
-            free_bytes = max(0, self._capacity_bytes - self._index.stored_bytes)
-            return (self._capacity_bytes, free_bytes)
-        return await self._env.offload(self._files.space)
+        """(capacity, free) in bytes, by the configured capacity if there is one; never more free
+        than the drive has.
+        """
+        capacity_bytes, free_bytes = await self._env.offload(self._files.space)
+        if self._capacity_bytes is None:
+            return capacity_bytes, free_bytes
+        left_bytes = max(0, self._capacity_bytes - self._index.stored_bytes)
+        return self._capacity_bytes, min(left_bytes, free_bytes)
 
     def corrupt_shards(self) -> tuple[ShardId, ...]:
         """Shards found corrupt that are still held as they were."""

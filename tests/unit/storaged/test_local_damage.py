@@ -215,7 +215,9 @@ def test_scrub_finds_damage_and_tells_progress(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-async def _simulated(rng: Random, **faults: int) -> tuple[LocalNode, CrashableFiles]:
+async def _simulated(
+    rng: Random, *, capacity_bytes: int | None = None, **faults: int
+) -> tuple[LocalNode, CrashableFiles]:
     files = CrashableFiles(rng, **faults)
     node = await open_node_over(
         files,
@@ -223,7 +225,7 @@ async def _simulated(rng: Random, **faults: int) -> tuple[LocalNode, CrashableFi
         IDENTITY,
         TurnEnv(rng),
         lane=None,
-        capacity_bytes=None,
+        capacity_bytes=capacity_bytes,
         reserve_bytes=64 * 1024 if faults else 0,
     )
     return node, files
@@ -285,6 +287,21 @@ def test_full_drive_gives_up_its_ballast_for_deletes() -> None:
         assert held >= 4
         assert await node.delete([shard(n) for n in range(held)]) == (None,) * held
         assert (await node.status()).in_service
+        await node.close()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("capacity_bytes", [1 << 40, 4 << 20])
+def test_no_more_is_free_than_capacity_and_drive_both_have(capacity_bytes: int) -> None:
+    async def story() -> None:
+        node, files = await _simulated(
+            Random(5), capacity_bytes=capacity_bytes, space_bytes=9 << 20
+        )
+        await put(node, 1, bytes(1_000_000))
+        status = await node.status()
+        assert status.capacity_bytes == capacity_bytes
+        assert 0 < status.free_bytes <= min(files.space()[1], capacity_bytes - 1_000_000)
         await node.close()
 
     asyncio.run(story())
