@@ -47,6 +47,7 @@ OPEN_FIELDS = frozenset(
         "mode",
         "month",
         "name",
+        "named_key",
         "node",
         "number",
         "operator",

@@ -170,9 +170,10 @@ class JobRound(TypedDict):
 
 
 class KeyName(TypedDict):
-    """A named key."""
+    """A named key, with its epochs, the oldest first."""
 
     name: str
+    epochs: list[Row]
 
 
 class NamedKeys(TypedDict):

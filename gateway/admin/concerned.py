@@ -138,6 +138,8 @@ class Concerned:
             case Names.ACCESS_KEY:
                 return self._access_key(_text(said, "access_key_id"))
             case Names.KEY:
+                if _text(said, "named_key"):
+                    return self._of_named(said)
                 return self._of_key(_text(said, "bucket"), _text(said, "tenant"))
             case Names.LIMITS:
                 return self._limited(_text(said, "subject"), name)
@@ -188,6 +190,13 @@ class Concerned:
         # Who names both is refused: the event must not name one tenant in the log of another.
         return found if not tenant or self._tenant(tenant) == found else None
 
+    def _of_named(self, said: Said) -> str | None:
+        """The account of a named key. Who names another key beside it is refused, as there."""
+        if _text(said, "bucket") or _text(said, "tenant"):
+            return None
+        account = _text(said, "access_key_id")
+        return self._access_key(account) if account else self._root()
+
     def _limited(self, subject: str, name: str) -> str | None:
         found = {
             Subject.TENANT.value: self._tenant,
@@ -216,7 +225,7 @@ class Concerned:
         for item in approving.find(services, named).request.permits:
             kind, _, rest = item.partition("/")
             owner = rest.partition("/")[0]
-            if kind in ("tenant", "tenant-key"):
+            if kind in ("tenant", "tenant-key", "named-key"):
                 found.add(TenantId(bytes.fromhex(owner)).hex())
             elif kind in ("bucket", "bucket-key", "object"):
                 found.add(self._bucket_of(BucketId(bytes.fromhex(owner))))

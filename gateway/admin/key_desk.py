@@ -1,7 +1,7 @@
 """Epochs of keys for the admin port: which there are, rotations, and what disables or destroys one.
 
-Not for deciding what is allowed (`gateway.objects.key_epochs`, `gateway.objects.key_rotation`), nor
-for named keys (`gateway.admin.named_keys`).
+Not for deciding what is allowed (`gateway.objects.key_epochs`, `gateway.objects.key_rotation`,
+`gateway.objects.named_epochs`), nor for making named keys (`gateway.admin.named_keys`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import NamedTuple
 
+from gateway.admin.named_keys import epoch_document, tenant_of
 from gateway.admin.outlook import Document
-from gateway.approvals.request import Act, bucket_key_item, tenant_key_item
+from gateway.approvals.request import Act, bucket_key_item, named_key_item, tenant_key_item
+from gateway.data.envelope import NamedKeyMissing
+from gateway.data.named_form import newest_active
 from gateway.jobs.rotation import KeyRotation
 from gateway.meta import accounts, bucket_key_rows
 from gateway.meta import buckets as bucket_rows
 from gateway.meta import rotations as rotation_rows
 from gateway.meta.rotations import Rotation
 from gateway.model.bucket import Bucket
-from gateway.model.key_states import KeyEpoch, KeyState
+from gateway.model.key_states import KeyState
 from gateway.model.names import BucketId, TenantId
-from gateway.objects import key_epochs
+from gateway.objects import key_epochs, named_epochs
 from gateway.objects.approving import approvers_of, warrant_for
 from gateway.objects.context import Services
 from gateway.objects.erasure_bars import refuse_leaving
@@ -31,9 +34,11 @@ from gateway.objects.key_rotation import (
     rotate_bucket_key,
     rotate_tenant_key,
 )
+from gateway.objects.named_rotation import rotate_named_key
 from storaged.base.errors import Kind, StorageError
 
 PAGE = 500
+WHICH = ("bucket", "tenant", "all", "named_key")  # fields that say which key is meant
 LISTED_MAX = 1000  # buckets in one answer
 RATE_MAX = 1_000_000
 RATE_DEFAULT = 2000  # rows a second that leave room for requests; 0 = as many as there can be
@@ -59,12 +64,17 @@ class NameNotRepeated(StorageError):
 
 
 class Target(NamedTuple):
-    """A key that a command is about: a bucket's or a tenant's."""
+    """A key that a command is about: a bucket's, a tenant's or a named one.
+
+    Args:
+        owner: as a rotation of it names it. tenant: whose it is.
+    """
 
     kind: str
     owner: bytes
     name: str
     epoch: int
+    tenant: TenantId
     bucket: Bucket | None = None
 
 
@@ -144,6 +154,8 @@ class KeyDesk:
             if held is not None:
                 raise RotationUnderWay(key=target.name)
             epoch = target.epoch + 1
+        elif target.kind == rotation_rows.NAMED:
+            epoch = (await rotate_named_key(services, target.tenant, target.name, rate)).epoch
         elif target.kind == rotation_rows.TENANT:
             epoch = (await rotate_tenant_key(services, TenantId(target.owner), rate)).epoch
         else:
@@ -153,21 +165,23 @@ class KeyDesk:
     async def set_state(self, fields: Mapping[str, str], state: KeyState) -> Document:
         """Disable or enable an epoch. Raises: as the use cases."""
         target, epoch = self._one(fields), _number(fields, "epoch", 0)
-        if target.bucket is None:
-            tenant = TenantId(target.owner)
-            about = await key_epochs.set_tenant_epoch(self._services, tenant, epoch, state)
+        services, tenant = self._services, target.tenant
+        if target.kind == rotation_rows.NAMED:
+            about = await named_epochs.set_named_epoch(services, tenant, target.name, epoch, state)
+        elif target.bucket is None:
+            about = await key_epochs.set_tenant_epoch(services, tenant, epoch, state)
         else:
-            about = await key_epochs.set_bucket_epoch(self._services, target.bucket, epoch, state)
-        return {"kind": target.kind, "name": target.name, "epoch": _epoch(about, target.epoch)}
+            about = await key_epochs.set_bucket_epoch(services, target.bucket, epoch, state)
+        return {
+            "kind": target.kind,
+            "name": target.name,
+            "epoch": epoch_document(about, target.epoch),
+        }
 
     async def left(self, fields: Mapping[str, str]) -> Document:
         """What is still under an epoch, by what it is."""
         target, epoch = self._one(fields), _number(fields, "epoch", 0)
-        if target.bucket is None:
-            left = await key_epochs.left_with_names(self._services, TenantId(target.owner), epoch)
-        else:
-            bucket_id = target.bucket.bucket_id
-            left = await key_epochs.left_in_bucket(self._services, bucket_id, epoch)
+        left = await self._left(target, epoch)
         return {
             "kind": target.kind,
             "name": target.name,
@@ -186,17 +200,21 @@ class KeyDesk:
         if lose and lose != f"{target.name}/{epoch}":
             raise NameNotRepeated(named=lose[:64])
         forced = bool(lose)
+        services, tenant = self._services, target.tenant
         if forced:
-            owner = target.owner if target.bucket is None else target.bucket.tenant
-            refuse_leaving(self._services, TenantId(owner))
+            refuse_leaving(services, tenant)
         warrant = await self._warrant(target, epoch, requester, forced=forced)
-        if target.bucket is None:
+        if target.kind == rotation_rows.NAMED:
+            lost = await named_epochs.destroy_named_epoch(
+                services, tenant, target.name, epoch, forced=forced, warrant=warrant
+            )
+        elif target.bucket is None:
             lost = await key_epochs.destroy_tenant_epoch(
-                self._services, TenantId(target.owner), epoch, forced=forced, warrant=warrant
+                services, tenant, epoch, forced=forced, warrant=warrant
             )
         else:
             lost = await key_epochs.destroy_bucket_epoch(
-                self._services, target.bucket, epoch, forced=forced, warrant=warrant
+                services, target.bucket, epoch, forced=forced, warrant=warrant
             )
         return {"kind": target.kind, "name": target.name, "epoch": epoch, "lost": lost}
 
@@ -207,17 +225,22 @@ class KeyDesk:
         services = self._services
         if approvers_of(services) is None:
             return b""
-        if target.bucket is None:
+        if target.kind == rotation_rows.NAMED:
+            item = named_key_item(target.tenant, target.name, epoch)
+            named_epochs.check_named_epoch(services, target.tenant, target.name, epoch)
+            left = await self._left(target, epoch)
+        elif target.bucket is None:
             item = tenant_key_item(target.owner, epoch)
-            key_epochs.check_tenant_epoch(services, TenantId(target.owner), epoch)
-            left = await key_epochs.left_in_tenant(services, TenantId(target.owner), epoch)
+            key_epochs.check_tenant_epoch(services, target.tenant, epoch)
+            left = await key_epochs.left_in_tenant(services, target.tenant, epoch)
         else:
             item = bucket_key_item(target.owner, epoch)
             key_epochs.check_bucket_epoch(services, target.bucket, epoch)
-            left = await key_epochs.left_in_bucket(services, BucketId(target.owner), epoch)
+            left = await self._left(target, epoch)
         if left and not forced:
+            named = "name" if target.kind == rotation_rows.NAMED else target.kind
             raise key_epochs.EpochNotEmpty(
-                epoch=epoch, left=sum(left.values()), **{target.kind: target.name}
+                epoch=epoch, left=sum(left.values()), **{named: target.name}
             )
         return await warrant_for(
             services,
@@ -230,17 +253,28 @@ class KeyDesk:
             requester=requester,
         )
 
+    async def _left(self, target: Target, epoch: int) -> dict[str, int]:
+        services, tenant = self._services, target.tenant
+        if target.kind == rotation_rows.NAMED:
+            return await named_epochs.left_under_name(services, tenant, target.name, epoch)
+        if target.bucket is None:
+            return await key_epochs.left_with_names(services, tenant, epoch)
+        return await key_epochs.left_in_bucket(services, target.bucket.bucket_id, epoch)
+
     # What is meant
 
     def _one(self, fields: Mapping[str, str]) -> Target:
         if fields.get("all"):
-            raise KeyCommandInvalid(reason="name one: a bucket or a tenant")
+            raise KeyCommandInvalid(reason="name one: a bucket, a tenant or a named key")
         return next(self._targets({**fields, "only_tenant": "1"}))
 
     def _targets(self, fields: Mapping[str, str]) -> Iterator[Target]:
-        bucket, tenant, all_ = (fields.get(name, "") for name in ("bucket", "tenant", "all"))
-        if sum(map(bool, (bucket, tenant, all_))) != 1:
-            raise KeyCommandInvalid(reason="name one: a bucket, a tenant, or all")
+        bucket, tenant, all_, key = (fields.get(one, "") for one in WHICH)
+        if sum(map(bool, (bucket, tenant, all_, key))) != 1:
+            raise KeyCommandInvalid(reason="name one: a bucket, a tenant, a named key, or all")
+        if key:
+            yield self._named_key(key, fields.get("access_key_id", ""))
+            return
         if bucket:
             opened = self._services.buckets.find(bucket)
             stored = opened and bucket_rows.read_bucket(
@@ -256,13 +290,23 @@ class KeyDesk:
             # All of them are disabled while the tenant is about to be erased.
             active = [one.epoch for one in epochs if one.state is KeyState.ACTIVE]
             epoch = max(active, default=epochs[-1].epoch + 1 if epochs else 0)
-            yield Target(rotation_rows.TENANT, owner.tenant_id, owner.name, epoch)
+            id_ = owner.tenant_id
+            yield Target(rotation_rows.TENANT, id_, owner.name, epoch, id_)
         if fields.get("only_tenant"):
             return
         chosen = {owner.tenant_id for owner in owners}
         for held in self._buckets():
             if held.tenant in chosen:
                 yield _of_bucket(held)
+
+    def _named_key(self, name: str, access_key_id: str) -> Target:
+        tenant = tenant_of(self._services, access_key_id)
+        epochs = self._services.bucket_keys.provider.named_epochs(tenant, name)
+        if not epochs:
+            raise NamedKeyMissing(name=name[:64])
+        owner = rotation_rows.named_owner(tenant, name)
+        newest = newest_active(epochs) or epochs[-1].epoch + 1
+        return Target(rotation_rows.NAMED, owner, name, newest, tenant)
 
     def _named_tenant(self, name: str) -> accounts.Tenant:
         found = [one for one in self._tenants() if name in (one.name, one.tenant_id.hex())]
@@ -299,7 +343,7 @@ class KeyDesk:
 
     def _tenant(self, target: Target) -> Document:
         held = self._services.bucket_keys.provider.tenant_epochs(target.owner)
-        epochs = [_epoch(about, target.epoch) for about in held]
+        epochs = [epoch_document(about, target.epoch) for about in held]
         return {"tenant": target.owner.hex(), "name": target.name, "epochs": epochs}
 
     def _bucket(self, target: Target) -> Document:
@@ -308,23 +352,15 @@ class KeyDesk:
             self._services.log, self._services.records, target.bucket.bucket_id
         )
         epochs = [
-            {**_epoch(key.about, target.epoch), "tenant_epoch": key.tenant_epoch} for key in held
+            {**epoch_document(key.about, target.epoch), "tenant_epoch": key.tenant_epoch}
+            for key in held
         ]
         return {"bucket": target.name, "tenant": target.bucket.tenant.hex(), "epochs": epochs}
 
 
 def _of_bucket(bucket: Bucket) -> Target:
-    return Target(rotation_rows.BUCKET, bucket.bucket_id, bucket.name, bucket.key_epoch, bucket)
-
-
-def _epoch(about: KeyEpoch, newest: int) -> Document:
-    return {
-        "epoch": about.epoch,
-        "state": about.state.value,
-        "is_retiring": about.state is KeyState.ACTIVE and about.epoch < newest,
-        "created_at_ms": about.created_at_ms,
-        "changed_at_ms": about.changed_at_ms,
-    }
+    id_, epoch = bucket.bucket_id, bucket.key_epoch
+    return Target(rotation_rows.BUCKET, id_, bucket.name, epoch, bucket.tenant, bucket)
 
 
 def _rotation_report(rotation: Rotation, rate: float) -> Document:

@@ -32,13 +32,11 @@ def keys_view(answer: Answer) -> Group:
     for title, held, name in (
         (say("keys of tenants"), answer["tenants"], "name"),
         (say("keys of buckets"), answer["buckets"], "bucket"),
+        (say("named keys"), answer["keys"], "name"),
     ):
         rows = [_epoch_row(one[name], epoch) for one in held for epoch in one["epochs"]]
         if rows:
             tables.append(titled_table(title, columns, rows))
-    if answer["keys"]:
-        named = [(text(key["name"]),) for key in answer["keys"]]
-        tables.append(titled_table("named keys", ("name",), named))
     if answer["is_truncated"]:
         tables.append(text(say("there are more buckets: name one with --bucket"), "yellow"))
     tables.append(

@@ -36,6 +36,9 @@ POLLS_MAX = 7 * 86400  # a week
 
 BucketOption = Annotated[str, typer.Option("--bucket", help="the key of this bucket")]
 TenantOption = Annotated[str, typer.Option("--tenant", help="name or id of a tenant")]
+NamedKeyOption = Annotated[
+    str, typer.Option("--key", metavar="NAME", help="this named key, what S3 calls a KMS key")
+]
 EpochOption = Annotated[int, typer.Option("--epoch", min=1, help="as `keys list` shows it")]
 YesOption = Annotated[bool, typer.Option("--yes", help="do not ask")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="only say what would be done")]
@@ -49,8 +52,8 @@ def list_keys(
     socket: SocketOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Keys of tenants and buckets with their epochs and states; and named keys of an account, what
-    S3 calls KMS keys.
+    """Keys of tenants and buckets with their epochs and states; and those of named keys of an
+    account, what S3 calls KMS keys.
 
     Example: hexagone keys list --bucket photos
     """
@@ -89,6 +92,8 @@ def rotate(
     every: Annotated[
         bool, typer.Option("--all", help="all keys of all tenants and buckets")
     ] = False,
+    key: NamedKeyOption = "",
+    account: AccountOption = "",
     rate: Annotated[
         int, typer.Option("--rate", min=0, help="most rows re-wrapped in a second; 0 = no limit")
     ] = 2000,
@@ -109,9 +114,14 @@ def rotate(
         hexagone keys rotate --bucket photos --wait
 
         hexagone keys rotate --tenant mairie --dry-run
+
+        hexagone keys rotate --key archives
     """
-    fields = _fields(bucket=bucket, tenant=tenant, all="1" if every else "", rate=str(rate))
-    _check_one(bucket, tenant, every)
+    if bool(bucket) + bool(tenant) + every + bool(key) != 1:
+        raise typer.BadParameter("say one of --bucket, --tenant, --key and --all")
+    fields = _named(key, account) | _fields(
+        bucket=bucket, tenant=tenant, all="1" if every else "", rate=str(rate)
+    )
     client = client_of(data, socket)
     planned = asked(lambda: client.key_epochs("GET", "plan", fields))
     if dry_run:
@@ -131,6 +141,8 @@ def disable(
     epoch: EpochOption,
     bucket: BucketOption = "",
     tenant: TenantOption = "",
+    key: NamedKeyOption = "",
+    account: AccountOption = "",
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     data: DataOption = None,
@@ -142,7 +154,7 @@ def disable(
 
     Example: hexagone keys disable --bucket photos --epoch 1
     """
-    fields = _one_epoch(bucket, tenant, epoch)
+    fields = _one_epoch(bucket, tenant, key, account, epoch)
     client = client_of(data, socket)
     if dry_run or not yes:
         left = asked(lambda: client.key_epochs("GET", "left", fields))
@@ -158,6 +170,8 @@ def enable(
     epoch: EpochOption,
     bucket: BucketOption = "",
     tenant: TenantOption = "",
+    key: NamedKeyOption = "",
+    account: AccountOption = "",
     data: DataOption = None,
     socket: SocketOption = None,
     as_json: JsonOption = False,
@@ -166,13 +180,16 @@ def enable(
 
     Example: hexagone keys enable --bucket photos --epoch 1
     """
-    _change(client_of(data, socket), "enable", _one_epoch(bucket, tenant, epoch), as_json=as_json)
+    fields = _one_epoch(bucket, tenant, key, account, epoch)
+    _change(client_of(data, socket), "enable", fields, as_json=as_json)
 
 
 def destroy(
     epoch: EpochOption,
     bucket: BucketOption = "",
     tenant: TenantOption = "",
+    key: NamedKeyOption = "",
+    account: AccountOption = "",
     lose: Annotated[
         str,
         typer.Option(
@@ -196,7 +213,7 @@ def destroy(
 
         hexagone keys destroy --bucket photos --epoch 1 --lose photos/1
     """
-    fields = _one_epoch(bucket, tenant, epoch)
+    fields = _one_epoch(bucket, tenant, key, account, epoch)
     client = client_of(data, socket)
     left = asked(lambda: client.key_epochs("GET", "left", fields))
     if dry_run:
@@ -221,15 +238,16 @@ def _fields(**fields: str) -> dict[str, str]:
     return {name: text for name, text in fields.items() if text}
 
 
-def _check_one(bucket: str, tenant: str, every: bool) -> None:
-    if bool(bucket) + bool(tenant) + every != 1:
-        raise typer.BadParameter("say one of --bucket, --tenant and --all")
+def _one_epoch(bucket: str, tenant: str, key: str, account: str, epoch: int) -> dict[str, str]:
+    if bool(bucket) + bool(tenant) + bool(key) != 1:
+        raise typer.BadParameter("say --bucket, --tenant or --key")
+    return _named(key, account) | _fields(bucket=bucket, tenant=tenant, epoch=str(epoch))
 
 
-def _one_epoch(bucket: str, tenant: str, epoch: int) -> dict[str, str]:
-    if bool(bucket) + bool(tenant) != 1:
-        raise typer.BadParameter("say --bucket or --tenant")
-    return _fields(bucket=bucket, tenant=tenant, epoch=str(epoch))
+def _named(key: str, account: str) -> dict[str, str]:
+    if account and not key:
+        raise typer.BadParameter("--account goes with --key")
+    return _fields(named_key=key, access_key_id=account)
 
 
 def _status(client: AdminClient) -> Answer:

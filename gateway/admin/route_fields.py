@@ -42,6 +42,7 @@ FIELDS: dict[str, str] = {
     "log": "a log of the journal: cluster, or a tenant by name, id or access key",
     "lose": "name of what is lost once more, such as photos/1 for an epoch of a key",
     "name": "name of what it is about",
+    "named_key": "name of a named key, which clients call a KMS key",
     "notice_days": "days until the tenant begins to move; 59 at the most",
     "number": "number of a backup",
     "offset": "first byte",

@@ -22,6 +22,7 @@ TEXT_BYTES_MAX = 256 * 1024
 PERMITS_MAX = 4096
 LIFETIME_MS_MAX = 400 * 86_400_000
 NONCE_BYTES = 16
+NAME_DIGEST_BYTES = 16
 
 _HEAD = "hexagone approval request v1"
 _HEX32 = re.compile(r"[0-9a-f]{32}")
@@ -75,7 +76,7 @@ IN_WORDS = {
 
 # What each act may permit, so that the words above never stand over something else.
 PERMITTED = {
-    Act.DESTROY_KEY: ("tenant-key", "bucket-key"),
+    Act.DESTROY_KEY: ("tenant-key", "bucket-key", "named-key"),
     Act.ERASE_OBJECT: ("object", "tenant-key", "bucket-key"),
     Act.ERASE_BUCKET: ("bucket", "tenant-key", "bucket-key"),
     Act.ERASE_TENANT: ("tenant", "tenant-key"),
@@ -93,6 +94,12 @@ def tenant_key_item(tenant_id: bytes, epoch: int) -> str:
 def bucket_key_item(bucket_id: bytes, epoch: int) -> str:
     """What allows to destroy an epoch of a bucket's key."""
     return f"bucket-key/{bucket_id.hex()}/{epoch}"
+
+
+def named_key_item(tenant_id: bytes, name: str, epoch: int) -> str:
+    """What allows to destroy an epoch of a named key; its name is told by its digest."""
+    digest = sha256(name.encode()).digest()[:NAME_DIGEST_BYTES]
+    return f"named-key/{tenant_id.hex()}/{digest.hex()}/{epoch}"
 
 
 def approvers_item(digest: str) -> str:

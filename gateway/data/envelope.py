@@ -73,6 +73,10 @@ class NamedKeyMissing(StorageError):
     kind = Kind.NOT_FOUND
 
 
+class NamedKeyDisabled(TenantKeyDisabled):
+    """This epoch of the named key was disabled or destroyed."""
+
+
 class KeyringConflict(StorageError):
     """The sealed copy holds another key for a tenant that the keyring knows."""
 
@@ -248,8 +252,30 @@ class KeyProvider(Protocol):
         """Names of the tenant's keys, in order."""
         ...
 
+    def named_epochs(self, tenant_id: bytes, name: str) -> list[KeyEpoch]:
+        """Epochs of a named key, as `tenant_epochs`; [] without a key of that name."""
+        ...
+
+    def add_named_epoch(self, tenant_id: bytes, name: str) -> int:
+        """Make another epoch of a named key, as `add_tenant_epoch`. Raises: NamedKeyMissing."""
+        ...
+
+    def set_named_epoch(
+        self, tenant_id: bytes, name: str, epoch: int, state: KeyState, warrant: bytes = b""
+    ) -> None:
+        """Change the state of an epoch of a named key, as `set_tenant_epoch`.
+
+        Args:
+            warrant: for DESTROYED: for the item `named_key_item(tenant_id, name, epoch)`.
+
+        Raises: NamedKeyMissing: there is no such epoch, or it was destroyed; KeyChangeRefused;
+            WarrantRefused.
+        """
+        ...
+
     def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
-        """Seal a secret under a named key. `context`: what it belongs to, an `enc`.
+        """Seal a secret under the newest epoch of a named key that is ACTIVE; what comes of that
+        says which it is (`gateway.data.named_form`). `context`: what it belongs to, an `enc`.
 
         Raises: NamedKeyMissing.
         Idempotent: no, each answer differs; all unwrap. Concurrent: any number.
@@ -259,7 +285,8 @@ class KeyProvider(Protocol):
     def unwrap_named(self, tenant_id: bytes, name: str, context: bytes, wrapped: bytes) -> bytes:
         """The secret.
 
-        Raises: NamedKeyMissing; SealInvalid: sealed under another key or context, or changed.
+        Raises: NamedKeyMissing; NamedKeyDisabled; SealInvalid: sealed under another key or
+            context, or changed.
         Idempotent: yes. Concurrent: any number.
         """
         ...

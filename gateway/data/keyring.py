@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.approvals.request import tenant_key_item
+from gateway.approvals.request import named_key_item, tenant_key_item
 from gateway.data.approval_book import ApprovalBook, KeepsApprovers
 from gateway.data.cipher import KEY_BYTES, SALT_BYTES
 from gateway.data.envelope import (
     NAME_BYTES_MAX,
     KeyChangeRefused,
     KeyringConflict,
+    NamedKeyDisabled,
     NamedKeyMissing,
     SealInvalid,
     TenantKeyDisabled,
@@ -30,11 +31,13 @@ from gateway.data.keyring_form import (
     TENANT_ID_BYTES,
     TENANT_KEY,
     HeldKey,
+    KeyId,
     Keys,
     SealingRoot,
     open_keys,
     seal_keys,
 )
+from gateway.data.named_form import parted, with_epoch
 from gateway.data.root_key import ROOT_FILE as ROOT_FILE
 from gateway.data.root_key import RootKey as RootKey
 from gateway.data.root_key import RootKeyInvalid as RootKeyInvalid
@@ -90,7 +93,8 @@ class FileKeyring(KeepsApprovers):
         self._lock = threading.Lock()
         self.is_elsewhere: Callable[[bytes, int], bool] = lambda tenant, epoch: False
         self._keys: Keys = {}
-        self._active: dict[bytes, int] = {}  # epoch of each tenant's key that wraps
+        self._active: dict[tuple[bytes, bytes], int] = {}  # epoch of each key that wraps
+        self._named: set[tuple[bytes, bytes]] = set()  # tenants and names of keys that are there
         try:
             sealed = self._path.read_bytes()
         except FileNotFoundError:
@@ -130,7 +134,14 @@ class FileKeyring(KeepsApprovers):
 
     def tenant_epochs(self, tenant_id: bytes) -> list[KeyEpoch]:
         """Epochs of the tenant's key; see the port."""
-        held = [one.about for key_id, one in self._keys.items() if key_id[:2] == (tenant_id, b"")]
+        return self._epochs(tenant_id, TENANT_KEY)
+
+    def named_epochs(self, tenant_id: bytes, name: str) -> list[KeyEpoch]:
+        """Epochs of a named key; see the port."""
+        return self._epochs(tenant_id, name.encode()) if name else []
+
+    def _epochs(self, tenant_id: bytes, name: bytes) -> list[KeyEpoch]:
+        held = [one.about for key_id, one in self._keys.items() if key_id[:2] == (tenant_id, name)]
         return sorted(held, key=lambda about: about.epoch)
 
     def tenants(self) -> list[bytes]:
@@ -144,20 +155,29 @@ class FileKeyring(KeepsApprovers):
 
     def active_epoch(self, tenant_id: bytes) -> int:
         """The epoch that wraps; see the port."""
-        epoch = self._active.get(tenant_id)
+        epoch = self._active.get((tenant_id, TENANT_KEY))
         if epoch is None:
             raise TenantKeyMissing(tenant=tenant_id.hex())
         return epoch
 
     def add_tenant_epoch(self, tenant_id: bytes) -> int:
         """A pending epoch of the tenant's key; see the port."""
+        return self._add_epoch(tenant_id, TENANT_KEY)
+
+    def add_named_epoch(self, tenant_id: bytes, name: str) -> int:
+        """A pending epoch of a named key; see the port."""
+        if not self.has_named_key(tenant_id, name):
+            raise NamedKeyMissing(tenant=tenant_id.hex(), name=name)
+        return self._add_epoch(tenant_id, name.encode())
+
+    def _add_epoch(self, tenant_id: bytes, name: bytes) -> int:
         with self._lock:
-            held = self.tenant_epochs(tenant_id)
+            held = self._epochs(tenant_id, name)
             if not held:
                 raise TenantKeyMissing(tenant=tenant_id.hex())
             if held[-1].state is KeyState.PENDING:
                 return held[-1].epoch
-            self._add(tenant_id, TENANT_KEY, held[-1].epoch + 1, KeyState.PENDING)
+            self._add(tenant_id, name, held[-1].epoch + 1, KeyState.PENDING)
             return held[-1].epoch + 1
 
     def set_tenant_epoch(
@@ -166,27 +186,43 @@ class FileKeyring(KeepsApprovers):
         """Change the state of an epoch; see the port."""
         item = tenant_key_item(tenant_id, epoch)
         with self._lock:
-            key_id = (tenant_id, TENANT_KEY, epoch)
-            held = self._keys.get(key_id)
-            if held is None or held.about.state is KeyState.DESTROYED:
+            if not self._lives((tenant_id, TENANT_KEY, epoch)):
                 raise TenantKeyMissing(tenant=tenant_id.hex(), epoch=epoch)
-            if held.about.state is state:
-                return
-            if not may_become(held.about, state):
-                raise KeyChangeRefused(was=held.about.state.value, wanted=state.value)
-            if state is KeyState.DESTROYED:
-                self._book.verify(item, warrant)
-            changed = {**self._keys, key_id: self._become(held, state)}
-            if not any(
-                one.key
-                for (tenant, name, _), one in changed.items()
-                if (tenant, name) == (tenant_id, TENANT_KEY)
-            ):  # the last epoch takes the named keys along
-                for named in [named for named in changed if named[0] == tenant_id]:
-                    changed[named] = self._become(changed[named], state)
-            self._save(changed)
-            if state is KeyState.DESTROYED:
-                self._book.spend(item, warrant, item)
+            self._set_state((tenant_id, TENANT_KEY, epoch), state, item, warrant)
+
+    def set_named_epoch(
+        self, tenant_id: bytes, name: str, epoch: int, state: KeyState, warrant: bytes = b""
+    ) -> None:
+        """Change the state of an epoch of a named key; see the port."""
+        item = named_key_item(tenant_id, name, epoch)
+        with self._lock:
+            if not name or not self._lives((tenant_id, name.encode(), epoch)):
+                raise NamedKeyMissing(tenant=tenant_id.hex(), name=name, epoch=epoch)
+            self._set_state((tenant_id, name.encode(), epoch), state, item, warrant)
+
+    def _lives(self, key_id: KeyId) -> bool:
+        held = self._keys.get(key_id)
+        return held is not None and held.about.state is not KeyState.DESTROYED
+
+    def _set_state(self, key_id: KeyId, state: KeyState, item: str, warrant: bytes) -> None:
+        held, tenant_id = self._keys[key_id], key_id[0]
+        if held.about.state is state:
+            return
+        if not may_become(held.about, state):
+            raise KeyChangeRefused(was=held.about.state.value, wanted=state.value)
+        if state is KeyState.DESTROYED:
+            self._book.verify(item, warrant)
+        changed = {**self._keys, key_id: self._become(held, state)}
+        if key_id[1] == TENANT_KEY and not any(
+            one.key
+            for (tenant, name, _), one in changed.items()
+            if (tenant, name) == (tenant_id, TENANT_KEY)
+        ):  # the last epoch takes the named keys along
+            for named in [named for named in changed if named[0] == tenant_id]:
+                changed[named] = self._become(changed[named], KeyState.DESTROYED)
+        self._save(changed)
+        if state is KeyState.DESTROYED:
+            self._book.spend(item, warrant, item)
 
     def _become(self, held: HeldKey, state: KeyState) -> HeldKey:
         if held.about.state is state:
@@ -226,22 +262,22 @@ class FileKeyring(KeepsApprovers):
 
     def has_named_key(self, tenant_id: bytes, name: str) -> bool:
         """Whether there is a key of that name; see the port."""
-        held = self._keys.get((tenant_id, name.encode(), FIRST_EPOCH))
-        return bool(name) and held is not None and bool(held.key)
+        return bool(name) and (tenant_id, name.encode()) in self._named
 
     def named_keys(self, tenant_id: bytes) -> list[str]:
         """Names of the tenant's keys; see the port."""
-        held = [name for (of, name, _), one in self._keys.items() if of == tenant_id and one.key]
-        return sorted(name.decode() for name in held if name)
+        return sorted(name.decode() for of, name in self._named if of == tenant_id)
 
     def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
         """Seal a secret under a named key; see the port."""
-        salt = self._env.random_bytes(SALT_BYTES)
-        return seal_secret(self._named_key(tenant_id, name), "wrap-named", context, secret, salt)
+        epoch = self._active.get((tenant_id, name.encode()), FIRST_EPOCH)
+        key, salt = self._named_key(tenant_id, name, epoch), self._env.random_bytes(SALT_BYTES)
+        return with_epoch(epoch, seal_secret(key, "wrap-named", context, secret, salt))
 
     def unwrap_named(self, tenant_id: bytes, name: str, context: bytes, wrapped: bytes) -> bytes:
         """The secret; see the port."""
-        return open_secret(self._named_key(tenant_id, name), "wrap-named", context, wrapped)
+        epoch, sealed = parted(wrapped)
+        return open_secret(self._named_key(tenant_id, name, epoch), "wrap-named", context, sealed)
 
     def export_sealed(self) -> bytes:
         """All keys, sealed; see the port."""
@@ -308,10 +344,12 @@ class FileKeyring(KeepsApprovers):
             raise TenantKeyDisabled(tenant=tenant_id.hex(), epoch=epoch)
         return held.key
 
-    def _named_key(self, tenant_id: bytes, name: str) -> bytes:
-        held = self._keys.get((tenant_id, name.encode(), FIRST_EPOCH)) if name else None
-        if held is None or not held.key:
-            raise NamedKeyMissing(tenant=tenant_id.hex(), name=name)
+    def _named_key(self, tenant_id: bytes, name: str, epoch: int) -> bytes:
+        held = self._keys.get((tenant_id, name.encode(), epoch)) if name else None
+        if held is None or not self.has_named_key(tenant_id, name):
+            raise NamedKeyMissing(tenant=tenant_id.hex(), name=name, epoch=epoch)
+        if held.about.state in REFUSING:
+            raise NamedKeyDisabled(tenant=tenant_id.hex(), name=name, epoch=epoch)
         return held.key
 
     def _context(self, tenant_id: bytes, bucket_id: bytes, epoch: int) -> bytes:
@@ -327,10 +365,11 @@ class FileKeyring(KeepsApprovers):
     def _hold(self, keys: Keys) -> None:
         self._keys = keys
         self._active = {
-            tenant: epoch
+            (tenant, name): epoch
             for (tenant, name, epoch), held in sorted(keys.items(), key=lambda item: item[0])
-            if name == TENANT_KEY and held.about.state is KeyState.ACTIVE
+            if held.about.state is KeyState.ACTIVE
         }
+        self._named = {key_id[:2] for key_id, held in keys.items() if key_id[1] and held.key}
 
     def _seal(self, keys: Keys) -> bytes:
         salt = self._env.random_bytes(SALT_BYTES)

@@ -26,6 +26,7 @@ from functools import partial
 from gateway.commit.change import Change
 from gateway.data.envelope import KeyBudgetSpent, SealInvalid
 from gateway.jobs import rotation_pace
+from gateway.jobs.named_pass import NamedPass
 from gateway.jobs.rotation_pace import PAGE_ROWS
 from gateway.jobs.rotation_page import Page, Rewrites, place_of, read_page, rewritten
 from gateway.journal.store import JournalUnavailable
@@ -58,6 +59,7 @@ class KeyRotation:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._named = NamedPass(services)
         self._current: Rotation | None = None
         self._ahead: Page | None = None  # made while the one before it was written
         self._blocked: dict[bytes, float] = {}  # rotations that cannot go on until then
@@ -107,7 +109,12 @@ class KeyRotation:
         if current is None:
             return IDLE_S
         try:
-            if current.kind == rotation_rows.TENANT:
+            if current.kind == rotation_rows.NAMED:
+                after = await self._named.step(current)
+                self._current = after
+                if after.ended_at_ms:
+                    self._end(after)
+            elif current.kind == rotation_rows.TENANT:
                 await self._step_tenant(current)
             else:
                 await self._step_bucket(current)

@@ -3,7 +3,7 @@
 Not for acts of administrators (`admin.key-epochs.…`), nor for keys that an erasure destroys
 (`erasure.…`). Pure.
 
-    key.active          from here on a bucket's or the tenant's key seals with this epoch
+    key.active          from here on a bucket's, a named or the tenant's key seals with this epoch
     key.decrypt-only    nothing is left under epochs before it, or nothing that opens
     key.rotated         a rotation has ended: how many rows it has put under the newest epoch
 
@@ -55,4 +55,4 @@ def mark_of(kind: str, owner: str, epoch: int, started_at_ms: int) -> str:
 
 
 def _whose(kind: str, owner: str) -> dict[str, Value]:
-    return {"key_of": kind, f"{kind}_id": owner}
+    return {"key_of": kind, f"{kind.replace('-', '_')}_id": owner}

@@ -44,6 +44,8 @@ _SLOW = frozenset(
         Verb.ADD_TENANT_EPOCH,
         Verb.SET_TENANT_EPOCH,
         Verb.CREATE_NAMED_KEY,
+        Verb.ADD_NAMED_EPOCH,
+        Verb.SET_NAMED_EPOCH,
         Verb.EXPORT_SEALED,
         Verb.IS_WHOLE,
         Verb.IMPORT_SEALED,

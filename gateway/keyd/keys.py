@@ -162,6 +162,21 @@ class KeydKeys:
         found: Any = self.client.call(Verb.NAMED_KEYS, tenant_id)[0]
         return list(found)
 
+    def named_epochs(self, tenant_id: bytes, name: str) -> list[KeyEpoch]:
+        """See `KeyProvider`."""
+        found: Any = self.client.call(Verb.NAMED_EPOCHS, tenant_id, name)[0]
+        return list(found)
+
+    def add_named_epoch(self, tenant_id: bytes, name: str) -> int:
+        """See `KeyProvider`."""
+        return self._number(Verb.ADD_NAMED_EPOCH, tenant_id, name)
+
+    def set_named_epoch(
+        self, tenant_id: bytes, name: str, epoch: int, state: KeyState, warrant: bytes = b""
+    ) -> None:
+        """See `KeyProvider`."""
+        self.client.call(Verb.SET_NAMED_EPOCH, tenant_id, name, epoch, str(state), warrant)
+
     def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
         """See `KeyProvider`."""
         return self._bytes(Verb.WRAP_NAMED, tenant_id, name, context, secret)

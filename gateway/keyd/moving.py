@@ -24,11 +24,13 @@ from gateway.data.envelope import (
     NAME_BYTES_MAX,
     KeyChangeRefused,
     KeyProvider,
+    NamedKeyMissing,
     SealInvalid,
     TenantKeyDisabled,
     TenantKeyMissing,
 )
 from gateway.data.keyring import TENANTS_FILE, FileKeyring
+from gateway.data.named_form import newest_active
 from gateway.keyd.pkcs11_keyring import Pkcs11Keyring
 from gateway.keyd.pkcs11_record import both_parts, parts_of
 from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState
@@ -126,11 +128,28 @@ class MovingKeyring(KeepsApprovers):
 
     def create_named_key(self, tenant_id: bytes, name: str) -> None:
         """Make a named key in the token unless it is there; see the port. One of the file gets its
-        counterpart by that, and seals nothing more.
+        counterpart by that, of its newest epoch, and seals nothing more.
         """
         self.active_epoch(tenant_id)
         assert 1 <= len(name.encode()) <= NAME_BYTES_MAX
-        self._new.bring_key(tenant_id, name, FIRST_EPOCH, KeyState.ACTIVE)
+        with self._lock:
+            if not newest_active(self._new.named_epochs(tenant_id, name)):
+                held = self.named_epochs(tenant_id, name)
+                epoch = newest_active(held) or FIRST_EPOCH
+                self._new.bring_key(tenant_id, name, epoch, KeyState.ACTIVE)
+
+    def add_named_epoch(self, tenant_id: bytes, name: str) -> int:
+        """A pending epoch of a named key, in the token; see the port."""
+        with self._lock:
+            if self._new.named_epochs(tenant_id, name):
+                return self._new.add_named_epoch(tenant_id, name)
+            held = self._old.named_epochs(tenant_id, name)
+            if not self._old.has_named_key(tenant_id, name):
+                raise NamedKeyMissing(tenant=tenant_id.hex(), name=name)
+            if held[-1].state is KeyState.PENDING:
+                return held[-1].epoch
+            self._new.bring_key(tenant_id, name, held[-1].epoch + 1, KeyState.PENDING)
+            return held[-1].epoch + 1
 
     def add_tenant_epoch(self, tenant_id: bytes) -> int:
         """A pending epoch of the tenant's key, in the token; see the port."""
@@ -150,6 +169,36 @@ class MovingKeyring(KeepsApprovers):
         found = {about.epoch: about for about in self._old.tenant_epochs(tenant_id)}
         found |= {about.epoch: about for about in self._new.tenant_epochs(tenant_id)}
         return [found[epoch] for epoch in sorted(found)]
+
+    def named_epochs(self, tenant_id: bytes, name: str) -> list[KeyEpoch]:
+        """Epochs of a named key; see the port. The one of the file that has its counterpart in the
+        token is one with it.
+        """
+        found = {about.epoch: about for about in self._old.named_epochs(tenant_id, name)}
+        found |= {about.epoch: about for about in self._new.named_epochs(tenant_id, name)}
+        return [found[epoch] for epoch in sorted(found)]
+
+    def set_named_epoch(
+        self, tenant_id: bytes, name: str, epoch: int, state: KeyState, warrant: bytes = b""
+    ) -> None:
+        """Change the state of an epoch of a named key; see the port. One that is in the file goes
+        with the file and is not destroyed before.
+        """
+        with self._lock:
+            keepers = [
+                keeper
+                for keeper in (self._old, self._new)
+                for about in keeper.named_epochs(tenant_id, name)
+                if about.epoch == epoch and about.state is not KeyState.DESTROYED
+            ]
+            if not keepers:
+                raise NamedKeyMissing(tenant=tenant_id.hex(), name=name, epoch=epoch)
+            if state is KeyState.DESTROYED and keepers[0] is self._old:
+                raise KeyChangeRefused(
+                    wanted=state.value, reason="it goes with the file: `hexagone keys move`"
+                )
+            for keeper in keepers:
+                keeper.set_named_epoch(tenant_id, name, epoch, state, warrant)
 
     def active_epoch(self, tenant_id: bytes) -> int:
         """The epoch that wraps; see the port."""
@@ -221,7 +270,8 @@ class MovingKeyring(KeepsApprovers):
 
     def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
         """Seal a secret under a named key; see the port."""
-        keeper = self._new if self._new.has_named_key(tenant_id, name) else self._old
+        is_new = newest_active(self._new.named_epochs(tenant_id, name))
+        keeper = self._new if is_new else self._old
         return keeper.wrap_named(tenant_id, name, context, secret)
 
     def unwrap_named(self, tenant_id: bytes, name: str, context: bytes, wrapped: bytes) -> bytes:
@@ -231,7 +281,7 @@ class MovingKeyring(KeepsApprovers):
         if self._old.has_named_key(tenant_id, name):
             try:
                 secret = self._old.unwrap_named(tenant_id, name, context, wrapped)
-            except SealInvalid:
+            except (SealInvalid, NamedKeyMissing):
                 if not self._new.has_named_key(tenant_id, name):
                     raise
             else:

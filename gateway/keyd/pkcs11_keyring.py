@@ -1,12 +1,7 @@
 """Keys of tenants inside an HSM: a `KeyProvider` over a PKCS#11 token.
 
-Not for PKCS#11 (`gateway.keyd.pkcs11_token`), nor for the form of what is wrapped
-(`gateway.keyd.pkcs11_sealing`).
-
-Each epoch of a tenant's key, and each named key, is a key of the token, named by 16 random bytes
-that `folder/hsm.sealed` assigns to it. That record is written first: a crash leaves a key that is
-in the making or being erased, which the next call of the same kind brings to its end; nothing is
-wrapped with a key before the record has it.
+Not for making keys or changing their states (`gateway.keyd.pkcs11_states`), nor for the form of
+what is wrapped (`gateway.keyd.pkcs11_sealing`).
 
 What is exported and kept with the data is that record: ids, states and counts, no key. Who has it
 without the token opens nothing; who has the token and lost the record imports the copy.
@@ -17,45 +12,29 @@ Source: docs/hsm.md.
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable
 
-from gateway.approvals.request import tenant_key_item
-from gateway.data.approval_book import ApprovalBook, KeepsApprovers
 from gateway.data.cipher import KEY_BYTES
 from gateway.data.envelope import (
-    NAME_BYTES_MAX,
-    KeyChangeRefused,
+    NamedKeyDisabled,
     NamedKeyMissing,
     SealInvalid,
     TenantKeyDisabled,
     TenantKeyMissing,
 )
-from gateway.data.keyring_form import TENANT_ID_BYTES, TENANT_KEY, KeyId, SealingRoot
-from gateway.keyd.pkcs11_counts import WrapCounts, is_behind
-from gateway.keyd.pkcs11_port import (
-    KEY_ID_BYTES,
-    HsmKeyUnfit,
-    HsmPinRefused,
-    HsmRefused,
-    HsmUnavailable,
-    Token,
-    TokenKey,
-)
-from gateway.keyd.pkcs11_record import HeldInToken, Phase, kept, merge, with_buried
-from gateway.keyd.pkcs11_record_file import RecordFile
-from gateway.keyd.pkcs11_sealing import TokenSealing
+from gateway.data.keyring_form import TENANT_KEY, KeyId
+from gateway.data.named_form import parted, with_epoch
+from gateway.keyd.pkcs11_counts import is_behind
+from gateway.keyd.pkcs11_port import HsmPinRefused, HsmRefused, HsmUnavailable, TokenKey
+from gateway.keyd.pkcs11_record import HeldInToken, Phase, kept, merge
+from gateway.keyd.pkcs11_states import TokenKeys
 from gateway.model.encoding import enc
-from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState, become, may_become
-from storaged.base.env import Env
+from gateway.model.key_states import FIRST_EPOCH, REFUSING
 from storaged.base.errors import Kind, StorageError
 
 logger = logging.getLogger(__name__)
 
 _BUCKET, _NAMED = "wrap-bucket", "wrap-named"
-_CHECK = bytes(16)
 
 
 class KeyInUse(StorageError):
@@ -65,157 +44,11 @@ class KeyInUse(StorageError):
     hint = "it is destroyed by `hexagone keys destroy`"
 
 
-class Pkcs11Keyring(KeepsApprovers):
-    """`KeyProvider` over a token. Any thread may call; calls that need the token wait for it. The
-    record is in `folder`, sealed under `root`.
-
-    Raises (on construction): KeyringInvalid: the record does not open.
-    """
-
-    def __init__(self, folder: Path, root: SealingRoot, token: Token, env: Env) -> None:
-        self._cluster_id = root.cluster_id
-        self._book = ApprovalBook(folder, root.derive("approvers"), root.cluster_id, env)
-        self._token = token
-        self._env = env
-        self._sealing = TokenSealing(token, root.cluster_id, env)
-        self._lock = threading.RLock()
-        self._file = RecordFile(folder, root, env)
-        self._counts = WrapCounts(self._file)
+class Pkcs11Keyring(TokenKeys):
+    """`KeyProvider` over a token; see `TokenKeys`. Any thread may call."""
 
     def __repr__(self) -> str:
         return f"Pkcs11Keyring(token={self._token.label}, keys={len(self._file.record)})"
-
-    def create_tenant_key(self, tenant_id: bytes) -> None:
-        """Make the tenant's key unless it is there; see the port."""
-        self._create((tenant_id, TENANT_KEY, FIRST_EPOCH), KeyState.ACTIVE)
-
-    def create_named_key(self, tenant_id: bytes, name: str) -> None:
-        """Make a named key unless it is there; see the port."""
-        self.active_epoch(tenant_id)
-        encoded = name.encode()
-        assert 1 <= len(encoded) <= NAME_BYTES_MAX
-        self._create((tenant_id, encoded, FIRST_EPOCH), KeyState.ACTIVE)
-
-    def add_tenant_epoch(self, tenant_id: bytes) -> int:
-        """A pending epoch of the tenant's key; see the port."""
-        with self._lock:
-            held = self._file.epochs.get(tenant_id)
-            if not held:
-                raise TenantKeyMissing(tenant=tenant_id.hex())
-            if held[-1].state is not KeyState.PENDING:
-                self._create((tenant_id, TENANT_KEY, held[-1].epoch + 1), KeyState.PENDING)
-            return self._file.epochs[tenant_id][-1].epoch
-
-    def bring_key(self, tenant_id: bytes, name: str, epoch: int, state: KeyState) -> None:
-        """Make one key unless it is there, whatever else there is of the tenant. `name` "": his."""
-        self._create((tenant_id, name.encode(), epoch), state)
-
-    def bury(self, gone: Mapping[bytes, Sequence[KeyEpoch]]) -> None:
-        """Know destroyed epochs, by tenant, that were elsewhere. Durable; idempotent."""
-        with self._lock:
-            self._file.save(with_buried(self._file.record, gone))
-
-    def _create(self, key: KeyId, state: KeyState) -> None:
-        tenant_id, name, epoch = key
-        assert len(tenant_id) == TENANT_ID_BYTES
-        with self._lock:
-            held = self._file.record.get(key)
-            if held is not None and held.phase is not Phase.MAKING:
-                return
-            now_ms = self._env.now_ms()
-            if held is None:
-                about = KeyEpoch(
-                    epoch=epoch, state=state, created_at_ms=now_ms, changed_at_ms=now_ms
-                )
-                key_id = self._env.random_bytes(KEY_ID_BYTES)
-                held = HeldInToken(key_id=key_id, about=about, phase=Phase.MAKING)
-                self._file.put(key, held)
-            what = f"named/{epoch}" if name else f"tenant/{epoch}"
-            self._token.ensure_key(held.key_id, f"{self.label_prefix}{tenant_id.hex()}/{what}")
-            associated = self._check_context(held.key_id)
-            check = self._token.encrypt(held.key_id, associated, _CHECK)
-            held = replace(held, phase=Phase.HELD, check=check, wraps=1)
-            self._check(held)
-            self._file.put(key, held)
-
-    @property
-    def label_prefix(self) -> str:
-        """How the labels of this cluster's keys begin in a token."""
-        return f"hexagone/{self._cluster_id[:4].hex()}/"
-
-    # States
-
-    def tenant_epochs(self, tenant_id: bytes) -> list[KeyEpoch]:
-        """Epochs of the tenant's key; see the port."""
-        return list(self._file.epochs.get(tenant_id, ()))
-
-    def active_epoch(self, tenant_id: bytes) -> int:
-        """The epoch that wraps; see the port."""
-        epoch = self._file.active.get(tenant_id)
-        if epoch is None:
-            raise TenantKeyMissing(tenant=tenant_id.hex())
-        return epoch
-
-    def set_tenant_epoch(
-        self, tenant_id: bytes, epoch: int, state: KeyState, warrant: bytes = b""
-    ) -> None:
-        """Change the state of an epoch; see the port. What the token did not erase, because it was
-        away, stays DISABLED, and is erased by the same call or at the next start.
-        """
-        with self._lock:
-            key = (tenant_id, TENANT_KEY, epoch)
-            held = self._file.record.get(key)
-            if held is None or held.phase in (Phase.MAKING, Phase.ERASED):
-                raise TenantKeyMissing(tenant=tenant_id.hex(), epoch=epoch)
-            is_change = held.phase is Phase.HELD and held.about.state is not state
-            if is_change and not may_become(held.about, state):
-                raise KeyChangeRefused(was=held.about.state.value, wanted=state.value)
-            if state is KeyState.DESTROYED:
-                if held.phase is Phase.HELD:
-                    self._begin_erasing(key, warrant)
-                self.finish_erasing()
-                return
-            if held.phase is Phase.ERASING:
-                raise TenantKeyMissing(tenant=tenant_id.hex(), epoch=epoch)
-            if held.about.state is not state:
-                self._file.put(key, self._become(held, state))
-
-    def _begin_erasing(self, key: KeyId, warrant: bytes) -> None:
-        tenant_id, _, epoch = key
-        item = tenant_key_item(tenant_id, epoch)
-        self._book.verify(item, warrant)
-        going = {key}
-        mine = {one: held for one, held in self._file.record.items() if one[0] == tenant_id}
-        gone = (Phase.ERASING, Phase.ERASED)
-        if all(one == key or one[1] or held.phase in gone for one, held in mine.items()):
-            going |= mine.keys()  # the last epoch takes the named keys along
-        changed = {
-            one: replace(held, phase=Phase.ERASING)
-            for one, held in mine.items()
-            if one in going and held.phase not in gone
-        }
-        self._file.save({**self._file.record, **changed})
-        self._sealing.forget()
-        self._book.spend(item, warrant, item)
-
-    def finish_erasing(self) -> None:
-        """Have the token erase what is to be erased.
-
-        Raises: HsmUnavailable, HsmPinRefused: it is erased by the next call, and refused until.
-        """
-        with self._lock:
-            for key, held in list(self._file.record.items()):
-                if held.phase is Phase.ERASING:
-                    self._token.destroy_key(held.key_id)
-                    if held.about.state is not KeyState.DESTROYED:
-                        held = self._become(held, KeyState.DESTROYED)
-                    self._file.put(key, replace(held, phase=Phase.ERASED))
-
-    def _become(self, held: HeldInToken, state: KeyState) -> HeldInToken:
-        about = become(held.about, state, self._env.now_ms())
-        return replace(held, about=about)
-
-    # Wrapping
 
     def wrap_bucket_key(
         self,
@@ -248,34 +81,24 @@ class Pkcs11Keyring(KeepsApprovers):
         context = enc("bucket", tenant_id, bucket_id, epoch)
         return self._sealing.unwrap(held.key_id, _BUCKET, context, wrapped, self._decrypt_of(held))
 
-    def has_named_key(self, tenant_id: bytes, name: str) -> bool:
-        """Whether there is a key of that name; see the port."""
-        held = self._file.record.get((tenant_id, name.encode(), FIRST_EPOCH))
-        return bool(name) and held is not None and held.phase is Phase.HELD
-
-    def named_keys(self, tenant_id: bytes) -> list[str]:
-        """Names of the tenant's keys; see the port."""
-        return sorted(
-            name.decode()
-            for (held_by, name, _), held in self._file.record.items()
-            if held_by == tenant_id and name and held.phase is Phase.HELD
-        )
-
     def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
         """Seal a secret under a named key; see the port. Raises, too: as wrap_bucket_key."""
-        named = (tenant_id, name.encode(), FIRST_EPOCH)
+        epoch = self._file.active.get((tenant_id, name.encode()), FIRST_EPOCH)
+        named = (tenant_id, name.encode(), epoch)
         held = self._named_key(named)
         bound = enc("named", tenant_id, name, context)
-        return self._sealing.wrap_shared(
+        wrapped = self._sealing.wrap_shared(
             held.key_id, _NAMED, bound, secret, lambda: self._use(named, held)
         )
+        return with_epoch(epoch, wrapped)
 
     def unwrap_named(self, tenant_id: bytes, name: str, context: bytes, wrapped: bytes) -> bytes:
         """The secret; see the port. Raises, too: as the token."""
-        held = self._named_key((tenant_id, name.encode(), FIRST_EPOCH))
+        epoch, sealed = parted(wrapped)
+        held = self._named_key((tenant_id, name.encode(), epoch))
         bound = enc("named", tenant_id, name, context)
         decrypt = self._decrypt_of(held)
-        return self._sealing.unwrap_shared(held.key_id, _NAMED, bound, wrapped, decrypt)
+        return self._sealing.unwrap_shared(held.key_id, _NAMED, bound, sealed, decrypt)
 
     def _tenant_key(self, key: KeyId) -> HeldInToken:
         held = self._file.record.get(key)
@@ -286,9 +109,13 @@ class Pkcs11Keyring(KeepsApprovers):
         return held
 
     def _named_key(self, key: KeyId) -> HeldInToken:
-        held = self._file.record.get(key) if key[1] else None
-        if held is None or held.phase is not Phase.HELD:
-            raise NamedKeyMissing(tenant=key[0].hex(), name=key[1].decode())
+        tenant_id, name, epoch = key
+        held = self._file.record.get(key) if name else None
+        is_there = held is not None and held.phase is not Phase.MAKING
+        if held is None or not is_there or key[:2] not in self._file.named:
+            raise NamedKeyMissing(tenant=tenant_id.hex(), name=name.decode(), epoch=epoch)
+        if held.phase is not Phase.HELD or held.about.state in REFUSING:
+            raise NamedKeyDisabled(tenant=tenant_id.hex(), name=name.decode(), epoch=epoch)
         return held
 
     def _use(self, key: KeyId, held: HeldInToken) -> None:
@@ -296,21 +123,6 @@ class Pkcs11Keyring(KeepsApprovers):
         with self._lock:
             self._counts.use(key)
         self._check(held)
-
-    def _check(self, held: HeldInToken) -> None:
-        """Raises: HsmKeyUnfit: the token has another key of this id, or works no more."""
-        associated = self._check_context(held.key_id)
-        for is_last in (False, True):
-            try:
-                if self._token.decrypt(held.key_id, associated, held.check) == _CHECK:
-                    return
-            except HsmRefused:
-                if not is_last:
-                    self._token.lost()
-        raise HsmKeyUnfit(token=self._token.label, key_id=held.key_id.hex(), reason="another key")
-
-    def _check_context(self, key_id: bytes) -> bytes:
-        return enc("hsm/check", self._cluster_id, key_id)
 
     def _decrypt_of(self, held: HeldInToken) -> Callable[[bytes, bytes], bytes]:
         def decrypt(associated: bytes, sealed: bytes) -> bytes:

@@ -58,7 +58,7 @@ class WrapLimitReached(StorageError):
     """The key has wrapped as often as one key may."""
 
     kind = Kind.EXHAUSTED
-    hint = "`hexagone keys rotate` makes another epoch of a tenant's key"
+    hint = "`hexagone keys rotate` makes another epoch of it"
 
 
 class HsmRefused(StorageError):

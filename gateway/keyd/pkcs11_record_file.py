@@ -10,13 +10,16 @@ from pathlib import Path
 from gateway.data.cipher import SALT_BYTES
 from gateway.data.envelope import SealInvalid
 from gateway.data.keyring import KeyringInvalid
-from gateway.data.keyring_form import TENANT_KEY, KeyId, SealingRoot
+from gateway.data.keyring_form import KeyId, SealingRoot
 from gateway.keyd.pkcs11_record import HeldInToken, Phase, Record, open_record, seal_record
 from gateway.model.key_states import KeyEpoch, KeyState
 from storaged.base.durable import replace_file
 from storaged.base.env import Env
 
 RECORD_FILE = "hsm.sealed"
+KeyName = tuple[bytes, bytes]
+"""Tenant id and name."""
+
 KEYS_MAX = 100_000  # 10 MB of record without the names
 
 
@@ -25,8 +28,9 @@ class RecordFile:
 
     Attributes:
         record: never changed in place.
-        epochs: of each tenant's key, the oldest first.
-        active: the epoch of each tenant's key that wraps.
+        epochs: of each key, by tenant and name, the oldest first.
+        active: the epoch of each key that wraps.
+        named: tenants and names of keys that are there.
 
     Raises (on construction): KeyringInvalid.
     """
@@ -37,8 +41,9 @@ class RecordFile:
         self._sealing_key = root.derive("hsm-record")
         self._env = env
         self.record: Record = {}
-        self.epochs: dict[bytes, list[KeyEpoch]] = {}
-        self.active: dict[bytes, int] = {}
+        self.epochs: dict[KeyName, list[KeyEpoch]] = {}
+        self.active: dict[KeyName, int] = {}
+        self.named: set[KeyName] = set()
         try:
             self._hold(self.opened(self._path.read_bytes()))
         except FileNotFoundError:
@@ -70,15 +75,18 @@ class RecordFile:
         return open_record(self._sealing_key, self._cluster_id, sealed)
 
     def _hold(self, record: Record) -> None:
-        epochs: dict[bytes, list[KeyEpoch]] = {}
+        epochs: dict[KeyName, list[KeyEpoch]] = {}
         for (tenant, name, _), held in sorted(record.items(), key=lambda one: one[0]):
-            if name == TENANT_KEY and held.phase is not Phase.MAKING:
-                epochs.setdefault(tenant, []).append(held.shown)
+            if held.phase is not Phase.MAKING:
+                epochs.setdefault((tenant, name), []).append(held.shown)
         self.record = record
         self.epochs = epochs
         self.active = {
-            tenant: about.epoch
-            for tenant, held_by in epochs.items()
+            key: about.epoch
+            for key, held_by in epochs.items()
             for about in held_by
             if about.state is KeyState.ACTIVE
+        }
+        self.named = {
+            key[:2] for key, held in record.items() if key[1] and held.phase is Phase.HELD
         }

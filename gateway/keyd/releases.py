@@ -28,6 +28,7 @@ TELLING = frozenset(
         Verb.ACTIVE_EPOCH,
         Verb.HAS_NAMED_KEY,
         Verb.NAMED_KEYS,
+        Verb.NAMED_EPOCHS,
         Verb.IS_WHOLE,
         Verb.APPROVERS,
     }

@@ -37,6 +37,7 @@ from gateway.data.keyring_form import TENANT_ID_BYTES
 from gateway.data.window import WINDOW_ID_BYTES
 from gateway.keyd.budgets import Asker, KeyBudgets
 from gateway.keyd.kept_in import Moves
+from gateway.keyd.no_warrants import NoWarrants
 from gateway.keyd.refusals import KeydOtherCluster, KeydRefused, KeydRequestInvalid
 from gateway.keyd.releases import Releases
 from gateway.keyd.wire import SHAPES, Value, Verb, decode_fields, encode_fields
@@ -56,7 +57,9 @@ _KEY_WAYS = frozenset({Verb.WRAP_BUCKET_KEY, Verb.UNWRAP_BUCKET_KEY})
 _OPENING = frozenset({Verb.OPEN_BUCKET_KEY, Verb.OPEN_WINDOW, Verb.OPEN_UNDER_BUCKET})
 _REF_FIELDS = 5  # tenant, bucket, epoch, epoch of the tenant's key, wrapped key
 # What providers that may take long keep in memory all the same, for any thread.
-_AT_HAND = frozenset({Verb.STATUS, Verb.ACTIVE_EPOCH, Verb.TENANT_EPOCHS, Verb.HAS_NAMED_KEY})
+_AT_HAND = frozenset(
+    {Verb.STATUS, Verb.ACTIVE_EPOCH, Verb.TENANT_EPOCHS, Verb.HAS_NAMED_KEY, Verb.NAMED_EPOCHS}
+)
 
 
 class KeyService:
@@ -85,7 +88,7 @@ class KeyService:
         budgets: KeydBudgetsConfig | None = None,
     ) -> None:
         self.provider = provider
-        self._keeper = provider if isinstance(provider, WarrantKeeper) else _NoWarrants()
+        self._keeper = provider if isinstance(provider, WarrantKeeper) else NoWarrants()
         self._buckets = HeldBucketKeys(provider, env)
         self._credentials = HeldCredentials(provider, env)
         self._cluster_id = cluster_id
@@ -115,11 +118,7 @@ class KeyService:
             Verb.OPEN_WINDOW: self._open_window,
             Verb.OPEN_UNDER_BUCKET: self._open_under_bucket,
             Verb.RESEAL_UNDER_BUCKET: self._reseal_under_bucket,
-            Verb.CREATE_NAMED_KEY: provider.create_named_key,
-            Verb.HAS_NAMED_KEY: provider.has_named_key,
-            Verb.NAMED_KEYS: provider.named_keys,
-            Verb.WRAP_NAMED: provider.wrap_named,
-            Verb.UNWRAP_NAMED: provider.unwrap_named,
+            **self._of_names(provider),
             Verb.EXPORT_SEALED: provider.export_sealed,
             Verb.IS_WHOLE: provider.is_whole,
             Verb.IMPORT_SEALED: self._import_sealed,
@@ -132,6 +131,18 @@ class KeyService:
             Verb.SPEND_WARRANT: self._keeper.spend_warrant,
         }
         assert self._verbs.keys() == set(Verb)
+
+    def _of_names(self, provider: KeyProvider) -> dict[Verb, Callable[..., Any]]:
+        return {
+            Verb.CREATE_NAMED_KEY: provider.create_named_key,
+            Verb.HAS_NAMED_KEY: provider.has_named_key,
+            Verb.NAMED_KEYS: provider.named_keys,
+            Verb.WRAP_NAMED: provider.wrap_named,
+            Verb.UNWRAP_NAMED: provider.unwrap_named,
+            Verb.NAMED_EPOCHS: provider.named_epochs,
+            Verb.ADD_NAMED_EPOCH: provider.add_named_epoch,
+            Verb.SET_NAMED_EPOCH: self._set_named_epoch,
+        }
 
     def __repr__(self) -> str:
         return f"KeyService({self._provider_name}, {len(self._open)} open)"
@@ -224,14 +235,16 @@ class KeyService:
         return json.dumps(document).encode()
 
     def _set_tenant_epoch(self, tenant_id: bytes, epoch: int, state: str, warrant: bytes) -> None:
-        try:
-            wanted = KeyState(state)
-        except ValueError as error:
-            raise KeydRequestInvalid(reason="no state of a key") from error
+        wanted = _state_of(state)
         try:
             self.provider.set_tenant_epoch(tenant_id, epoch, wanted, warrant)
         finally:  # a token that is away refuses the key from here on, and erases it later
             self._open.clear()
+
+    def _set_named_epoch(
+        self, tenant_id: bytes, name: str, epoch: int, state: str, warrant: bytes
+    ) -> None:
+        self.provider.set_named_epoch(tenant_id, name, epoch, _state_of(state), warrant)
 
     def _import_sealed(self, sealed: bytes) -> None:
         try:
@@ -351,21 +364,6 @@ _OF_BUCKETS = frozenset(
 assert TENANT_ID_BYTES == 16
 
 
-class _NoWarrants:
-    """Stands for what a provider without approvers has not."""
-
-    def approvers(self) -> bytes:
-        """Nobody is registered."""
-        return b""
-
-    def set_approvers(self, document: bytes, warrant: bytes = b"") -> None:
-        """Raises: KeydRefused."""
-        raise KeydRefused(reason="this provider knows no approvers")
-
-    def spend_warrant(self, item: str, warrant: bytes, holder: str) -> None:
-        """Nobody is registered, so all is approved."""
-
-
 def _raw(value: Value) -> bytes:
     assert isinstance(value, bytes)
     return value
@@ -378,6 +376,13 @@ def _records(value: Value) -> list[Any]:
 
 def _tenant_of(verb: Verb, values: Sequence[Value]) -> bytes:
     return _raw(values[0]) if verb in _OF_TENANTS else b""
+
+
+def _state_of(text: str) -> KeyState:
+    try:
+        return KeyState(text)
+    except ValueError as error:
+        raise KeydRequestInvalid(reason="no state of a key") from error
 
 
 def _check_label(label: str) -> None:

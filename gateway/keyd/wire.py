@@ -59,6 +59,9 @@ class Verb(IntEnum):
     NAMED_KEYS = 42
     WRAP_NAMED = 43
     UNWRAP_NAMED = 44
+    NAMED_EPOCHS = 45
+    ADD_NAMED_EPOCH = 46
+    SET_NAMED_EPOCH = 47
     EXPORT_SEALED = 50
     IS_WHOLE = 51
     IMPORT_SEALED = 52
@@ -103,6 +106,9 @@ SHAPES = {
     Verb.NAMED_KEYS: Shape("b", "S"),
     Verb.WRAP_NAMED: Shape("bsbb", "b"),
     Verb.UNWRAP_NAMED: Shape("bsbb", "b"),
+    Verb.NAMED_EPOCHS: Shape("bs", "E"),
+    Verb.ADD_NAMED_EPOCH: Shape("bs", "i"),
+    Verb.SET_NAMED_EPOCH: Shape("bsisb", ""),
     Verb.EXPORT_SEALED: Shape("", "b"),
     Verb.IS_WHOLE: Shape("b", "i"),
     Verb.IMPORT_SEALED: Shape("b", ""),

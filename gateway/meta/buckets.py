@@ -296,6 +296,7 @@ def _open(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredBucket:
             key_epoch=held["key_epoch"],
             documents=held.get("documents", {}),
             cold=frozenset(held.get("cold", ())),
+            named_turns=held.get("named_turns", 0),
         )
     except (KeyError, ValueError, TypeError) as error:
         raise RowCorrupt(row_key=row_key.hex(), part="structure") from error
@@ -303,6 +304,7 @@ def _open(keys: RecordKeys, row_key: bytes, value: bytes) -> StoredBucket:
 
 
 def _document(bucket: Bucket) -> dict[str, Any]:
+    turns = {"named_turns": bucket.named_turns} if bucket.named_turns else {}
     return {
         "name": bucket.name,
         "tenant": bucket.tenant.hex(),
@@ -314,6 +316,7 @@ def _document(bucket: Bucket) -> dict[str, Any]:
         "key_epoch": bucket.key_epoch,
         "documents": dict(bucket.documents),
         "cold": sorted(bucket.cold),
+        **turns,
     }
 
 

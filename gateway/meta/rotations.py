@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from gateway.meta import keyspace
@@ -16,7 +17,8 @@ from gateway.meta.documents import open_document, seal_document
 from gateway.meta.kv import MetaStore, RowCorrupt, Write, revision_of
 from gateway.meta.sealing import NonceSource, RecordKeys
 
-BUCKET, TENANT = "bucket", "tenant"
+BUCKET, TENANT, NAMED = "bucket", "tenant", "named-key"
+NAME_DIGEST_BYTES = 16
 
 _UNDER_WAY = keyspace.cluster_row("rotation/")
 _ENDED = keyspace.cluster_row("rotated/")
@@ -28,10 +30,10 @@ class Rotation:
     """One rotation of a key.
 
     Args:
-        kind: BUCKET or TENANT.
-        owner: hexadecimal id of the bucket or tenant.
+        kind: BUCKET, TENANT or NAMED.
+        owner: hexadecimal id of the bucket or tenant; of a named key its `named_owner`.
         name: of it, when the rotation began.
-        tenant: hexadecimal id; of a bucket, its owner.
+        tenant: hexadecimal id; of a bucket or a named key, its owner.
         epoch: of the key that everything goes under.
         rows_per_s: most rows that are re-wrapped in a second; 0 = no limit.
         total: rows under older epochs when they were counted.
@@ -88,6 +90,11 @@ class Claim(NamedTuple):
 
     rotation: Rotation
     journal_size: int
+
+
+def named_owner(tenant: bytes, name: str) -> bytes:
+    """What stands for a named key: its tenant ‖ the first 16 bytes of SHA-256 of its name."""
+    return tenant + sha256(name.encode()).digest()[:NAME_DIGEST_BYTES]
 
 
 def rotation_row(kind: str, owner: bytes) -> bytes:

@@ -45,6 +45,8 @@ class Bucket:
         key_epoch: newest epoch of its bucket key: what is sealed from here on uses it.
         documents: what the data path looks at, by the names in HOT_DOCUMENTS.
         cold: names of the documents that have rows of their own.
+        named_turns: how often a named key of its tenant was rotated; what is written where that is
+            not 0 goes under the newest epoch of the named key that it has.
     """
 
     bucket_id: BucketId
@@ -58,3 +60,4 @@ class Bucket:
     key_epoch: int
     documents: Mapping[str, Any] = field(default_factory=dict, hash=False)
     cold: frozenset[str] = frozenset()
+    named_turns: int = 0

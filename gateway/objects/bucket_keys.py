@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.data.bucket_sealing import AskedApart, BucketKeysOf, BucketSealer, HeldBucketKeys
 from gateway.data.envelope import KeyProvider
+from gateway.data.named_form import newest_active
 from gateway.meta import bucket_key_rows
 from gateway.meta.bucket_key_rows import StoredBucketKey
 from gateway.meta.kv import MetaStore
@@ -28,7 +29,7 @@ from gateway.meta.sealing import RecordKeys
 from gateway.model.bucket import Bucket
 from gateway.model.errors import KmsKeyDestroyed, KmsKeyDisabled, OperationAborted
 from gateway.model.key_states import KeyState
-from gateway.model.names import BucketId
+from gateway.model.names import BucketId, TenantId
 from storaged.base.env import Env
 from storaged.base.errors import StorageError
 
@@ -81,6 +82,7 @@ class BucketKeys:
         self.warm_names: dict[str, float] = {}
         self._forgotten = 0
         self._epochs_changed = 0
+        self._newest_named: dict[tuple[TenantId, str], int] = {}
         self.provider = provider
         self.records = RecordKeys(cluster_key, self.cipher)
 
@@ -92,6 +94,7 @@ class BucketKeys:
     @provider.setter
     def provider(self, provider: KeyProvider) -> None:
         self._provider = provider
+        self._newest_named = {}
         self.keys_of = _keys_of(provider, self._env)
         self._asked = provider if isinstance(provider, AskedApart) else None
         self.is_remote = self._asked is not None
@@ -272,6 +275,20 @@ class BucketKeys:
         A key that was made meanwhile may be under the one before, and is made again.
         """
         self._epochs_changed += 1
+
+    def newest_named(self, tenant: TenantId, name: str) -> int:
+        """The epoch of a named key that wraps, 0 where none does. Raises: as the provider."""
+        newest = self._newest_named.get((tenant, name))
+        if newest is None:
+            newest = newest_active(self.provider.named_epochs(tenant, name))
+            if len(self._newest_named) >= KEYS_MAX:
+                self._newest_named.clear()
+            self._newest_named[tenant, name] = newest
+        return newest
+
+    def note_named_change(self) -> None:
+        """Another epoch of a named key begins to wrap, or has begun to: said before and after."""
+        self._newest_named.clear()
 
     def cipher(self, bucket: BucketId, epoch: int) -> AESGCM:
         """Cipher of the tenant part of the bucket's rows; `RecordKeys` keeps it."""

@@ -168,7 +168,9 @@ def removal(services: Services, target: Target, current: StoredVersion, found: F
     )
     promoted = replace(heir.version, attributes=attributes)
     # Who rotates the bucket's key has looked at the current row perhaps, and not at this one.
-    promoted = rewrapped_version(services, target.opened.bucket, target.key, promoted)
+    promoted = rewrapped_version(
+        services, target.opened.bucket, target.key, promoted, is_promoted=True
+    )
     moved = Parting((Write(rows[0].key, None),), (), (Check(rows[0].key, heir.revision),))
     return joined(gone, moved, _current(services, target, promoted, heir))
 

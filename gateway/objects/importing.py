@@ -265,8 +265,7 @@ def _placing(
     also: Parting,
 ) -> Change:
     """The change that puts a version where it belongs. Raises: VersionConflict."""
-    if version.key_epoch != target.opened.bucket.key_epoch:
-        version = rewrapped_version(services, target.opened.bucket, target.key, version)
+    version = rewrapped_version(services, target.opened.bucket, target.key, version)
     found = insertion(services, target, current, version)
     if found is None:
         raise VersionConflict(key=target.key.decode("utf-8"))

@@ -13,29 +13,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
-from gateway.data.cipher import SALT_BYTES
-from gateway.data.envelope import INNER_LABEL, WRAPPED_BYTES
+from gateway.data.envelope import WRAPPED_BYTES
+from gateway.data.named_form import parted
 from gateway.meta import keyspace
 from gateway.meta.kv import BatchConflict, Check, Row, Write, revision_of
-from gateway.meta.records import open_version, seal_version
-from gateway.meta.uploads import open_upload, seal_upload
-from gateway.model.attributes import CUSTOMER, Encryption
-from gateway.model.names import BucketId, ObjectKey, TenantId
-from gateway.model.version import Version
-from gateway.objects.bindings import dek_context
+from gateway.model.names import BucketId, TenantId
 from gateway.objects.context import Services
-from gateway.objects.encryption import named_context
 from gateway.objects.erasure_looks import buckets_of
 from gateway.objects.key_rotation import commit_rows
-from gateway.objects.named_keys import name_of
-from gateway.objects.new_object import DekPlace
+from gateway.objects.named_rewrapping import FAMILIES, rewrapped_row
 from storaged.base.errors import Kind, StorageError
 
 PAGE_ROWS = 64  # a few calls of the key service for each that has a named key
-FAMILIES = (keyspace.UPLOAD, keyspace.CURRENT, keyspace.NONCURRENT)
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +70,7 @@ async def _page(
     unreadable = 0
     for row in rows:
         try:
-            value = await _changed(services, bucket, row, rewrap=rewrap)
+            value = await rewrapped_row(services, bucket, row, _is_of_file, rewrap=rewrap)
         except StorageError as error:
             if error.kind is not Kind.CORRUPT:
                 raise
@@ -99,69 +90,5 @@ async def _page(
     return Looked(len(found), wrapped, unreadable)
 
 
-async def _changed(services: Services, bucket: BucketId, row: Row, *, rewrap: bool) -> bytes:
-    """The value of a row with its DEK wrapped anew, or as it is, without `rewrap`; b"": there is no
-    need.
-    """
-    records, nonces = services.records, services.nonces
-    if row.key[:1] == keyspace.UPLOAD:
-        upload = open_upload(records, row.key, row.value).upload
-        place = DekPlace(upload.owner, bucket, upload.key, upload.object_uuid, upload.key_epoch)
-        held = upload.attributes.encryption
-        wrapped = await _rewrapped(services, place, held, upload.wrapped_dek, rewrap=rewrap)
-        if not wrapped or not rewrap:
-            return row.value if wrapped else b""
-        return seal_upload(records, nonces, row.key, replace(upload, wrapped_dek=wrapped))
-    stored = open_version(records, row.key, row.value)
-    version: Version = stored.version
-    if version.is_delete_marker:
-        return b""
-    place = DekPlace(
-        version.owner, bucket, _object_of(row.key), version.object_uuid, version.key_epoch
-    )
-    held = version.attributes.encryption
-    wrapped = await _rewrapped(services, place, held, version.wrapped_dek, rewrap=rewrap)
-    if not wrapped or not rewrap:
-        return row.value if wrapped else b""
-    changed = replace(version, wrapped_dek=wrapped)
-    return seal_version(records, nonces, row.key, changed, stored.layout)
-
-
-async def _rewrapped(
-    services: Services, place: DekPlace, held: Encryption | None, wrapped: bytes, *, rewrap: bool
-) -> bytes:
-    """The DEK under the token's key, or as it is, without `rewrap`; b"": it is there already."""
-    if held is None or held.kind == CUSTOMER:
-        return b""
-    encryption = held
-
-    def done() -> bytes:
-        """Only the outer layer is opened where there is no need for more."""
-        context = dek_context(
-            services.cluster_id,
-            place.tenant,
-            place.bucket,
-            place.key_epoch,
-            place.key,
-            place.uuid,
-        )
-        sealer = services.bucket_keys.sealer(place.bucket, place.key_epoch)
-        inner = sealer.open(INNER_LABEL, context, wrapped)
-        if len(inner) != WRAPPED_BYTES:
-            return b""
-        if not rewrap:
-            return wrapped
-        bound = named_context(services, encryption, place.bucket, place.key, place.uuid)
-        name, provider = name_of(encryption.key_id), services.bucket_keys.provider
-        dek = provider.unwrap_named(place.tenant, name, bound, inner)
-        anew = provider.wrap_named(place.tenant, name, bound, dek)
-        salt = services.env.random_bytes(SALT_BYTES)
-        return sealer.seal(INNER_LABEL, context, anew, salt)
-
-    return await services.bucket_keys.apart(done, is_long=True)
-
-
-def _object_of(row_key: bytes) -> ObjectKey:
-    if row_key[:1] == keyspace.CURRENT:
-        return ObjectKey(row_key[keyspace.HEAD_BYTES :])
-    return keyspace.parse_noncurrent(row_key)[1]
+def _is_of_file(inner: bytes) -> bool:
+    return len(parted(inner)[1]) == WRAPPED_BYTES

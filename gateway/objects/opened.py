@@ -102,6 +102,10 @@ class OpenedRows:
                 self._held.popitem(last=False)
         return opened
 
+    def forget_all(self) -> None:
+        """Drop all: a named key that some of it is under was disabled."""
+        self._held.clear()
+
     def __len__(self) -> int:
         return len(self._held)
 

@@ -136,9 +136,8 @@ def replacing(
             and for a delete marker.
         also: what else happens at the same instant.
     """
-    # The bucket's key was rotated while the body came, or the upload was in progress.
-    if version.key_epoch != target.opened.bucket.key_epoch:
-        version = rewrapped_version(services, target.opened.bucket, target.key, version)
+    # A key was rotated while the body came, or the upload was in progress.
+    version = rewrapped_version(services, target.opened.bucket, target.key, version)
     version, left = outbox.created(services, target, version)
     writes = gone.writes + also.writes + left
     stripes: tuple[StripeChange, ...] = gone.stripes + also.stripes

@@ -205,7 +205,7 @@ def _in_place_of(
     )
     promoted = replace(heir.version, attributes=attributes)
     if stored is not None:
-        promoted = rewrapped_version(services, stored.bucket, key, promoted)
+        promoted = rewrapped_version(services, stored.bucket, key, promoted, is_promoted=True)
     value = seal_version(services.records, services.nonces, row.key, promoted, heir.layout)
     checks.append(Check(older[0].key, heir.revision))
     return [Write(row.key, value), Write(older[0].key, None)]

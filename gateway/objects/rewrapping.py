@@ -1,7 +1,8 @@
 """Wrapped DEKs, and rows that hold them, under another epoch of their bucket's key. No byte moves.
 
 Not for finding them (`gateway.jobs.rotation`). What a client's own key or a named key wraps below
-the bucket's stays as it is: only the outer layer is opened.
+the bucket's stays as it is: only the outer layer is opened; a named key's epochs are another matter
+(`gateway.objects.named_rewrapping`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from gateway.model.names import BucketId, ObjectKey, TenantId
 from gateway.model.version import Version
 from gateway.objects.bindings import dek_context_head, dek_context_tail
 from gateway.objects.context import Services
+from gateway.objects.named_rewrapping import under_newest_name
 from gateway.objects.new_object import DekPlace
 from storaged.base.errors import Kind, StorageError
 
@@ -49,11 +51,22 @@ _Plain = tuple[int, bytes, bytes, bytes]
 _Other = tuple[int, Rewrapping[bytes]]
 
 
-def rewrapped_version(services: Services, bucket: Bucket, key: ObjectKey, held: Version) -> Version:
-    """A version under the newest epoch of its bucket's key; as it is, if it is.
+def rewrapped_version(
+    services: Services, bucket: Bucket, key: ObjectKey, held: Version, *, is_promoted: bool = False
+) -> Version:
+    """A version under the newest epochs of its bucket's key and of its named key; as it is, if it
+    is.
 
-    Raises: SealInvalid, and what the bucket's keys raise.
+    Args:
+        is_promoted: it was in the index already; see `under_newest_name`.
+
+    Raises: SealInvalid, NamedKeyDisabled, and what the keys raise.
     """
+    version = _under_newest(services, bucket, key, held)
+    return under_newest_name(services, bucket, key, version, is_promoted=is_promoted)
+
+
+def _under_newest(services: Services, bucket: Bucket, key: ObjectKey, held: Version) -> Version:
     epoch = bucket.key_epoch
     if held.key_epoch == epoch:
         return held

@@ -18,7 +18,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from struct import Struct
@@ -28,10 +28,11 @@ from typing import Any
 from gateway.data.cipher import KEY_BYTES, SALT_BYTES, expand
 from gateway.data.envelope import SealInvalid, open_secret
 from gateway.data.keyring import ROOT_FILE, TENANTS_FILE, RootKey, RootKeyInvalid
-from gateway.data.keyring_form import TENANT_KEY, HeldKey, Keys, open_keys, seal_keys
+from gateway.data.keyring_form import TENANT_KEY, HeldKey, KeyId, Keys, open_keys, seal_keys
 from gateway.data.passphrase import passphrase_key
 from gateway.model.encoding import enc
-from gateway.model.key_states import KeyState
+from gateway.model.key_states import FIRST_EPOCH, KeyState
+from gateway.recovery.kept_epochs import KeptEpoch, KeyOf, owner_of
 from gateway.recovery.recipient import SUITE_NAME, Recipient, RecipientInvalid, RecipientKey
 from gateway.recovery.shares import ShareSet
 from storaged.base.errors import Kind, StorageError
@@ -51,9 +52,6 @@ PASSPHRASE = f"{ALSO}/passphrase"
 PLACES = ("", SERVICE_PLACE)
 KEYRING = "tenant-keyring"
 
-KeyOf = tuple[str, int]
-"""Tenant id as hex, and the epoch of its key."""
-
 
 class BackupInvalid(StorageError):
     """This is no recovery backup of this cluster, or it was altered."""
@@ -67,21 +65,6 @@ class KeysInvalid(StorageError):
 
     kind = Kind.INVALID
     hint = "`hexagone keys show` looks at the root key; restore what is damaged first"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptEpoch:
-    """That a backup has, or tells the end of, an epoch of a tenant's key."""
-
-    tenant: str
-    epoch: int
-    state: KeyState
-    created_at_ms: int
-    changed_at_ms: int
-
-    @property
-    def key(self) -> KeyOf:
-        return self.tenant, self.epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +88,18 @@ class Manifest:
     def destroyed(self) -> set[KeyOf]:
         return {one.key for one in self.epochs if one.state is KeyState.DESTROYED}
 
+    def may_hold(self, epochs: Iterable[KeptEpoch]) -> bool:
+        """Whether the backup has a key that a newer one tells the end of. Of a named key that was
+        not rotated yet it tells nothing: there the dates do.
+        """
+        told = self.living | self.destroyed
+        return any(
+            one.key in self.living
+            or ("." in one.tenant and one.key not in told and self.made_at_ms >= one.created_at_ms)
+            for one in epochs
+            if one.state is KeyState.DESTROYED
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Holding:
@@ -120,8 +115,19 @@ class Holding:
     is_opaque: bool = False
 
     @property
+    def living(self) -> set[KeyOf]:
+        """Epochs whose keys are here."""
+        return {one.key for one in self.epochs if one.state is not KeyState.DESTROYED}
+
+    @property
     def destroyed(self) -> set[KeyOf]:
         return {one.key for one in self.epochs if one.state is KeyState.DESTROYED}
+
+    @property
+    def told(self) -> tuple[KeptEpoch, ...]:
+        """What a manifest tells: of named keys those that were rotated."""
+        rotated = {one.tenant for one in self.epochs if one.epoch > FIRST_EPOCH}
+        return tuple(one for one in self.epochs if "." not in one.tenant or one.tenant in rotated)
 
     @property
     def mac_key(self) -> bytes:
@@ -142,40 +148,48 @@ def holding_of(files: Mapping[str, bytes]) -> Holding:
     sealing = _sealing_keys(files, root, KEYRING)
     epochs = [
         KeptEpoch(
-            tenant=tenant.hex(),
+            tenant=owner_of(tenant.hex(), name),
             epoch=epoch,
             state=held.about.state,
             created_at_ms=held.about.created_at_ms,
             changed_at_ms=held.about.changed_at_ms,
         )
         for place, key in sealing.items()
-        for (tenant, name, epoch), held in sorted(
-            _keys_of(files, place, key, root).items(), key=lambda item: item[0]
-        )
-        if name == TENANT_KEY
+        for (tenant, name, epoch), held in _told_of(_keys_of(files, place, key, root))
     ]
     closed = any(place + SERVICE_FILE in files for place in PLACES) and len(sealing) < len(PLACES)
     is_opaque = closed or any(place + HSM_FILE in files for place in PLACES)
     return Holding(files, root.cluster_id, tuple(epochs), is_opaque)
 
 
+def _told_of(keys: Keys) -> list[tuple[KeyId, HeldKey]]:
+    """Those of a keyring, in order, but for the named keys of whom has no key left: they went with
+    it.
+    """
+    living = {tenant for (tenant, name, _), held in keys.items() if name == TENANT_KEY and held.key}
+    return [
+        (key_id, held)
+        for key_id, held in sorted(keys.items(), key=lambda item: item[0])
+        if key_id[1] == TENANT_KEY or key_id[0] in living
+    ]
+
+
 def without_keys(holding: Holding, destroyed: set[KeyOf], now_ms: int, salt: bytes) -> Holding:
-    """The same, with some epochs of tenant keys destroyed. Raises: KeysInvalid."""
+    """The same, with some epochs of keys destroyed. Raises: KeysInvalid."""
     root = _root_of(holding.files)
     files = dict(holding.files)
     for place, key in _sealing_keys(holding.files, root, KEYRING).items():
         keys = dict(_keys_of(holding.files, place, key, root))
-        chosen = [one for one in keys if (one[0].hex(), one[2]) in destroyed]
+        chosen = [one for one in keys if (owner_of(one[0].hex(), one[1]), one[2]) in destroyed]
         for key_id in chosen:
-            if key_id[1] == TENANT_KEY:
-                held = keys[key_id]
-                gone = replace(
-                    held.about,
-                    state=KeyState.DESTROYED,
-                    before=held.about.state,
-                    changed_at_ms=now_ms,
-                )
-                keys[key_id] = HeldKey(b"", gone)
+            held = keys[key_id]
+            gone = replace(
+                held.about,
+                state=KeyState.DESTROYED,
+                before=held.about.state,
+                changed_at_ms=now_ms,
+            )
+            keys[key_id] = HeldKey(b"", gone)
         if chosen:
             files[place + TENANTS_FILE] = seal_keys(key, root.cluster_id, keys, salt)
     return holding_of(files)
@@ -235,7 +249,7 @@ def seal_backup(
         record=record,
         number=number,
         made_at_ms=now_ms,
-        epochs=holding.epochs,
+        epochs=holding.told,
         files=tuple(sorted((name, len(content)) for name, content in holding.files.items())),
         journal=journal,
         is_opaque=holding.is_opaque,

@@ -34,7 +34,6 @@ from gateway.recovery.backup import (
     FILES_MAX,
     BackupInvalid,
     Holding,
-    KeyOf,
     Manifest,
     encode_document,
     holding_of,
@@ -272,19 +271,18 @@ def _prune(folder: Path, newest: Manifest) -> None:
     # Of what nobody can look into only the newest stays: an older one may have a destroyed key.
     kept = 1 if newest.is_opaque else KEPT
     for number, path in backups_in(folder):
-        if number < newest.number and (
-            number <= newest.number - kept or _must_go(path, newest.record, newest.destroyed)
-        ):
+        if number < newest.number and (number <= newest.number - kept or _must_go(path, newest)):
             _erase(path)
     sync_directory(folder)
 
 
-def _must_go(path: Path, record: ShareSet, destroyed: set[KeyOf]) -> bool:
+def _must_go(path: Path, newest: Manifest) -> bool:
     try:
         manifest = read_manifest(read_backup(path))
     except (BackupInvalid, OSError):
         return False  # not ours to judge: it goes when it is old
-    return manifest.record.set_id != record.set_id or bool(manifest.living & destroyed)
+    is_other = manifest.record.set_id != newest.record.set_id
+    return is_other or manifest.may_hold(newest.epochs)
 
 
 def _erase(path: Path) -> None:

@@ -18,7 +18,7 @@ from gateway.journal.events import CLUSTER, LOG_NAME, Entry, EntryInvalid, read_
 from gateway.journal.notes import NOTE_BYTES_MAX, NoteInvalid, read_checkpoint, read_note
 from gateway.journal.shelf import LOGS
 from gateway.journal.store import CHECKPOINT, segments_of
-from gateway.recovery.backup import KeyOf
+from gateway.recovery.kept_epochs import KeyOf, owner_of
 
 DESTROYED, BACKUP = "recovery.destroyed", "recovery.backup"
 RESTORED = "command.recovery.restore"
@@ -29,7 +29,7 @@ _ITEM = re.compile(r"tenant-key/([0-9a-f]{32})/([1-9][0-9]{0,8})")
 
 @dataclass(slots=True)
 class Later:
-    """Destroyed epochs of tenants' keys with the time; the newest backup and the shares it was made
+    """Destroyed epochs of keys with the time; the newest backup and the shares it was made
     for; ids of the requests that restores were approved by.
     """
 
@@ -66,8 +66,10 @@ def _read_log(folder: Path, found: Later) -> None:
         body = entry.body
         if entry.phase == "intent":
             # Such an act is in the log of the tenant that it names.
-            key = _key(folder.name, body.get("epoch"))
-            if entry.type == _ACT and key and body.get("tenant") and folder.name != CLUSTER:
+            name = str(body.get("named_key", ""))
+            key = _key(owner_of(folder.name, name.encode()), body.get("epoch"))
+            is_act = entry.type == _ACT and folder.name != CLUSTER
+            if is_act and key and (name or body.get("tenant")):
                 begun[body.get("request")] = key
         elif entry.type == DESTROYED:
             key = _key(body.get("tenant"), body.get("epoch"))

@@ -16,7 +16,6 @@ from gateway.data.cipher import SALT_BYTES
 from gateway.data.keyring import TENANTS_FILE
 from gateway.recovery.backup import (
     Holding,
-    KeyOf,
     KeysInvalid,
     Manifest,
     holding_of,
@@ -25,6 +24,7 @@ from gateway.recovery.backup import (
     without_keys,
 )
 from gateway.recovery.folder import collect, read_recovery
+from gateway.recovery.kept_epochs import KeyOf
 from gateway.recovery.later import read_later
 from gateway.recovery.shares import Share, WrongShareSet, join_shares
 from storaged.base.env import Env
@@ -107,7 +107,7 @@ def would_come_back(
             destroyed |= held.destroyed
         except KeysInvalid:
             pass
-    return (destroyed & opened.manifest.living) | unseen
+    return (destroyed & opened.holding.living) | unseen
 
 
 def settled(
@@ -124,7 +124,7 @@ def settled(
         raise KeyWouldComeBack(keys=", ".join(sorted(map(named, left))))
     if not left:
         return opened.holding
-    if left - opened.manifest.living:
+    if left - opened.holding.living:
         raise KeyWouldComeBack(keys=", ".join(sorted(map(named, left))), reason="it is in an HSM")
     return without_keys(opened.holding, left, env.now_ms(), env.random_bytes(SALT_BYTES))
 

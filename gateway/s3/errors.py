@@ -228,8 +228,7 @@ MESSAGES: dict[str, str] = {
     "RequestTimeTooSkewed": "The difference between the request time and the current time is too "
     "large.",
     "SignatureDoesNotMatch": "The request signature we calculated does not match the signature "
-    "you provided. "
-    "Check your key and signing method.",
+    "you provided. Check your key and signing method.",
     "UnexpectedContent": "This request contains unsupported content.",
     "UnsupportedArgument": "The request contained an unsupported argument.",
     "XAmzContentSHA256Mismatch": "The provided 'x-amz-content-sha256' header does not match what "
@@ -247,6 +246,7 @@ _CODE_OF_CLASS: dict[str, str] = {
     "KmsKeyNotFound": "KMS.NotFoundException",
     "NotImplementedInBucket": "NotImplemented",
     "SigningDayRefused": "AccessDenied",
+    "NamedKeyDisabled": "KMS.DisabledException",
     "TenantKeyDisabled": "KMS.DisabledException",
     "DeadlineExceeded": "SlowDown",
     "DriveFull": "InsufficientStorage",  # clients do not retry it, which is right when all is full

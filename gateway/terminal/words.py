@@ -16,6 +16,7 @@ KINDS = (
     "bucket",
     "object",
     "tenant",
+    "named-key",
     "user",
     "group",
     "role",

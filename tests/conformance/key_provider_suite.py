@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.approvals.request import Act, Request, name_check, tenant_key_item
-from gateway.approvals.warrant import WarrantRefused, approve, encode_warrant
+from gateway.approvals.request import (
+    tenant_key_item,
+)
+from gateway.approvals.warrant import WarrantRefused
 from gateway.data.envelope import (
     NAME_BYTES_MAX,
     KeyChangeRefused,
@@ -30,8 +32,8 @@ from gateway.data.envelope import (
 )
 from gateway.model.encoding import enc
 from gateway.model.key_states import KeyState
-from storaged.base.env import RealEnv
-from tests.support.erasure_rig import PRIVATE, two_of
+from tests.conformance.named_epochs_suite import NamedEpochsSuite, asked_to_destroy, signed
+from tests.support.erasure_rig import two_of
 from tests.support.key_states import destroy_epoch
 
 ALICE, BOB, NOBODY = b"alice".ljust(16, b"."), b"bob".ljust(16, b"."), b"nobody".ljust(16, b".")
@@ -61,7 +63,7 @@ LEGAL: dict[tuple[KeyState, ...], tuple[KeyState, ...]] = {
 WAYS = tuple(LEGAL)
 
 
-class KeyProviderSuite:
+class KeyProviderSuite(NamedEpochsSuite):
     """Subclass it and give `opened`.
 
     Attributes:
@@ -266,8 +268,8 @@ class KeyProviderSuite:
             provider.create_tenant_key(ALICE)
             wrapped = provider.wrap_bucket_key(ALICE, PHOTOS, 1, KEY)
             provider.set_approvers(two_of().document.encode())
-            request = self.asked_to_destroy(tenant_key_item(ALICE, 1))
-            other = self.asked_to_destroy(tenant_key_item(BOB, 1))
+            request = asked_to_destroy(self.cluster_id, tenant_key_item(ALICE, 1))
+            other = asked_to_destroy(self.cluster_id, tenant_key_item(BOB, 1))
             refused = [b"", signed(request, "alice"), signed(other, "alice", "bruno")]
             provider.set_tenant_epoch(ALICE, 1, KeyState.DISABLED)
             for warrant in refused:
@@ -283,24 +285,6 @@ class KeyProviderSuite:
         with self.opened(tmp_path / "a") as provider:
             assert isinstance(provider, WarrantKeeper)
             assert provider.approvers() == two_of().document.encode()
-
-    def asked_to_destroy(self, item: str) -> Request:
-        """A request that may be approved now."""
-        now_ms = RealEnv(threads_max=1).now_ms()
-        return Request(
-            act=Act.DESTROY_KEY,
-            cluster=self.cluster_id.hex(),
-            about="epoch 1",
-            name_check=name_check("5" * 32, "alice/1"),
-            objects=0,
-            size_bytes=0,
-            requester="operator",
-            created_ms=now_ms - DAY_MS,
-            not_before_ms=now_ms - DAY_MS,
-            expires_ms=now_ms + DAY_MS,
-            nonce="5" * 32,
-            permits=(item,),
-        )
 
     # -- named keys
 
@@ -540,8 +524,3 @@ def _at_once(story: Callable[[int], None]) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         for done in [pool.submit(story, number) for number in range(THREADS)]:
             done.result(60)
-
-
-def signed(request: Request, *names: str) -> bytes:
-    """A request with approvals."""
-    return encode_warrant(request.text, [approve(request.text, n, PRIVATE[n]) for n in names])

@@ -5,6 +5,7 @@ token taken out; and a backup that is opened without it.
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from tests.support.raw_s3 import Answer
 from tests.support.softhsm import PIN, make_token
 
 BODIES = {"small": b"small body", "large": bytes(range(256)) * 4000}
+KMS = {
+    "x-amz-server-side-encryption": "aws:kms",
+    "x-amz-server-side-encryption-aws-kms-key-id": "letters",
+}
 WAIT_S = 30.0
 
 
@@ -99,14 +104,10 @@ def test_a_token_that_is_taken_out_is_503_and_nothing_is_lost(held: HsmCluster) 
 
 
 def test_named_keys_are_in_the_token_as_well(held: HsmCluster) -> None:
-    kms = {
-        "x-amz-server-side-encryption": "aws:kms",
-        "x-amz-server-side-encryption-aws-kms-key-id": "letters",
-    }
     assert request(held, "PUT", "/photos").status == 200
     with held.cluster.client() as client:
         for number in range(20):
-            put = client.request("PUT", f"/photos/{number}", b"%d" % number, headers=kms)
+            put = client.request("PUT", f"/photos/{number}", b"%d" % number, headers=KMS)
             assert put.status == 200, put.body
     assert held.token_check()["keys"] == 2
     held.restart_gateway()
@@ -115,6 +116,48 @@ def test_named_keys_are_in_the_token_as_well(held: HsmCluster) -> None:
             got = client.request("GET", f"/photos/{number}")
             assert (got.status, got.body) == (200, b"%d" % number)
             assert got.headers["x-amz-server-side-encryption"] == "aws:kms"
+
+
+@pytest.mark.proves("K-05", "K-10", "K-11")
+def test_a_named_key_in_a_token_is_rotated_and_its_older_epoch_destroyed(
+    held: HsmCluster,
+) -> None:
+    """Through kills of gateway and key service in the middle of it, and a rebuild after it."""
+    letters = {f"/photos/{number}": b"%d" % number for number in range(30)}
+    assert request(held, "PUT", "/photos").status == 200
+    with held.cluster.client() as client:
+        for path, body in letters.items():
+            assert client.request("PUT", path, body, headers=KMS).status == 200
+
+    def all_there() -> bool:
+        return all(request(held, "GET", path).body == body for path, body in letters.items())
+
+    key = ("--key", "letters")
+    held.keys("rotate", *key, "--rate", "40", "--yes")
+    assert held.keyd is not None
+    for process in (held.keyd, held.cluster.gateway):
+        end(process, signal.SIGKILL)
+    held.keyd = None
+    held.start()
+    assert all_there()
+    with held.cluster.client() as client:
+        assert client.request("PUT", "/photos/new", b"new", headers=KMS).status == 200
+    wait_until(lambda: not held.keys("status")["rotations"], WAIT_S, "the rotation has ended")
+    (named,) = held.keys("list")["keys"]
+    assert [epoch["state"] for epoch in named["epochs"]] == ["DECRYPT_ONLY", "ACTIVE"]
+    assert held.token_check()["keys"] == 3
+    held.keys("disable", *key, "--epoch", "1", "--yes")
+    held.keys("destroy", *key, "--epoch", "1", "--yes")
+    assert held.token_check()["keys"] == 2
+    held.restart_gateway()
+    assert all_there()
+    assert held.cluster.stop_gateway() == 0
+    shutil.rmtree(held.cluster.config().storage.index)
+    rebuilt = held.cluster.rebuild()
+    assert rebuilt.returncode == 0, rebuilt.stderr
+    held.start()
+    assert all_there()
+    assert request(held, "GET", "/photos/new").body == b"new"
 
 
 @pytest.mark.proves("B-05")

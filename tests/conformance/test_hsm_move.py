@@ -85,6 +85,7 @@ def kill(held: HsmCluster) -> None:
 @pytest.mark.proves("K-05", "K-10", "K-11", "CRY-16")
 def test_keys_go_from_the_file_into_the_token_and_nothing_is_lost(held: HsmCluster) -> None:
     fill(held)
+    held.keys("rotate", "--key", "letters", "--wait", "--yes")  # the file has two epochs of it
     begun = request(held, "POST", "/photos/parts?uploads", b"", KMS)
     upload = begun.body.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
     part = request(held, "PUT", f"/photos/parts?partNumber=1&uploadId={upload}", b"part")
@@ -131,6 +132,10 @@ def test_keys_go_from_the_file_into_the_token_and_nothing_is_lost(held: HsmClust
     all_there(held)
     (tenant,) = held.keys("list")["tenants"]
     assert [one["state"] for one in tenant["epochs"]] == ["DESTROYED", "ACTIVE"]
+    held.keys("rotate", "--key", "letters", "--wait", "--yes")
+    (letters,) = held.keys("list")["keys"]
+    assert [one["epoch"] for one in letters["epochs"]] == [2, 3]
+    all_there(held)
     held.stop_keyd()
     (folder / TENANTS_FILE).write_bytes(before)  # from a backup
     held.write_config(held.token, from_file=True)

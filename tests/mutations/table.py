@@ -41,21 +41,52 @@ class Mutation:
 
 ROTATION = "tests/unit/gateway/jobs/test_rotation.py"
 ROTATION_RACES = "tests/unit/gateway/jobs/test_rotation_races.py"
+NAMED_ROTATION = "tests/unit/gateway/jobs/test_named_rotation.py"
+NAMED_ROTATION_RACES = "tests/unit/gateway/jobs/test_named_rotation_races.py"
 MUTATIONS: tuple[Mutation, ...] = (
     # Rotation of keys
     Mutation(
         name="put-under-older-epoch",
         file="gateway/objects/publish.py",
-        old="    if version.key_epoch != target.opened.bucket.key_epoch:\n",
-        new="    if False:\n",
+        old="rewrapped_version(services, target.opened.bucket, target.key, version)",
+        new="version",
         seen_by=(ROTATION,),
     ),
     Mutation(
         name="promoted-under-older-epoch",
         file="gateway/objects/history.py",
-        old="rewrapped_version(services, target.opened.bucket, target.key, promoted)",
-        new="promoted",
+        old="    promoted = rewrapped_version(\n"
+        "        services, target.opened.bucket, target.key, promoted, is_promoted=True\n    )\n",
+        new="",
         seen_by=(ROTATION,),
+    ),
+    Mutation(
+        name="named-key-of-an-older-epoch",
+        file="gateway/objects/named_rewrapping.py",
+        old="    if not bucket.named_turns or encryption is None",
+        new="    if True or encryption is None",
+        seen_by=(NAMED_ROTATION,),
+    ),
+    Mutation(
+        name="named-key-and-no-turn",
+        file="gateway/jobs/named_pass.py",
+        old="            if not await turn_buckets(services, tenant):\n",
+        new="            if False:\n",
+        seen_by=(NAMED_ROTATION,),
+    ),
+    Mutation(
+        name="named-rotation-overwrites",
+        file="gateway/jobs/named_pass.py",
+        old="checks=tuple(Check(row.key, revision_of(row.value)) for row, _ in found)",
+        new="checks=()",
+        seen_by=(NAMED_ROTATION_RACES,),
+    ),
+    Mutation(
+        name="lost-named-key-comes-in",
+        file="gateway/objects/named_rewrapping.py",
+        old="        if is_promoted and is_lost:\n",
+        new="        if is_lost:\n",
+        seen_by=(NAMED_ROTATION,),
     ),
     Mutation(
         name="part-under-older-epoch",

@@ -19,6 +19,7 @@ from gateway.objects.context import Context, Principal
 from gateway.objects.delete import delete_object
 from gateway.objects.key_rotation import rotate_bucket_key, rotate_tenant_key
 from gateway.objects.named_keys import create_named_key
+from gateway.objects.named_rotation import rotate_named_key
 from gateway.objects.put import put_object
 from gateway.objects.values import PutOptions
 from gateway.up import UpOptions, lay_out
@@ -119,6 +120,7 @@ async def rotate(folder: Path) -> None:
     assert opened is not None
     for number in (1, 2):
         await rotate_tenant_key(gateway.services, ctx.principal.tenant, 0)
+        await rotate_named_key(gateway.services, ctx.principal.tenant, "key", 0)
         await rotate_bucket_key(gateway.services, opened.bucket.bucket_id, 0)
         while await gateway.rotation.step() == 0.0 and number == 1:
             pass

@@ -7,21 +7,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
-from hashlib import sha256
 
 from gateway.commit.fencing import EpochHistory
 from gateway.commit.group_store import GroupStore
 from gateway.commit.log import Log
 from gateway.commit.opening import LogParts, open_log
 from gateway.data.envelope import (
-    KeyChangeRefused,
     KeyProvider,
-    NamedKeyMissing,
-    TenantKeyDisabled,
-    TenantKeyMissing,
-    open_secret,
-    seal_secret,
 )
 from gateway.data.placement import reachable_tier
 from gateway.meta import accounts, keyspace
@@ -31,8 +23,6 @@ from gateway.meta.records import open_stored_bytes
 from gateway.meta.sealing import NonceSource
 from gateway.meta.stripes import StripeCodec, scan_stripes
 from gateway.model.checksums import digest_of
-from gateway.model.encoding import enc
-from gateway.model.key_states import FIRST_EPOCH, REFUSING, KeyEpoch, KeyState, may_become
 from gateway.model.layout import Geometry, Tier
 from gateway.model.names import TenantId
 from gateway.objects import buckets
@@ -50,6 +40,7 @@ from storaged.base.env import Env
 from storaged.base.errors import StorageError
 from tests.support.cluster import MemoryCluster, memory_cluster
 from tests.support.log_rig import MemoryHistory, keys_of
+from tests.support.memory_keyring import MemoryKeyring as MemoryKeyring
 
 TENANT = TenantId(b"tenant-of-tests!")
 OTHER_TENANT = TenantId(b"some-other-tenan")
@@ -100,105 +91,6 @@ class BytesBody:
         """What the test said."""
         assert self.ended, "digests are known after the end only"
         return self._expected
-
-
-class MemoryKeyring:
-    """Tenant keys made from their ids, named keys from their names."""
-
-    def __init__(self) -> None:
-        self.named: set[tuple[bytes, str]] = set()
-        self.epochs: dict[bytes, list[KeyEpoch]] = {}
-        self._salts = 0
-
-    def create_tenant_key(self, tenant_id: bytes) -> None:
-        """Nothing to do."""
-
-    def create_named_key(self, tenant_id: bytes, name: str) -> None:
-        """See `KeyProvider`."""
-        self.named.add((tenant_id, name))
-
-    def has_named_key(self, tenant_id: bytes, name: str) -> bool:
-        """See `KeyProvider`."""
-        return (tenant_id, name) in self.named
-
-    def named_keys(self, tenant_id: bytes) -> list[str]:
-        """See `KeyProvider`."""
-        return sorted(name for held, name in self.named if held == tenant_id)
-
-    def wrap_named(self, tenant_id: bytes, name: str, context: bytes, secret: bytes) -> bytes:
-        """See `KeyProvider`."""
-        self._salts += 1
-        salt = self._salts.to_bytes(24, "big")
-        return seal_secret(self._named_key(tenant_id, name), "named", context, secret, salt)
-
-    def unwrap_named(self, tenant_id: bytes, name: str, context: bytes, wrapped: bytes) -> bytes:
-        """See `KeyProvider`."""
-        return open_secret(self._named_key(tenant_id, name), "named", context, wrapped)
-
-    def _named_key(self, tenant_id: bytes, name: str) -> bytes:
-        if (tenant_id, name) not in self.named:
-            raise NamedKeyMissing(name=name)
-        return sha256(b"named" + tenant_id + name.encode()).digest()
-
-    def tenant_epochs(self, tenant_id: bytes) -> list[KeyEpoch]:
-        """See `KeyProvider`."""
-        return self.epochs.setdefault(tenant_id, [KeyEpoch(epoch=FIRST_EPOCH)])
-
-    def active_epoch(self, tenant_id: bytes) -> int:
-        """See `KeyProvider`."""
-        held = self.tenant_epochs(tenant_id)
-        return max(one.epoch for one in held if one.state is KeyState.ACTIVE)
-
-    def add_tenant_epoch(self, tenant_id: bytes) -> int:
-        """See `KeyProvider`."""
-        held = self.tenant_epochs(tenant_id)
-        if held[-1].state is not KeyState.PENDING:
-            held.append(KeyEpoch(epoch=held[-1].epoch + 1, state=KeyState.PENDING))
-        return held[-1].epoch
-
-    def set_tenant_epoch(
-        self, tenant_id: bytes, epoch: int, state: KeyState, warrant: bytes = b""
-    ) -> None:
-        """See `KeyProvider`."""
-        held = self.tenant_epochs(tenant_id)
-        was = held[epoch - 1]
-        if was.state is KeyState.DESTROYED:
-            raise TenantKeyMissing
-        if was.state is not state and not may_become(was, state):
-            raise KeyChangeRefused(was=was.state.value, wanted=state.value)
-        if was.state is not state:
-            held[epoch - 1] = replace(was, state=state, before=was.state)
-
-    def wrap_bucket_key(
-        self, tenant_id: bytes, bucket_id: bytes, epoch: int, key: bytes, tenant_epoch: int = 1
-    ) -> bytes:
-        """See `KeyProvider`."""
-        salt = sha256(bucket_id + bytes((epoch, tenant_epoch))).digest()[:24]
-        wrapping = self._tenant_key(tenant_id, tenant_epoch)
-        return seal_secret(wrapping, "bucket", enc("b", bucket_id, epoch), key, salt)
-
-    def unwrap_bucket_key(
-        self, tenant_id: bytes, bucket_id: bytes, epoch: int, wrapped: bytes, tenant_epoch: int = 1
-    ) -> bytes:
-        """See `KeyProvider`."""
-        wrapping = self._tenant_key(tenant_id, tenant_epoch)
-        return open_secret(wrapping, "bucket", enc("b", bucket_id, epoch), wrapped)
-
-    def _tenant_key(self, tenant_id: bytes, epoch: int) -> bytes:
-        if self.tenant_epochs(tenant_id)[epoch - 1].state in REFUSING:
-            raise TenantKeyDisabled
-        return sha256(b"tenant" + tenant_id + bytes((epoch,))).digest()
-
-    def export_sealed(self) -> bytes:
-        """Nothing."""
-        return b""
-
-    def is_whole(self, sealed: bytes) -> bool:
-        """Keys of memory are not kept."""
-        return True
-
-    def import_sealed(self, sealed: bytes) -> None:
-        """Nothing."""
 
 
 class Gateway:

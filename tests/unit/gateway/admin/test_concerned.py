@@ -18,7 +18,7 @@ from gateway.admin.gate import ACTOR, ENTRY, Actor
 from gateway.admin.route_table import RouteEntry
 from gateway.admin.routes import TABLE
 from gateway.admin.tickets import Tickets
-from gateway.approvals.request import Act, bucket_key_item, tenant_key_item
+from gateway.approvals.request import Act, bucket_key_item, named_key_item, tenant_key_item
 from gateway.journal.events import Entry, read_line
 from gateway.journal.store import read_lines
 from gateway.meta.kv import Write
@@ -63,6 +63,7 @@ class Town:
         self.requests = [
             await self._request(tenant_key_item(self.tenant, 1)),
             await self._request(bucket_key_item(self.bucket.bucket_id, 1)),
+            await self._request(named_key_item(self.tenant, "letters", 1)),
         ]
 
     async def _request(self, item: str) -> str:
@@ -89,13 +90,16 @@ class Town:
             "tenant": TOWN,
             "ticket": self.ticket,
         }
-        said = {name: values.get(name, "1") for name in taken - {"bucket", "key", "all"}}
+        others = {"bucket", "key", "all", "named_key"}
+        said = {name: values.get(name, "1") for name in taken - others}
         if entry.path.startswith("/v1/access/tenant/"):
             yield {**said, "name": TOWN}
         elif "bucket" in taken:
             if "tenant" in taken:
-                yield said
+                yield dict(said)
                 del said["tenant"]
+            if "named_key" in taken:
+                yield {**said, "named_key": "letters"}
             yield {**said, "bucket": CANARY}
             yield {**said, "bucket": CANARY, "key": "canary-object"}
         elif "subject" in taken:

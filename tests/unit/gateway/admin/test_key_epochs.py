@@ -21,12 +21,16 @@ from gateway.admin.key_api import key_routes
 from gateway.admin.key_desk import KeyDesk
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.jobs.rotation import KeyRotation
+from gateway.objects.buckets import create_bucket
+from gateway.objects.named_keys import create_named_key
+from gateway.objects.values import EncryptionAsked, PutOptions
 from tests.support.admin_rig import admin_rig
-from tests.support.gateway import ACCESS_KEY, BUCKET
+from tests.support.gateway import ACCESS_KEY, BUCKET, TENANT
 
 pytestmark = pytest.mark.proves("K-09", "K-10")
 
 CLI = CliRunner()
+NAMED, NAME = "named", "letters"
 keys_app.add_commands(app)
 
 
@@ -57,8 +61,13 @@ def serving(folder: Path) -> Iterator[Serving]:
     async def main() -> None:
         async with admin_rig(folder=folder) as rig:
             services = rig.gateway.services
+            await create_bucket(rig.gateway.ctx(), NAMED, None)
             for number in range(7):
                 await rig.gateway.put(f"key-{number}", b"body")
+            await create_named_key(services, TENANT, NAME)
+            for number in range(2):
+                options = PutOptions(encryption=EncryptionAsked(kind="aws:kms", key_id=NAME))
+                await rig.gateway.put(f"named-{number}", b"body", options, bucket=NAMED)
             job = KeyRotation(services)
             server = AdminServer(
                 view=rig.view,
@@ -140,8 +149,9 @@ def test_k10_all_keys_at_once_with_their_progress(keys: Serving) -> None:
     ended = keys.json("rotate", "--all", "--yes", "--wait", "--rate", "0")
     reports = ended["reports"]
     assert {(one["kind"], one["done"]) for one in reports} == {  # type: ignore[attr-defined]
-        ("tenant", 1),
+        ("tenant", 2),
         ("bucket", 7),
+        ("bucket", 2),
     }
     tenants = keys.json("list", "--account", ACCESS_KEY)["tenants"]
     states = [one["state"] for one in tenants[0]["epochs"]]  # type: ignore[index]
@@ -150,10 +160,53 @@ def test_k10_all_keys_at_once_with_their_progress(keys: Serving) -> None:
     assert keys.json("destroy", "--tenant", "tests", "--epoch", "1", "--yes")["lost"] == {}
 
 
+def test_k10_a_named_key_from_its_rotation_to_its_end(keys: Serving) -> None:
+    account = ("--account", ACCESS_KEY)
+    first = ("--key", NAME, *account, "--epoch", "1")
+    planned = keys.json("rotate", "--key", NAME, *account, "--dry-run")
+    assert planned["begun"] == [{"kind": "named-key", "name": NAME, "from": 1, "to": 2}]
+    keys("disable", *first, "--yes", code=1)
+    assert keys.json("rotate", "--key", NAME, *account, "--yes")["begun"] == planned["begun"]
+    assert (
+        "being rotated already" in keys("rotate", "--key", NAME, *account, "--yes", code=1).output
+    )
+    assert _named_states(keys) == [(1, "ACTIVE"), (2, "ACTIVE")]
+    shown = keys("list", *account).output
+    assert f"{NAME}/1" in shown and "retiring" in shown
+    (under_way,) = keys.json("status")["rotations"]  # type: ignore[misc]
+    assert (under_way["kind"], under_way["name"]) == ("named-key", NAME)  # type: ignore[index]
+    assert f"named-key {NAME}" in keys("status").output
+    assert "2 under named keys under " in keys("destroy", *first, "--dry-run").output
+    keys.is_working.set()
+    assert "complete" in keys("status", "--watch").output
+    assert _named_states(keys) == [(1, "DECRYPT_ONLY"), (2, "ACTIVE")]
+    (report,) = keys.json("status")["reports"]  # type: ignore[misc]
+    assert report["rewrapped"] == {"current": 2}  # type: ignore[index]
+    assert "only a disabled" in keys("destroy", *first, "--yes", code=1).output.lower()
+    keys("disable", *first, "--yes")
+    assert "DECRYPT_ONLY" in keys("enable", *first).output
+    keys("disable", *first, "--yes")
+    assert "named exactly" in keys("destroy", *first, "--yes", "--lose", "x/1", code=1).output
+    assert keys.json("destroy", *first, "--yes")["lost"] == {}
+    assert _named_states(keys) == [(1, "DESTROYED"), (2, "ACTIVE")]
+    keys("rotate", "--key", "other", *account, "--yes", code=1)
+    keys("rotate", "--key", NAME, "--account", "nobody", "--yes", code=1)
+    keys("rotate", "--key", f"alias/{NAME}", *account, "--yes", code=1)
+
+
+def _named_states(keys: Serving) -> list[tuple[int, str]]:
+    found = keys.json("list", "--account", ACCESS_KEY)["keys"]
+    (named,) = [one for one in found if one["name"] == NAME]  # type: ignore[attr-defined]
+    return [(one["epoch"], one["state"]) for one in named["epochs"]]
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
         (("rotate",), 2),
+        (("rotate", "--key", NAME, "--all"), 2),
+        (("rotate", "--all", "--account", ACCESS_KEY), 2),
+        (("disable", "--key", NAME, "--bucket", BUCKET, "--epoch", "1"), 2),
         (("rotate", "--bucket", "b", "--all"), 2),
         (("rotate", "--bucket", "nothing", "--yes"), 1),
         (("rotate", "--tenant", "nobody", "--yes"), 1),

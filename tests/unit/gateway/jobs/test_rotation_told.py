@@ -22,8 +22,12 @@ from gateway.meta import rotations
 from gateway.meta.kv import BatchConflict
 from gateway.objects import rotation_told
 from gateway.objects.key_rotation import rotate_bucket_key, rotate_tenant_key
+from gateway.objects.named_keys import create_named_key
+from gateway.objects.named_rotation import rotate_named_key
+from gateway.objects.values import PutOptions
 from tests.support.erasure_rig import ErasureRig, run
 from tests.support.gateway import BUCKET, TENANT
+from tests.support.named_rotations import BY_NAME, NAME, name_states
 from tests.support.rotations import bucket_of, epochs_of_rows, states_of, to_the_end
 
 pytestmark = pytest.mark.proves("C9", "L-01", "L-03")
@@ -57,11 +61,25 @@ async def begin(rig: ErasureRig, kind: str) -> None:
     services = rig.gateway.services
     if kind == rotations.TENANT:
         await rotate_tenant_key(services, TENANT, 0)
+    elif kind == rotations.NAMED:
+        await create_named_key(services, TENANT, NAME)
+        await rotate_named_key(services, TENANT, NAME, 0)
     else:
         await rotate_bucket_key(services, bucket_of(rig.gateway).bucket_id, 0)
 
 
-def tenant_states(rig: ErasureRig) -> list[str]:
+async def put_one(rig: ErasureRig, kind: str) -> None:
+    if kind == rotations.NAMED:
+        await create_named_key(rig.gateway.services, TENANT, NAME)
+    chosen = PutOptions(encryption=BY_NAME if kind == rotations.NAMED else None)
+    await rig.gateway.put("k", b"x", chosen)
+
+
+def states_by(rig: ErasureRig, kind: str) -> list[str]:
+    if kind == rotations.BUCKET:
+        return states_of(rig.gateway)
+    if kind == rotations.NAMED:
+        return name_states(rig.gateway)
     return [about.state.value for about in rig.keyring.tenant_epochs(TENANT)]
 
 
@@ -105,15 +123,31 @@ def test_epochs_and_the_end_of_a_tenants_rotation_are_told(tmp_path: Path) -> No
     run(tmp_path, scene)
 
 
-@pytest.mark.parametrize("kind", [rotations.BUCKET, rotations.TENANT])
+def test_epochs_and_the_end_of_a_named_keys_rotation_are_told(tmp_path: Path) -> None:
+    async def scene(rig: ErasureRig) -> None:
+        await put_one(rig, rotations.NAMED)
+        await begin(rig, rotations.NAMED)
+        assert [one.type for one in await told(rig)] == [ACTIVE]
+        await to_the_end(rig.gateway)
+        found = await told(rig)
+        assert [one.type for one in found] == ALL
+        owner = rotations.named_owner(TENANT, NAME).hex()
+        assert {(one.body["key_of"], one.body["named_key_id"]) for one in found} == {
+            ("named-key", owner)
+        }
+        assert found[2].body["rows"] == "current=1"
+
+    run(tmp_path, scene)
+
+
+@pytest.mark.parametrize("kind", [rotations.BUCKET, rotations.TENANT, rotations.NAMED])
 def test_jrn_02_what_the_journal_refuses_does_not_take_effect(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scene(rig: ErasureRig) -> None:
         journal = rig.gateway.services.journal
         assert journal is not None
-        await rig.gateway.put("k", b"x")
-        states = states_of if kind == rotations.BUCKET else lambda gateway: tenant_states(rig)
+        await put_one(rig, kind)
 
         async def full(log: str, event: Event) -> None:
             raise JournalUnavailable(reason="No space left on device")
@@ -121,22 +155,22 @@ def test_jrn_02_what_the_journal_refuses_does_not_take_effect(
         monkeypatch.setattr(journal, "record", full)
         with pytest.raises(JournalUnavailable):
             await begin(rig, kind)
-        assert states(rig.gateway).count("ACTIVE") == 1
+        assert states_by(rig, kind).count("ACTIVE") == 1
         monkeypatch.undo()
         job = KeyRotation(rig.gateway.services)
         if kind == rotations.BUCKET:
             await begin(rig, kind)
         else:
             await job.step()  # it was begun, and only now becomes active
-        assert states(rig.gateway) == ["ACTIVE", "ACTIVE"]
+        assert states_by(rig, kind) == ["ACTIVE", "ACTIVE"]
         monkeypatch.setattr(journal, "record", full)
         await to_the_end(rig.gateway, job)
-        assert states(rig.gateway) == ["ACTIVE", "ACTIVE"], "it waits"
+        assert states_by(rig, kind) == ["ACTIVE", "ACTIVE"], "it waits"
         assert "waits" in job.progress().detail and "journal" in job.progress().detail
         assert set(epochs_of_rows(rig.gateway)) == {2 if kind == rotations.BUCKET else 1}
         monkeypatch.undo()
         await to_the_end(rig.gateway)
-        assert states(rig.gateway) == ["DECRYPT_ONLY", "ACTIVE"]
+        assert states_by(rig, kind) == ["DECRYPT_ONLY", "ACTIVE"]
         assert [one.type for one in await told(rig)] == ALL
 
     run(tmp_path, scene)
@@ -184,7 +218,7 @@ def test_an_end_that_cannot_be_looked_for_holds_up_no_rotation(
         await journal.record(TENANT.hex(), Event(0, "test", Phase.NOTE, {}))
         await begin(rig, rotations.TENANT)
         await to_the_end(rig.gateway, job)
-        assert tenant_states(rig) == ["DECRYPT_ONLY", "ACTIVE"]
+        assert states_by(rig, rotations.TENANT) == ["DECRYPT_ONLY", "ACTIVE"]
         monkeypatch.undo()
         await to_the_end(rig.gateway, job)
         assert [one.type for one in await told(rig)].count(ROTATED) == 2
@@ -214,7 +248,7 @@ def test_a_bucket_that_changes_meanwhile_makes_no_epoch_active_twice(
     run(tmp_path, scene)
 
 
-@pytest.mark.parametrize("kind", [rotations.BUCKET, rotations.TENANT])
+@pytest.mark.parametrize("kind", [rotations.BUCKET, rotations.TENANT, rotations.NAMED])
 @pytest.mark.parametrize("is_after", [False, True])
 def test_a_crash_anywhere_loses_no_end_and_tells_none_twice(
     tmp_path: Path, kind: str, is_after: bool, monkeypatch: pytest.MonkeyPatch
@@ -224,7 +258,7 @@ def test_a_crash_anywhere_loses_no_end_and_tells_none_twice(
     async def scene(rig: ErasureRig) -> None:
         gateway, journal = rig.gateway, rig.gateway.services.journal
         assert journal is not None
-        await gateway.put("k", b"x")
+        await put_one(rig, kind)
         for rounds in range(1, 100):
             left = rounds
 

@@ -10,8 +10,16 @@ from pathlib import Path
 import pytest
 
 from gateway.config_keys import KeydConfig, KeydPkcs11Config, KeydProvider
-from gateway.data.envelope import KeyChangeRefused, SealInvalid, TenantKeyDisabled, TenantKeyMissing
+from gateway.data.envelope import (
+    KeyChangeRefused,
+    NamedKeyDisabled,
+    NamedKeyMissing,
+    SealInvalid,
+    TenantKeyDisabled,
+    TenantKeyMissing,
+)
 from gateway.data.keyring import TENANTS_FILE
+from gateway.data.named_form import parted
 from gateway.keyd.child import KeydFiles, lay_out_keyd
 from gateway.keyd.moving import MovingKeyring, parts_of
 from gateway.keyd.pkcs11_keyring import Pkcs11Keyring
@@ -117,6 +125,74 @@ def test_the_file_goes_with_its_last_key_and_numbers_stay_taken(
             found = again.tenant_epochs(tenant)
             assert [one.state for one in found] == [KeyState.DESTROYED, KeyState.ACTIVE]
         assert again.add_tenant_epoch(ALICE) == 3
+
+
+@pytest.mark.proves("K-05", "K-10")
+def test_a_named_key_with_epochs_goes_on_in_the_token_where_it_is(
+    tmp_path: Path, token: SoftToken, env: RealEnv
+) -> None:
+    _, first = begun(tmp_path, env)
+    old = of_before(tmp_path, env)
+    old.add_named_epoch(ALICE, "letters")
+    old.set_named_epoch(ALICE, "letters", 2, KeyState.ACTIVE)
+    second = old.wrap_named(ALICE, "letters", PLACE, KEY)
+    keys = moving(token, tmp_path, env)
+    for tenant in (ALICE, BOB):
+        rotated(keys, tenant)
+    keys.create_named_key(ALICE, "letters")
+    third = keys.wrap_named(ALICE, "letters", PLACE, KEY)
+    assert [parted(one)[0] for one in (first, second, third)] == [1, 2, 2]
+    assert len(third) > len(second), "the token's has sealed it"
+    assert keys.move_status()["left"][ALICE.hex()]["waiting"] == 0
+    assert keys.add_named_epoch(ALICE, "letters") == 3
+    assert parted(keys.wrap_named(ALICE, "letters", PLACE, KEY))[0] == 2
+    keys.set_named_epoch(ALICE, "letters", 3, KeyState.ACTIVE)
+    fourth = keys.wrap_named(ALICE, "letters", PLACE, KEY)
+    for again in (keys, moving(token, tmp_path, env)):
+        for one in (first, second, third, fourth):
+            assert again.unwrap_named(ALICE, "letters", PLACE, one) == KEY
+        held = again.named_epochs(ALICE, "letters")
+        assert [one.epoch for one in held] == [1, 2, 3]
+    for state in (KeyState.DECRYPT_ONLY, KeyState.DISABLED):
+        keys.set_named_epoch(ALICE, "letters", 2, state)
+    for one in (second, third):
+        with pytest.raises(NamedKeyDisabled):
+            keys.unwrap_named(ALICE, "letters", PLACE, one)
+    with pytest.raises(KeyChangeRefused):  # it goes with the file
+        keys.set_named_epoch(ALICE, "letters", 2, KeyState.DESTROYED)
+    keys.set_named_epoch(ALICE, "letters", 2, KeyState.DECRYPT_ONLY)
+    copy = keys.export_sealed()
+    for tenant in (ALICE, BOB):
+        destroy_epoch(keys, tenant, 1)
+    for again in (keys, moving(token, tmp_path, env), keyring(token, tmp_path, env)):
+        again.import_sealed(copy) if again is keys else None
+        again.create_named_key(ALICE, "letters")
+        assert [one.epoch for one in again.named_epochs(ALICE, "letters")] == [2, 3]
+        for one in (third, fourth):
+            assert again.unwrap_named(ALICE, "letters", PLACE, one) == KEY
+    assert not (tmp_path / TENANTS_FILE).exists()
+
+
+@pytest.mark.proves("K-10")
+def test_a_named_key_of_the_file_is_rotated_into_the_token(
+    tmp_path: Path, token: SoftToken, env: RealEnv
+) -> None:
+    """Its next epoch is the counterpart that the move asks for."""
+    _, first = begun(tmp_path, env)
+    keys = moving(token, tmp_path, env)
+    with pytest.raises(NamedKeyMissing):
+        keys.add_named_epoch(ALICE, "bills")
+    assert keys.add_named_epoch(ALICE, "letters") == 2
+    assert keys.add_named_epoch(ALICE, "letters") == 2
+    pending = keys.wrap_named(ALICE, "letters", PLACE, KEY)
+    assert len(pending) == len(first), "the file's has sealed it still"
+    keys.set_named_epoch(ALICE, "letters", 2, KeyState.ACTIVE)
+    keys.create_named_key(ALICE, "letters")
+    assert [one.epoch for one in keys.named_epochs(ALICE, "letters")] == [1, 2]
+    second = keys.wrap_named(ALICE, "letters", PLACE, KEY)
+    assert parted(second)[0] == 2 and len(second) > len(first)
+    for one in (first, pending, second):
+        assert keys.unwrap_named(ALICE, "letters", PLACE, one) == KEY
 
 
 @pytest.mark.proves("K-11", "E-01")
