@@ -55,8 +55,8 @@ class _Rotations:
     """Begins rotations of the bucket `bench`, and waits for them, by the admin socket."""
 
     def __init__(self, cluster: Cluster) -> None:
-        from gateway.admin.client import AdminClient
-        from gateway.admin.places import SocketPlace
+        from gateway.cli.client import AdminClient
+        from gateway.cli.places import SocketPlace
 
         self._client = AdminClient(SocketPlace(cluster.data / "admin.sock"))
         self._pid = cluster.pid

@@ -4,7 +4,7 @@
 node, a gateway or the S3 endpoint. None of them talks to a running daemon or overwrites a CA: where
 there is one, they refuse.
 
-Not for S3 access keys, nor for the root key (`gateway.admin.root_key_cli`), and no place to keep
+Not for S3 access keys, nor for the root key (`gateway.cli.root_key_cli`), and no place to keep
 anything: the folder of the CA belongs on a machine that serves nobody.
 """
 
@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from gateway.admin.authority_cli import admin_ca_app
+from gateway.cli.authority_cli import admin_ca_app
 from gateway.terminal import language, refusals
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import Kind, StorageError

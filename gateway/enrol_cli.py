@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +27,7 @@ from gateway.ca_cli import (
     stop,
 )
 from gateway.terminal import language
+from gateway.terminal.times import moment
 from gateway.terminal.user_files import FileKind
 from storaged.base.env import Env, RealEnv
 from storaged.base.errors import StorageError
@@ -191,12 +191,11 @@ def ca_register(folder: DirOption, as_json: JsonOption = False) -> None:
         typer.echo(json.dumps({"entries": entries, "head": head}))
         return
     for entry in entries:
-        when = datetime.fromtimestamp(entry["at_ms"] // 1000, UTC)
         place = f"{entry['node']} {entry['datacenter']} {entry['country']}"
         if entry.get("operator"):
             place += f" run by {entry['operator']}"
         key = entry.get("certificate_sha256", "")
-        typer.echo(f"{when:%Y-%m-%d %H:%M:%S}Z  {entry['what']:<10} {place}  {key}".rstrip())
+        typer.echo(f"{moment(entry['at_ms'])}  {entry['what']:<10} {place}  {key}".rstrip())
     typer.echo(language.say("head {hash}", hash=head))
 
 

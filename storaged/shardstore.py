@@ -344,9 +344,7 @@ class ShardStore:
         return self._index.stored_bytes
 
     async def space(self) -> tuple[int, int]:
-        """(capacity, free) in bytes, by the configured capacity if there is one; never more free
-        than the drive has.
-        """
+        """(capacity, free) in bytes: those of the drive, or less by the configuration."""
         capacity_bytes, free_bytes = await self._env.offload(self._files.space)
         if self._capacity_bytes is None:
             return capacity_bytes, free_bytes

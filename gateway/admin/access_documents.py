@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
-from gateway.admin.client import Document
+from gateway.admin.outlook import Document
 from gateway.meta.accounts import AccessKey, Tenant
 from gateway.meta.identities import Group, IdentityProvider, NamedPolicy, User
 from gateway.objects.web_identity import public_keys
+from gateway.terminal.times import moment
 
 
 def tenant_document(tenant: Tenant) -> Document:
@@ -59,7 +58,7 @@ def key_document(key: AccessKey) -> Document:
 def last_use_of(key: Document) -> str:
     """An access key and when it last proved itself ("-": never), in no language."""
     at_ms = key["last_used_at_ms"]
-    when = f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%d %H:%M:%S}Z" if at_ms else "-"
+    when = moment(at_ms) if at_ms else "-"
     return f"{key['access_key_id']} ({when})"
 
 

@@ -2,7 +2,7 @@
 where it is configured, over TLS for administrators with a name.
 
 Not for S3, and not for deciding who may: `gateway.admin.gate` does, before anything here is called.
-The CLI (`gateway.admin.cli`) is its only client. `gateway.admin.routes` lists all routes:
+The CLI (`gateway.cli.status_cli`) is its only client. `gateway.admin.routes` lists all routes:
 
     GET  /v1/status  /v1/durability  /v1/where?bucket=…&key=…  /v1/jobs
     GET  /v1/where/attest?bucket=…&key=…&challenge=…     `gateway.admin.attest_api`

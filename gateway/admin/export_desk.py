@@ -1,6 +1,6 @@
 """A tenant's data on its way out, for the admin port.
 
-Not for files (`gateway.admin.export_run` writes them). Nothing is told before the tenant's journal
+Not for files (`gateway.cli.export_run` writes them). Nothing is told before the tenant's journal
 has it; every page of versions is an event of its own. Bytes that leave are metered as egress.
 
 Source: docs/export.md.

@@ -1,6 +1,6 @@
 """A tenant's data on its way in, for the admin port.
 
-Not for files (`gateway.admin.import_run` reads them). The journal has the beginning and the end of
+Not for files (`gateway.cli.import_run` reads them). The journal has the beginning and the end of
 an import, and an event for each lot of versions.
 
 Source: docs/export.md, "Bringing a tenant".

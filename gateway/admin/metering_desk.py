@@ -1,7 +1,7 @@
 """Usage, limits, plans and metered hours, for the admin port.
 
 Not for prices: a statement is made from these answers by who has a price list
-(`gateway.admin.statements`), here or anywhere else.
+(`gateway.cli.statements`), here or anywhere else.
 """
 
 from __future__ import annotations

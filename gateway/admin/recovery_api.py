@@ -15,9 +15,8 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.admin.answers import json_answer
-from gateway.admin.outlook import Document
 from gateway.jobs.recovery import RecoveryKeeper
-from gateway.recovery.folder import NoRecovery, collect, read_recovery, read_state
+from gateway.recovery.folder import recovery_document
 from storaged.base.env import Env
 
 ANNOUNCED = ("init", "reshare", "verify", "ceremony")
@@ -41,27 +40,3 @@ def recovery_routes(keeper: RecoveryKeeper, keys: Path, env: Env) -> list[web.Ro
         web.post("/v1/recovery/backup", backup),
         *(web.post(f"/v1/recovery/{verb}", announced) for verb in ANNOUNCED),
     ]
-
-
-def recovery_document(keys: Path) -> Document:
-    """What is known of recovery without a share. Raises: RecordInvalid, KeysInvalid, OSError."""
-    try:
-        recovery = read_recovery(keys)
-    except NoRecovery:
-        return {"is_set_up": False, "keys": str(keys)}
-    last, record = read_state(keys), recovery.record
-    held = collect(keys, recovery.also)
-    is_current = last.set_id == record.set_id.hex() and last.fingerprint == held.fingerprint()
-    return {
-        "is_set_up": True,
-        "keys": str(keys),
-        "cluster": record.cluster.hex(),
-        "set": record.set_id.hex(),
-        "threshold": record.threshold,
-        "shares": len(record.digests),
-        "custodians": list(record.custodians),
-        "made_at_ms": record.made_at_ms,
-        "to": [str(path) for path in recovery.to],
-        "also": {name: str(path) for name, path in recovery.also.items()},
-        "backup": {"number": last.number, "made_at_ms": last.made_at_ms, "is_current": is_current},
-    }

@@ -1,6 +1,6 @@
 """A version as an export tells of it: a JSON object that a stranger can read.
 
-Not for where its bytes are in an export's files (`gateway.admin.export_folder`), and never with a
+Not for where its bytes are in an export's files (`gateway.cli.export_folder`), and never with a
 key: what opens the bytes stays behind. Ids that only the index knows are left out as well.
 
 Source: docs/export-format.md, "Versions".

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gateway.journal.events import CLUSTER
 from gateway.journal.notes import NOTE_BYTES_MAX
@@ -340,3 +341,27 @@ def chosen_backup(paths: Sequence[Path]) -> Path:
     if not found:
         raise NoRecovery(reason="no backup there")
     return max(found)[1]
+
+
+def recovery_document(keys: Path) -> dict[str, Any]:
+    """What is known of recovery without a share. Raises: RecordInvalid, KeysInvalid, OSError."""
+    try:
+        recovery = read_recovery(keys)
+    except NoRecovery:
+        return {"is_set_up": False, "keys": str(keys)}
+    last, record = read_state(keys), recovery.record
+    held = collect(keys, recovery.also)
+    is_current = last.set_id == record.set_id.hex() and last.fingerprint == held.fingerprint()
+    return {
+        "is_set_up": True,
+        "keys": str(keys),
+        "cluster": record.cluster.hex(),
+        "set": record.set_id.hex(),
+        "threshold": record.threshold,
+        "shares": len(record.digests),
+        "custodians": list(record.custodians),
+        "made_at_ms": record.made_at_ms,
+        "to": [str(path) for path in recovery.to],
+        "also": {name: str(path) for name, path in recovery.also.items()},
+        "backup": {"number": last.number, "made_at_ms": last.made_at_ms, "is_current": is_current},
+    }

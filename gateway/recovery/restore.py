@@ -1,6 +1,6 @@
 """Bringing keys back from a backup with a quorum of shares: judged first, then written.
 
-Not for asking custodians for shares (`gateway.admin.recovery_cli`). Later state holds: a key that
+Not for asking custodians for shares (`gateway.cli.recovery_cli`). Later state holds: a key that
 was destroyed after the backup was made does not come back, unless somebody says so by its name.
 
 Requirements: K-12, C7, C8.

@@ -1,6 +1,6 @@
 """What stands before a command about where its gateway is: --admin, --cert, --key, --ca.
 
-Not for what else says it, nor for using it: `gateway.admin.profile`.
+Not for what else says it, nor for using it: `gateway.cli.profile`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Parts that each CA of ours makes certificates of.
 
-Not for who is certified: `storaged.identity` for nodes and gateways, `gateway.admin.authority` for
+Not for who is certified: `storaged.identity` for nodes and gateways, `gateway.cli.authority` for
 administrators.
 """
 

@@ -15,9 +15,9 @@ import pytest
 from rich.console import Console
 
 from gateway.admin.produce import PartyInvalid, Producer
-from gateway.admin.produce_cli import produce_view
 from gateway.admin.produce_says import custody_of, sentences
 from gateway.admin.produce_shards import Shards
+from gateway.cli.produce_cli import produce_view
 from gateway.compose import Gateway
 from gateway.model.key_states import KeyState
 from gateway.objects.get import get_object

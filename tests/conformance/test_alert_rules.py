@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from gateway.admin.alarms import Alarms
-from gateway.admin.client import AdminClient
+from gateway.cli.client import AdminClient
 from gateway.data.keyring import FileKeyring
 from gateway.data.node_clocks import CLOCK_SKEW_LIMIT_S
 from gateway.keyd.metrics import KeydMetrics

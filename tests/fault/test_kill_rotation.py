@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admin.client import AdminClient
+from gateway.cli.client import AdminClient
 from gateway.compose import Gateway
 from gateway.meta import buckets as bucket_rows
 from gateway.model.key_states import KeyState

@@ -17,7 +17,7 @@ from random import Random
 
 import pytest
 
-from gateway.admin.client import AdminClient
+from gateway.cli.client import AdminClient
 from gateway.compose import Gateway
 from gateway.data.placement import tier_of
 from gateway.meta.stripes import scan_stripes

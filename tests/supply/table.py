@@ -110,7 +110,7 @@ CONNECTS: dict[str, tuple[str, str, str]] = {
         "its own admin socket, at the start, to see whether another gateway has it",
         "`[admin] socket`",
     ),
-    "gateway/admin/places.py": (
+    "gateway/cli/places.py": (
         "`hexagone`, the command",
         "the admin port of a gateway",
         "`--socket`, `--data`, `--admin`",

@@ -42,7 +42,7 @@ OPENS = {
 # Modules with a call of such a name that goes to one of those of the table.
 ASK_ANOTHER = {
     "storaged/link.py": "a name that it gives to a link of its own",
-    "gateway/admin/client.py": "the connection that gateway/admin/places.py makes",
+    "gateway/cli/client.py": "the connection that gateway/cli/places.py makes",
 }
 
 

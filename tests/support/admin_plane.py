@@ -15,22 +15,22 @@ from typing import Any
 from gateway.admin.access_api import access_routes
 from gateway.admin.access_desk import AccessDesk
 from gateway.admin.api import AdminServer
-from gateway.admin.authority import (
-    AdminAuthority,
-    create_admin_authority,
-    issue_administrator,
-    issue_listener,
-    write_pair,
-)
-from gateway.admin.client import AdminClient
 from gateway.admin.journal_api import journal_routes, recording
 from gateway.admin.key_api import key_routes
 from gateway.admin.key_desk import KeyDesk
 from gateway.admin.metering_api import metering_routes
 from gateway.admin.metering_desk import MeteringDesk
 from gateway.admin.named_keys import NamedKeyDesk
-from gateway.admin.places import RemotePlace
 from gateway.admin.plane import AdminPlane, admin_plane
+from gateway.cli.authority import (
+    AdminAuthority,
+    create_admin_authority,
+    issue_administrator,
+    issue_listener,
+    write_pair,
+)
+from gateway.cli.client import AdminClient
+from gateway.cli.places import RemotePlace
 from gateway.config_admin import AdminConfig
 from gateway.jobs.rotation import KeyRotation
 from gateway.journal.events import Entry, read_line

@@ -22,8 +22,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from gateway.admin.keys_app import keys_app
 from gateway.ca_cli import ca_app
+from gateway.cli.keys_app import keys_app
 from tests.support import three_sites
 from tests.support.three_sites import CONFIGS, GATEWAY_ADDRESS, NODES, STATE, await_that
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typer import Typer
 from typer.testing import CliRunner, Result
 
-from gateway.admin import keys_app
+from gateway.cli import keys_app
 from gateway.data.keyring import FileKeyring, RootKey
 from gateway.journal.events import CLUSTER, Event, Phase
 from gateway.journal.opening import journal_keys

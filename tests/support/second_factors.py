@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from urllib.parse import parse_qs, urlsplit
 
-from gateway.admin.client import AdminClient
+from gateway.cli.client import AdminClient
 from gateway.model.totp import code_of, step_at
 from tests.support.admin_plane import AdminPlaneServed
 from tests.support.stood_clock import StoodClock

@@ -22,8 +22,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from gateway.admin.client import AdminClient
 from gateway.ca_cli import ca_app
+from gateway.cli.client import AdminClient
 from tests.support.deploy_drill import Store, Story
 from tests.support.own_systemd import PACKAGES, PYTHON
 from tests.support.three_sites import (

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.admin.metering_desk import MeteringDesk
-from gateway.admin.statement_verify import Checked, read_statement, verify_statement
-from gateway.admin.statements import (
+from gateway.cli.statement_verify import Checked, read_statement, verify_statement
+from gateway.cli.statements import (
     hours_of,
     month_hours,
     plans_of,

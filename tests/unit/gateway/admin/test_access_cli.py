@@ -16,11 +16,11 @@ import typer
 import uvloop
 from typer.testing import CliRunner
 
-from gateway.admin import access_cli
 from gateway.admin.access_api import access_routes
 from gateway.admin.access_desk import AccessDesk
 from gateway.admin.api import AdminServer
-from gateway.admin.client import AdminClient, AdminRefused
+from gateway.cli import access_cli
+from gateway.cli.client import AdminClient, AdminRefused
 from gateway.meta import accounts, keyspace
 from gateway.objects.credentials import SIGNING_KEY_TTL_S, Credentials
 from tests.support.access import allowed, document, trust

@@ -15,10 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from typer.testing import CliRunner, Result
 
-from gateway.admin.authority import issue_administrator, read_admin_authority
 from gateway.admin.certificates import read_shown
-from gateway.admin.places import AdminAddressInvalid, RemotePlace
-from gateway.admin.profile import remote_place
+from gateway.cli.authority import issue_administrator, read_admin_authority
+from gateway.cli.places import AdminAddressInvalid, RemotePlace
+from gateway.cli.profile import remote_place
 from gateway.config_admin import AdminConfig, check_admin
 from gateway.main import app
 from gateway.model.administrators import LocalRights, Role, RolesExcludeEachOther

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from gateway.admin import gate
-from gateway.admin.client import AdminClient, AdminRefused
 from gateway.admin.rates import ACTORS_MAX, Rates
 from gateway.admin.routes import TABLE
+from gateway.cli.client import AdminClient, AdminRefused
 from gateway.model.administrators import (
     EXCLUSIVE,
     GIVEN_ROLES,

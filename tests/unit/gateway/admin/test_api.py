@@ -19,15 +19,15 @@ import typer
 import uvloop
 from typer.testing import CliRunner
 
-from gateway.admin import keys_app, where_cli
 from gateway.admin.api import AdminServer
-from gateway.admin.cli import add_commands, app, parse_url
-from gateway.admin.client import AdminClient, AdminRefused, GatewayNotRunning
 from gateway.admin.health import HealthServer
 from gateway.admin.key_api import key_routes
 from gateway.admin.key_desk import KeyDesk
 from gateway.admin.named_keys import NamedKeyDesk
 from gateway.admin.socket_file import AdminSocketTaken, AdminSocketTooLong, bind_socket
+from gateway.cli import keys_app, where_cli
+from gateway.cli.client import AdminClient, AdminRefused, GatewayNotRunning
+from gateway.cli.status_cli import add_commands, app, parse_url
 from gateway.jobs.rotation import KeyRotation
 from tests.support.admin_rig import AdminRig, CountingJob, admin_rig
 from tests.support.gateway import ACCESS_KEY, BUCKET, SECRET, TENANT

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from gateway.admin.client import AdminRefused
 from gateway.admin.openapi import api_document
+from gateway.cli.client import AdminRefused
 from tests.support.admin_plane import AdminPlaneServed, admin_plane_served
 from tests.support.gateway import ACCESS_KEY, BUCKET
 

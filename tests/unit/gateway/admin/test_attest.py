@@ -17,9 +17,10 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from gateway.admin import attest, attestation, tables, where_cli
+from gateway.admin import attest, attestation
 from gateway.admin.attest import Attester, ChallengeInvalid
 from gateway.admin.attestation import AttestationInvalid, public_key_of, signed, verified
+from gateway.cli import tables, where_cli
 from gateway.data.topology import Region, Topology
 from gateway.limits import TAG_UNIT_BYTES
 from gateway.model.errors import NoSuchKey

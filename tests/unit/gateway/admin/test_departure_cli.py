@@ -14,7 +14,6 @@ import typer
 import uvloop
 from typer.testing import CliRunner
 
-from gateway.admin import departure_cli, erasure_cli, keys_app
 from gateway.admin.api import AdminServer
 from gateway.admin.departure_api import departure_routes
 from gateway.admin.erasure_api import erasure_routes
@@ -23,6 +22,7 @@ from gateway.admin.key_desk import KeyDesk
 from gateway.admin.key_move_api import key_move_routes
 from gateway.admin.key_move_desk import KeyMoveDesk
 from gateway.admin.status import ClusterView
+from gateway.cli import departure_cli, erasure_cli, keys_app
 from gateway.jobs.key_move import NamedKeyMover
 from gateway.jobs.rotation import KeyRotation
 from gateway.model.departure import DAY_MS

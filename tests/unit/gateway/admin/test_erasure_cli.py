@@ -16,7 +16,6 @@ import typer
 import uvloop
 from typer.testing import CliRunner, Result
 
-from gateway.admin import approvals_cli, erasure_cli, keys_app
 from gateway.admin.api import AdminServer
 from gateway.admin.approval_api import approval_routes
 from gateway.admin.approval_desk import ApprovalDesk
@@ -25,6 +24,7 @@ from gateway.admin.erasure_desk import ErasureDesk
 from gateway.admin.key_api import key_routes
 from gateway.admin.key_desk import KeyDesk
 from gateway.admin.status import ClusterView
+from gateway.cli import approvals_cli, erasure_cli, keys_app
 from gateway.jobs.rotation import KeyRotation
 from gateway.journal.chain import encode_keys
 from gateway.objects.approving import ApprovalNeeded

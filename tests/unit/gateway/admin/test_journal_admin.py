@@ -15,10 +15,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.admin.api import AdminServer
-from gateway.admin.client import AdminClient, AdminRefused
 from gateway.admin.journal_api import journal_routes, recording
-from gateway.admin.journal_cli import app
 from gateway.admin.named_keys import NamedKeyDesk
+from gateway.cli.client import AdminClient, AdminRefused
+from gateway.cli.journal_cli import app
 from gateway.journal.events import Entry, Event, Phase, read_line
 from gateway.journal.journal import Journal, JournalConfig
 from gateway.journal.shelf import LogDamaged

@@ -13,13 +13,13 @@ import pytest
 import uvloop
 from typer.testing import CliRunner, Result
 
-from gateway.admin import keys_app, keys_cli
 from gateway.admin.api import AdminServer
-from gateway.admin.cli import app
-from gateway.admin.client import AdminClient, AdminRefused
 from gateway.admin.key_api import key_routes
 from gateway.admin.key_desk import KeyDesk
 from gateway.admin.named_keys import NamedKeyDesk
+from gateway.cli import keys_app, keys_cli
+from gateway.cli.client import AdminClient, AdminRefused
+from gateway.cli.status_cli import app
 from gateway.jobs.rotation import KeyRotation
 from gateway.objects.buckets import create_bucket
 from gateway.objects.named_keys import create_named_key

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admin.client import AdminClient, AdminRefused
 from gateway.admin.local_root import LocalRoot, break_glass_ms
 from gateway.admin.routes import TABLE
+from gateway.cli.client import AdminClient, AdminRefused
 from gateway.model.administrators import LocalRights, Role
 from storaged.base.env import RealEnv
 from storaged.base.errors import ConfigError

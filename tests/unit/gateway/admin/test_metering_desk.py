@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gateway.admin import metering_cli, statements
 from gateway.admin.metering_desk import MeteringDesk, MeteringInputInvalid, NoSuchMeteredBucket
-from gateway.admin.statements import StatementInvalid
+from gateway.cli import metering_cli, statements
+from gateway.cli.statements import StatementInvalid
 from gateway.main import app
 from gateway.model.billing import HOUR_MS, Plan, PlanChange
 from gateway.model.errors import QuotaExceeded

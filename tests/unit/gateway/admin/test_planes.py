@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.admin.client import AdminClient, AdminRefused
 from gateway.admin.listener import (
     AdminListenerUnusable,
     admin_server_context,
     check_own_authority,
 )
-from gateway.admin.places import AdminCertificateRefused, AdminHungUp, RemotePlace
+from gateway.cli.client import AdminClient, AdminRefused
+from gateway.cli.places import AdminCertificateRefused, AdminHungUp, RemotePlace
 from gateway.model.administrators import Role
 from gateway.objects import users
 from storaged.base.env import RealEnv

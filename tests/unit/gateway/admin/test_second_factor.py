@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gateway.admin.client import AdminClient, AdminRefused
 from gateway.admin.gate import DENIALS_AT_ONCE, OWN_AT_ONCE
 from gateway.admin.second_factors import (
     LOCKED_MAX_S,
@@ -22,6 +21,7 @@ from gateway.admin.second_factors import (
     SecondFactors,
     Who,
 )
+from gateway.cli.client import AdminClient, AdminRefused
 from gateway.model.second_factor import SecondFactor, SecondFactorRule
 from gateway.model.second_factor_errors import (
     CodeNotTaken,

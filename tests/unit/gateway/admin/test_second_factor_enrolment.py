@@ -16,15 +16,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from gateway.admin import second_factor_cli
-from gateway.admin.client import AdminClient, AdminRefused
 from gateway.admin.second_factors import (
     ENROLMENT_S,
     INVITATION_HOURS,
     WRONG_MAX,
     Begun,
 )
-from gateway.admin.session_file import SessionFile
+from gateway.cli import second_factor_cli
+from gateway.cli.client import AdminClient, AdminRefused
+from gateway.cli.session_file import SessionFile
 from gateway.config_admin import AdminConfig, check_admin
 from gateway.meta import administrator_rows as rows
 from gateway.meta.kv import RowCorrupt

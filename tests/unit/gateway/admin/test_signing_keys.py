@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gateway.admin import root_key_cli, signing_api, signing_cli
+from gateway.admin import signing_api
 from gateway.admin.attestation import public_key_of, signed, verified
-from gateway.admin.cli import show
 from gateway.admin.signing_api import SigningDesk
+from gateway.cli import root_key_cli, signing_cli
+from gateway.cli.status_cli import show
 from gateway.data.attestation_key import (
     ATTESTATION_FILE,
     AttestationKeyInvalid,

@@ -11,8 +11,6 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from gateway.admin.approvals_cli import approvals_app
-from gateway.admin.approver_keys import write_key
 from gateway.approvals.approvers import Approver, ApproverSet
 from gateway.approvals.request import (
     Act,
@@ -24,6 +22,8 @@ from gateway.approvals.request import (
     request_id,
 )
 from gateway.approvals.warrant import approve, encode_approval, encode_warrant
+from gateway.cli.approvals_cli import approvals_app
+from gateway.cli.approver_keys import write_key
 from gateway.config_keys import KeydConfig
 from gateway.data.approval_book import APPROVERS_FILE
 from gateway.data.cipher import SALT_BYTES

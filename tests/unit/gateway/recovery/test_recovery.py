@@ -10,7 +10,7 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from gateway.admin import keys_app
+from gateway.cli import keys_app
 from gateway.data.keyring import ROOT_FILE, TENANTS_FILE, FileKeyring, RootKey
 from gateway.journal.events import Phase
 from gateway.recovery import folder as kept

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from gateway.admin import recovery_restore, recovery_terminal
-from gateway.admin.client import AdminClient, GatewayNotRunning
-from gateway.admin.recovery_acts import Place, share_text
+from gateway.cli import recovery_restore, recovery_terminal
+from gateway.cli.client import AdminClient, GatewayNotRunning
+from gateway.cli.recovery_acts import Place, share_text
 from gateway.recovery.shares import make_shares, read_share
 from gateway.terminal.language import Language, use
 from storaged.base.env import RealEnv

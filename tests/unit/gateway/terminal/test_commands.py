@@ -176,8 +176,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_commands_that_only_ask_a_gateway_import_none() -> None:
     code = (
-        "import sys, gateway.admin.cli, gateway.admin.keys_cli, gateway.admin.access_cli,"
-        " gateway.admin.policy_cli, gateway.admin.metering_cli, gateway.admin.where_cli;"
+        "import sys, gateway.cli.status_cli, gateway.cli.keys_cli, gateway.cli.access_cli,"
+        " gateway.cli.policy_cli, gateway.cli.metering_cli, gateway.cli.where_cli;"
         "print(*(name for name in sys.argv[1:] if name in sys.modules))"
     )
     gateway = ("aiohttp", "awscrt", "lmdb", "uvloop", "gateway.config", "gateway.objects")

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner
 
-from gateway.admin.client import AdminRefused, GatewayNotRunning
 from gateway.approvals.request import PERMITTED, Act, Request
+from gateway.cli.client import AdminRefused, GatewayNotRunning
 from gateway.main import app
 from gateway.terminal.catalogue import Catalogue, CatalogueDamaged, placeholders, read_catalogue
 from gateway.terminal.language import Language, heard, language_of, say, use
