@@ -20,8 +20,8 @@ from gateway.objects.context import Services
 PAGE_ROWS = 1024  # the cost of a change is shared by as many
 PAGE_S = 0.05  # from one page to the next, under a limit of rows
 PAGE_ROWS_MIN = 32
-SHARED_ROWS = 192  # a page where the gateway is shared
-SHARED_PAGE_S = 0.25  # from one page that is written there to the next, at least
+SHARED_ROWS = 512  # a page where the gateway is shared
+SHARED_PAGE_S = 1.0  # from one page that is written there to the next, at least
 TURN_ROWS = 32  # rows between turns of the event loop: 0.2 ms
 CALL_ROWS = 256  # rows in one call to a key service: those who wait behind it do for some 2 ms
 PAUSE_S = 0.001  # between turns where the gateway is shared

@@ -57,7 +57,7 @@ def idle_or_shared(*, under_way: int) -> Any:
     [
         (0, rotation_pace.PAGE_ROWS, rotation_pace.SHARED_ROWS),
         (2000, 100, rotation_pace.SHARED_ROWS),
-        (500, rotation_pace.PAGE_ROWS_MIN, 125),
+        (400, rotation_pace.PAGE_ROWS_MIN, 400),
         (1, rotation_pace.PAGE_ROWS_MIN, rotation_pace.PAGE_ROWS_MIN),
         (10**9, rotation_pace.PAGE_ROWS, rotation_pace.SHARED_ROWS),
     ],
@@ -78,8 +78,8 @@ def test_changes_are_small_where_the_gateway_is_shared(
         (0, 2.0, 100, 100, []),  # slower than the limit by itself
         (1, 2**-7, 100, 0, [rotation_pace.SHARED_PAGE_S - 2**-7]),
         (1, 2**-7, 0, 0, [rotation_pace.REST_MIN_S]),  # rows were only looked at
-        (1, 0.25, 100, 0, [rotation_pace.REST_MIN_S]),
-        (1, 0.25, 100, 100, [0.75]),  # the limit asks for more
+        (1, 2.0, 100, 0, [rotation_pace.REST_MIN_S]),
+        (1, 0.25, 100, 50, [1.75]),  # the limit asks for more
         (1, 2.0, 100, 100, [rotation_pace.REST_MIN_S]),
     ],
 )
