@@ -77,6 +77,12 @@ class NamedKeyDisabled(TenantKeyDisabled):
     """This epoch of the named key was disabled or destroyed."""
 
 
+class NamedKeyDestroyed(NamedKeyDisabled):
+    """This epoch of the named key was destroyed."""
+
+    hint = "what is left under it is lost"
+
+
 class KeyringConflict(StorageError):
     """The sealed copy holds another key for a tenant that the keyring knows."""
 

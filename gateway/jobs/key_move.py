@@ -11,6 +11,7 @@ from gateway.model.names import TenantId
 from gateway.objects import named_moving
 from gateway.objects.context import Services
 from gateway.objects.key_move import InFile, move_of
+from storaged.base.errors import Kind, StorageError
 from storaged.base.jobs import Progress
 
 IDLE_S = 30.0
@@ -44,7 +45,13 @@ class NamedKeyMover:
             return IDLE_S
         for held in move.left:
             if self._is_wanted(held):
-                looked = await named_moving.look(self._services, held.tenant, rewrap=True)
+                try:
+                    looked = await named_moving.look(self._services, held.tenant, rewrap=True)
+                except StorageError as error:
+                    if error.kind is not Kind.DENIED:
+                        raise
+                    self._said = f"{held.tenant.hex()[:8]} waits: {error.message()}"
+                    continue  # until an epoch is enabled again; other tenants need not
                 self._wrapped += looked.wrapped
                 is_clean = looked.found == 0
                 self.passes[held.tenant] = self.passes.get(held.tenant, 0) + 1 if is_clean else 0

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from gateway.commit.change import Change
-from gateway.data.envelope import NamedKeyMissing
-from gateway.data.named_form import parted
+from gateway.data.envelope import NamedKeyDisabled, NamedKeyMissing
+from gateway.data.named_form import newest_active, parted
 from gateway.jobs import rotation_pace
 from gateway.meta import keyspace
 from gateway.meta import rotations as rotation_rows
-from gateway.meta.kv import Batch, BatchConflict, Check, Row, Write, revision_of
+from gateway.meta.kv import Batch, BatchConflict, Check, Exists, Row, Write, revision_of
 from gateway.meta.rotations import Rotation
 from gateway.model.errors import KmsKeyDestroyed
 from gateway.model.key_states import KeyState
@@ -64,12 +64,13 @@ class NamedPass:
         self._buckets: tuple[tuple[object, ...], list[BucketId]] = ((), [])
 
     async def step(self, current: Rotation) -> Rotation:
-        """One step of a rotation; how it is then. Raises: as the keys and the log."""
+        """One step of a rotation; how it is then: `current` itself, it waits for WAIT_S. Raises: as
+        the keys and the log.
+        """
         services, tenant = self._services, TenantId(bytes.fromhex(current.tenant))
         if not current.number:
             await activate_named(services, current)
             if not await turn_buckets(services, tenant):
-                await services.env.sleep(WAIT_S)
                 return current
             return await self._save(replace(current, number=1))
         place = self._place(current)
@@ -116,6 +117,10 @@ class NamedPass:
         epochs = await services.bucket_keys.apart(
             lambda: provider.named_epochs(tenant, current.name)
         )
+        if 0 < newest_active(epochs) < current.epoch:
+            # The keyring is of before: what is wrapped anew would be old again, and so for ever.
+            await activate_named(services, current)
+            raise NamedKeyDisabled(name=current.name, epoch=current.epoch)
         gone = {about.epoch for about in epochs if about.state is KeyState.DESTROYED}
         seen = [0]
 
@@ -181,10 +186,11 @@ class NamedPass:
         services = self._services
         place = rotation_rows.set_rotation(services.records, services.nonces, rotation)
         writes = [Write(row.key, value, keeps_counts=True) for row, value in found]
+        checks = (Check(row.key, revision_of(row.value)) for row, _ in found)
         batch = Batch(
             partition=partition,
             request_id=services.env.random_bytes(16),
-            checks=tuple(Check(row.key, revision_of(row.value)) for row, _ in found),
+            checks=(Exists(rotation.row_key), *checks),  # an erasure of the tenant drops it
             writes=(*writes, place),
         )
         await services.log.commit_change(Change(batch=batch))

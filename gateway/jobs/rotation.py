@@ -25,7 +25,7 @@ from functools import partial
 
 from gateway.commit.change import Change
 from gateway.data.envelope import KeyBudgetSpent, SealInvalid
-from gateway.jobs import rotation_pace
+from gateway.jobs import named_pass, rotation_pace
 from gateway.jobs.named_pass import NamedPass
 from gateway.jobs.rotation_pace import PAGE_ROWS
 from gateway.jobs.rotation_page import Page, Rewrites, place_of, read_page, rewritten
@@ -114,6 +114,8 @@ class KeyRotation:
                 self._current = after
                 if after.ended_at_ms:
                     self._end(after)
+                elif after is current:  # it waits for a bucket: others need not
+                    self._wait(current, named_pass.WAIT_S, "a bucket is just being deleted")
             elif current.kind == rotation_rows.TENANT:
                 await self._step_tenant(current)
             else:
@@ -127,10 +129,13 @@ class KeyRotation:
             if is_refused and place is not None:
                 await self._save(place)  # so that the pass, which is over, is not gone over again
                 self._current = None
-            until_s = self._services.env.monotonic_s() + BLOCKED_S
-            self._blocked[current.row_key] = until_s
-            self._last = f"{_named(current)} waits: {error.message()}"
+            self._wait(current, BLOCKED_S, error.message())
         return 0.0
+
+    def _wait(self, current: Rotation, wait_s: float, why: str) -> None:
+        self._current = None
+        self._blocked[current.row_key] = self._services.env.monotonic_s() + wait_s
+        self._last = f"{_named(current)} waits: {why}"
 
     async def _tell_ended(self) -> None:
         try:

@@ -137,6 +137,8 @@ class MovingKeyring(KeepsApprovers):
                 held = self.named_epochs(tenant_id, name)
                 epoch = newest_active(held) or FIRST_EPOCH
                 self._new.bring_key(tenant_id, name, epoch, KeyState.ACTIVE)
+                if held and held[-1].state is KeyState.PENDING:  # of a rotation that has just begun
+                    self._new.bring_key(tenant_id, name, held[-1].epoch, KeyState.PENDING)
 
     def add_named_epoch(self, tenant_id: bytes, name: str) -> int:
         """A pending epoch of a named key, in the token; see the port."""

@@ -19,7 +19,7 @@ from gateway.meta import buckets as bucket_rows
 from gateway.meta import rotations as rotation_rows
 from gateway.meta.bucket_key_rows import StoredBucketKey
 from gateway.meta.buckets import StoredBucket
-from gateway.meta.kv import Batch, BatchConflict, Check, Write
+from gateway.meta.kv import Batch, BatchConflict, Check, Exists, Write
 from gateway.meta.rotations import Rotation
 from gateway.model.bucket import Bucket
 from gateway.model.errors import OperationAborted
@@ -289,7 +289,7 @@ async def keep_copy(services: Services) -> None:
 
 async def commit_rows(
     services: Services,
-    checks: tuple[Check, ...],
+    checks: tuple[Check | Exists, ...],
     writes: tuple[Write, ...],
     partition: bytes = keyspace.CLUSTER_PARTITION,
 ) -> None:

@@ -15,10 +15,11 @@ import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from gateway.data.envelope import WRAPPED_BYTES
+from gateway.data.envelope import WRAPPED_BYTES, NamedKeyDestroyed
 from gateway.data.named_form import parted
 from gateway.meta import keyspace
 from gateway.meta.kv import BatchConflict, Check, Row, Write, revision_of
+from gateway.model.errors import KmsKeyDestroyed
 from gateway.model.names import BucketId, TenantId
 from gateway.objects.context import Services
 from gateway.objects.erasure_looks import buckets_of
@@ -71,6 +72,8 @@ async def _page(
     for row in rows:
         try:
             value = await rewrapped_row(services, bucket, row, _is_of_file, rewrap=rewrap)
+        except (KmsKeyDestroyed, NamedKeyDestroyed):
+            continue  # it is lost: it needs no key of the file
         except StorageError as error:
             if error.kind is not Kind.CORRUPT:
                 raise

@@ -10,7 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gateway.data.cipher import SALT_BYTES
-from gateway.data.envelope import INNER_LABEL, NamedKeyDisabled, SealInvalid
+from gateway.data.envelope import (
+    INNER_LABEL,
+    KeyProvider,
+    NamedKeyDestroyed,
+    NamedKeyDisabled,
+    SealInvalid,
+)
 from gateway.data.named_form import parted
 from gateway.meta import keyspace
 from gateway.meta.kv import Row
@@ -18,8 +24,8 @@ from gateway.meta.records import open_version, seal_version
 from gateway.meta.uploads import open_upload, seal_upload
 from gateway.model.attributes import CUSTOMER, Encryption
 from gateway.model.bucket import Bucket
-from gateway.model.key_states import FIRST_EPOCH, KeyState
-from gateway.model.names import BucketId, ObjectKey
+from gateway.model.key_states import KeyState
+from gateway.model.names import BucketId, ObjectKey, TenantId
 from gateway.model.version import Version
 from gateway.objects.bindings import dek_context
 from gateway.objects.context import Services
@@ -58,21 +64,14 @@ def under_newest_name(
     name = name_of(encryption.key_id)
     newest = services.bucket_keys.newest_named(held.owner, name)
     place = DekPlace(held.owner, bucket.bucket_id, key, held.object_uuid, held.key_epoch)
-    epoch = FIRST_EPOCH
 
     def is_old(inner: bytes) -> bool:
-        nonlocal epoch
-        epoch = parted(inner)[0]
-        return epoch < newest
+        return parted(inner)[0] < newest
 
     try:
         wrapped = rewrapped_dek(services, place, encryption, held.wrapped_dek, is_old)
-    except (SealInvalid, NamedKeyDisabled) as error:
-        is_lost = isinstance(error, SealInvalid) or any(
-            (about.epoch, about.state) == (epoch, KeyState.DESTROYED)
-            for about in services.bucket_keys.provider.named_epochs(held.owner, name)
-        )
-        if is_promoted and is_lost:
+    except (SealInvalid, NamedKeyDestroyed):
+        if is_promoted:
             return held
         raise
     return replace(held, wrapped_dek=wrapped) if wrapped else held
@@ -90,7 +89,8 @@ def rewrapped_dek(
     """The DEK as its named key wraps it now, or as it is, without `rewrap`; b"": it is not old.
     Only the outer layer is opened where there is no need for more.
 
-    Raises: SealInvalid, NamedKeyMissing, NamedKeyDisabled, and what the keys raise.
+    Raises: SealInvalid, NamedKeyMissing, NamedKeyDisabled, NamedKeyDestroyed, and what the keys
+        raise.
     """
     context = dek_context(
         services.cluster_id, place.tenant, place.bucket, place.key_epoch, place.key, place.uuid
@@ -99,14 +99,26 @@ def rewrapped_dek(
     inner = sealer.open(INNER_LABEL, context, wrapped)
     if not is_old(inner):
         return b""
-    if not rewrap:
-        return wrapped
     bound = named_context(services, encryption, place.bucket, place.key, place.uuid)
     name, provider = name_of(encryption.key_id), services.bucket_keys.provider
-    dek = provider.unwrap_named(place.tenant, name, bound, inner)
+    if not rewrap:
+        _refuse_lost(provider, place.tenant, name, inner)
+        return wrapped
+    try:
+        dek = provider.unwrap_named(place.tenant, name, bound, inner)
+    except NamedKeyDisabled:
+        _refuse_lost(provider, place.tenant, name, inner)
+        raise
     anew = provider.wrap_named(place.tenant, name, bound, dek)
     salt = services.env.random_bytes(SALT_BYTES)
     return sealer.seal(INNER_LABEL, context, anew, salt)
+
+
+def _refuse_lost(provider: KeyProvider, tenant: TenantId, name: str, inner: bytes) -> None:
+    epoch = parted(inner)[0]
+    for about in provider.named_epochs(tenant, name):
+        if (about.epoch, about.state) == (epoch, KeyState.DESTROYED):
+            raise NamedKeyDestroyed(name=name, epoch=epoch)
 
 
 async def rewrapped_row(

@@ -22,7 +22,7 @@ from gateway.data.named_form import parted
 from gateway.meta import accounts, keyspace
 from gateway.meta import buckets as bucket_rows
 from gateway.meta import rotations as rotation_rows
-from gateway.meta.kv import BatchConflict, Check
+from gateway.meta.kv import BatchConflict, Check, Exists
 from gateway.meta.rotations import NAMED, Rotation
 from gateway.model.errors import KmsKeyDestroyed
 from gateway.model.key_states import KeyState
@@ -95,6 +95,8 @@ async def activate_named(services: Services, rotation: Rotation) -> None:
     Idempotent. Raises: JournalUnavailable, as the provider and the log.
     """
     tenant, name = TenantId(bytes.fromhex(rotation.tenant)), rotation.name
+    # A call that was cut off may have done it after what was known was dropped.
+    services.bucket_keys.note_named_change()
     for about in services.bucket_keys.provider.named_epochs(tenant, name):
         if about.epoch == rotation.epoch and about.state is KeyState.PENDING:
             await rotation_told.tell_active(services, rotation)
@@ -129,12 +131,16 @@ async def set_named_apart(
 
 async def turn_buckets(services: Services, tenant: TenantId) -> bool:
     """Write the row of each of a tenant's buckets once more, so that no batch is committed that has
-    read it before. False: one of them is just being deleted, and may come back: again later.
+    read it before. False: one of them is just being deleted, and may come back: again later. As
+    long as that is so when this begins, none is written.
 
     Raises: as the log.
     """
-    is_done = True
-    for bucket in buckets_of(services, tenant):
+    is_done, buckets = True, buckets_of(services, tenant)
+    for bucket in buckets:
+        if bucket_rows.read_closed_bucket(services.log, services.records, bucket) is not None:
+            return False
+    for bucket in buckets:
         for tries in range(TRIES_MAX):
             stored = bucket_rows.read_bucket(services.log, services.records, bucket)
             if stored is None:
@@ -186,7 +192,8 @@ async def end_named_rotation(
     ended = replace(rotation, ended_at_ms=services.env.now_ms(), outcome=outcome)
     claim = await rotation_told.claim_of(services, ended)
     writes = rotation_rows.end_rotation(services.records, services.nonces, ended)
-    await commit_rows(services, (), (*writes, *claim))
+    # Of a tenant that was erased meanwhile nothing is written.
+    await commit_rows(services, (Exists(rotation.row_key),), (*writes, *claim))
     return ended
 
 

@@ -317,3 +317,21 @@ def test_up_keeps_what_keyd_toml_says_of_moving(
             files.config.write_text("from_file = true\n" + files.config.read_text())
         lay_out_keyd(files, tmp_path / "keys", bytes(16), env, unsafe_sigv2=False, hsm=hsm)
         assert read_config(KeydConfig, files.config).from_file is says
+
+
+@pytest.mark.proves("K-10")
+def test_a_rotation_that_was_just_begun_in_the_file_goes_on_in_the_token(
+    tmp_path: Path, token: SoftToken, env: RealEnv
+) -> None:
+    """Else the token would wrap under an epoch before the rotation's, and that would never end."""
+    _, first = begun(tmp_path, env)
+    of_before(tmp_path, env).add_named_epoch(ALICE, "letters")
+    keys = moving(token, tmp_path, env)
+    keys.create_named_key(ALICE, "letters")
+    second = keys.wrap_named(ALICE, "letters", PLACE, KEY)
+    keys.set_named_epoch(ALICE, "letters", 2, KeyState.ACTIVE)
+    third = keys.wrap_named(ALICE, "letters", PLACE, KEY)
+    assert [parted(one)[0] for one in (first, second, third)] == [1, 1, 2]
+    assert len(parted(third)[1]) == len(second) > len(first), "both are the token's"
+    for one in (first, second, third):
+        assert keys.unwrap_named(ALICE, "letters", PLACE, one) == KEY
