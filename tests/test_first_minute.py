@@ -24,7 +24,7 @@ from gateway.terminal.language import Language, catalogue_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FRENCH = ROOT / "docs" / "fr"
-BLOCK = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```[a-z]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(hexagone [^`]+)`")
 QUOTED = re.compile(r"^\| « ([^»]+) »|: « ([^»]+) » :|^« ([^»]+) » :", re.MULTILINE)
 CLIENT = re.compile(r"\b(rclone|restic)\b")

@@ -24,7 +24,7 @@ BUCKET, MIB = "beaucoup", 1 << 20
 LARGE, SMALL = 8, 1500
 SLOW = """
 import sys, time
-from gateway.admin import {module}
+from gateway.cli import {module}
 plain = {module}.{cls}.{method}
 def slowly(*args):
     found = plain(*args)
