@@ -58,6 +58,15 @@ class Callers:
         """Whether an undecided change has this reservation. Cost: one look per undecided change."""
         return any(waiter.change.reserved == reserved for waiter in self._pending.values())
 
+    @property
+    def has_unknown(self) -> bool:
+        """Whether an undecided change has nobody who waits for it: its caller was told that the
+        outcome is not known, or has gone. Cost: as `holds`.
+        """
+        return self.held is not None or any(
+            waiter.future.done() for waiter in self._pending.values()
+        )
+
     def register(self, change: Change, now_s: float) -> Waiter:
         """A caller comes. Raises LogBusy."""
         body_bytes = sum(map(len, change.bodies)) if change.bodies else 0

@@ -201,6 +201,13 @@ class Log:
         """
         return self._callers.holds(reserved)
 
+    @property
+    def has_unknown(self) -> bool:
+        """Whether what somebody was told to be unknown may still be committed, by this run or by a
+        later one. A change that is committed now comes after it; what is only read does not.
+        """
+        return self._dead is not None or self._callers.has_unknown
+
     def stripe_row(self, stripe: StripeId) -> StripeRow | None:
         """The applied row of a stripe, cached; None when the index does not know it."""
         return self._pipeline.rows.get(stripe)

@@ -67,6 +67,11 @@ class CommitLog(MetaStore, Protocol):
         """See `Log.is_undecided`."""
         ...
 
+    @property
+    def has_unknown(self) -> bool:
+        """See `Log.has_unknown`."""
+        ...
+
     def stripe_row(self, stripe: StripeId) -> StripeRow | None:
         """The applied row of a stripe; None when the index does not know it."""
         ...

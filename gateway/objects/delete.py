@@ -61,7 +61,7 @@ async def delete_object(
     """Delete an object; in a bucket with versioning a delete marker hides it. With a version id,
     that version is taken away for good.
 
-    Succeeds without a commit when there is nothing to delete.
+    Succeeds without a commit when there is nothing to delete, and nothing may still come.
 
     Args:
         bypass_governance: the caller asks for it; whether he may is checked here.
@@ -209,7 +209,7 @@ async def delete_objects(
     together = _Together(ctx, opened)
     alone: list[DeleteKey] = []
     errors: dict[DeleteKey, StorageError] = {}
-    if opened.bucket.versioning is not Versioning.OFF:
+    if opened.bucket.versioning is not Versioning.OFF or ctx.services.log.has_unknown:
         alone = list(keys)
     else:
         for wanted in keys:

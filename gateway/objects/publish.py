@@ -93,11 +93,29 @@ async def decide_row_and_commit(ctx: Context, opened: Target, decide: DecideRow)
     async def attempt() -> Target:
         target, value = reread_row(ctx, opened)
         change = decide(target, value)
+        if change is None and services.log.has_unknown:
+            await services.log.commit_change(_nothing(services, target))
+            target, value = reread_row(ctx, opened)
+            change = decide(target, value)
         if change is not None:
             await services.log.commit_change(change)
         return target
 
     return await until_committed(services, opened.row_key, attempt)
+
+
+def _nothing(services: Services, target: Target) -> Change:
+    """A change of nothing, behind what may still be committed. Who was told that the outcome of a
+    PUT is not known, and that his DELETE of it was done, would else find the object later.
+    """
+    return Change(
+        batch=Batch(
+            partition=target.bucket_id,
+            request_id=batch_id(services),
+            checks=(Check(target.opened.row_key, revision_of(target.opened.value)),),
+            writes=(),
+        )
+    )
 
 
 def batch_id(services: Services) -> bytes:

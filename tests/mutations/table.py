@@ -43,7 +43,23 @@ ROTATION = "tests/unit/gateway/jobs/test_rotation.py"
 ROTATION_RACES = "tests/unit/gateway/jobs/test_rotation_races.py"
 NAMED_ROTATION = "tests/unit/gateway/jobs/test_named_rotation.py"
 NAMED_ROTATION_RACES = "tests/unit/gateway/jobs/test_named_rotation_races.py"
+DELETE_UNKNOWN = "tests/unit/gateway/objects/test_delete_unknown.py"
 MUTATIONS: tuple[Mutation, ...] = (
+    # Order of what clients asked for
+    Mutation(
+        name="delete-before-the-unknown",
+        file="gateway/objects/publish.py",
+        old="        if change is None and services.log.has_unknown:\n",
+        new="        if False:\n",
+        seen_by=(DELETE_UNKNOWN,),
+    ),
+    Mutation(
+        name="deletes-before-the-unknown",
+        file="gateway/objects/delete.py",
+        old=" or ctx.services.log.has_unknown:\n",
+        new=":\n",
+        seen_by=(DELETE_UNKNOWN,),
+    ),
     # Rotation of keys
     Mutation(
         name="put-under-older-epoch",
