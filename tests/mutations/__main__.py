@@ -19,7 +19,7 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
-from tests.mutations import admins, attacks, hsm, operators, table
+from tests.mutations import admins, attacks, hsm, operators, rotations, table
 from tests.mutations.table import Command, Mutation, Sim
 
 MUTATIONS = (
@@ -28,6 +28,7 @@ MUTATIONS = (
     *attacks.MUTATIONS,
     *hsm.MUTATIONS,
     *operators.MUTATIONS,
+    *rotations.MUTATIONS,
 )
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("gateway", "storaged", "tests", "docs", "pyproject.toml")
